@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod clock;
+mod digest;
+mod event;
+mod id;
+mod path;
+mod sealing;
+mod session;
+mod sink;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampError};
+pub use digest::{CanonicalError, Digest, DigestError, Hasher, canonical_json};
+pub use event::{CapabilityFacts, Event, EventFacts, EventType, Severity, UnknownEventType};
+pub use id::{
+    ActionId, ApprovalId, ChangeSetId, DecisionId, EventId, ExecutionId, IdError, Name, PlanId,
+    ProposalId, RunId, SessionId, WarrantId,
+};
+pub use path::{PathError, PathErrorKind, WorkspacePath};
+pub use sealing::seal;
+pub use session::{AgentProfile, Budget, Principal, Selection, Session};
+pub use sink::{EventSink, MemorySink, RecordError};

@@ -1,0 +1,5 @@
+//! What the vocabulary promises.
+#![expect(clippy::expect_used, reason = "a test may fail loudly")]
+
+mod path;
+mod vocabulary;
