@@ -1,0 +1,206 @@
+//! What can go wrong, one type an operation.
+
+use std::io;
+
+use lictor_context::Name;
+use lictor_store::{ReadError, WriteError, rusqlite};
+
+use crate::guard::GuardError;
+
+/// The trail could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the audit trail")]
+pub struct OpenError {
+    #[source]
+    kind: OpenErrorKind,
+}
+
+/// Why the trail could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenErrorKind {
+    /// The store could not be read.
+    #[error("the log's id could not be read")]
+    Read(#[source] ReadError<rusqlite::Error>),
+    /// The store could not be written.
+    #[error("the log's id could not be written")]
+    Write(#[source] WriteError<rusqlite::Error>),
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    Random,
+    /// The rollback guard could not be opened.
+    #[error(transparent)]
+    Guard(GuardError),
+}
+
+impl OpenError {
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &OpenErrorKind {
+        &self.kind
+    }
+}
+
+impl From<OpenErrorKind> for OpenError {
+    fn from(kind: OpenErrorKind) -> Self {
+        Self { kind }
+    }
+}
+
+/// Events were not appended; the transaction holds nothing of them.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot append to the audit trail of `{org}`")]
+pub struct AppendError {
+    org: String,
+    #[source]
+    kind: AppendErrorKind,
+}
+
+/// Why events were not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendErrorKind {
+    /// SQLite refused.
+    #[error("the store refused")]
+    Store(#[from] rusqlite::Error),
+    /// The log is behind or beside what was signed before.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The end of the log is not what the last checkpoint says: going on would sign over it.
+    #[error("the end of the log is not what was signed; `audit verify` says more")]
+    Tampered,
+}
+
+impl AppendError {
+    pub(crate) fn new(org: &Name, kind: AppendErrorKind) -> Self {
+        Self { org: org.as_str().to_owned(), kind }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &AppendErrorKind {
+        &self.kind
+    }
+}
+
+/// Events could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the audit trail of `{org}`")]
+pub struct QueryError {
+    org: String,
+    #[source]
+    kind: QueryErrorKind,
+}
+
+/// Why events could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryErrorKind {
+    /// SQLite refused.
+    #[error("the query failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A row does not hold what such a row holds.
+    #[error("a row is damaged; `audit verify` says which")]
+    Damaged,
+    /// The store is not there to be read.
+    #[error("the store is not available")]
+    Store(#[source] Option<rusqlite::Error>),
+}
+
+impl QueryError {
+    pub(crate) fn new(org: &Name, kind: QueryErrorKind) -> Self {
+        Self { org: org.as_str().to_owned(), kind }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &QueryErrorKind {
+        &self.kind
+    }
+}
+
+/// An export is not complete; what was written so far is of no use.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot export the audit trail of `{org}`")]
+pub struct ExportError {
+    org: String,
+    #[source]
+    kind: ExportErrorKind,
+}
+
+/// Why an export is not complete.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportErrorKind {
+    /// The events could not be read.
+    #[error(transparent)]
+    Query(#[from] QueryErrorKind),
+    /// They could not be written.
+    #[error("the output could not be written")]
+    Io(#[from] io::Error),
+}
+
+impl ExportError {
+    pub(crate) fn new(org: &Name, kind: ExportErrorKind) -> Self {
+        Self { org: org.as_str().to_owned(), kind }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &ExportErrorKind {
+        &self.kind
+    }
+}
+
+/// Whether the trail holds could not be found out.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot verify the audit trail")]
+pub struct VerifyError {
+    #[source]
+    kind: VerifyErrorKind,
+}
+
+/// Why it could not be found out whether the trail holds.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyErrorKind {
+    /// The store could not be read.
+    #[error(transparent)]
+    Query(QueryErrorKind),
+    /// The rollback guard could not be read.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// A file could not be read.
+    #[error("the file could not be read")]
+    Io(#[from] io::Error),
+}
+
+impl VerifyError {
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &VerifyErrorKind {
+        &self.kind
+    }
+}
+
+impl<E: Into<VerifyErrorKind>> From<E> for VerifyError {
+    fn from(kind: E) -> Self {
+        Self { kind: kind.into() }
+    }
+}
+
+impl From<QueryErrorKind> for VerifyErrorKind {
+    fn from(kind: QueryErrorKind) -> Self {
+        Self::Query(kind)
+    }
+}
+
+impl From<rusqlite::Error> for VerifyErrorKind {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Query(QueryErrorKind::Sqlite(error))
+    }
+}
+
+/// The query's own error, or that of the store around it.
+pub(crate) fn flat<E: From<QueryErrorKind>>(error: ReadError<E>) -> E {
+    match error {
+        ReadError::Query(error) => error,
+        ReadError::Unavailable(error) => QueryErrorKind::Store(Some(error)).into(),
+        ReadError::Closed => QueryErrorKind::Store(None).into(),
+    }
+}

@@ -1,0 +1,153 @@
+//! The rollback guard: outside of the store, how far each log was signed.
+//!
+//! Whoever puts an older copy of the store back would otherwise hold a log that verifies.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use lictor_context::Digest;
+
+use crate::log::{Checkpoint, Hash, parse_hash};
+
+/// The rollback guard does not know, or does not agree.
+#[derive(Debug, thiserror::Error)]
+#[error("the rollback guard in `{}` refuses the log `{origin}`", .folder.display())]
+pub struct GuardError {
+    folder: PathBuf,
+    origin: String,
+    #[source]
+    kind: GuardErrorKind,
+}
+
+/// What is the matter with the rollback guard.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardErrorKind {
+    /// The store is older than what was signed: somebody put a copy back.
+    #[error("{signed} events were signed, and the store has {found}")]
+    RolledBack {
+        /// How many were signed.
+        signed: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// The store has another history than the one that was signed.
+    #[error("another history of {size} events was signed")]
+    Forked {
+        /// How long both are.
+        size: u64,
+    },
+    /// A file could not be read or written.
+    #[error("a file could not be read or written")]
+    Io(#[source] io::Error),
+    /// The file does not say what it should.
+    #[error("its file is damaged")]
+    Damaged,
+}
+
+impl GuardError {
+    /// What is the matter.
+    #[must_use]
+    pub fn kind(&self) -> &GuardErrorKind {
+        &self.kind
+    }
+}
+
+/// One folder with a small file for each log.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    folder: PathBuf,
+    // Open for as long as the guard lives; also keeps this process's threads apart.
+    lock: Mutex<File>,
+}
+
+impl Guard {
+    pub(crate) fn open(folder: &Path) -> Result<Self, GuardError> {
+        let open = || {
+            std::fs::create_dir_all(folder)?;
+            let path = folder.join("lock");
+            OpenOptions::new().write(true).create(true).truncate(false).open(path)
+        };
+        let lock = open().map_err(|error| GuardError {
+            folder: folder.to_owned(),
+            origin: "*".to_owned(),
+            kind: GuardErrorKind::Io(error),
+        })?;
+        Ok(Self { folder: folder.to_owned(), lock: Mutex::new(lock) })
+    }
+
+    /// The highest size that was signed, and its root.
+    pub(crate) fn read(&self, origin: &str) -> Result<Option<(u64, Hash)>, GuardError> {
+        let text = match std::fs::read_to_string(self.path(origin)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.refuse(origin, GuardErrorKind::Io(error))),
+        };
+        let found = parse(&text, origin);
+        found.map(Some).ok_or_else(|| self.refuse(origin, GuardErrorKind::Damaged))
+    }
+
+    /// Refuses a log that is behind what was signed.
+    pub(crate) fn check(&self, origin: &str, size: u64, root: &Hash) -> Result<(), GuardError> {
+        let Some((signed, signed_root)) = self.read(origin)? else {
+            return Ok(());
+        };
+        if signed > size {
+            let kind = GuardErrorKind::RolledBack { signed, found: size };
+            return Err(self.refuse(origin, kind));
+        }
+        if signed == size && signed_root != *root {
+            return Err(self.refuse(origin, GuardErrorKind::Forked { size }));
+        }
+        Ok(())
+    }
+
+    /// Remembers a checkpoint that was committed. A higher one that another process remembered in
+    /// the meantime stays.
+    pub(crate) fn raise(&self, checkpoint: &Checkpoint) -> Result<(), GuardError> {
+        let Checkpoint { origin, size, root } = checkpoint;
+        let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        file.lock().map_err(|error| self.refuse(origin, GuardErrorKind::Io(error)))?;
+        let raised = match self.read(origin) {
+            Ok(Some((signed, _))) if signed > *size => Ok(()),
+            Ok(Some((signed, found))) if signed == *size && found == *root => Ok(()),
+            Ok(Some((signed, _))) if signed == *size => {
+                Err(self.refuse(origin, GuardErrorKind::Forked { size: *size }))
+            }
+            Ok(_) => self
+                .replace(checkpoint)
+                .map_err(|error| self.refuse(origin, GuardErrorKind::Io(error))),
+            Err(error) => Err(error),
+        };
+        let unlocked = file.unlock();
+        raised?;
+        unlocked.map_err(|error| self.refuse(origin, GuardErrorKind::Io(error)))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the guard is not part of a workspace")]
+    fn replace(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let path = self.path(&checkpoint.origin);
+        // Under the lock nobody else uses this name.
+        let next = path.with_extension("next");
+        std::fs::write(&next, checkpoint.text())?;
+        std::fs::rename(&next, &path)
+    }
+
+    fn path(&self, origin: &str) -> PathBuf {
+        self.folder.join(format!("{}.head", Digest::of(origin.as_bytes()).hex()))
+    }
+
+    fn refuse(&self, origin: &str, kind: GuardErrorKind) -> GuardError {
+        GuardError { folder: self.folder.clone(), origin: origin.to_owned(), kind }
+    }
+}
+
+fn parse(text: &str, expected: &str) -> Option<(u64, Hash)> {
+    let mut lines = text.strip_suffix('\n')?.split('\n');
+    let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
+    if origin != expected || lines.next().is_some() {
+        return None;
+    }
+    Some((size.parse().ok()?, parse_hash(root)?))
+}

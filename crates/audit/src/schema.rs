@@ -1,0 +1,79 @@
+//! The tables of the trail.
+
+use lictor_store::Migration;
+
+/// The tables of the trail, for the store that it shall stand in.
+///
+/// The triggers are guard rails for honest programs. Whoever can drop them is caught by the
+/// checkpoint instead.
+#[must_use]
+pub fn migrations() -> &'static [Migration] {
+    const ALL: &[Migration] = &[Migration { owner: "audit", version: 1, sql: VERSION_1 }];
+    ALL
+}
+
+const VERSION_1: &str = "
+CREATE TABLE audit_log (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  log_id TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE audit_head (
+  org TEXT PRIMARY KEY NOT NULL,
+  size INTEGER NOT NULL,
+  chain BLOB NOT NULL,
+  frontier BLOB NOT NULL,
+  checkpoint_note TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_session (
+  org TEXT NOT NULL,
+  session TEXT NOT NULL,
+  next_seq INTEGER NOT NULL,
+  PRIMARY KEY (org, session)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_event (
+  org TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  session TEXT NOT NULL,
+  session_seq INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  ts INTEGER NOT NULL,
+  user TEXT NOT NULL,
+  agent TEXT NOT NULL,
+  action_name TEXT,
+  execution TEXT,
+  run TEXT,
+  success INTEGER,
+  bytes BLOB NOT NULL,
+  leaf BLOB NOT NULL,
+  chain BLOB NOT NULL,
+  UNIQUE (org, seq)
+) STRICT;
+
+CREATE INDEX audit_event_session ON audit_event (org, session, seq);
+CREATE INDEX audit_event_type ON audit_event (org, type, seq);
+CREATE INDEX audit_event_ts ON audit_event (org, ts, seq);
+CREATE INDEX audit_event_execution ON audit_event (org, execution, seq) WHERE execution IS NOT NULL;
+CREATE INDEX audit_event_run ON audit_event (org, run, seq) WHERE run IS NOT NULL;
+
+CREATE TRIGGER audit_event_update BEFORE UPDATE ON audit_event
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_event_delete BEFORE DELETE ON audit_event
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_head_update BEFORE UPDATE ON audit_head
+WHEN NEW.size <= OLD.size OR NEW.org <> OLD.org
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_head_delete BEFORE DELETE ON audit_head
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_session_update BEFORE UPDATE ON audit_session
+WHEN NEW.next_seq <= OLD.next_seq OR NEW.org <> OLD.org OR NEW.session <> OLD.session
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_session_delete BEFORE DELETE ON audit_session
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_log_update BEFORE UPDATE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'a log keeps its id'); END;
+CREATE TRIGGER audit_log_delete BEFORE DELETE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'a log keeps its id'); END;
+";

@@ -1,0 +1,224 @@
+//! Actions, and what becomes of them before anybody judges: wanted, admitted, described.
+
+use std::sync::Arc;
+
+use lictor_context::{ActionId, Clock, Digest, ExecutionId, RunId, Session};
+use serde_json::Value;
+
+use crate::change::ChangeSet;
+use crate::contract::{CapabilityId, Contract};
+use crate::effects::{Beyond, Effects};
+use crate::plan::Plan;
+use crate::risk::Risk;
+
+/// Where an action comes from, beside its session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The workflow run that it is a step of.
+    pub run_id: Option<RunId>,
+    /// The step.
+    pub step_id: Option<String>,
+    /// The execution whose effects it takes back because what came after it failed. The decision
+    /// that let that execution happen covers taking it back; only a denial stands against it.
+    pub rolls_back: Option<ExecutionId>,
+}
+
+/// What is wanted: a capability, an input, and who asks.
+#[derive(Debug, Clone)]
+pub struct Action {
+    id: ActionId,
+    capability: CapabilityId,
+    version: Option<semver::VersionReq>,
+    input: Arc<Value>,
+    session: Session,
+    origin: Origin,
+    risk: Option<Risk>,
+    plan: Option<Arc<Plan>>,
+    change_set: Option<Arc<ChangeSet>>,
+    idempotency_key: Option<Digest>,
+}
+
+impl Action {
+    /// Somebody wants something.
+    #[must_use]
+    pub fn new(
+        session: &Session,
+        capability: CapabilityId,
+        input: Value,
+        clock: &dyn Clock,
+    ) -> Self {
+        Self {
+            id: ActionId::generate(clock),
+            capability,
+            version: None,
+            input: Arc::new(input),
+            session: session.clone(),
+            origin: Origin::default(),
+            risk: None,
+            plan: None,
+            change_set: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// Asks for certain versions of the capability.
+    #[must_use]
+    pub fn with_version(mut self, version: semver::VersionReq) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// Says where it comes from.
+    #[must_use]
+    pub fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// Proposes a risk. The gate takes the highest of what is proposed, what the contract says
+    /// and what policy finds.
+    #[must_use]
+    pub fn with_risk(mut self, risk: Risk) -> Self {
+        self.risk = Some(risk);
+        self
+    }
+
+    /// Brings a plan and the changes that belong to it.
+    #[must_use]
+    pub fn with_change_set(mut self, plan: Plan, change_set: ChangeSet) -> Self {
+        self.plan = Some(Arc::new(plan));
+        self.change_set = Some(Arc::new(change_set));
+        self
+    }
+
+    /// One intent, one key: done once, however often it is asked for.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: Digest) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &ActionId {
+        &self.id
+    }
+
+    /// The capability that is asked for.
+    #[must_use]
+    pub fn capability(&self) -> &CapabilityId {
+        &self.capability
+    }
+
+    /// The versions that would do; any when `None`.
+    #[must_use]
+    pub fn version(&self) -> Option<&semver::VersionReq> {
+        self.version.as_ref()
+    }
+
+    /// The input.
+    #[must_use]
+    pub fn input(&self) -> &Value {
+        &self.input
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The risk that is proposed.
+    #[must_use]
+    pub fn risk(&self) -> Option<Risk> {
+        self.risk.or_else(|| self.plan.as_ref().map(|plan| plan.risk))
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_deref()
+    }
+
+    /// The changes that it brings.
+    #[must_use]
+    pub fn change_set(&self) -> Option<&ChangeSet> {
+        self.change_set.as_deref()
+    }
+
+    /// Its idempotency key.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<Digest> {
+        self.idempotency_key
+    }
+}
+
+/// An action whose capability exists in its session's graph and whose input fits the contract.
+/// Only [`crate::CapabilityGraph::admit`] makes one.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    action: Action,
+    contract: Arc<Contract>,
+}
+
+impl Admitted {
+    pub(crate) fn new(action: Action, contract: Arc<Contract>) -> Self {
+        Self { action, contract }
+    }
+
+    /// The action.
+    #[must_use]
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// The contract that it fits.
+    #[must_use]
+    pub fn contract(&self) -> &Arc<Contract> {
+        &self.contract
+    }
+
+    /// Says what the action will do. What lies beyond the contract's ceiling is refused.
+    ///
+    /// # Errors
+    /// When an effect is not declared by the contract.
+    pub fn describe(self, effects: Effects) -> Result<Described, Beyond> {
+        match effects.beyond(&self.contract.effects) {
+            Some(beyond) => Err(beyond),
+            None => Ok(Described { admitted: self, effects }),
+        }
+    }
+}
+
+/// An admitted action with its effects: what the gate judges.
+#[derive(Debug, Clone)]
+pub struct Described {
+    admitted: Admitted,
+    effects: Effects,
+}
+
+impl Described {
+    /// The action.
+    #[must_use]
+    pub fn action(&self) -> &Action {
+        self.admitted.action()
+    }
+
+    /// The contract.
+    #[must_use]
+    pub fn contract(&self) -> &Arc<Contract> {
+        self.admitted.contract()
+    }
+
+    /// What it will do.
+    #[must_use]
+    pub fn effects(&self) -> &Effects {
+        &self.effects
+    }
+}

@@ -1,0 +1,199 @@
+//! Effects: what an action will do, concretely, worked out before anything is done.
+
+use std::fmt;
+
+use lictor_context::{Digest, WorkspacePath};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::change::{ChangeKind, Changes, Conflict};
+use crate::contract::EffectCeiling;
+
+/// The kinds of effect that policies speak about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EffectKind {
+    /// A file or directory is read.
+    #[serde(rename = "fs.read")]
+    FsRead,
+    /// A file or directory is made, changed or moved.
+    #[serde(rename = "fs.write")]
+    FsWrite,
+    /// A file, link or directory goes.
+    #[serde(rename = "fs.delete")]
+    FsDelete,
+    /// A host is talked to.
+    #[serde(rename = "net")]
+    Net,
+    /// A program is started.
+    #[serde(rename = "process")]
+    Process,
+    /// A tool of an MCP server is called.
+    #[serde(rename = "mcp")]
+    Mcp,
+}
+
+impl EffectKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::FsRead, Self::FsWrite, Self::FsDelete, Self::Net, Self::Process, Self::Mcp];
+
+    /// The word that policies use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FsRead => "fs.read",
+            Self::FsWrite => "fs.write",
+            Self::FsDelete => "fs.delete",
+            Self::Net => "net",
+            Self::Process => "process",
+            Self::Mcp => "mcp",
+        }
+    }
+}
+
+impl fmt::Display for EffectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One effect on one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effect<'a> {
+    /// What is done.
+    pub kind: EffectKind,
+    /// To what: a path, a host, a program, a server's tool.
+    pub target: &'a str,
+}
+
+/// Something that no policy can allow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Where.
+    pub path: String,
+    /// The rule, as decisions name it.
+    pub rule: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Violation {
+    /// A violation of a builtin rule.
+    #[must_use]
+    pub fn new(path: impl Into<String>, rule: &str, message: impl Into<String>) -> Self {
+        Self { path: path.into(), rule: rule.to_owned(), message: message.into() }
+    }
+}
+
+/// How much of an action could be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoScope {
+    /// Everything; also said of an action that changes nothing.
+    #[default]
+    Full,
+    /// The file changes, but not everything else.
+    Partial,
+    /// Nothing.
+    None,
+}
+
+/// What an action will do. The default is nothing at all.
+#[derive(Debug, Clone, Default)]
+pub struct Effects {
+    /// Paths that it reads; a directory stands for what it holds.
+    pub reads: Vec<WorkspacePath>,
+    /// Whether it reads the names in the workspace root.
+    pub reads_root: bool,
+    /// What it changes.
+    pub changes: Changes,
+    /// Hosts that it talks to, `host[:port]`.
+    pub hosts: Vec<String>,
+    /// Programs that it starts.
+    pub programs: Vec<String>,
+    /// Tools of MCP servers that it calls, `server/tool`.
+    pub tools: Vec<String>,
+    /// How much could be taken back.
+    pub undo: UndoScope,
+    /// Whether the changes take back what an earlier execution did. Then removing what that
+    /// execution itself had made is a write, not a deletion.
+    pub takes_back: bool,
+    /// Where the workspace holds something else than expected. The gate speaks first.
+    pub conflicts: Vec<Conflict>,
+    /// What no policy can allow.
+    pub violations: Vec<Violation>,
+}
+
+impl Effects {
+    /// The effects one by one, in the terms of policies. Both ends of a rename are written.
+    #[must_use]
+    pub fn iter(&self) -> Vec<Effect<'_>> {
+        let mut all = Vec::with_capacity(self.reads.len() + self.changes.items.len());
+        let effect = |kind, target| Effect { kind, target };
+        all.extend(self.reads.iter().map(|path| effect(EffectKind::FsRead, path.as_str())));
+        for item in &self.changes.items {
+            let goes = matches!(item.kind, ChangeKind::Delete | ChangeKind::Rmdir);
+            let kind =
+                if goes && !self.takes_back { EffectKind::FsDelete } else { EffectKind::FsWrite };
+            let ends =
+                [item.from.as_ref(), item.to.as_ref().filter(|to| item.from.as_ref() != Some(*to))];
+            all.extend(ends.into_iter().flatten().map(|path| effect(kind, path.as_str())));
+        }
+        all.extend(self.hosts.iter().map(|host| effect(EffectKind::Net, host)));
+        all.extend(self.programs.iter().map(|program| effect(EffectKind::Process, program)));
+        all.extend(self.tools.iter().map(|tool| effect(EffectKind::Mcp, tool)));
+        all
+    }
+
+    /// Whether nothing but reading happens.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.changes.items.is_empty()
+            && self.hosts.is_empty()
+            && self.programs.is_empty()
+            && self.tools.is_empty()
+    }
+
+    /// What an approval binds to: every path with its state before and after, every host, program
+    /// and tool.
+    #[must_use]
+    pub fn to_binding(&self) -> Value {
+        let changes: Vec<Value> = self
+            .changes
+            .items
+            .iter()
+            .map(|item| json!([item.from, item.to, item.before, item.after]))
+            .collect();
+        json!({
+            "reads": self.reads, "reads_root": self.reads_root, "changes": changes,
+            "hosts": self.hosts, "programs": self.programs, "tools": self.tools,
+            "takes_back": self.takes_back,
+        })
+    }
+
+    /// What lies beyond a contract's ceiling, if anything.
+    #[must_use]
+    pub fn beyond(&self, ceiling: &EffectCeiling) -> Option<Beyond> {
+        let root = self.reads_root && !ceiling.reads_anything();
+        let effect = self.iter().into_iter().find(|effect| !ceiling.admits(*effect));
+        match effect {
+            Some(effect) => Some(Beyond { kind: effect.kind, target: effect.target.to_owned() }),
+            None => root.then(|| Beyond { kind: EffectKind::FsRead, target: ".".to_owned() }),
+        }
+    }
+
+    /// The digest of [`Effects::to_binding`].
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        // Strings and numbers: canonical JSON cannot fail on them.
+        Digest::of_json(&self.to_binding()).unwrap_or_else(|_| Digest::of(b""))
+    }
+}
+
+/// An effect that the contract does not declare.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the contract does not declare `{kind}` of `{}`", .target.escape_debug())]
+pub struct Beyond {
+    kind: EffectKind,
+    target: String,
+}

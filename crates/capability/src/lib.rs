@@ -1,0 +1,27 @@
+#![doc = include_str!("../README.md")]
+
+mod action;
+mod change;
+mod contract;
+mod effects;
+mod graph;
+mod plan;
+mod risk;
+mod view;
+
+pub use action::{Action, Admitted, Described, Origin};
+pub use change::{
+    Body, Change, ChangeDocument, ChangeDocumentError, ChangeKind, ChangeSet, ChangeSetError,
+    Changes, Conflict, ConflictReason, Content, FileChange, FileMode, InvalidMode, Item,
+    KeptContent, ResolveError, Resolved, State, resolve,
+};
+pub use contract::{
+    Backoff, CapabilityId, CapabilityKind, Compensate, Confirm, Contract, ContractError,
+    ContractErrorKind, EffectCeiling, FsCeiling, HandlerSpec, InvalidCapabilityId, McpTool, Retry,
+    SchemaFinding, SchemaSide, Undo, UndoStrategy,
+};
+pub use effects::{Beyond, Effect, EffectKind, Effects, UndoScope, Violation};
+pub use graph::{AdmitError, AdmitErrorKind, CapabilityGraph};
+pub use plan::Plan;
+pub use risk::{Risk, UnknownRisk};
+pub use view::{Entry, EntryKind, Listed, ViewError, ViewErrorKind, WorkspaceView};

@@ -1,0 +1,214 @@
+//! Places in a text, and how text is shown to people.
+
+use std::fmt::Write as _;
+
+/// A place: line and column, both from 1; the column counts characters. 0 is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct At {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+impl At {
+    pub(crate) const START: Self = Self { line: 1, column: 1 };
+
+    pub(crate) fn new(line: usize, column: usize) -> Self {
+        Self {
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            column: u32::try_from(column).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// How many characters start in these bytes.
+pub(crate) fn count_chars(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count()
+}
+
+/// The place of a byte. Lines end in `\n`, `\r\n` or a lone `\r`.
+pub(crate) fn position(bytes: &[u8], offset: usize) -> At {
+    let before = bytes.get(..offset).unwrap_or(bytes);
+    let mut line = 1;
+    let mut start = 0;
+    for (idx, byte) in before.iter().enumerate() {
+        let ends = match byte {
+            b'\n' => true,
+            // The second half of `\r\n` counts; at the very end the whole text decides.
+            b'\r' => bytes.get(idx + 1) != Some(&b'\n'),
+            _ => false,
+        };
+        if ends {
+            line += 1;
+            start = idx + 1;
+        }
+    }
+    At::new(line, count_chars(before.get(start..).unwrap_or_default()) + 1)
+}
+
+/// The bytes of a line, without its end.
+pub(crate) fn line_at(bytes: &[u8], line: u32) -> Option<&[u8]> {
+    let mut rest = bytes;
+    for _ in 1..line {
+        let end = rest.iter().position(|b| matches!(b, b'\n' | b'\r'))?;
+        let n_end = if rest.get(end..end + 2) == Some(b"\r\n") { 2 } else { 1 };
+        rest = rest.get(end + n_end..)?;
+    }
+    let end = rest.iter().position(|b| matches!(b, b'\n' | b'\r'));
+    rest.get(..end.unwrap_or(rest.len()))
+}
+
+/// The line of an error with a caret below the column; long lines are cut around it.
+pub(crate) fn excerpt(bytes: &[u8], at: At) -> Option<String> {
+    const BEFORE: usize = 60;
+    const WIDTH: usize = 120;
+    let line = String::from_utf8_lossy(line_at(bytes, at.line)?);
+    let caret = usize::try_from(at.column.saturating_sub(1)).ok()?;
+    let from = if line.chars().take(WIDTH + 1).count() <= WIDTH {
+        0
+    } else {
+        caret.saturating_sub(BEFORE)
+    };
+    let mut cut = String::new();
+    let mut padding = 0;
+    if from > 0 {
+        cut.push('…');
+        padding += 1;
+    }
+    let mut window = line.chars().skip(from);
+    for (idx, c) in window.by_ref().take(WIDTH).enumerate() {
+        let n_before = cut.chars().count();
+        push_escaped(&mut cut, if c == '\t' { ' ' } else { c });
+        if from + idx < caret {
+            padding += cut.chars().count() - n_before;
+        }
+    }
+    if window.next().is_some() {
+        cut.push('…');
+    }
+    let number = at.line.to_string();
+    let gutter = " ".repeat(number.len());
+    let spaces = " ".repeat(padding);
+    let cut = cut.trim_end();
+    Some(format!("{gutter} |\n{number} | {cut}\n{gutter} | {spaces}^"))
+}
+
+/// Text from outside, short enough for a message, in backticks.
+pub(crate) fn shown(text: &str) -> String {
+    const WIDTH: usize = 80;
+    let mut out = String::from("`");
+    let mut chars = text.chars();
+    for c in chars.by_ref().take(WIDTH) {
+        push_escaped(&mut out, c);
+    }
+    if chars.next().is_some() {
+        out.push('…');
+    }
+    out.push('`');
+    out
+}
+
+/// The text with everything escaped that could steer a terminal or deceive a reader.
+pub(crate) fn inert(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        push_escaped(&mut out, c);
+    }
+    out
+}
+
+fn push_escaped(out: &mut String, c: char) {
+    let deceives = matches!(c,
+        '\u{AD}' | '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}');
+    match c {
+        '\t' => out.push_str("\\t"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        c if c.is_control() || deceives => {
+            // Writing to a string cannot fail.
+            write!(out, "\\u{{{:04x}}}", u32::from(c)).unwrap_or_default();
+        }
+        c => out.push(c),
+    }
+}
+
+/// `accepted here: a, b`, and the closest of them if it is close.
+pub(crate) fn accepted(given: &str, known: &[&str]) -> String {
+    let mut out = if known.is_empty() {
+        String::from("accepted here: nothing")
+    } else {
+        format!("accepted here: {}", known.join(", "))
+    };
+    if let Some(closest) = closest(given, known) {
+        out.push_str("; did you mean `");
+        out.push_str(closest);
+        out.push_str("`?");
+    }
+    out
+}
+
+fn closest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    const FAR: usize = 3;
+    let n_given = given.chars().take(65).count();
+    if n_given > 64 {
+        return None;
+    }
+    known
+        .iter()
+        .map(|name| {
+            let distance =
+                if name.eq_ignore_ascii_case(given) { 0 } else { edit_distance(given, name) };
+            (distance, *name)
+        })
+        .filter(|(distance, name)| *distance < FAR.min(n_given).min(name.chars().count()))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (idx, from) in a.chars().enumerate() {
+        let mut diagonal = idx;
+        let mut left = idx + 1;
+        let mut next = Vec::with_capacity(row.len());
+        next.push(left);
+        for (to, above) in b.chars().zip(row.iter().skip(1)) {
+            let replaced = diagonal + usize::from(from != to);
+            left = replaced.min(left + 1).min(above + 1);
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits() {
+        for (a, b, n) in
+            [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("verdict", "verdcit", 2)]
+        {
+            assert_eq!(edit_distance(a, b), n, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn short_names_are_not_guessed() {
+        assert_eq!(closest("x", &["id"]), None);
+        assert_eq!(closest("ids", &["id"]), Some("id"));
+        assert_eq!(closest("Risk", &["risk"]), Some("risk"));
+    }
+
+    #[test]
+    fn lines_end_in_three_ways() {
+        let text = b"a\nb\r\nc\rd";
+        let lines: Vec<_> = (1..=5).map(|line| line_at(text, line)).collect();
+        assert_eq!(lines, [Some(&b"a"[..]), Some(b"b"), Some(b"c"), Some(b"d"), None]);
+        assert_eq!(position(text, 7), At { line: 4, column: 1 });
+        assert_eq!(position(text, 5), At { line: 3, column: 1 });
+    }
+}

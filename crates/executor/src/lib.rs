@@ -1,0 +1,1 @@
+//! Doing it: the only caller of handlers, behind tower layers.

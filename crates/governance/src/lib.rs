@@ -1,0 +1,1 @@
+//! May it be done: policy, write gate, approvals, warrants.

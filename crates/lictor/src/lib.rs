@@ -1,0 +1,1 @@
+//! The runtime put together: one governed, reversible, recorded road for agent actions.

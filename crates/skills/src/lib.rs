@@ -1,0 +1,1 @@
+//! The builtin skills: pure descriptions of file changes, text, JSON, time.

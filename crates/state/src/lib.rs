@@ -1,0 +1,1 @@
+//! The embedded state: SQLite tables behind the ports of governance, executor and workflow.

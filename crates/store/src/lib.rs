@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod connection;
+mod error;
+mod migration;
+mod options;
+mod pending;
+mod readers;
+mod store;
+mod writer;
+
+pub use error::{NotCommitted, OpenError, OpenErrorKind, ReadError, WriteError};
+pub use migration::Migration;
+pub use options::{Durability, StoreOptions};
+pub use pending::PendingWrite;
+pub use rusqlite;
+pub use store::{Store, StoreStats};

@@ -1,0 +1,64 @@
+//! How a store is opened.
+
+use std::time::Duration;
+
+/// What a commit has survived when it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Power loss: each commit is flushed to disk.
+    #[default]
+    Full,
+    /// The end of the process, by `kill -9` too. Power loss may take the last commits, but never
+    /// breaks the database.
+    Normal,
+}
+
+/// How a store is opened; the default is right for most.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    pub(crate) durability: Durability,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) n_idle_readers: usize,
+    pub(crate) max_batch: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Full,
+            busy_timeout: Duration::from_secs(5),
+            n_idle_readers: 8,
+            max_batch: 1024,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// What an acknowledged commit survives; [`Durability::Full`] by default.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How long to wait for another process that writes; 5 s by default.
+    #[must_use]
+    pub fn busy_timeout(mut self, busy_timeout: Duration) -> Self {
+        self.busy_timeout = busy_timeout;
+        self
+    }
+
+    /// How many reading connections are kept open while unused; 8 by default.
+    #[must_use]
+    pub fn n_idle_readers(mut self, n_idle_readers: usize) -> Self {
+        self.n_idle_readers = n_idle_readers;
+        self
+    }
+
+    /// How many jobs share a commit at most; 1024 by default, at least 1.
+    #[must_use]
+    pub fn max_batch(mut self, max_batch: usize) -> Self {
+        self.max_batch = max_batch.max(1);
+        self
+    }
+}

@@ -1,0 +1,1 @@
+//! Doing many: workflow documents, their validation, order, templates and rollback.

@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+
+mod beneath;
+mod read;
+mod view;
+
+pub use beneath::{DirHandle, OpenError, RootId, Workspace};
+pub use read::{ReadError, file_state, state_at};
+pub use view::RestrictedView;

@@ -1,0 +1,95 @@
+//! Reading what a name in an open directory holds.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use lictor_capability::{Entry, EntryKind, FileMode, State};
+use lictor_context::{Digest, Hasher};
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::beneath::{DirHandle, entry_of};
+
+/// How much is read at a time.
+const BUFFER: usize = 128 * 1024;
+
+/// A name could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is a FIFO, a socket, a device.
+    #[error("it is not a regular file, a directory or a symbolic link")]
+    Special,
+    /// It was replaced, or written to, while it was read.
+    #[error("it changed while it was read")]
+    Changed,
+    /// The file system failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<Errno> for ReadError {
+    fn from(error: Errno) -> Self {
+        match error {
+            // Opened without following: it became a link after it was looked at.
+            Errno::LOOP | Errno::NOENT => Self::Changed,
+            other => Self::Io(other.into()),
+        }
+    }
+}
+
+/// The state of what stands at a name; `None` when nothing does. A file is hashed as a stream.
+///
+/// # Errors
+/// When it is no file, directory or link, changed meanwhile, or the file system fails.
+pub fn state_at(dir: &DirHandle, name: &str) -> Result<Option<State>, ReadError> {
+    let Some(entry) = dir.entry(name)? else { return Ok(None) };
+    let mode = FileMode::from_bits(entry.mode);
+    Ok(Some(match entry.kind {
+        EntryKind::Directory => State::Directory { mode },
+        EntryKind::Symlink => {
+            let target = fs::readlinkat(dir, name, Vec::new())?;
+            State::Symlink { digest: Digest::of(target.as_bytes()) }
+        }
+        EntryKind::File => {
+            let (mut file, entry) = open_file(dir, name)?;
+            let (digest, bytes) = hash(&mut file)?;
+            State::File { digest, mode: FileMode::from_bits(entry.mode), bytes }
+        }
+        EntryKind::Special => return Err(ReadError::Special),
+    }))
+}
+
+/// The state of an open regular file.
+///
+/// # Errors
+/// When the file system fails.
+pub fn file_state(file: &mut File) -> Result<State, ReadError> {
+    let entry = entry_of(&fs::fstat(&*file)?);
+    let (digest, bytes) = hash(file)?;
+    Ok(State::File { digest, mode: FileMode::from_bits(entry.mode), bytes })
+}
+
+/// Opens a regular file for reading, in a way that neither follows a link nor waits on a FIFO.
+pub(crate) fn open_file(dir: &DirHandle, name: &str) -> Result<(File, Entry), ReadError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(fs::openat(dir, name, flags, Mode::empty())?);
+    let entry = entry_of(&fs::fstat(&file)?);
+    if entry.kind == EntryKind::File { Ok((file, entry)) } else { Err(ReadError::Changed) }
+}
+
+fn hash(file: &mut File) -> Result<(Digest, u64), ReadError> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0_u8; BUFFER];
+    let mut total = 0_u64;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish(), total)),
+            Ok(n) => {
+                hasher.update(buffer.get(..n).unwrap_or_default());
+                total += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The command line: what is accepted, and what is said about the rest.
+
+/// Printed by `cargo xtask help`, and with exit code 2 for anything that is not a command.
+pub(crate) const HELP: &str = "\
+usage: cargo xtask <command>
+
+  layers [--mermaid]   the crates by rank and what they depend on; refuses upward and sideways edges
+  tidy                 the text of the repository: headers, sizes, leftovers, links, manifests
+  check [options]      fmt, layers, tidy, deny, clippy, docs, each crate alone
+  test [args]          unit, integration and compile-fail tests, doctests; args go to `cargo test`
+  ci [options]         check, then test: what decides about a change
+  help                 this text
+
+options of `check` and `ci`:
+  --fast               only the steps that compile nothing
+  --skip <step>        leave one step out; may be repeated
+  --keep-going         run the remaining steps after a failure
+  --strict             a missing tool is a failure, not a skip";
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Print the help.
+    Help,
+    /// Print the layers and check them.
+    Layers { mermaid: bool },
+    /// Check the text of the repository.
+    Tidy,
+    /// Every check that is not a test.
+    Check(Options),
+    /// The tests.
+    Test { extra: Vec<String> },
+    /// Checks, then tests.
+    Ci(Options),
+}
+
+/// How to run a list of steps.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Only what compiles nothing.
+    pub(crate) fast: bool,
+    /// A missing tool is a failure.
+    pub(crate) strict: bool,
+    /// Do not stop at the first failure.
+    pub(crate) keep_going: bool,
+    /// Steps to leave out.
+    pub(crate) skip: Vec<String>,
+}
+
+/// Reads the arguments after the program's name.
+pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, String> {
+    let mut args = args.into_iter();
+    let Some(name) = args.next() else {
+        return Err("no command given\n".to_owned());
+    };
+    let rest: Vec<String> = args.collect();
+    match name.as_str() {
+        "help" | "--help" | "-h" => Ok(Command::Help),
+        "layers" => {
+            let mermaid = rest == ["--mermaid"];
+            if mermaid || rest.is_empty() {
+                Ok(Command::Layers { mermaid })
+            } else {
+                Err("`layers` takes `--mermaid` or nothing\n".to_owned())
+            }
+        }
+        "tidy" if rest.is_empty() => Ok(Command::Tidy),
+        "tidy" => Err("`tidy` takes no arguments\n".to_owned()),
+        "check" => Ok(Command::Check(options(rest)?)),
+        "test" => Ok(Command::Test { extra: rest }),
+        "ci" => Ok(Command::Ci(options(rest)?)),
+        other => Err(format!("there is no command `{other}`\n")),
+    }
+}
+
+fn options(args: Vec<String>) -> Result<Options, String> {
+    let mut options = Options::default();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--fast" => options.fast = true,
+            "--strict" => options.strict = true,
+            "--keep-going" => options.keep_going = true,
+            "--skip" => match args.next() {
+                Some(step) => options.skip.push(step),
+                None => return Err("`--skip` needs the name of a step\n".to_owned()),
+            },
+            other => return Err(format!("there is no option `{other}`\n")),
+        }
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, HELP, Options, parse};
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        assert_eq!(parsed("layers"), Ok(Command::Layers { mermaid: false }));
+        assert_eq!(parsed("layers --mermaid"), Ok(Command::Layers { mermaid: true }));
+        assert_eq!(parsed("tidy"), Ok(Command::Tidy));
+        assert_eq!(parsed("help"), Ok(Command::Help));
+        let extra = vec!["-p".to_owned(), "lictor-lock".to_owned()];
+        assert_eq!(parsed("test -p lictor-lock"), Ok(Command::Test { extra }));
+        let options =
+            Options { fast: true, strict: true, keep_going: false, skip: vec!["alone".to_owned()] };
+        assert_eq!(parsed("ci --fast --skip alone --strict"), Ok(Command::Ci(options)));
+    }
+
+    #[test]
+    fn the_rest_is_refused_by_name() {
+        for line in ["", "bench", "layers --dot", "tidy all", "ci --skip", "check --slow"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+        assert_eq!(parsed("bench"), Err("there is no command `bench`\n".to_owned()));
+    }
+
+    #[test]
+    fn help_lists_every_command() {
+        for name in ["layers", "tidy", "check", "test", "ci", "help"] {
+            assert!(HELP.contains(&format!("\n  {name} ")), "{name}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The outside: cargo, git, the clock and the disk. The only module that starts processes.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "xtask runs cargo and git and measures how long that takes; this module owns both"
+)]
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::model::Workspace;
+use crate::report::Failure;
+use crate::tree::{self, Tree};
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// With code 0.
+    Well,
+    /// With another code, or by a signal.
+    Badly,
+}
+
+/// Runs cargo in the workspace's root with the output going to the terminal.
+pub(crate) fn cargo(
+    root: &Path,
+    args: &[&str],
+    variables: &[(&str, &str)],
+) -> Result<Ended, Failure> {
+    let mut command = cargo_command();
+    command.current_dir(root).args(args);
+    for (name, value) in variables {
+        command.env(name, value);
+    }
+    match command.status() {
+        Ok(status) if status.success() => Ok(Ended::Well),
+        Ok(_) => Ok(Ended::Badly),
+        Err(error) => Err(Failure::new(format!("cannot run cargo: {error}"))),
+    }
+}
+
+/// Whether a program can be started at all.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let started = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match started {
+        Ok(_) => true,
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
+/// What it gave, and how long it took.
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let value = work();
+    (value, start.elapsed())
+}
+
+/// Asks cargo about the workspace the current directory belongs to.
+pub(crate) fn load_workspace() -> Result<Workspace, Failure> {
+    const ASK: [&str; 4] = ["metadata", "--no-deps", "--format-version", "1"];
+    // Without dependencies there is nothing to fetch; should cargo disagree, let it.
+    let answer = capture(cargo_command().args(ASK).arg("--offline"))
+        .or_else(|_offline| capture(cargo_command().args(ASK)))?;
+    let metadata: Value = serde_json::from_slice(&answer)
+        .map_err(|error| Failure::new(format!("cannot read `cargo metadata`: {error}")))?;
+    Workspace::parse(&metadata, &|manifest| std::fs::read_to_string(manifest).unwrap_or_default())
+}
+
+/// Reads the files that git tracks or would track; outside a repository, all but `target`.
+pub(crate) fn load_tree(root: &Path) -> Result<Tree, Failure> {
+    let listed = capture(Command::new("git").current_dir(root).args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]));
+    let paths = match listed {
+        Ok(bytes) => String::from_utf8_lossy(&bytes)
+            .split('\0')
+            .filter(|path| !path.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        Err(_no_repository) => tree::walk(root)?,
+    };
+    tree::read(root, paths)
+}
+
+fn capture(command: &mut Command) -> Result<Vec<u8>, Failure> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| Failure::new(format!("cannot run `{program}`: {error}")))?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        Err(Failure::new(format!("`{program}` failed:\n{}", stderr.trim_end())))
+    }
+}
+
+/// The cargo that started us, without what `cargo run` says about *this* package: build scripts
+/// that look at those variables would run again, and the dependencies be built twice.
+fn cargo_command() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let about_us = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+        if about_us.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
