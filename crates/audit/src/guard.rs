@@ -3,7 +3,7 @@
 //! Whoever puts an older copy of the store back would otherwise hold a log that verifies.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -79,13 +79,12 @@ impl Guard {
 
     /// The highest size that was signed, and its root.
     pub(crate) fn read(&self, origin: &str) -> Result<Option<(u64, Hash)>, GuardError> {
-        let text = match std::fs::read_to_string(self.path(origin)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.refuse(origin, GuardErrorKind::Io(error))),
-        };
-        let found = parse(&text, origin);
-        found.map(Some).ok_or_else(|| self.refuse(origin, GuardErrorKind::Damaged))
+        match self.peek(origin) {
+            // Somebody may be writing just now.
+            Err(GuardErrorKind::Damaged) => self.locked(|| self.peek(origin)),
+            other => other,
+        }
+        .map_err(|kind| self.refuse(origin, kind))
     }
 
     /// Refuses a log that is behind what was signed.
@@ -107,31 +106,49 @@ impl Guard {
     /// the meantime stays.
     pub(crate) fn raise(&self, checkpoint: &Checkpoint) -> Result<(), GuardError> {
         let Checkpoint { origin, size, root } = checkpoint;
-        let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        file.lock().map_err(|error| self.refuse(origin, GuardErrorKind::Io(error)))?;
-        let raised = match self.read(origin) {
-            Ok(Some((signed, _))) if signed > *size => Ok(()),
-            Ok(Some((signed, found))) if signed == *size && found == *root => Ok(()),
-            Ok(Some((signed, _))) if signed == *size => {
-                Err(self.refuse(origin, GuardErrorKind::Forked { size: *size }))
-            }
-            Ok(_) => self
-                .replace(checkpoint)
-                .map_err(|error| self.refuse(origin, GuardErrorKind::Io(error))),
-            Err(error) => Err(error),
-        };
-        let unlocked = file.unlock();
-        raised?;
-        unlocked.map_err(|error| self.refuse(origin, GuardErrorKind::Io(error)))
+        let raised = self.locked(|| match self.peek(origin)? {
+            Some((signed, _)) if signed > *size => Ok(()),
+            Some((signed, found)) if signed == *size && found == *root => Ok(()),
+            Some((signed, _)) if signed == *size => Err(GuardErrorKind::Forked { size: *size }),
+            _ => self.write(checkpoint).map_err(GuardErrorKind::Io),
+        });
+        raised.map_err(|kind| self.refuse(origin, kind))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the guard is not part of a workspace")]
-    fn replace(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        let path = self.path(&checkpoint.origin);
-        // Under the lock nobody else uses this name.
-        let next = path.with_extension("next");
-        std::fs::write(&next, checkpoint.text())?;
-        std::fs::rename(&next, &path)
+    /// Keeps other threads and other processes away in the meantime.
+    fn locked<T>(
+        &self,
+        run: impl FnOnce() -> Result<T, GuardErrorKind>,
+    ) -> Result<T, GuardErrorKind> {
+        let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        file.lock().map_err(GuardErrorKind::Io)?;
+        let result = run();
+        let unlocked = file.unlock().map_err(GuardErrorKind::Io);
+        let result = result?;
+        unlocked.map(|()| result)
+    }
+
+    fn peek(&self, origin: &str) -> Result<Option<(u64, Hash)>, GuardErrorKind> {
+        match std::fs::read_to_string(self.path(origin)) {
+            // Empty: made, and then the machine lost power.
+            Ok(text) if text.is_empty() => Ok(None),
+            Ok(text) => parse(&text, origin).map(Some).ok_or(GuardErrorKind::Damaged),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(GuardErrorKind::Io(error)),
+        }
+    }
+
+    /// Overwrites the file in place, in one write of less than a sector. Putting a new file over
+    /// it would cost a flush on ext4: four times an append. Whoever reads in the middle of it
+    /// learns so from the digest.
+    fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        // Sizes only grow, so a new text is never shorter than the one before.
+        let text = checkpoint.text();
+        let text = format!("{text}{}\n", Digest::of(text.as_bytes()));
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).create(true).truncate(false).open(self.path(&checkpoint.origin))?;
+        file.write_all(text.as_bytes())
     }
 
     fn path(&self, origin: &str) -> PathBuf {
@@ -144,7 +161,12 @@ impl Guard {
 }
 
 fn parse(text: &str, expected: &str) -> Option<(u64, Hash)> {
-    let mut lines = text.strip_suffix('\n')?.split('\n');
+    let (body, digest) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+    let body = text.get(..=body.len())?;
+    if digest != Digest::of(body.as_bytes()).to_string() {
+        return None;
+    }
+    let mut lines = body.strip_suffix('\n')?.split('\n');
     let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
     if origin != expected || lines.next().is_some() {
         return None;

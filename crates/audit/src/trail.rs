@@ -285,14 +285,14 @@ impl AuditLog {
         appended.logs.iter().try_for_each(|log| guard.raise(&log.checkpoint))
     }
 
-    /// Appends events in a transaction of their own, and waits for it.
+    /// Appends events in a transaction of their own, waits for it, and confirms it.
     ///
     /// # Errors
     /// When they are not recorded.
-    pub fn append(&self, events: Vec<Event>) -> Result<Appended, RecordError> {
+    pub fn append(&self, events: Vec<Event>) -> Result<Vec<AppendedTo>, RecordError> {
         let appended = self.submit(events).wait().map_err(|error| record_error(&error))?;
         self.confirm(&appended).map_err(|error| record_error(&error))?;
-        Ok(appended)
+        Ok(appended.logs)
     }
 
     fn submit(&self, events: Vec<Event>) -> PendingWrite<Appended, AppendError> {

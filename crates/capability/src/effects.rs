@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lictor_context::{Digest, WorkspacePath};
+use lictor_context::{Digest, ExecutionId, WorkspacePath};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -115,9 +115,9 @@ pub struct Effects {
     pub tools: Vec<String>,
     /// How much could be taken back.
     pub undo: UndoScope,
-    /// Whether the changes take back what an earlier execution did. Then removing what that
-    /// execution itself had made is a write, not a deletion.
-    pub takes_back: bool,
+    /// The executions that the changes take back. Removing what such an execution itself had made
+    /// is a write, not a deletion.
+    pub takes_back: Vec<ExecutionId>,
     /// Where the workspace holds something else than expected. The gate speaks first.
     pub conflicts: Vec<Conflict>,
     /// What no policy can allow.
@@ -133,8 +133,11 @@ impl Effects {
         all.extend(self.reads.iter().map(|path| effect(EffectKind::FsRead, path.as_str())));
         for item in &self.changes.items {
             let goes = matches!(item.kind, ChangeKind::Delete | ChangeKind::Rmdir);
-            let kind =
-                if goes && !self.takes_back { EffectKind::FsDelete } else { EffectKind::FsWrite };
+            let kind = if goes && self.takes_back.is_empty() {
+                EffectKind::FsDelete
+            } else {
+                EffectKind::FsWrite
+            };
             let ends =
                 [item.from.as_ref(), item.to.as_ref().filter(|to| item.from.as_ref() != Some(*to))];
             all.extend(ends.into_iter().flatten().map(|path| effect(kind, path.as_str())));

@@ -7,6 +7,7 @@ mod effects;
 mod graph;
 mod plan;
 mod risk;
+mod unified_diff;
 mod view;
 
 pub use action::{Action, Admitted, Described, Origin};
@@ -24,4 +25,5 @@ pub use effects::{Beyond, Effect, EffectKind, Effects, UndoScope, Violation};
 pub use graph::{AdmitError, AdmitErrorKind, CapabilityGraph};
 pub use plan::Plan;
 pub use risk::{Risk, UnknownRisk};
+pub use unified_diff::{DiffError, DiffErrorKind, UnifiedDiff};
 pub use view::{Entry, EntryKind, Listed, ViewError, ViewErrorKind, WorkspaceView};

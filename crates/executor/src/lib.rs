@@ -1,1 +1,28 @@
-//! Doing it: the only caller of handlers, behind tower layers.
+#![doc = include_str!("../README.md")]
+
+mod check; // what is looked at after a change
+mod describe; // from an admitted action to its effects
+mod error;
+mod executed;
+mod grant;
+mod handler;
+mod layer;
+mod lease;
+mod port;
+mod record;
+mod service;
+
+pub use check::{Check, CheckFailure, CheckPhase, CheckReport, CheckRun, CheckSource, NoChecks};
+pub use describe::DescribeError;
+pub use error::{ExecuteError, ExecuteErrorKind, Rollback};
+pub use executed::{CommitError, Executed, Outcome, Receipt};
+pub use grant::{Granted, GrantedChanges};
+pub use handler::{Handler, HandlerError, HandlerErrorKind, Handlers, Request};
+pub use layer::{TraceLayer, TraceService};
+pub use lease::LockSettings;
+pub use port::{
+    Applied, ApplyError, ChangeApplier, Ledger, LedgerError, RecoverError, Recovered, Recovery,
+    RollbackReport, Stuck,
+};
+pub use record::{ExecutionRecord, ExecutionStatus};
+pub use service::{Executor, ExecutorBuilder, ExecutorService};

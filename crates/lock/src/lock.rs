@@ -419,3 +419,22 @@ impl Drop for Unlock<'_> {
         fs4::FileExt::unlock(self.0).unwrap_or_default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Claim, WorkspaceLock};
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test takes the file away")]
+    fn a_file_that_left_the_path_is_not_entered() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = WorkspaceLock::new(dir.path().join("lock"));
+        let claim = Claim::new("tester", "one");
+        let (file, created) = lock.open_or_create().unwrap();
+        assert!(lock.enter(&file, created, &claim).unwrap().is_some());
+        std::fs::remove_file(lock.path()).unwrap();
+        assert!(lock.enter(&file, created, &claim).unwrap().is_none());
+        let (_other, _) = lock.open_or_create().unwrap();
+        assert!(lock.enter(&file, created, &claim).unwrap().is_none());
+    }
+}

@@ -1,1 +1,17 @@
-//! Un-doing it: atomic change sets with journal, undo, redo and crash recovery.
+#![doc = include_str!("../README.md")]
+
+mod compile; // from changes to single operations
+mod fault;
+mod history; // finished transactions, read back
+mod journal;
+mod operation; // one operation: done, checked, reversed
+mod recover;
+mod rollback;
+mod stage;
+mod store; // where transactions lie
+mod transaction; // begin here: the protocol, step by step
+mod undo; // planning and governing an undo
+
+pub use history::{Content, History, HistoryError, Kept};
+pub use transaction::Transactions;
+pub use undo::{UNDO_CAPABILITY, UndoError, UndoHandler, plan_undo, undo_contract};

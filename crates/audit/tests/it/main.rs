@@ -1,1 +1,16 @@
 //! What the trail promises.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+mod append;
+mod file;
+mod key;
+mod line;
+mod log;
+mod query;
+mod rig;
+mod tamper;

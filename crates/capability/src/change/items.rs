@@ -129,6 +129,32 @@ pub struct Item {
 }
 
 impl Item {
+    /// What is done to it in the end; `None` when nothing is.
+    #[must_use]
+    pub fn final_kind(&self) -> Option<ChangeKind> {
+        match (&self.from, &self.to) {
+            (None, None) => None,
+            (None, Some(_)) => Some(match self.after {
+                Some(State::Directory { .. }) => ChangeKind::Mkdir,
+                Some(State::Symlink { .. }) => ChangeKind::Symlink,
+                _ => ChangeKind::Create,
+            }),
+            (Some(_), None) => Some(match self.before {
+                Some(State::Directory { .. }) => ChangeKind::Rmdir,
+                _ => ChangeKind::Delete,
+            }),
+            (Some(from), Some(to)) if from != to => Some(ChangeKind::Rename),
+            (Some(_), Some(_)) => {
+                let before = self.before.and_then(|state| state.digest());
+                if before != self.after.and_then(|state| state.digest()) {
+                    Some(ChangeKind::Modify)
+                } else {
+                    (self.before != self.after).then_some(ChangeKind::Chmod)
+                }
+            }
+        }
+    }
+
     /// The path to report it under.
     #[must_use]
     pub fn path(&self) -> &str {
@@ -218,6 +244,9 @@ pub struct Conflict {
     /// What is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
+    /// What an undo would have put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<String>,
 }
 
 /// How the workspace differs from what was expected.

@@ -64,8 +64,9 @@ struct Resolver<'a> {
     here: HashMap<WorkspacePath, usize>,
     /// Paths of the old tree whose holder was touched; what they hold now stands in `here`.
     taken: HashSet<WorkspacePath>,
-    /// Paths whose old holder leaves only later, while a new one has moved in already.
-    displaced: HashSet<WorkspacePath>,
+    /// Paths whose old holder leaves only later, while a new one has moved in already. Until it
+    /// leaves, the path names the old one; its item, once it is loaded.
+    displaced: HashMap<WorkspacePath, Option<usize>>,
     out: Resolved,
 }
 
@@ -94,7 +95,7 @@ impl<'a> Resolver<'a> {
             old: Vec::with_capacity(changes.len()),
             here: HashMap::with_capacity(changes.len()),
             taken: HashSet::with_capacity(changes.len()),
-            displaced: HashSet::new(),
+            displaced: HashMap::new(),
             out: Resolved::default(),
         }
     }
@@ -181,7 +182,12 @@ impl<'a> Resolver<'a> {
         before: FileMode,
         mode: FileMode,
     ) -> Result<(), ResolveError> {
-        if self.entry(path)?.is_some_and(|entry| entry.kind == EntryKind::File && entry.links > 1) {
+        let Some(item) = self.source(path)? else { return Ok(()) };
+        // Where the file is in the old tree: it may have been renamed before.
+        let origin = self.items.get(item).and_then(|item| item.from.clone());
+        if let Some(origin) = origin
+            && self.entry(&origin)?.is_some_and(|old| old.kind == EntryKind::File && old.links > 1)
+        {
             // The bits belong to the file, not to its name: another name, perhaps outside, would
             // change with it.
             self.out.violations.push(Violation::new(
@@ -190,7 +196,6 @@ impl<'a> Resolver<'a> {
                 "the file has several names (hard links), and a mode change would reach all of them",
             ));
         }
-        let Some(item) = self.source(path)? else { return Ok(()) };
         let after = self.after(item);
         let Some(found) = after.as_ref().and_then(State::mode) else {
             self.conflict(path, ConflictReason::KindDiffers);
@@ -232,7 +237,7 @@ impl<'a> Resolver<'a> {
             self.conflict(path, ConflictReason::KindDiffers);
             return Ok(());
         }
-        self.here.remove(path);
+        self.depart(path, item);
         if let Some(item) = self.items.get_mut(item) {
             item.to = None;
             item.after = None;
@@ -265,9 +270,7 @@ impl<'a> Resolver<'a> {
                 ));
             }
         }
-        if self.here.get(path) == Some(&item) {
-            self.here.remove(path);
-        }
+        self.depart(path, item);
         if !self.make_room(index, to)? {
             return Ok(());
         }
@@ -280,14 +283,21 @@ impl<'a> Resolver<'a> {
 
     /// Whether `path` is free for a new holder, now or by the end of the set.
     fn make_room(&mut self, index: usize, path: &WorkspacePath) -> Result<bool, ResolveError> {
-        if self.here.contains_key(path) {
+        let leaves_later = self.leaves.get(path).is_some_and(|later| *later > index);
+        if let Some(item) = self.here.get(path).copied() {
+            let origin = self.items.get(item).and_then(|item| item.from.as_ref());
+            if origin == Some(path) && leaves_later {
+                self.here.remove(path);
+                self.displaced.insert(path.clone(), Some(item));
+                return Ok(true);
+            }
             return Err(invalid(index, format!("two operations put something at `{path}`")));
         }
         if self.taken.contains(path) || self.entry(path)?.is_none() {
             return Ok(true);
         }
-        if self.leaves.get(path).is_some_and(|later| *later > index) {
-            self.displaced.insert(path.clone());
+        if leaves_later {
+            self.displaced.insert(path.clone(), None);
             return Ok(true);
         }
         self.conflict(path, ConflictReason::Exists);
@@ -297,13 +307,17 @@ impl<'a> Resolver<'a> {
     /// The item that `path` names at this point; loads it from the old tree when it is the first
     /// operation that does.
     fn source(&mut self, path: &WorkspacePath) -> Result<Option<usize>, ResolveError> {
-        if !self.displaced.remove(path) {
-            if let Some(item) = self.here.get(path) {
-                return Ok(Some(*item));
-            }
-            if self.taken.contains(path) {
-                self.conflict(path, ConflictReason::Missing);
-                return Ok(None);
+        match self.displaced.get(path) {
+            Some(Some(item)) => return Ok(Some(*item)),
+            Some(None) => {}
+            None => {
+                if let Some(item) = self.here.get(path) {
+                    return Ok(Some(*item));
+                }
+                if self.taken.contains(path) {
+                    self.conflict(path, ConflictReason::Missing);
+                    return Ok(None);
+                }
             }
         }
         let Some(found) = self.load(path)? else { return Ok(None) };
@@ -317,7 +331,18 @@ impl<'a> Resolver<'a> {
             content: None,
             implicit: false,
         };
-        Ok(Some(self.push(item, found.bytes)))
+        let item = self.push(item, found.bytes);
+        if let Some(displaced) = self.displaced.get_mut(path) {
+            *displaced = Some(item);
+        }
+        Ok(Some(item))
+    }
+
+    /// The holder of a path leaves it: the displaced one first.
+    fn depart(&mut self, path: &WorkspacePath, item: usize) {
+        if self.displaced.remove(path).is_none() && self.here.get(path) == Some(&item) {
+            self.here.remove(path);
+        }
     }
 
     fn push(&mut self, item: Item, old: Option<Vec<u8>>) -> usize {
@@ -390,7 +415,13 @@ impl<'a> Resolver<'a> {
 
     fn conflict(&mut self, path: &WorkspacePath, reason: ConflictReason) {
         let path = path.to_string();
-        self.out.conflicts.push(Conflict { path, reason, expected: None, found: None });
+        self.out.conflicts.push(Conflict {
+            path,
+            reason,
+            expected: None,
+            found: None,
+            restores: None,
+        });
     }
 
     fn differs(
@@ -405,6 +436,7 @@ impl<'a> Resolver<'a> {
             reason,
             expected: Some(expected.to_string()),
             found: Some(found.to_string()),
+            restores: None,
         });
     }
 
@@ -415,7 +447,7 @@ impl<'a> Resolver<'a> {
         for (mut item, old) in
             std::mem::take(&mut self.items).into_iter().zip(std::mem::take(&mut self.old))
         {
-            let Some(kind) = kind_of(&item) else { continue };
+            let Some(kind) = item.final_kind() else { continue };
             item.kind = kind;
             changes.lines += changed_lines(&item, old.as_deref());
             if let Some(Content::Inline(bytes)) = &item.content {
@@ -441,7 +473,16 @@ impl<'a> Resolver<'a> {
             let stays = self.view.list(Some(&dir))?.into_iter().any(|child| {
                 dir.join(&child.name).map_or(true, |path| !self.taken.contains(&path))
             });
-            if stays || self.here.keys().any(|path| path.is_within(&dir)) {
+            // What moves in is fine when the directory is made anew by then.
+            let remade = self
+                .here
+                .get(&dir)
+                .is_some_and(|item| matches!(self.after(*item), Some(State::Directory { .. })));
+            let inside = |path: &WorkspacePath| path != &dir && path.is_within(&dir);
+            let filled = self.items.iter().any(|item| {
+                item.to.as_ref().is_some_and(inside) && (!remade || item.from == item.to)
+            });
+            if stays || filled {
                 self.conflict(&dir, ConflictReason::NotEmpty);
             }
         }
@@ -513,34 +554,6 @@ fn invalid(index: usize, problem: String) -> ResolveError {
 fn file_state(content: &Body, mode: FileMode) -> State {
     let bytes = content.bytes();
     State::File { digest: Digest::of(bytes), mode, bytes: bytes.len() as u64 }
-}
-
-/// What is done to an item in the end; `None` when nothing is.
-fn kind_of(item: &Item) -> Option<ChangeKind> {
-    match (&item.from, &item.to) {
-        (None, None) => None,
-        (None, Some(_)) => Some(match item.after {
-            Some(State::Directory { .. }) => ChangeKind::Mkdir,
-            Some(State::Symlink { .. }) => ChangeKind::Symlink,
-            _ => ChangeKind::Create,
-        }),
-        (Some(_), None) => Some(match item.before {
-            Some(State::Directory { .. }) => ChangeKind::Rmdir,
-            _ => ChangeKind::Delete,
-        }),
-        (Some(from), Some(to)) if from != to => Some(ChangeKind::Rename),
-        (Some(_), Some(_)) => {
-            let digests =
-                (item.before.and_then(|s| s.digest()), item.after.and_then(|s| s.digest()));
-            if digests.0 != digests.1 {
-                Some(ChangeKind::Modify)
-            } else if item.before != item.after {
-                Some(ChangeKind::Chmod)
-            } else {
-                None
-            }
-        }
-    }
 }
 
 /// Lines between the first and the last that differ, of both sides: exact for one hunk, and never

@@ -1,1 +1,20 @@
-//! x
+//! What capabilities, change sets and diffs promise.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may fail loudly"
+)]
+
+mod change_document;
+mod contract;
+mod diff;
+mod diff_git;
+mod diff_properties;
+mod diff_refusals;
+mod effects;
+mod graph;
+mod resolve;
+mod resolve_model;
+mod support;

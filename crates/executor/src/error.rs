@@ -1,0 +1,151 @@
+//! What can go wrong with an execution, and what that left behind.
+
+use lictor_capability::{Conflict, SchemaFinding};
+use lictor_context::ExecutionId;
+
+use crate::check::CheckReport;
+use crate::executed::CommitError;
+use crate::handler::HandlerError;
+use crate::port::{ApplyError, LedgerError, RecoverError, RollbackReport};
+use crate::record::ExecutionRecord;
+
+/// An execution did not come to its end. It says what is left: nothing, or what.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct ExecuteError {
+    pub(crate) kind: ExecuteErrorKind,
+    pub(crate) record: Option<Box<ExecutionRecord>>,
+    pub(crate) rollback: Rollback,
+    pub(crate) checks: Vec<CheckReport>,
+}
+
+/// What a failed execution left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rollback {
+    /// It had not begun.
+    NotBegun,
+    /// It had begun, and everything was put back, verified.
+    Complete(RollbackReport),
+    /// It had begun, and something is left.
+    Incomplete(RollbackReport),
+}
+
+/// Why an execution failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteErrorKind {
+    /// The warrant was made by another gate.
+    #[error("the warrant is not from this runtime's gate")]
+    ForeignWarrant,
+    /// The warrant is too old.
+    #[error("the warrant has expired")]
+    ExpiredWarrant,
+    /// No handler does it.
+    #[error("no handler here does `{0}`")]
+    NoHandler(String),
+    /// The lock was not had in time.
+    #[error("the workspace is busy: {0}")]
+    Busy(String),
+    /// The lock cannot be used.
+    #[error("the workspace lock is not usable: {0}")]
+    Lock(String),
+    /// A recovery had to come first and was not possible.
+    #[error(transparent)]
+    Recover(RecoverError),
+    /// The ledger could not be asked.
+    #[error(transparent)]
+    Ledger(LedgerError),
+    /// The workspace holds something else than was judged.
+    #[error("the workspace holds something else than the change expects: {}", list(.0))]
+    Conflict(Vec<Conflict>),
+    /// The handler failed.
+    #[error("{0}")]
+    Handler(#[source] HandlerError),
+    /// The handler took too long.
+    #[error("`{capability}` was not done within {limit_ms} ms")]
+    TimedOut {
+        /// The capability.
+        capability: String,
+        /// How long it was given.
+        limit_ms: u128,
+    },
+    /// The output breaks the contract.
+    #[error("the output does not fit the contract: {}", list(.0))]
+    Output(Vec<SchemaFinding>),
+    /// The changes were not applied.
+    #[error(transparent)]
+    Apply(ApplyError),
+    /// A check was not passed.
+    #[error("check `{name}` was not passed: {detail}")]
+    Check {
+        /// Its name.
+        name: String,
+        /// What was seen.
+        detail: String,
+    },
+    /// The end could not be recorded.
+    #[error(transparent)]
+    Commit(CommitError),
+    /// The runtime is shutting down, or a task of it died.
+    #[error("the executor stopped: {0}")]
+    Stopped(String),
+}
+
+impl ExecuteError {
+    pub(crate) fn not_begun(kind: ExecuteErrorKind) -> Self {
+        Self { kind, record: None, rollback: Rollback::NotBegun, checks: Vec::new() }
+    }
+
+    pub(crate) fn with_record(mut self, record: ExecutionRecord) -> Self {
+        self.record = Some(Box::new(record));
+        self
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &ExecuteErrorKind {
+        &self.kind
+    }
+
+    /// What is left.
+    #[must_use]
+    pub fn rollback(&self) -> &Rollback {
+        &self.rollback
+    }
+
+    /// The checks that were made.
+    #[must_use]
+    pub fn checks(&self) -> &[CheckReport] {
+        &self.checks
+    }
+
+    /// What is known of the execution.
+    #[must_use]
+    pub fn record(&self) -> Option<&ExecutionRecord> {
+        self.record.as_deref()
+    }
+
+    /// The execution.
+    #[must_use]
+    pub fn execution_id(&self) -> Option<&ExecutionId> {
+        self.record.as_ref().map(|record| &record.execution_id)
+    }
+
+    /// Where the workspace held something else, if that is why.
+    #[must_use]
+    pub fn conflicts(&self) -> &[Conflict] {
+        match &self.kind {
+            ExecuteErrorKind::Conflict(conflicts)
+            | ExecuteErrorKind::Apply(
+                ApplyError::Conflict(conflicts) | ApplyError::RolledBack { conflicts, .. },
+            ) => conflicts,
+            _ => &[],
+        }
+    }
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    let shown: Vec<String> = items.iter().take(5).map(ToString::to_string).collect();
+    let more = items.len().saturating_sub(shown.len());
+    let list = shown.join("; ");
+    if more == 0 { list } else { format!("{list}; and {more} more") }
+}

@@ -1,0 +1,251 @@
+//! What was done and is not yet settled.
+
+use std::time::Duration;
+
+use lictor_capability::FileChange;
+use lictor_context::{Clock, Event, EventFacts, EventType, ExecutionId, Session};
+use serde_json::{Map, Value, json};
+
+use crate::check::{CheckPhase, CheckReport};
+use crate::port::{Applied, Ledger, LedgerError, RollbackReport};
+use crate::record::{ExecutionRecord, ExecutionStatus};
+
+/// The outcome of an execution that did not fail.
+#[derive(Debug)]
+#[must_use = "an outcome is settled: committed, or rolled back"]
+pub enum Outcome {
+    /// It was done, and waits to be settled.
+    Executed(Executed),
+    /// It had been done before under the same idempotency key; nothing was touched.
+    Duplicate(Box<ExecutionRecord>),
+}
+
+/// An execution whose effects are in place and that is not settled: [`Executed::commit`] lets it
+/// stand, [`Executed::roll_back`] takes it back. Dropped, it stays unsettled in the journal, the
+/// lock goes, and whoever comes next settles it.
+#[must_use = "an execution is settled: committed, or rolled back"]
+pub struct Executed {
+    record: ExecutionRecord,
+    session: Session,
+    applied: Option<Box<dyn Applied>>,
+    checks: Vec<CheckReport>,
+    started: Event,
+}
+
+/// The end of an execution could not be recorded.
+#[derive(Debug, thiserror::Error)]
+#[error("the end could not be recorded, and everything was put back: {}", .report.is_complete())]
+pub struct CommitError {
+    #[source]
+    source: LedgerError,
+    report: RollbackReport,
+}
+
+impl CommitError {
+    /// What was put back, and what not.
+    #[must_use]
+    pub fn report(&self) -> &RollbackReport {
+        &self.report
+    }
+}
+
+/// A committed execution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// The record as it stands in the ledger.
+    pub record: ExecutionRecord,
+    /// The checks that were passed.
+    pub checks: Vec<CheckReport>,
+}
+
+impl Executed {
+    pub(crate) fn new(
+        record: ExecutionRecord,
+        session: Session,
+        applied: Option<Box<dyn Applied>>,
+        checks: Vec<CheckReport>,
+        started: Event,
+    ) -> Self {
+        Self { record, session, applied, checks, started }
+    }
+
+    /// The execution.
+    #[must_use]
+    pub fn execution_id(&self) -> &ExecutionId {
+        &self.record.execution_id
+    }
+
+    /// The output.
+    #[must_use]
+    pub fn output(&self) -> &Value {
+        &self.record.output
+    }
+
+    /// What was changed.
+    #[must_use]
+    pub fn files(&self) -> &[FileChange] {
+        &self.record.files
+    }
+
+    /// The checks that were passed.
+    #[must_use]
+    pub fn checks(&self) -> &[CheckReport] {
+        &self.checks
+    }
+
+    /// Lets it stand: records it with its events, in one and durably, and only then lets the
+    /// lock go. `before` are events that belong before those of the execution.
+    ///
+    /// # Errors
+    /// When it could not be recorded. What is not recorded may not stand: it was rolled back.
+    pub async fn commit(
+        self,
+        ledger: &dyn Ledger,
+        clock: &dyn Clock,
+        before: Vec<Event>,
+    ) -> Result<Receipt, CommitError> {
+        let Self { record, session, applied, checks, started } = self;
+        let mut events = before;
+        events.push(started);
+        let facts = || execution_facts(&record);
+        for check in &checks {
+            let kind = match check.phase {
+                CheckPhase::Verification => EventType::VerificationPassed,
+                CheckPhase::Health => EventType::HealthPassed,
+            };
+            let mut facts = facts();
+            facts.metadata.insert("check".to_owned(), json!(check));
+            events.push(Event::new(&session, kind, facts, clock));
+        }
+        let mut done = facts();
+        done.success = Some(true);
+        done.duration = Some(Duration::from_micros(record.duration_us));
+        done.metadata = completed_metadata(&record);
+        events.push(Event::new(&session, EventType::ActionCompleted, done, clock));
+        if !record.undo_of.is_empty() {
+            let mut undone = facts();
+            undone.success = Some(true);
+            undone.metadata.insert("undo_of".to_owned(), json!(record.undo_of));
+            events.push(Event::new(&session, EventType::UndoCompleted, undone, clock));
+        }
+        let kept = applied.is_some().then(|| record.clone());
+        if let Err(source) = ledger.settle(kept, events).await {
+            let report = match applied {
+                Some(applied) => {
+                    blocking(move || applied.roll_back("it could not be recorded")).await
+                }
+                None => RollbackReport::default(),
+            };
+            return Err(CommitError { source, report });
+        }
+        if let Some(applied) = applied
+            && let Err(error) = applied.settle()
+        {
+            // The ledger has it, and the journal says that it is whole: the next start notes it.
+            tracing::warn!(%error, execution = %record.execution_id, "settling was left to recovery");
+        }
+        Ok(Receipt { record, checks })
+    }
+
+    /// Takes it back: puts everything as it was, verifies that, and records it.
+    ///
+    /// # Errors
+    /// When the rollback could not be recorded; the report still says what was put back.
+    pub async fn roll_back(
+        self,
+        ledger: &dyn Ledger,
+        clock: &dyn Clock,
+        before: Vec<Event>,
+        reason: &str,
+    ) -> Result<RollbackReport, (RollbackReport, LedgerError)> {
+        let Self { mut record, session, applied, started, .. } = self;
+        let mut events = before;
+        events.push(started);
+        let why = reason.to_owned();
+        let report = match applied {
+            Some(applied) => blocking(move || applied.roll_back(&why)).await,
+            None => RollbackReport::default(),
+        };
+        failure_events(&mut record, &session, Some(&report), reason, clock, &mut events);
+        match ledger.settle(Some(record), events).await {
+            Ok(()) => Ok(report),
+            Err(error) => Err((report, error)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Executed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executed").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+/// The events of a failure, and the record's status with them.
+pub(crate) fn failure_events(
+    record: &mut ExecutionRecord,
+    session: &Session,
+    report: Option<&RollbackReport>,
+    reason: &str,
+    clock: &dyn Clock,
+    events: &mut Vec<Event>,
+) {
+    let complete = report.is_none_or(RollbackReport::is_complete);
+    record.status =
+        if complete { ExecutionStatus::RolledBack } else { ExecutionStatus::Incomplete };
+    record.error = Some(reason.to_owned());
+    if let Some(report) = report {
+        let mut facts = execution_facts(record);
+        facts.error_message = Some(reason.to_owned());
+        events.push(Event::new(session, EventType::RollbackStarted, facts, clock));
+        let mut facts = execution_facts(record);
+        facts.success = Some(complete);
+        facts.metadata.insert("rollback".to_owned(), json!(report));
+        let kind = if complete { EventType::RollbackCompleted } else { EventType::RollbackFailed };
+        events.push(Event::new(session, kind, facts, clock));
+    }
+    let mut facts = execution_facts(record);
+    facts.success = Some(false);
+    facts.error_message = Some(reason.to_owned());
+    facts.duration = Some(Duration::from_micros(record.duration_us));
+    events.push(Event::new(session, EventType::ActionFailed, facts, clock));
+}
+
+/// What every event of an execution says.
+pub(crate) fn execution_facts(record: &ExecutionRecord) -> EventFacts {
+    EventFacts {
+        action_id: Some(record.action_id.clone()),
+        action_name: Some(record.capability.clone()),
+        action_params: Some(record.params.clone()),
+        capability: Some(record.capability_facts.clone()),
+        execution_id: Some(record.execution_id.clone()),
+        decision_id: Some(record.decision_id.clone()),
+        run_id: record.run_id.clone(),
+        step_id: record.step_id.clone(),
+        requires_approval: Some(record.requires_approval),
+        approval_granted: record.requires_approval.then_some(true),
+        ..EventFacts::default()
+    }
+}
+
+/// More files than this are counted, not listed, in an event.
+const MAX_LISTED: usize = 50;
+
+fn completed_metadata(record: &ExecutionRecord) -> Map<String, Value> {
+    let mut metadata = Map::new();
+    if !record.files.is_empty() {
+        let listed: Vec<&FileChange> = record.files.iter().take(MAX_LISTED).collect();
+        metadata.insert("files".to_owned(), json!(listed));
+        metadata.insert("files_changed".to_owned(), json!(record.files.len()));
+    }
+    if let Some(plan) = &record.plan_id {
+        metadata.insert("plan_id".to_owned(), json!(plan));
+    }
+    if !record.undo_of.is_empty() {
+        metadata.insert("undo_of".to_owned(), json!(record.undo_of));
+    }
+    metadata
+}
+
+async fn blocking<T: Send + Default + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+}

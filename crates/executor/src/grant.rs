@@ -1,0 +1,153 @@
+//! The second key: without a grant no handler runs and no change is applied. Only the executor
+//! makes one, from a warrant, for one run.
+
+use std::marker::PhantomData;
+
+use lictor_capability::{Changes, Described, Entry, Listed, ViewError, WorkspaceView};
+use lictor_context::{Digest, WorkspacePath};
+use lictor_lock::Lease;
+use serde_json::Value;
+
+use crate::record::ExecutionRecord;
+
+/// Leave to run a handler once, for the action that was judged. It ends with the run.
+#[must_use = "a grant does nothing until a handler uses it"]
+#[derive(Debug)]
+pub struct Granted<'run> {
+    described: &'run Described,
+    view: DeclaredView<'run>,
+    // Invariant in 'run: a grant can be kept neither longer nor as something shorter-lived.
+    _run: PhantomData<&'run mut &'run ()>,
+}
+
+impl<'run> Granted<'run> {
+    pub(crate) fn new(described: &'run Described, view: &'run dyn WorkspaceView) -> Self {
+        Self { described, view: DeclaredView { inner: view, described }, _run: PhantomData }
+    }
+
+    /// The input that the gate saw.
+    #[must_use]
+    pub fn input(&self) -> &Value {
+        self.described.action().input()
+    }
+
+    /// The action, its contract and its effects.
+    #[must_use]
+    pub fn described(&self) -> &Described {
+        self.described
+    }
+
+    /// The workspace, as far as the action said that it reads it.
+    #[must_use]
+    pub fn view(&self) -> &dyn WorkspaceView {
+        &self.view
+    }
+}
+
+/// Shows what the effects declare, and nothing else.
+struct DeclaredView<'run> {
+    inner: &'run dyn WorkspaceView,
+    described: &'run Described,
+}
+
+impl std::fmt::Debug for DeclaredView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeclaredView(..)")
+    }
+}
+
+impl DeclaredView<'_> {
+    fn check(&self, path: Option<&WorkspacePath>) -> Result<(), ViewError> {
+        let effects = self.described.effects();
+        let declared = match path {
+            Some(path) => effects.reads.iter().any(|read| path.is_within(read)),
+            None => effects.reads_root,
+        };
+        if declared {
+            return Ok(());
+        }
+        let path = path.map_or(".", WorkspacePath::as_str);
+        Err(ViewError::new(path, lictor_capability::ViewErrorKind::Undeclared))
+    }
+}
+
+impl WorkspaceView for DeclaredView<'_> {
+    fn entry(&self, path: &WorkspacePath) -> Result<Option<Entry>, ViewError> {
+        self.check(Some(path))?;
+        self.inner.entry(path)
+    }
+
+    fn digest(&self, path: &WorkspacePath) -> Result<Digest, ViewError> {
+        self.check(Some(path))?;
+        self.inner.digest(path)
+    }
+
+    fn read(&self, path: &WorkspacePath, max_bytes: u64) -> Result<Vec<u8>, ViewError> {
+        self.check(Some(path))?;
+        self.inner.read(path, max_bytes)
+    }
+
+    fn read_link(&self, path: &WorkspacePath) -> Result<String, ViewError> {
+        self.check(Some(path))?;
+        self.inner.read_link(path)
+    }
+
+    fn list(&self, dir: Option<&WorkspacePath>) -> Result<Vec<Listed>, ViewError> {
+        self.check(dir)?;
+        self.inner.list(dir)
+    }
+}
+
+/// Leave to apply the changes that were judged, once, under the workspace's lock. The lock
+/// travels with it: whoever applies holds it until the outcome is settled.
+#[must_use = "a grant does nothing until the changes are applied"]
+#[derive(Debug)]
+pub struct GrantedChanges {
+    described: Described,
+    record: ExecutionRecord,
+    lease: Lease,
+    back_on_crash: bool,
+}
+
+impl GrantedChanges {
+    pub(crate) fn new(
+        described: Described,
+        record: ExecutionRecord,
+        lease: Lease,
+        back_on_crash: bool,
+    ) -> Self {
+        Self { described, record, lease, back_on_crash }
+    }
+
+    /// The changes.
+    #[must_use]
+    pub fn changes(&self) -> &Changes {
+        &self.described.effects().changes
+    }
+
+    /// What will be recorded of the execution. It goes into the journal, so that a recovery can
+    /// record it when this process cannot.
+    #[must_use]
+    pub fn record(&self) -> &ExecutionRecord {
+        &self.record
+    }
+
+    /// Whether a crash before the outcome is settled means going back: something that would have
+    /// looked at the change had not done so yet.
+    #[must_use]
+    pub fn back_on_crash(&self) -> bool {
+        self.back_on_crash
+    }
+
+    /// The lock.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Takes the lock out, to be kept until the outcome is settled.
+    #[must_use]
+    pub fn into_lease(self) -> Lease {
+        self.lease
+    }
+}

@@ -1,0 +1,158 @@
+//! Handlers: who knows how a capability is done.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lictor_capability::{
+    Action, ChangeSetError, Contract, Effects, HandlerSpec, ResolveError, ViewError, WorkspaceView,
+};
+use serde_json::Value;
+
+use crate::grant::Granted;
+
+/// What a handler sees while it works out what an action would do.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The action; its input fits the contract.
+    pub action: &'a Action,
+    /// The workspace, to look at.
+    pub view: &'a dyn WorkspaceView,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("action", &self.action).finish_non_exhaustive()
+    }
+}
+
+impl Request<'_> {
+    /// The input.
+    #[must_use]
+    pub fn input(&self) -> &Value {
+        self.action.input()
+    }
+}
+
+/// Knows how a capability is done.
+///
+/// A handler describes first and runs later, and between the two lies the gate. What it changes
+/// in the workspace it only *describes*: the executor makes the changes, so that no handler can
+/// forget an undo.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot do anything",
+    note = "implement `lictor_executor::Handler`: `describe` says what would happen, `run` needs a grant"
+)]
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// What the action would do, without doing it.
+    ///
+    /// # Errors
+    /// When that cannot be worked out from the input and the workspace.
+    fn describe(&self, request: Request<'_>) -> Result<Effects, HandlerError>;
+
+    /// Does it, as far as it is not a change of the workspace, and makes the output. Changes that
+    /// were described are applied after this, and only if the output fits the contract.
+    ///
+    /// # Errors
+    /// When it did not work; then nothing is changed.
+    async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError>;
+}
+
+/// A handler could not describe or do an action.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct HandlerError {
+    kind: HandlerErrorKind,
+}
+
+/// Why a handler could not.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerErrorKind {
+    /// The input fits the contract and still makes no sense.
+    #[error("{0}")]
+    Input(String),
+    /// The workspace could not be looked at.
+    #[error(transparent)]
+    View(ViewError),
+    /// The changes contradict themselves.
+    #[error(transparent)]
+    Changes(ChangeSetError),
+    /// What was to be done did not work.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl HandlerError {
+    /// The input makes no sense.
+    #[must_use]
+    pub fn input(message: impl Into<String>) -> Self {
+        Self { kind: HandlerErrorKind::Input(message.into()) }
+    }
+
+    /// It did not work.
+    #[must_use]
+    pub fn failed(message: impl std::fmt::Display) -> Self {
+        Self { kind: HandlerErrorKind::Failed(message.to_string()) }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &HandlerErrorKind {
+        &self.kind
+    }
+}
+
+impl From<ViewError> for HandlerError {
+    fn from(error: ViewError) -> Self {
+        Self { kind: HandlerErrorKind::View(error) }
+    }
+}
+
+impl From<ChangeSetError> for HandlerError {
+    fn from(error: ChangeSetError) -> Self {
+        Self { kind: HandlerErrorKind::Changes(error) }
+    }
+}
+
+impl From<ResolveError> for HandlerError {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Set(error) => error.into(),
+            ResolveError::View(error) => error.into(),
+        }
+    }
+}
+
+/// The handlers of a runtime, by the name that contracts use.
+#[derive(Clone, Default)]
+pub struct Handlers {
+    builtin: HashMap<String, Arc<dyn Handler>>,
+}
+
+impl Handlers {
+    /// Adds a handler under a name.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, handler: Arc<dyn Handler>) -> Self {
+        self.builtin.insert(name.into(), handler);
+        self
+    }
+
+    /// The handler that a contract names.
+    #[must_use]
+    pub fn of(&self, contract: &Contract) -> Option<&Arc<dyn Handler>> {
+        match &contract.handler {
+            HandlerSpec::Builtin(name) => self.builtin.get(name),
+            HandlerSpec::Command(_)
+            | HandlerSpec::Http(_)
+            | HandlerSpec::Mcp(_)
+            | HandlerSpec::Workflow(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.builtin.keys()).finish()
+    }
+}

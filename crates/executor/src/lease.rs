@@ -1,0 +1,82 @@
+//! Taking the workspace's lock from async code.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lictor_context::{Clock, ExecutionId};
+use lictor_lock::{AcquireErrorKind, CancelFlag, Claim, Lease, Predecessor, WorkspaceLock};
+
+use crate::error::ExecuteErrorKind;
+
+/// The lock of a workspace, and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct LockSettings {
+    /// The lock.
+    pub lock: WorkspaceLock,
+    /// How long to wait.
+    pub timeout: Duration,
+    /// Who asks, for whoever has to wait.
+    pub holder: String,
+}
+
+/// Calls off the wait when the caller no longer waits.
+struct CancelOnDrop(CancelFlag);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+pub(crate) async fn acquire(
+    settings: &LockSettings,
+    execution: &ExecutionId,
+    plan: Option<String>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Lease, ExecuteErrorKind> {
+    let claim = Claim::new(settings.holder.clone(), execution.as_str())
+        .acquired_at(clock.now().to_string());
+    let claim = match plan {
+        Some(plan) => claim.plan(plan),
+        None => claim,
+    };
+    if let Ok(lease) = settings.lock.try_acquire(claim.clone()) {
+        return Ok(lease);
+    }
+    let settings = settings.clone();
+    let cancel = CancelFlag::new();
+    let guard = CancelOnDrop(cancel.clone());
+    let waited = tokio::task::spawn_blocking(move || {
+        settings.lock.acquire(claim, settings.timeout, &cancel, &mut |holder| {
+            tracing::info!(%holder, "waiting for the workspace lock");
+        })
+    })
+    .await;
+    drop(guard);
+    match waited {
+        Ok(Ok(lease)) => Ok(lease),
+        Ok(Err(error)) => Err(match error.kind() {
+            AcquireErrorKind::Busy { .. } | AcquireErrorKind::Cancelled => {
+                ExecuteErrorKind::Busy(error.kind().to_string())
+            }
+            AcquireErrorKind::Unsupported(_) | AcquireErrorKind::Io(_) => {
+                ExecuteErrorKind::Lock(error.kind().to_string())
+            }
+        }),
+        Err(error) => Err(ExecuteErrorKind::Stopped(error.to_string())),
+    }
+}
+
+/// Whether somebody may have left work unfinished: a holder that did not release, or a machine
+/// that was started anew since (the lock file is never synced, so what it says may be old).
+pub(crate) fn needs_recovery(lease: &Lease) -> bool {
+    match lease.predecessor() {
+        None => true,
+        Some(predecessor) => {
+            let boot = predecessor.holder().and_then(|holder| holder.boot_id.as_deref());
+            predecessor.needs_recovery()
+                || boot != lease.holder().boot_id.as_deref()
+                || matches!(predecessor, Predecessor::Unknown)
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What the executor needs from others: somebody who applies changes so that they can be taken
+//! back, and somebody who remembers executions.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lictor_capability::{Conflict, FileChange};
+use lictor_context::{Digest, Event, ExecutionId, Timestamp};
+use lictor_lock::Lease;
+use serde::{Deserialize, Serialize};
+
+use crate::grant::GrantedChanges;
+use crate::record::ExecutionRecord;
+
+/// Applies changes to the workspace, all or nothing, so that they can be taken back.
+///
+/// Its methods block: the executor calls them on a thread of their own, where no dropped future
+/// stops them half-way.
+pub trait ChangeApplier: Send + Sync {
+    /// Applies what was granted. When it answers `Ok`, every change is in place and durable, and
+    /// the record of how to take it back was durable before the first of them.
+    ///
+    /// # Errors
+    /// When nothing was changed, or everything was put back; or, said so, not everything.
+    fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, ApplyError>;
+
+    /// Settles what crashed executions left, under a lock that is held.
+    ///
+    /// # Errors
+    /// When it cannot be read what they left.
+    fn recover(&self, lease: &Lease) -> Result<Vec<Recovered>, RecoverError>;
+}
+
+/// Changes that are in place and not yet settled: the lock is still held.
+#[must_use = "applied changes are settled or rolled back"]
+pub trait Applied: Send {
+    /// What was changed.
+    fn files(&self) -> Vec<FileChange>;
+
+    /// Lets the changes stand, and the lock go.
+    ///
+    /// # Errors
+    /// When that could not be noted. The changes stand; a recovery will note it.
+    fn settle(self: Box<Self>) -> Result<(), ApplyError>;
+
+    /// Puts everything back and verifies that, and lets the lock go.
+    fn roll_back(self: Box<Self>, reason: &str) -> RollbackReport;
+}
+
+/// What became of a rollback.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackReport {
+    /// The paths that are as they were, verified.
+    pub restored: Vec<String>,
+    /// What is not.
+    pub stuck: Vec<Stuck>,
+}
+
+impl RollbackReport {
+    /// Whether everything is as it was.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.stuck.is_empty()
+    }
+}
+
+/// Something that could not be put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stuck {
+    /// Where.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Changes were not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The workspace holds something else; nothing was changed.
+    #[error("the workspace holds something else than the change expects")]
+    Conflict(Vec<Conflict>),
+    /// It could not be prepared; nothing was changed.
+    #[error("the change could not be prepared: {0}")]
+    Prepare(String),
+    /// It failed on the way and everything was put back, verified.
+    #[error("the change failed and was put back: {reason}")]
+    RolledBack {
+        /// Why.
+        reason: String,
+        /// What was put back.
+        report: RollbackReport,
+        /// When the reason is that somebody else changed files meanwhile.
+        conflicts: Vec<Conflict>,
+    },
+    /// It failed on the way and not everything could be put back; or it is not known whether it
+    /// is durable.
+    #[error("the change failed and could not be put back: {reason}")]
+    Incomplete {
+        /// Why.
+        reason: String,
+        /// What was put back and what was not.
+        report: RollbackReport,
+    },
+}
+
+/// How a crashed execution was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// It had not begun; what was prepared is gone.
+    Discarded,
+    /// It had begun, and was brought to its end.
+    Finished,
+    /// It was put back.
+    PutBack,
+    /// Neither worked for all of it.
+    Incomplete,
+}
+
+/// A crashed execution and what became of it.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// The execution.
+    pub execution_id: ExecutionId,
+    /// How it was settled.
+    pub recovery: Recovery,
+    /// Its record, when its journal had been written.
+    pub record: Option<ExecutionRecord>,
+    /// What could not be settled.
+    pub stuck: Vec<Stuck>,
+}
+
+/// What crashed executions left could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("recovery is not possible: {0}")]
+pub struct RecoverError(
+    /// Why.
+    pub String,
+);
+
+/// Remembers executions.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// The applied execution under an idempotency key that is not older than `since`.
+    ///
+    /// # Errors
+    /// When it cannot be looked up; then nothing is executed.
+    async fn find(
+        &self,
+        key: Digest,
+        since: Timestamp,
+    ) -> Result<Option<ExecutionRecord>, LedgerError>;
+
+    /// Records an execution and its events, in one, durably. Recording one that is there already
+    /// replaces its record.
+    ///
+    /// # Errors
+    /// When it is not recorded; then the execution is rolled back.
+    async fn settle(
+        &self,
+        record: Option<ExecutionRecord>,
+        events: Vec<Event>,
+    ) -> Result<(), LedgerError>;
+
+    /// Records what a recovery did.
+    ///
+    /// # Errors
+    /// When it is not recorded; it will be found and recorded again.
+    async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError>;
+}
+
+#[async_trait]
+impl<L: Ledger + ?Sized> Ledger for Arc<L> {
+    async fn find(
+        &self,
+        key: Digest,
+        since: Timestamp,
+    ) -> Result<Option<ExecutionRecord>, LedgerError> {
+        (**self).find(key, since).await
+    }
+
+    async fn settle(
+        &self,
+        record: Option<ExecutionRecord>,
+        events: Vec<Event>,
+    ) -> Result<(), LedgerError> {
+        (**self).settle(record, events).await
+    }
+
+    async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {
+        (**self).recovered(recovered).await
+    }
+}
+
+/// The ledger did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the ledger is not available: {0}")]
+pub struct LedgerError(
+    /// Why.
+    pub String,
+);

@@ -1,0 +1,141 @@
+//! What is kept of an execution.
+
+use lictor_capability::{Described, FileChange, UndoScope};
+use lictor_context::{
+    ActionId, CapabilityFacts, ChangeSetId, DecisionId, Digest, ExecutionId, PlanId, Principal,
+    RunId, Session, SessionId, Timestamp, seal,
+};
+use lictor_governance::{Decision, DecisionRecord};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// How an execution stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutionStatus {
+    /// Done; what it changed stands.
+    Applied,
+    /// Failed; everything was put back, and that was verified.
+    RolledBack,
+    /// It was taken back later, by another execution.
+    Undone,
+    /// Something could not be put back, or it is not known whether it happened.
+    Incomplete,
+}
+
+/// One execution. It is written into the journal before the first effect, and into the ledger
+/// with the events of its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExecutionRecord {
+    /// Its id.
+    pub execution_id: ExecutionId,
+    /// How it stands.
+    pub status: ExecutionStatus,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The session.
+    pub session_id: SessionId,
+    /// Who asked.
+    pub principal: Principal,
+    /// The trace that the session belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// The action.
+    pub action_id: ActionId,
+    /// The capability's id.
+    pub capability: String,
+    /// The capability, as events name it.
+    pub capability_facts: CapabilityFacts,
+    /// The input, sealed.
+    pub params: Value,
+    /// The decision.
+    pub decision_id: DecisionId,
+    /// The decision in full.
+    pub decision: DecisionRecord,
+    /// Whether the decision asked for approval; then it was given.
+    pub requires_approval: bool,
+    /// The plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_id: Option<PlanId>,
+    /// What the plan is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<String>,
+    /// The change set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_set_id: Option<ChangeSetId>,
+    /// The idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<Digest>,
+    /// The workflow run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// The step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_id: Option<String>,
+    /// The executions that this one takes back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo_of: Vec<ExecutionId>,
+    /// How much of it could be taken back.
+    pub undo: UndoScope,
+    /// The files.
+    pub files: Vec<FileChange>,
+    /// The output.
+    pub output: Value,
+    /// How long it took, in microseconds.
+    #[serde(default)]
+    pub duration_us: u64,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl ExecutionRecord {
+    pub(crate) fn begin(
+        execution_id: ExecutionId,
+        described: &Described,
+        decision: &Decision,
+        started_at: Timestamp,
+    ) -> Self {
+        let action = described.action();
+        let session = action.session();
+        let effects = described.effects();
+        let undo_of = effects.takes_back.clone();
+        Self {
+            execution_id,
+            status: ExecutionStatus::Applied,
+            started_at,
+            session_id: session.id().clone(),
+            principal: session.principal().clone(),
+            trace_id: session.trace_id().map(str::to_owned),
+            action_id: action.id().clone(),
+            capability: action.capability().as_str().to_owned(),
+            capability_facts: described.contract().facts(),
+            params: seal(action.input()),
+            decision_id: decision.id().clone(),
+            decision: decision.record().clone(),
+            requires_approval: decision.approvals_needed() > 0,
+            plan_id: action.plan().map(|plan| plan.id.clone()),
+            intent: action.plan().map(|plan| plan.intent.clone()).filter(|text| !text.is_empty()),
+            change_set_id: action.change_set().map(|set| set.id().clone()),
+            idempotency_key: action.idempotency_key(),
+            run_id: action.origin().run_id.clone(),
+            step_id: action.origin().step_id.clone(),
+            undo_of,
+            undo: effects.undo,
+            files: effects.changes.files(),
+            output: Value::Null,
+            duration_us: 0,
+            error: None,
+        }
+    }
+
+    /// The session that it ran in, rebuilt for recording what became of it.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        let session = Session::resume(self.session_id.clone(), self.principal.clone());
+        match &self.trace_id {
+            Some(trace_id) => session.with_trace_id(trace_id.clone()),
+            None => session,
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! The executor: a tower service from a warrant to an outcome, and the only caller of handlers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use lictor_capability::{Admitted, Described, WorkspaceView};
+use lictor_context::{Clock, Event, EventType, ExecutionId};
+use lictor_governance::{Decision, GateIdentity, Warrant, WarrantParts};
+use lictor_lock::Lease;
+use tower::limit::ConcurrencyLimitLayer;
+use tower::{BoxError, Layer as _, Service};
+
+use crate::check::{CheckSource, NoChecks, run_all};
+use crate::describe::{DescribeError, describe};
+use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
+use crate::executed::{Executed, Outcome, execution_facts};
+use crate::grant::{Granted, GrantedChanges};
+use crate::handler::Handlers;
+use crate::layer::{TraceLayer, TraceService};
+use crate::lease::{LockSettings, acquire, needs_recovery};
+use crate::port::{Applied, ApplyError, ChangeApplier, Ledger};
+use crate::record::ExecutionRecord;
+
+/// What an executor is made of.
+pub struct ExecutorBuilder {
+    gate: GateIdentity,
+    clock: Arc<dyn Clock>,
+    handlers: Handlers,
+    view: Arc<dyn WorkspaceView>,
+    applier: Arc<dyn ChangeApplier>,
+    ledger: Arc<dyn Ledger>,
+    checks: Arc<dyn CheckSource>,
+    lock: LockSettings,
+    idempotency_ttl: Duration,
+}
+
+/// Does what warrants allow. Cheap to clone.
+#[derive(Clone)]
+pub struct Executor {
+    parts: Arc<ExecutorBuilder>,
+}
+
+/// The executor behind its standard layers: a concurrency limit, then a span for each execution.
+pub type ExecutorService = tower::limit::ConcurrencyLimit<TraceService<Executor>>;
+
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor").field("handlers", &self.parts.handlers).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ExecutorBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExecutorBuilder").field("handlers", &self.handlers).finish_non_exhaustive()
+    }
+}
+
+impl ExecutorBuilder {
+    /// Sets who looks at changes after they were made.
+    #[must_use]
+    pub fn checks(mut self, checks: Arc<dyn CheckSource>) -> Self {
+        self.checks = checks;
+        self
+    }
+
+    /// Sets how long a duplicate is answered from the record; an hour unless set.
+    #[must_use]
+    pub fn idempotency_ttl(mut self, ttl: Duration) -> Self {
+        self.idempotency_ttl = ttl;
+        self
+    }
+
+    /// The executor.
+    #[must_use]
+    pub fn build(self) -> Executor {
+        Executor { parts: Arc::new(self) }
+    }
+}
+
+impl Executor {
+    /// Begins an executor for warrants of one gate.
+    #[must_use]
+    pub fn builder(
+        gate: GateIdentity,
+        clock: Arc<dyn Clock>,
+        handlers: Handlers,
+        view: Arc<dyn WorkspaceView>,
+        applier: Arc<dyn ChangeApplier>,
+        ledger: Arc<dyn Ledger>,
+        lock: LockSettings,
+    ) -> ExecutorBuilder {
+        ExecutorBuilder {
+            gate,
+            clock,
+            handlers,
+            view,
+            applier,
+            ledger,
+            checks: Arc::new(NoChecks),
+            lock,
+            idempotency_ttl: Duration::from_secs(3600),
+        }
+    }
+
+    /// Works out what an admitted action would do, without doing it.
+    ///
+    /// # Errors
+    /// When there is no handler for it, the handler cannot say, or it would do more than its
+    /// contract declares.
+    pub fn describe(&self, admitted: Admitted) -> Result<Described, DescribeError> {
+        describe(&self.parts.handlers, self.parts.view.as_ref(), admitted)
+    }
+
+    /// The executor behind its standard layers, for at most `at_once` executions at a time.
+    /// Further middleware is a [`tower::Layer`] around it.
+    #[must_use]
+    pub fn service(&self, at_once: usize) -> ExecutorService {
+        ConcurrencyLimitLayer::new(at_once).layer(TraceLayer.layer(self.clone()))
+    }
+
+    /// Takes the lock and settles what a crash left, if it left anything.
+    ///
+    /// # Errors
+    /// When the lock is not had, or what was left cannot be settled.
+    pub async fn recover(&self) -> Result<Vec<crate::Recovered>, ExecuteError> {
+        let execution = ExecutionId::generate(self.parts.clock.as_ref());
+        let lease = acquire(&self.parts.lock, &execution, None, &self.parts.clock)
+            .await
+            .map_err(ExecuteError::not_begun)?;
+        let (lease, recovered) = self.recover_under(lease, true).await?;
+        if let Err(error) = lease.release() {
+            tracing::warn!(%error, "the lock was lost during recovery");
+        }
+        Ok(recovered)
+    }
+
+    async fn recover_under(
+        &self,
+        lease: Lease,
+        always: bool,
+    ) -> Result<(Lease, Vec<crate::Recovered>), ExecuteError> {
+        if !always && !needs_recovery(&lease) {
+            return Ok((lease, Vec::new()));
+        }
+        let applier = Arc::clone(&self.parts.applier);
+        let (lease, recovered) = blocking(move || {
+            let recovered = applier.recover(&lease);
+            (lease, recovered)
+        })
+        .await?;
+        let recovered =
+            recovered.map_err(|error| ExecuteError::not_begun(ExecuteErrorKind::Recover(error)))?;
+        if !recovered.is_empty() {
+            let settled = self.parts.ledger.recovered(recovered.clone()).await;
+            settled.map_err(|error| ExecuteError::not_begun(ExecuteErrorKind::Ledger(error)))?;
+        }
+        Ok((lease, recovered))
+    }
+
+    async fn execute(self, warrant: Warrant) -> Result<Outcome, ExecuteError> {
+        let parts = &self.parts;
+        let now = parts.clock.now();
+        if !warrant.is_from(&parts.gate) {
+            return Err(ExecuteError::not_begun(ExecuteErrorKind::ForeignWarrant));
+        }
+        if warrant.expired(now) {
+            return Err(ExecuteError::not_begun(ExecuteErrorKind::ExpiredWarrant));
+        }
+        let WarrantParts { described, decision, .. } = warrant.into_parts();
+        if !described.effects().conflicts.is_empty() {
+            let conflicts = described.effects().conflicts.clone();
+            return Err(ExecuteError::not_begun(ExecuteErrorKind::Conflict(conflicts)));
+        }
+        let execution = ExecutionId::generate(parts.clock.as_ref());
+        let record = ExecutionRecord::begin(execution, &described, &decision, now);
+        if described.effects().changes.items.is_empty() {
+            return self.call_handler(described, record).await;
+        }
+        // From here on there is something to take back: it runs to its end on its own, whether
+        // or not somebody still waits for it.
+        let (answer, outcome) = tokio::sync::oneshot::channel();
+        let executor = self.clone();
+        let task = async move {
+            let outcome = executor.change(described, &decision, record).await;
+            if let Err(Ok(Outcome::Executed(executed))) = answer.send(outcome) {
+                executor.abandon(executed).await;
+            }
+        };
+        tokio::spawn(tracing::Instrument::in_current_span(task));
+        outcome.await.unwrap_or_else(|_| {
+            let kind = ExecuteErrorKind::Stopped("its task ended early".to_owned());
+            Err(ExecuteError::not_begun(kind))
+        })
+    }
+
+    /// Nobody waits for it any more, so nobody will settle it: it is taken back.
+    async fn abandon(&self, executed: Executed) {
+        let (ledger, clock) = (&self.parts.ledger, &self.parts.clock);
+        let reason = "whoever asked for it stopped waiting";
+        let rolled_back =
+            executed.roll_back(ledger.as_ref(), clock.as_ref(), Vec::new(), reason).await;
+        if let Err((report, error)) = rolled_back {
+            tracing::error!(?report, %error, "an abandoned execution could not be recorded");
+        }
+    }
+
+    /// An action that changes nothing here.
+    async fn call_handler(
+        &self,
+        described: Described,
+        mut record: ExecutionRecord,
+    ) -> Result<Outcome, ExecuteError> {
+        let clock = self.parts.clock.as_ref();
+        let session = described.action().session().clone();
+        let started =
+            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
+        let began = clock.monotonic();
+        let output = self.run_handler(&described).await;
+        record.duration_us = micros(clock.monotonic().saturating_sub(began));
+        match output {
+            Ok(output) => {
+                record.output = output;
+                Ok(Outcome::Executed(Executed::new(record, session, None, Vec::new(), started)))
+            }
+            Err(kind) => Err(ExecuteError::not_begun(kind).with_record(record)),
+        }
+    }
+
+    /// An action that changes the workspace.
+    async fn change(
+        &self,
+        described: Described,
+        decision: &Decision,
+        mut record: ExecutionRecord,
+    ) -> Result<Outcome, ExecuteError> {
+        let parts = &self.parts;
+        let clock = parts.clock.as_ref();
+        let session = described.action().session().clone();
+        let began = clock.monotonic();
+        let plan = record.plan_id.as_ref().map(ToString::to_string);
+        let lease = acquire(&parts.lock, &record.execution_id, plan, &parts.clock)
+            .await
+            .map_err(|kind| ExecuteError::not_begun(kind).with_record(record.clone()))?;
+        let (lease, _) = self.recover_under(lease, false).await?;
+        if let Some(duplicate) = self.duplicate(&record).await? {
+            release(lease);
+            return Ok(Outcome::Duplicate(Box::new(duplicate)));
+        }
+        let prepared = self.prepare(&described, decision, &record).await;
+        let (output, checks) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                release(lease);
+                return Err(error);
+            }
+        };
+        record.output = output;
+        let started =
+            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
+        let applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
+        record.files = applied.files();
+        let (reports, passed) = run_all(&checks).await;
+        record.duration_us = micros(clock.monotonic().saturating_sub(began));
+        if !passed {
+            return Err(roll_back_failed_check(applied, record, reports).await);
+        }
+        Ok(Outcome::Executed(Executed::new(record, session, Some(applied), reports, started)))
+    }
+
+    async fn duplicate(
+        &self,
+        record: &ExecutionRecord,
+    ) -> Result<Option<ExecutionRecord>, ExecuteError> {
+        let Some(key) = record.idempotency_key else { return Ok(None) };
+        let since = self.parts.clock.now().as_micros() - micros_i64(self.parts.idempotency_ttl);
+        let found =
+            self.parts.ledger.find(key, lictor_context::Timestamp::from_micros(since)).await;
+        found.map_err(|error| {
+            ExecuteError::not_begun(ExecuteErrorKind::Ledger(error)).with_record(record.clone())
+        })
+    }
+
+    /// Everything that can fail before the workspace is touched.
+    async fn prepare(
+        &self,
+        described: &Described,
+        decision: &Decision,
+        record: &ExecutionRecord,
+    ) -> Result<(serde_json::Value, Vec<crate::Check>), ExecuteError> {
+        let fail = |kind| ExecuteError::not_begun(kind).with_record(record.clone());
+        let checks = self.parts.checks.checks(described, decision.risk_effective());
+        let checks = checks.map_err(|failure| {
+            let detail = failure.to_string();
+            fail(ExecuteErrorKind::Check { name: "plan".to_owned(), detail })
+        })?;
+        let output = self.run_handler(described).await.map_err(fail)?;
+        Ok((output, checks))
+    }
+
+    async fn run_handler(
+        &self,
+        described: &Described,
+    ) -> Result<serde_json::Value, ExecuteErrorKind> {
+        let contract = described.contract();
+        let Some(handler) = self.parts.handlers.of(contract) else {
+            return Err(ExecuteErrorKind::NoHandler(contract.id.to_string()));
+        };
+        let granted = Granted::new(described, self.parts.view.as_ref());
+        let limit = contract.timeout.as_duration();
+        let output = match tokio::time::timeout(limit, handler.run(granted)).await {
+            Ok(output) => output.map_err(ExecuteErrorKind::Handler)?,
+            Err(_) => {
+                let capability = contract.id.to_string();
+                return Err(ExecuteErrorKind::TimedOut { capability, limit_ms: limit.as_millis() });
+            }
+        };
+        contract.check_output(&output).map_err(ExecuteErrorKind::Output)?;
+        Ok(output)
+    }
+
+    async fn apply(
+        &self,
+        described: Described,
+        record: &ExecutionRecord,
+        lease: Lease,
+        back_on_crash: bool,
+    ) -> Result<Box<dyn Applied>, ExecuteError> {
+        let granted = GrantedChanges::new(described, record.clone(), lease, back_on_crash);
+        let applier = Arc::clone(&self.parts.applier);
+        let applied = blocking(move || applier.apply(granted)).await?;
+        applied.map_err(|error| {
+            let rollback = match &error {
+                ApplyError::Conflict(_) | ApplyError::Prepare(_) => Rollback::NotBegun,
+                ApplyError::RolledBack { report, .. } => Rollback::Complete(report.clone()),
+                ApplyError::Incomplete { report, .. } => Rollback::Incomplete(report.clone()),
+            };
+            let kind = ExecuteErrorKind::Apply(error);
+            ExecuteError {
+                kind,
+                record: Some(Box::new(record.clone())),
+                rollback,
+                checks: Vec::new(),
+            }
+        })
+    }
+}
+
+async fn roll_back_failed_check(
+    applied: Box<dyn Applied>,
+    record: ExecutionRecord,
+    checks: Vec<crate::CheckReport>,
+) -> ExecuteError {
+    let failed = checks.iter().find(|check| !check.passed);
+    let (name, detail) = failed
+        .map(|check| (check.name.clone(), check.detail.clone()))
+        .unwrap_or_else(|| ("unknown".to_owned(), String::new()));
+    let reason = format!("check `{name}` was not passed");
+    let report = match blocking(move || applied.roll_back(&reason)).await {
+        Ok(report) => report,
+        Err(error) => return error.with_record(record),
+    };
+    let rollback = if report.is_complete() {
+        Rollback::Complete(report)
+    } else {
+        Rollback::Incomplete(report)
+    };
+    let kind = ExecuteErrorKind::Check { name, detail };
+    ExecuteError { kind, record: Some(Box::new(record)), rollback, checks }
+}
+
+fn release(lease: Lease) {
+    if let Err(error) = lease.release() {
+        tracing::warn!(%error, "the lock was lost before anything was done");
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ExecuteError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ExecuteError::not_begun(ExecuteErrorKind::Stopped(error.to_string())))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn micros_i64(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl Service<Warrant> for Executor {
+    type Response = Outcome;
+    type Error = ExecuteError;
+    type Future = Pin<Box<dyn Future<Output = Result<Outcome, ExecuteError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ExecuteError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, warrant: Warrant) -> Self::Future {
+        Box::pin(self.clone().execute(warrant))
+    }
+}
+
+/// Middleware such as tower's timeout boxes errors; this takes ours out again.
+impl TryFrom<BoxError> for ExecuteError {
+    type Error = BoxError;
+
+    fn try_from(error: BoxError) -> Result<Self, BoxError> {
+        error.downcast::<Self>().map(|error| *error)
+    }
+}

@@ -1,0 +1,366 @@
+//! People who may approve, and how they prove who they are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lictor_context::{Clock, Digest, Name, Timestamp};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+/// What tokens begin with, so that scanners for leaked secrets find them.
+const TOKEN_PREFIX: &str = "lat_";
+/// How long a code that is shown may be typed.
+const CHALLENGE: Duration = Duration::from_secs(300);
+/// Letters and digits that nobody takes for one another; 32 of them.
+const CODE_LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+
+/// How somebody proved who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// By their token.
+    Token,
+    /// By typing, at a terminal, a code that was shown there.
+    Terminal,
+}
+
+/// Somebody who may approve and proved it. Only [`Approvers::authenticate`] and
+/// [`TerminalChallenge::answer`] make one.
+#[derive(Debug)]
+pub struct Approver {
+    name: Name,
+    roles: Vec<Name>,
+    proof: Proof,
+}
+
+impl Approver {
+    /// Who.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Their roles.
+    #[must_use]
+    pub fn roles(&self) -> &[Name] {
+        &self.roles
+    }
+
+    /// How they proved it.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        self.proof
+    }
+}
+
+/// An approver as they are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproverRecord {
+    /// Their name; the same as their user name, so that they cannot approve what they ask for
+    /// where the policy forbids it.
+    pub name: Name,
+    /// The digest of their token.
+    pub token_digest: Digest,
+    /// Their roles.
+    pub roles: Vec<Name>,
+    /// Who enrolled them; `None` for the first one.
+    pub added_by: Option<Name>,
+    /// When.
+    pub added_at: Timestamp,
+    /// When they were struck off.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A token, to be shown once. It is wiped from memory when dropped.
+pub struct ApproverToken(Zeroizing<String>);
+
+impl ApproverToken {
+    /// The text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApproverToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApproverToken(..)")
+    }
+}
+
+/// Keeps approvers. Names are unique whatever their letter case, and stay taken after a
+/// revocation.
+pub trait ApproverStore: Send + Sync + fmt::Debug {
+    /// Keeps a new one. With `only_first`, atomically only if there is none yet.
+    ///
+    /// # Errors
+    /// [`ApproverStoreError::Exists`] when the name is taken or `only_first` does not hold.
+    fn insert(&self, record: &ApproverRecord, only_first: bool) -> Result<(), ApproverStoreError>;
+
+    /// All of them, by name, those who were struck off as well.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn list(&self) -> Result<Vec<ApproverRecord>, ApproverStoreError>;
+
+    /// Strikes one off; without effect on one who is already.
+    ///
+    /// # Errors
+    /// [`ApproverStoreError::Unknown`] when there is none of this name.
+    fn revoke(&self, name: &Name, at: Timestamp) -> Result<(), ApproverStoreError>;
+}
+
+/// The store of approvers did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApproverStoreError {
+    /// The name is taken, or there are approvers where there had to be none.
+    #[error("there is such an approver already")]
+    Exists,
+    /// There is no such approver.
+    #[error("there is no such approver")]
+    Unknown,
+    /// The store failed.
+    #[error("the store of approvers is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Keeps approvers in memory.
+#[derive(Debug, Default)]
+pub struct MemoryApproverStore {
+    by_name: Mutex<BTreeMap<String, ApproverRecord>>,
+}
+
+impl MemoryApproverStore {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, ApproverRecord>> {
+        // Every change is one step, so nothing is half done when a holder panicked.
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn folded(name: &Name) -> String {
+    name.as_str().to_ascii_lowercase()
+}
+
+impl ApproverStore for MemoryApproverStore {
+    fn insert(&self, record: &ApproverRecord, only_first: bool) -> Result<(), ApproverStoreError> {
+        let mut by_name = self.lock();
+        let key = folded(&record.name);
+        if by_name.contains_key(&key) || (only_first && !by_name.is_empty()) {
+            return Err(ApproverStoreError::Exists);
+        }
+        by_name.insert(key, record.clone());
+        Ok(())
+    }
+
+    fn list(&self) -> Result<Vec<ApproverRecord>, ApproverStoreError> {
+        Ok(self.lock().values().cloned().collect())
+    }
+
+    fn revoke(&self, name: &Name, at: Timestamp) -> Result<(), ApproverStoreError> {
+        let mut by_name = self.lock();
+        let record = by_name.get_mut(&folded(name)).ok_or(ApproverStoreError::Unknown)?;
+        record.revoked_at.get_or_insert(at);
+        Ok(())
+    }
+}
+
+/// The register of people who may approve.
+#[derive(Debug)]
+pub struct Approvers {
+    store: Arc<dyn ApproverStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Approvers {
+    /// A register over a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn ApproverStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// Enrols the very first approver, whom nobody can vouch for.
+    ///
+    /// # Errors
+    /// When there was any approver before, even one who was struck off.
+    pub fn bootstrap(
+        &self,
+        name: Name,
+        roles: Vec<Name>,
+    ) -> Result<(ApproverRecord, ApproverToken), ApproverError> {
+        self.add(name, roles, None)
+    }
+
+    /// Enrols another approver. The token is not kept and cannot be shown again.
+    ///
+    /// # Errors
+    /// When the name is taken, or the store or the source of randomness fails.
+    pub fn enroll(
+        &self,
+        name: Name,
+        roles: Vec<Name>,
+        by: &Approver,
+    ) -> Result<(ApproverRecord, ApproverToken), ApproverError> {
+        self.add(name, roles, Some(by))
+    }
+
+    fn add(
+        &self,
+        name: Name,
+        roles: Vec<Name>,
+        by: Option<&Approver>,
+    ) -> Result<(ApproverRecord, ApproverToken), ApproverError> {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        random(&mut *bytes)?;
+        let mut token = Zeroizing::new(String::with_capacity(TOKEN_PREFIX.len() + 43));
+        token.push_str(TOKEN_PREFIX);
+        URL_SAFE_NO_PAD.encode_string(*bytes, &mut token);
+        let record = ApproverRecord {
+            name,
+            token_digest: Digest::of(token.as_bytes()),
+            roles,
+            added_by: by.map(|by| by.name.clone()),
+            added_at: self.clock.now(),
+            revoked_at: None,
+        };
+        self.store.insert(&record, by.is_none())?;
+        Ok((record, ApproverToken(token)))
+    }
+
+    /// Everybody who is or was an approver.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn list(&self) -> Result<Vec<ApproverRecord>, ApproverError> {
+        Ok(self.store.list()?)
+    }
+
+    /// Strikes somebody off. Their token proves nothing from then on.
+    ///
+    /// # Errors
+    /// When there is nobody of this name, or they are the last one: enrol another before.
+    pub fn revoke(&self, name: &Name, _by: &Approver) -> Result<(), ApproverError> {
+        let others = self.store.list()?.into_iter();
+        let mut others = others.filter(|one| folded(&one.name) != folded(name));
+        if !others.any(|one| one.revoked_at.is_none()) {
+            return Err(ApproverError::Last);
+        }
+        Ok(self.store.revoke(name, self.clock.now())?)
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// When it is nobody's, or its owner was struck off.
+    pub fn authenticate(&self, token: &str) -> Result<Approver, ApproverError> {
+        if !token.starts_with(TOKEN_PREFIX) || token.len() != TOKEN_PREFIX.len() + 43 {
+            return Err(ApproverError::NotRecognised);
+        }
+        let digest = Digest::of(token.as_bytes());
+        let mut found = None;
+        // All of them are compared, each in constant time: how long it takes tells nothing.
+        for record in self.store.list()? {
+            if bool::from(record.token_digest.as_bytes().ct_eq(digest.as_bytes())) {
+                found = Some(record);
+            }
+        }
+        match found {
+            None => Err(ApproverError::NotRecognised),
+            Some(record) if record.revoked_at.is_some() => Err(ApproverError::Revoked),
+            Some(record) => {
+                Ok(Approver { name: record.name, roles: record.roles, proof: Proof::Token })
+            }
+        }
+    }
+
+    /// A code for an enrolled approver to type. For doors that have made sure that a person sits
+    /// at a terminal; never to be shown where a model reads.
+    ///
+    /// # Errors
+    /// When there is no such approver, or they were struck off.
+    pub fn challenge(&self, name: &Name) -> Result<TerminalChallenge, ApproverError> {
+        let all = self.store.list()?;
+        let record = all.into_iter().find(|record| folded(&record.name) == folded(name));
+        let record = record.ok_or(ApproverStoreError::Unknown)?;
+        if record.revoked_at.is_some() {
+            return Err(ApproverError::Revoked);
+        }
+        let mut bytes = [0_u8; 6];
+        random(&mut bytes)?;
+        let letter = |byte: &u8| {
+            CODE_LETTERS.get(usize::from(byte & 31)).copied().map_or('2', char::from)
+        };
+        Ok(TerminalChallenge {
+            code: bytes.iter().map(letter).collect(),
+            until: self.clock.now().plus(CHALLENGE),
+            clock: Arc::clone(&self.clock),
+            approver: Approver { name: record.name, roles: record.roles, proof: Proof::Terminal },
+        })
+    }
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), ApproverError> {
+    getrandom::fill(bytes).map_err(|error| ApproverError::Randomness(error.to_string()))
+}
+
+/// A code that is shown at a terminal, to be typed there: one try.
+pub struct TerminalChallenge {
+    code: String,
+    until: Timestamp,
+    clock: Arc<dyn Clock>,
+    approver: Approver,
+}
+
+impl TerminalChallenge {
+    /// The code to show: six letters and digits.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// Takes what was typed; letter case and blanks around it do not matter.
+    ///
+    /// # Errors
+    /// When it is not the code, or came too late.
+    pub fn answer(self, typed: &str) -> Result<Approver, ApproverError> {
+        if !typed.trim().eq_ignore_ascii_case(&self.code) || self.clock.now() >= self.until {
+            return Err(ApproverError::WrongCode);
+        }
+        Ok(self.approver)
+    }
+}
+
+impl fmt::Debug for TerminalChallenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TerminalChallenge")
+            .field("approver", &self.approver.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The register of approvers did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApproverError {
+    /// The token is nobody's.
+    #[error("the token is not an approver's")]
+    NotRecognised,
+    /// They were struck off.
+    #[error("the approver was revoked")]
+    Revoked,
+    /// What was typed is not the code, or came too late.
+    #[error("that is not the code that was shown, or it came too late")]
+    WrongCode,
+    /// Nobody would be left.
+    #[error("the last approver cannot be revoked; enroll another before")]
+    Last,
+    /// The source of randomness failed.
+    #[error("no randomness: {0}")]
+    Randomness(String),
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] ApproverStoreError),
+}

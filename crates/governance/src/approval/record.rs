@@ -1,0 +1,364 @@
+//! What a person is asked, and what became of it.
+
+use std::sync::Arc;
+
+use lictor_capability::{Described, FileChange, UndoScope};
+use lictor_context::{ApprovalId, Digest, Name, Principal, Timestamp, seal};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::approver::{Approver, Proof};
+use crate::decision::DecisionRecord;
+use crate::policy::{ApprovalSettings, Channel};
+
+/// What is shown to whoever is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionSummary {
+    /// The capability.
+    pub capability: String,
+    /// Its version.
+    pub version: String,
+    /// What it is for, as the contract says.
+    pub title: String,
+    /// What the plan says it wants; nobody vouches for it.
+    pub intent: String,
+    /// The input; contents by their digests, secrets left out.
+    pub input: Value,
+    /// The files that it changes.
+    pub files: Vec<FileChange>,
+    /// The paths that it reads.
+    pub reads: Vec<String>,
+    /// The hosts that it talks to.
+    pub hosts: Vec<String>,
+    /// The programs that it starts.
+    pub programs: Vec<String>,
+    /// The tools of MCP servers that it calls.
+    pub tools: Vec<String>,
+    /// How much could be taken back.
+    pub undo: UndoScope,
+}
+
+impl From<&Described> for ActionSummary {
+    fn from(described: &Described) -> Self {
+        let (action, contract, effects) =
+            (described.action(), described.contract(), described.effects());
+        Self {
+            capability: contract.id.to_string(),
+            version: contract.version.to_string(),
+            title: contract.title.clone(),
+            intent: action.plan().map(|plan| plan.intent.clone()).unwrap_or_default(),
+            input: seal(action.input()),
+            files: effects.changes.files(),
+            reads: effects.reads.iter().map(ToString::to_string).collect(),
+            hosts: effects.hosts.clone(),
+            programs: effects.programs.clone(),
+            tools: effects.tools.clone(),
+            undo: effects.undo,
+        }
+    }
+}
+
+/// Where an approval is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalState {
+    /// People are asked.
+    Pending,
+    /// Enough people agreed.
+    Granted,
+    /// Somebody refused.
+    Denied,
+    /// It was used.
+    Spent,
+    /// Time ran out.
+    Expired,
+}
+
+impl ApprovalState {
+    /// The word that files and messages use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Granted => "granted",
+            Self::Denied => "denied",
+            Self::Spent => "spent",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Whether something can still come of it.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Granted)
+    }
+}
+
+/// One person's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Who.
+    pub approver: Name,
+    /// By which way.
+    pub channel: Channel,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why an approval was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Denial {
+    /// Who refused.
+    pub approver: Name,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One question to people, bound to one action digest, good for one use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    id: ApprovalId,
+    action_digest: Digest,
+    decision: DecisionRecord,
+    action: ActionSummary,
+    requested_by: Principal,
+    requested_at: Timestamp,
+    expires_at: Timestamp,
+    needed: u32,
+    granted_by: Vec<Answer>,
+    state: ApprovalState,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    denial: Option<Denial>,
+}
+
+impl Approval {
+    pub(super) fn new(
+        id: ApprovalId,
+        described: &Described,
+        decision: &DecisionRecord,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            action_digest: decision.action_digest,
+            action: ActionSummary::from(described),
+            requested_by: described.action().session().principal().clone(),
+            requested_at: now,
+            expires_at,
+            needed: decision.approvals_needed.max(1),
+            granted_by: Vec::new(),
+            state: ApprovalState::Pending,
+            denial: None,
+            decision: decision.clone(),
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &ApprovalId {
+        &self.id
+    }
+
+    /// What is agreed to.
+    #[must_use]
+    pub fn action_digest(&self) -> Digest {
+        self.action_digest
+    }
+
+    /// The decision that asks.
+    #[must_use]
+    pub fn decision(&self) -> &DecisionRecord {
+        &self.decision
+    }
+
+    /// What is shown.
+    #[must_use]
+    pub fn action(&self) -> &ActionSummary {
+        &self.action
+    }
+
+    /// Who wants it.
+    #[must_use]
+    pub fn requested_by(&self) -> &Principal {
+        &self.requested_by
+    }
+
+    /// When people were asked.
+    #[must_use]
+    pub fn requested_at(&self) -> Timestamp {
+        self.requested_at
+    }
+
+    /// When it is denied by itself.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// How many people have to agree.
+    #[must_use]
+    pub fn needed(&self) -> u32 {
+        self.needed
+    }
+
+    /// Who agreed so far.
+    #[must_use]
+    pub fn granted_by(&self) -> &[Answer] {
+        &self.granted_by
+    }
+
+    /// Where it is in its life, as it was last written down; see [`Approval::state_at`].
+    #[must_use]
+    pub fn state(&self) -> ApprovalState {
+        self.state
+    }
+
+    /// Where it is in its life at a moment: an open one is expired when its time is over.
+    #[must_use]
+    pub fn state_at(&self, now: Timestamp) -> ApprovalState {
+        if self.state.is_open() && now >= self.expires_at {
+            ApprovalState::Expired
+        } else {
+            self.state
+        }
+    }
+
+    /// Who refused it, and why.
+    #[must_use]
+    pub fn denial(&self) -> Option<&Denial> {
+        self.denial.as_ref()
+    }
+
+    /// Somebody agrees.
+    ///
+    /// # Errors
+    /// When it is not pending any more, or this person by this way does not count.
+    pub fn grant(
+        &mut self,
+        approver: &Approver,
+        channel: Channel,
+        settings: &ApprovalSettings,
+        now: Timestamp,
+    ) -> Result<(), AnswerRefused> {
+        self.must_be(&[ApprovalState::Pending], now)?;
+        // A code that was typed proves somebody at a terminal, and nothing about another channel.
+        if (approver.proof() == Proof::Terminal) != (channel == Channel::Terminal) {
+            return Err(AnswerRefused::OtherChannel { channel });
+        }
+        let same = |a: &Name, b: &Name| a.as_str().eq_ignore_ascii_case(b.as_str());
+        if !settings.requester_may_approve && same(approver.name(), &self.requested_by.user) {
+            return Err(AnswerRefused::Requester { approver: approver.name().clone() });
+        }
+        if self.granted_by.iter().any(|answer| same(&answer.approver, approver.name())) {
+            return Err(AnswerRefused::Twice { approver: approver.name().clone() });
+        }
+        let (cap, risk) = (settings.cap(channel), self.decision.risk_effective);
+        if risk > cap {
+            return Err(AnswerRefused::Channel { channel, cap, risk });
+        }
+        self.granted_by.push(Answer { approver: approver.name().clone(), channel, at: now });
+        if u32::try_from(self.granted_by.len()).unwrap_or(u32::MAX) >= self.needed {
+            self.state = ApprovalState::Granted;
+        }
+        Ok(())
+    }
+
+    /// Somebody refuses: one is enough, also after others agreed, until it is spent.
+    ///
+    /// # Errors
+    /// When it is neither pending nor granted any more.
+    pub fn deny(
+        &mut self,
+        approver: &Approver,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), AnswerRefused> {
+        self.must_be(&[ApprovalState::Pending, ApprovalState::Granted], now)?;
+        self.state = ApprovalState::Denied;
+        let reason = reason.chars().take(2_000).collect();
+        self.denial = Some(Denial { approver: approver.name().clone(), reason, at: now });
+        Ok(())
+    }
+
+    /// It is used.
+    ///
+    /// # Errors
+    /// When it is not granted, or its time is over.
+    pub(super) fn spend(&mut self, now: Timestamp) -> Result<(), AnswerRefused> {
+        self.must_be(&[ApprovalState::Granted], now)?;
+        self.state = ApprovalState::Spent;
+        Ok(())
+    }
+
+    /// Writes down that its time is over.
+    pub(super) fn expire(&mut self) {
+        self.state = ApprovalState::Expired;
+    }
+
+    pub(super) fn into_spent_parts(self) -> (ApprovalId, Digest, Arc<[Answer]>, Timestamp) {
+        (self.id, self.action_digest, Arc::from(self.granted_by), self.expires_at)
+    }
+
+    fn must_be(&self, states: &[ApprovalState], now: Timestamp) -> Result<(), AnswerRefused> {
+        let state = self.state_at(now);
+        if states.contains(&state) {
+            return Ok(());
+        }
+        Err(match state {
+            ApprovalState::Expired => AnswerRefused::Expired { at: self.expires_at },
+            other => AnswerRefused::Settled { state: other.as_str() },
+        })
+    }
+}
+
+/// An answer does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerRefused {
+    /// Time ran out.
+    #[error("the request expired at {at}, and so it is denied")]
+    Expired {
+        /// When.
+        at: Timestamp,
+    },
+    /// It is in a state in which nobody is asked.
+    #[error("the request is {state}")]
+    Settled {
+        /// The state.
+        state: &'static str,
+    },
+    /// Who asks may not answer.
+    #[error("`{approver}` asked for it, and the policy wants another person to approve")]
+    Requester {
+        /// Who.
+        approver: Name,
+    },
+    /// The same person again.
+    #[error("`{approver}` has approved already; several approvals are several people")]
+    Twice {
+        /// Who.
+        approver: Name,
+    },
+    /// The channel may not approve such a risk.
+    #[error("by {channel} at most {cap} risk may be approved, and this is {risk}")]
+    Channel {
+        /// The channel.
+        channel: Channel,
+        /// Its cap.
+        cap: lictor_capability::Risk,
+        /// The risk of the action.
+        risk: lictor_capability::Risk,
+    },
+    /// The person proved who they are by another way than the one they claim to answer by.
+    #[error("the approver was not authenticated for the channel `{channel}`")]
+    OtherChannel {
+        /// The channel.
+        channel: Channel,
+    },
+}

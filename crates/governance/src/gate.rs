@@ -1,0 +1,288 @@
+//! The write gate: judges effects, and makes warrants.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use lictor_capability::Described;
+use lictor_context::{Clock, DecisionId, Digest, Timestamp, WarrantId};
+
+use crate::approval::SpentApproval;
+use crate::binding::action_digest;
+use crate::decision::{Decision, DecisionRecord, Verdict};
+use crate::policy::PolicySet;
+use crate::warrant::Warrant;
+
+/// How long a decision without approvals is an answer, and how long a warrant opens something.
+const SHORT: Duration = Duration::from_secs(60);
+
+/// Which gate. Compared by identity: no two gates are equal.
+#[derive(Clone)]
+pub struct GateIdentity(Arc<()>);
+
+impl PartialEq for GateIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for GateIdentity {}
+
+impl fmt::Debug for GateIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GateIdentity({:p})", Arc::as_ptr(&self.0))
+    }
+}
+
+/// Judges what actions will do, by policies, and makes warrants for what may be done.
+///
+/// It does no I/O and waits for nobody. Whatever goes wrong inside it is a denial.
+#[derive(Debug)]
+pub struct WriteGate {
+    shared: Arc<Shared>,
+}
+
+/// What the gate shares with the approvals broker: a reload reaches both.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) identity: GateIdentity,
+    pub(crate) clock: Arc<dyn Clock>,
+    policies: RwLock<Arc<PolicySet>>,
+}
+
+impl Shared {
+    pub(crate) fn policies(&self) -> Arc<PolicySet> {
+        // The lock only guards the exchange of one pointer, so a poisoned one holds a whole value.
+        Arc::clone(&self.policies.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl WriteGate {
+    /// A gate that judges by these policies.
+    #[must_use]
+    pub fn new(policies: Arc<PolicySet>, clock: Arc<dyn Clock>) -> Self {
+        let identity = GateIdentity(Arc::new(()));
+        Self { shared: Arc::new(Shared { identity, clock, policies: RwLock::new(policies) }) }
+    }
+
+    /// Which gate this is.
+    #[must_use]
+    pub fn identity(&self) -> GateIdentity {
+        self.shared.identity.clone()
+    }
+
+    /// The policies that it judges by at present.
+    #[must_use]
+    pub fn policies(&self) -> Arc<PolicySet> {
+        self.shared.policies()
+    }
+
+    /// Judges by other policies from now on. Decisions and approvals by the old ones open nothing
+    /// any more, unless the files are the same byte for byte.
+    pub fn reload(&self, policies: Arc<PolicySet>) {
+        *self.shared.policies.write().unwrap_or_else(PoisonError::into_inner) = policies;
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Judges. Nothing is done, nothing is written; the same question gets the same answer.
+    #[must_use]
+    pub fn decide(&self, described: &Described) -> Decision {
+        let policies = self.shared.policies();
+        let now = self.shared.clock.now();
+        let judgement = policies.judge(described, now);
+        let lifetime = match judgement.verdict {
+            Verdict::NeedApproval => policies.settings().approvals.timeout.as_duration().max(SHORT),
+            Verdict::Allow | Verdict::Deny => SHORT,
+        };
+        let record = DecisionRecord {
+            id: DecisionId::generate(&*self.shared.clock),
+            verdict: judgement.verdict,
+            risk_proposed: judgement.risk_proposed,
+            risk_effective: judgement.risk_effective,
+            reasons: judgement.reasons,
+            required_actions: judgement.required_actions,
+            approvals_needed: judgement.approvals_needed,
+            action_digest: action_digest(described, policies.digest()),
+            policy_digest: policies.digest(),
+            expires_at: now.plus(lifetime),
+            undo: described.effects().undo,
+        };
+        Decision::new(record, described.action().id().clone(), self.shared.identity.clone())
+    }
+
+    /// Makes the warrant for an action that was let through.
+    ///
+    /// # Errors
+    /// When the decision is not about exactly this action by exactly these policies, is too old,
+    /// was used already, says no, or asks for an approval that is missing or about something else.
+    pub fn authorize(
+        &self,
+        described: Described,
+        decision: &Decision,
+        approval: Option<SpentApproval>,
+    ) -> Result<Warrant, NotAuthorized> {
+        let now = self.shared.clock.now();
+        let fail = |kind| Err(NotAuthorized { kind });
+        if let Err(kind) = self.check(&described, decision, approval.as_ref(), now) {
+            return fail(kind);
+        }
+        if !decision.take() {
+            return fail(NotAuthorizedKind::DecisionUsed);
+        }
+        let mut expires_at = now.plus(SHORT);
+        if let Some(approval) = &approval {
+            expires_at = expires_at.min(approval.expires_at());
+        }
+        Ok(Warrant::new(
+            WarrantId::generate(&*self.shared.clock),
+            described,
+            decision.clone(),
+            approval,
+            self.shared.identity.clone(),
+            expires_at,
+        ))
+    }
+
+    fn check(
+        &self,
+        described: &Described,
+        decision: &Decision,
+        approval: Option<&SpentApproval>,
+        now: Timestamp,
+    ) -> Result<(), NotAuthorizedKind> {
+        use NotAuthorizedKind as Kind;
+        if !decision.is_from(&self.shared.identity) {
+            return Err(Kind::OtherGate);
+        }
+        let policy_digest = self.shared.policies().digest();
+        if decision.record().policy_digest != policy_digest {
+            return Err(Kind::PolicyChanged);
+        }
+        let found = action_digest(described, policy_digest);
+        if found != decision.action_digest() || decision.action_id() != described.action().id() {
+            return Err(Kind::ActionChanged { judged: decision.action_digest(), found });
+        }
+        // Before it was made, an answer was none either: a clock that was put back is no help.
+        if now >= decision.expires_at() {
+            return Err(Kind::Expired { at: decision.expires_at() });
+        }
+        match decision.verdict() {
+            Verdict::Allow => Ok(()),
+            Verdict::Deny => Err(Kind::Denied),
+            Verdict::NeedApproval => self.check_approval(decision, approval, now),
+        }
+    }
+
+    fn check_approval(
+        &self,
+        decision: &Decision,
+        approval: Option<&SpentApproval>,
+        now: Timestamp,
+    ) -> Result<(), NotAuthorizedKind> {
+        use NotAuthorizedKind as Kind;
+        let needed = decision.approvals_needed();
+        let Some(approval) = approval else {
+            return Err(Kind::ApprovalMissing { needed });
+        };
+        if !approval.is_from(&self.shared.identity) {
+            return Err(Kind::OtherGate);
+        }
+        if approval.action_digest() != decision.action_digest() {
+            return Err(Kind::ApprovalForSomethingElse { approved: approval.action_digest() });
+        }
+        if now >= approval.expires_at() {
+            return Err(Kind::Expired { at: approval.expires_at() });
+        }
+        let given = u32::try_from(approval.granted_by().len()).unwrap_or(u32::MAX);
+        if given < needed {
+            return Err(Kind::TooFewApprovals { given, needed });
+        }
+        Ok(())
+    }
+}
+
+/// There is no warrant for an action.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not authorized: {kind}")]
+pub struct NotAuthorized {
+    kind: NotAuthorizedKind,
+}
+
+impl NotAuthorized {
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &NotAuthorizedKind {
+        &self.kind
+    }
+
+    /// Whether something was exchanged between the decision and now; else it is a plain refusal.
+    #[must_use]
+    pub fn is_integrity(&self) -> bool {
+        use NotAuthorizedKind as Kind;
+        match self.kind {
+            Kind::OtherGate
+            | Kind::PolicyChanged
+            | Kind::ActionChanged { .. }
+            | Kind::DecisionUsed
+            | Kind::ApprovalForSomethingElse { .. } => true,
+            Kind::Expired { .. }
+            | Kind::Denied
+            | Kind::ApprovalMissing { .. }
+            | Kind::TooFewApprovals { .. } => false,
+        }
+    }
+}
+
+/// Why there is no warrant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAuthorizedKind {
+    /// The decision or the approval is another gate's.
+    #[error("the decision or the approval comes from another gate")]
+    OtherGate,
+    /// The policies were exchanged since.
+    #[error("the policy changed since the decision was made")]
+    PolicyChanged,
+    /// The action, its input, contract, effects or principal are not those that were judged.
+    #[error("this is not the action that was judged: judged was {judged}, found {found}")]
+    ActionChanged {
+        /// What was judged.
+        judged: Digest,
+        /// What was found.
+        found: Digest,
+    },
+    /// The decision has given its warrant.
+    #[error("the decision was used already; one decision gives one warrant")]
+    DecisionUsed,
+    /// The decision or the approval is too old.
+    #[error("the decision or the approval expired at {at}")]
+    Expired {
+        /// When.
+        at: Timestamp,
+    },
+    /// The answer is no.
+    #[error("the policy denies it")]
+    Denied,
+    /// People have to agree first.
+    #[error("{needed} approval(s) are needed")]
+    ApprovalMissing {
+        /// How many people.
+        needed: u32,
+    },
+    /// Fewer people agreed than have to.
+    #[error("{needed} approvals are needed, and {given} were given")]
+    TooFewApprovals {
+        /// How many agreed.
+        given: u32,
+        /// How many have to.
+        needed: u32,
+    },
+    /// What people agreed to is something else.
+    #[error("the approval is about something else: {approved}")]
+    ApprovalForSomethingElse {
+        /// What they agreed to.
+        approved: Digest,
+    },
+}

@@ -1,0 +1,274 @@
+//! What a policy sets beside its verdicts.
+
+use std::collections::BTreeMap;
+
+use lictor_capability::Risk;
+use lictor_context::{Budget, WorkspacePath};
+use lictor_document::{ByteSize, HumanDuration};
+use serde::{Deserialize, Serialize};
+
+/// What the layers of a policy set together: limits by their minimum, the rest as each field says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settings {
+    /// Limits of one change set and its execution.
+    pub limits: ChangeLimits,
+    /// How people are asked.
+    pub approvals: ApprovalSettings,
+    /// Verification commands by name; where two layers use one name, the higher layer's counts.
+    pub verification: BTreeMap<String, VerificationCommand>,
+    /// Health checks; where two layers use one name, the higher layer's counts.
+    pub health_checks: Vec<HealthCheck>,
+    /// How long to wait for the workspace's lock: the minimum, or 600 seconds.
+    pub lock_timeout: HumanDuration,
+    /// How long a result is given again: the minimum, or an hour.
+    pub idempotency_ttl: HumanDuration,
+    /// How long an undo stays possible: the maximum, or 30 days.
+    pub undo_retention: HumanDuration,
+    /// How long the trail is kept: the maximum, or 90 days.
+    pub audit_retention: HumanDuration,
+    /// What happens when the trail cannot be written: `block` if any layer says so.
+    pub audit_on_failure: OnAuditFailure,
+    /// What the trail leaves out: the regular expressions of all layers.
+    pub audit_redact: Vec<String>,
+    /// What may be spent: the minimum.
+    pub budgets: Budgets,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: ChangeLimits::default(),
+            approvals: ApprovalSettings::default(),
+            verification: BTreeMap::new(),
+            health_checks: Vec::new(),
+            lock_timeout: HumanDuration::from_secs(600),
+            idempotency_ttl: HumanDuration::from_secs(3_600),
+            undo_retention: HumanDuration::from_secs(30 * 86_400),
+            audit_retention: HumanDuration::from_secs(90 * 86_400),
+            audit_on_failure: OnAuditFailure::Block,
+            audit_redact: Vec::new(),
+            budgets: Budgets::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The health checks that a change of this risk has to pass, whether its plan names them or not.
+    pub fn health_checks_for(&self, risk: Risk) -> impl Iterator<Item = &HealthCheck> {
+        self.health_checks.iter().filter(move |check| check.for_risk.contains(&risk))
+    }
+}
+
+/// Limits of one change set and its execution; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChangeLimits {
+    /// Files.
+    pub max_files: Option<u64>,
+    /// Lines added and taken away.
+    pub max_patch_lines: Option<u64>,
+    /// Bytes of new content.
+    pub max_bytes: Option<ByteSize>,
+    /// How long an execution may take.
+    pub max_execution_time: Option<HumanDuration>,
+    /// How long a step may take.
+    pub max_step_time: Option<HumanDuration>,
+}
+
+impl ChangeLimits {
+    pub(super) fn tighten(&mut self, other: &Self) {
+        fn least<T: Ord + Copy>(mine: &mut Option<T>, other: Option<T>) {
+            *mine = (*mine).into_iter().chain(other).min();
+        }
+        least(&mut self.max_files, other.max_files);
+        least(&mut self.max_patch_lines, other.max_patch_lines);
+        least(&mut self.max_bytes, other.max_bytes);
+        least(&mut self.max_execution_time, other.max_execution_time);
+        least(&mut self.max_step_time, other.max_step_time);
+    }
+}
+
+/// How people are asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApprovalSettings {
+    /// How long a request stands: the minimum, or 10 minutes. Afterwards it is denied.
+    pub timeout: HumanDuration,
+    /// Whether the user of the session may approve: only if no layer forbids it.
+    pub requester_may_approve: bool,
+    /// The highest risk that may be approved by a channel: the minimum. A channel that is not
+    /// listed has no cap, except those of [`Channel::default_cap`].
+    pub channels: BTreeMap<Channel, Risk>,
+}
+
+impl Default for ApprovalSettings {
+    fn default() -> Self {
+        Self {
+            timeout: HumanDuration::from_secs(600),
+            requester_may_approve: true,
+            channels: BTreeMap::new(),
+        }
+    }
+}
+
+impl ApprovalSettings {
+    /// The highest risk that may be approved by a channel.
+    #[must_use]
+    pub fn cap(&self, channel: Channel) -> Risk {
+        self.channels.get(&channel).copied().unwrap_or_else(|| channel.default_cap())
+    }
+}
+
+/// The way by which an answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// A code typed at a terminal.
+    Terminal,
+    /// An approver's token, on the command line.
+    Token,
+    /// An inbox that the approver looks at.
+    Inbox,
+    /// A request from another system.
+    Webhook,
+    /// A question that an MCP client puts to its user.
+    Elicitation,
+}
+
+impl Channel {
+    /// The word that files use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminal => "terminal",
+            Self::Token => "token",
+            Self::Inbox => "inbox",
+            Self::Webhook => "webhook",
+            Self::Elicitation => "elicitation",
+        }
+    }
+
+    /// The cap where no policy names the channel: `medium` for elicitation, because the client
+    /// that shows the question also runs the model; none for the others.
+    #[must_use]
+    pub const fn default_cap(self) -> Risk {
+        match self {
+            Self::Elicitation => Risk::Medium,
+            Self::Terminal | Self::Token | Self::Inbox | Self::Webhook => Risk::Critical,
+        }
+    }
+}
+
+impl std::fmt::Display for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A command that a plan may name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerificationCommand {
+    /// The program and its arguments; no shell.
+    pub command: Vec<String>,
+    /// How long it may take; 2 minutes unless said otherwise.
+    #[serde(default = "verification_timeout")]
+    pub timeout: HumanDuration,
+}
+
+fn verification_timeout() -> HumanDuration {
+    HumanDuration::from_secs(120)
+}
+
+/// A health check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HealthCheck {
+    /// Its name; plans name it by this.
+    pub name: String,
+    /// What is looked at.
+    pub probe: Probe,
+    /// How long it may take; 5 seconds unless said otherwise.
+    pub timeout: HumanDuration,
+    /// The risks at which every change has to pass it.
+    pub for_risk: Vec<Risk>,
+}
+
+/// What a health check looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// An HTTP request.
+    HttpGet {
+        /// Where; `http://` or `https://`.
+        url: String,
+        /// The status that is healthy.
+        status: u16,
+    },
+    /// A query of an SQLite database, which is opened for reading.
+    Sqlite {
+        /// The database.
+        path: WorkspacePath,
+        /// The query; healthy when it succeeds.
+        query: String,
+    },
+    /// A process that has to be alive.
+    Process {
+        /// The file that holds its id.
+        pid_file: WorkspacePath,
+    },
+    /// Files that have to be there.
+    FileExists {
+        /// Which.
+        paths: Vec<WorkspacePath>,
+    },
+}
+
+/// What happens when the trail cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnAuditFailure {
+    /// Nothing is done that cannot be recorded.
+    #[default]
+    Block,
+    /// Work goes on, and the gap is recorded when the trail is back.
+    Continue,
+}
+
+/// What may be spent, by whom.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Budgets {
+    /// By one session.
+    pub session: Budget,
+    /// By one agent.
+    pub agent: Budget,
+    /// By one user.
+    pub user: Budget,
+    /// By one organisation.
+    pub org: Budget,
+}
+
+impl Budgets {
+    pub(super) fn tighten(&mut self, other: &Self) {
+        fn least(mine: &mut Budget, other: &Budget) {
+            mine.cost_usd = mine.cost_usd.iter().copied().chain(other.cost_usd).reduce(f64::min);
+            mine.tokens = mine.tokens.iter().copied().chain(other.tokens).min();
+        }
+        least(&mut self.session, &other.session);
+        least(&mut self.agent, &other.agent);
+        least(&mut self.user, &other.user);
+        least(&mut self.org, &other.org);
+    }
+}
+
+/// Over what a frequency is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// One session.
+    Session,
+    /// One agent.
+    Agent,
+    /// One user.
+    User,
+    /// One organisation.
+    Org,
+}

@@ -1,0 +1,164 @@
+//! Finished transactions, read back: what was changed, and what the slots still hold of it.
+
+use std::io;
+
+use lictor_capability::{FileChange, Item, State, WorkspaceView};
+use lictor_context::{Digest, ExecutionId, WorkspacePath};
+use lictor_executor::ExecutionRecord;
+use lictor_workspace::state_at;
+
+use crate::journal::{self, End, Journal, JournalError, JournalItem};
+use crate::store::{SlotRef, TxRoot};
+use crate::transaction::Transactions;
+
+/// The largest content that is shown in a diff, in bytes.
+const MAX_SHOWN: u64 = 8 << 20;
+
+/// The undo records of a workspace.
+#[derive(Debug)]
+pub struct History<'a> {
+    transactions: &'a Transactions,
+    root: TxRoot,
+}
+
+/// The record of one finished transaction.
+#[derive(Debug)]
+pub struct Kept {
+    pub(crate) journal: Journal,
+}
+
+/// An undo record could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the undo record of `{execution}` {kind}")]
+pub struct HistoryError {
+    execution: ExecutionId,
+    kind: HistoryErrorKind,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum HistoryErrorKind {
+    #[error("is damaged: {0}")]
+    Damaged(String),
+    #[error("cannot be read: {0}")]
+    Io(io::Error),
+}
+
+impl<'a> History<'a> {
+    /// Opens the records of a workspace.
+    ///
+    /// # Errors
+    /// When the folder of transactions cannot be opened.
+    pub fn open(transactions: &'a Transactions) -> io::Result<Self> {
+        Ok(Self { transactions, root: transactions.root()? })
+    }
+
+    /// The record of an execution; `None` when there is none (it changed nothing, it was rolled
+    /// back, or the record was purged).
+    ///
+    /// # Errors
+    /// When there is one and it cannot be read.
+    pub fn get(&self, execution: &ExecutionId) -> Result<Option<Kept>, HistoryError> {
+        let fail = |kind| HistoryError { execution: execution.clone(), kind };
+        let io = |error| fail(HistoryErrorKind::Io(error));
+        let Some(tx) = self.root.get(execution).map_err(io)? else { return Ok(None) };
+        let Some(text) = tx.read_journal().map_err(io)? else { return Ok(None) };
+        match journal::parse(&text) {
+            Ok(journal) if matches!(journal.end, End::Done | End::Open) => {
+                Ok(Some(Kept { journal }))
+            }
+            Ok(_) | Err(JournalError::NotCommitted) => Ok(None),
+            Err(error) => Err(fail(HistoryErrorKind::Damaged(error.to_string()))),
+        }
+    }
+
+    /// What one changed thing held before and holds after, where that is still kept somewhere:
+    /// at its path, or in a slot.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn contents(&self, kept: &Kept, index: usize) -> io::Result<(Content, Content)> {
+        let Some(item) = kept.journal.items.get(index) else {
+            return Ok((Content::Absent, Content::Absent));
+        };
+        Ok((self.find(item, item.before)?, self.find(item, item.after)?))
+    }
+
+    fn find(&self, item: &JournalItem, state: Option<State>) -> io::Result<Content> {
+        let Some(state) = state else { return Ok(Content::Absent) };
+        let Some(digest) = state.digest() else { return Ok(Content::Absent) };
+        for path in [&item.from, &item.to].into_iter().flatten() {
+            if let Some(bytes) = self.at_path(path, digest) {
+                return Ok(Content::Bytes(bytes));
+            }
+        }
+        for slot in [&item.keep, &item.stage].into_iter().flatten() {
+            if let Some(bytes) = self.in_slot(slot, digest)? {
+                return Ok(Content::Bytes(bytes));
+            }
+        }
+        Ok(Content::Gone)
+    }
+
+    fn at_path(&self, path: &WorkspacePath, digest: Digest) -> Option<Vec<u8>> {
+        let workspace = self.transactions.workspace();
+        let bytes = workspace.read(path, MAX_SHOWN).ok();
+        let bytes = bytes.or_else(|| workspace.read_link(path).ok().map(String::into_bytes))?;
+        (Digest::of(&bytes) == digest).then_some(bytes)
+    }
+
+    fn in_slot(&self, slot: &SlotRef, digest: Digest) -> io::Result<Option<Vec<u8>>> {
+        let Some(tx) = self.root.get(&slot.execution)? else { return Ok(None) };
+        let name = slot.name();
+        let Ok(Some(state)) = state_at(&tx.slots, &name) else { return Ok(None) };
+        if state.digest() != Some(digest) {
+            return Ok(None);
+        }
+        match state {
+            State::File { bytes, .. } if bytes <= MAX_SHOWN => tx.read_slot(&name).map(Some),
+            State::Symlink { .. } => {
+                let target = rustix::fs::readlinkat(&tx.slots, name, Vec::new())?;
+                Ok(Some(target.into_bytes()))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// What something held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing was there, or a directory.
+    Absent,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// It is kept nowhere any more, or too large to show.
+    Gone,
+}
+
+impl Kept {
+    /// What is recorded of the execution.
+    #[must_use]
+    pub fn record(&self) -> &ExecutionRecord {
+        &self.journal.header.record
+    }
+
+    /// What was changed, one entry for each index that [`History::contents`] takes.
+    #[must_use]
+    pub fn files(&self) -> Vec<FileChange> {
+        self.journal
+            .items
+            .iter()
+            .map(|item| {
+                FileChange::from(&Item {
+                    kind: item.kind,
+                    from: item.from.clone(),
+                    to: item.to.clone(),
+                    before: item.before,
+                    after: item.after,
+                    content: None,
+                    implicit: item.implicit,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,407 @@
+//! One operation on the workspace: a single `renameat2` (or `fchmod`), checked after it was done.
+//!
+//! The check comes after, because only what came out tells what was there at that moment: a
+//! look before would leave a gap for somebody else's save. When it was something else, it goes
+//! back where it was.
+
+use std::io;
+
+use lictor_capability::{Conflict, ConflictReason, FileMode, State, ViewError};
+use lictor_context::WorkspacePath;
+use lictor_workspace::{DirHandle, ReadError, Workspace, state_at};
+use rustix::fs::{self, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::fault;
+use crate::store::{SlotRef, TxDir, TxRoot};
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Operation {
+    /// A slot's thing goes to a path where nothing is.
+    Put { path: WorkspacePath, slot: SlotRef, state: State },
+    /// A path's thing goes to a slot. With `if_empty`, only an empty directory does, and one that
+    /// is not stays, without complaint.
+    Take { path: WorkspacePath, slot: SlotRef, state: State, if_empty: bool },
+    /// A slot's thing and a path's thing change places.
+    Swap { path: WorkspacePath, slot: SlotRef, before: State, after: State },
+    /// A path's thing gets another path, where nothing is.
+    Move { from: WorkspacePath, to: WorkspacePath, state: State },
+    /// A path's thing gets another mode.
+    Chmod { path: WorkspacePath, before: FileMode, after: FileMode },
+}
+
+/// Why an operation was not done. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OperationError {
+    #[error("{0}")]
+    Conflict(Conflict),
+    #[error("`{path}`: {source}")]
+    Io { path: String, source: io::Error },
+    /// Somebody changed what we had put back in the same moment; both are kept, one in a slot.
+    #[error("`{path}` changed while it was being put back")]
+    Contended { path: String },
+}
+
+impl OperationError {
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Self::Conflict(conflict) => &conflict.path,
+            Self::Io { path, .. } | Self::Contended { path } => path,
+        }
+    }
+}
+
+/// Does operations, in one workspace, with the slots of its transactions at hand.
+pub(crate) struct Hands<'a> {
+    pub workspace: &'a Workspace,
+    pub root: &'a TxRoot,
+    /// The transaction that is being done; its slots are open already.
+    pub own: (&'a lictor_context::ExecutionId, &'a TxDir),
+}
+
+impl Hands<'_> {
+    /// Does an operation and checks what came of it.
+    pub(crate) fn publish(&self, operation: &Operation) -> Result<(), OperationError> {
+        match operation {
+            Operation::Put { path, slot, .. } => self.put(path, slot),
+            Operation::Take { path, slot, state, if_empty } => {
+                self.take(path, slot, *state, *if_empty)
+            }
+            Operation::Swap { path, slot, before, after } => self.swap(path, slot, *before, *after),
+            Operation::Move { from, to, state } => self.relocate(from, to, *state),
+            Operation::Chmod { path, before, after } => self.chmod(path, *before, *after),
+        }
+    }
+
+    /// Takes an operation back and checks that, too.
+    pub(crate) fn reverse(&self, operation: &Operation) -> Result<(), OperationError> {
+        match operation {
+            Operation::Put { path, slot, state } => {
+                let if_empty = matches!(state, State::Directory { .. });
+                self.take(path, slot, *state, if_empty)
+            }
+            Operation::Take { path, slot, if_empty, .. } => {
+                if *if_empty && self.slot_state(slot)?.is_none() {
+                    return Ok(()); // it was not empty, and never went
+                }
+                self.put(path, slot)
+            }
+            Operation::Swap { path, slot, before, after } => self.swap(path, slot, *after, *before),
+            Operation::Move { from, to, state } => self.relocate(to, from, *state),
+            Operation::Chmod { path, before, after } => self.chmod(path, *after, *before),
+        }
+    }
+
+    fn put(&self, path: &WorkspacePath, slot: &SlotRef) -> Result<(), OperationError> {
+        let parent = self.parent(path)?;
+        let slots = self.slots(slot)?;
+        let fail = |error| io_error(path, error);
+        fault::point("put.before").map_err(fail)?;
+        let renamed = rename(&slots, &slot.name(), &parent, path.name(), RenameFlags::NOREPLACE);
+        match renamed {
+            Err(Errno::EXIST) => Err(conflict(path, ConflictReason::Exists, None, None)),
+            Err(error) => Err(fail(error.into())),
+            Ok(()) => fault::point("put.after").map_err(fail),
+        }
+    }
+
+    fn take(
+        &self,
+        path: &WorkspacePath,
+        slot: &SlotRef,
+        state: State,
+        if_empty: bool,
+    ) -> Result<(), OperationError> {
+        let parent = self.parent(path)?;
+        let slots = self.slots(slot)?;
+        let fail = |error| io_error(path, error);
+        if if_empty && !is_empty(&parent, path.name()).map_err(fail)? {
+            return Ok(());
+        }
+        fault::point("take.before").map_err(fail)?;
+        match rename(&parent, path.name(), &slots, &slot.name(), RenameFlags::NOREPLACE) {
+            Err(Errno::NOENT) => {
+                return Err(conflict(path, ConflictReason::Missing, Some(&state), None));
+            }
+            Err(error) => return Err(fail(error.into())),
+            Ok(()) => {}
+        }
+        fault::point("take.after").map_err(fail)?;
+        let found = state_of(&slots, &slot.name(), path)?;
+        let directory = matches!(state, State::Directory { .. });
+        let whole = !directory || is_empty(&slots, &slot.name()).map_err(fail)?;
+        let same = found.is_some_and(|found| same(&found, &state));
+        if same && whole {
+            return Ok(());
+        }
+        // Not what we meant to take: back with it.
+        match rename(&slots, &slot.name(), &parent, path.name(), RenameFlags::NOREPLACE) {
+            Ok(()) if if_empty && !whole => Ok(()),
+            Ok(()) if !whole => Err(conflict(path, ConflictReason::NotEmpty, None, None)),
+            Ok(()) => Err(differs(path, &state, found)),
+            Err(_) => Err(OperationError::Contended { path: path.to_string() }),
+        }
+    }
+
+    fn swap(
+        &self,
+        path: &WorkspacePath,
+        slot: &SlotRef,
+        before: State,
+        after: State,
+    ) -> Result<(), OperationError> {
+        let parent = self.parent(path)?;
+        let slots = self.slots(slot)?;
+        let fail = |error| io_error(path, error);
+        let exchange = || rename(&parent, path.name(), &slots, &slot.name(), RenameFlags::EXCHANGE);
+        fault::point("swap.before").map_err(fail)?;
+        match exchange() {
+            Err(Errno::NOENT) => {
+                return Err(conflict(path, ConflictReason::Missing, Some(&before), None));
+            }
+            Err(error) => return Err(fail(error.into())),
+            Ok(()) => {}
+        }
+        fault::point("swap.after").map_err(fail)?;
+        let came_out = state_of(&slots, &slot.name(), path)?;
+        if came_out.is_some_and(|found| same(&found, &before)) {
+            return Ok(());
+        }
+        // Somebody else's save. Exchange back until what comes back is ours: each turn gives the
+        // path what it held a moment ago.
+        for _ in 0..100 {
+            exchange().map_err(|_| OperationError::Contended { path: path.to_string() })?;
+            let back = state_of(&slots, &slot.name(), path)?;
+            if back.is_some_and(|found| same(&found, &after)) {
+                return Err(differs(path, &before, came_out));
+            }
+        }
+        Err(OperationError::Contended { path: path.to_string() })
+    }
+
+    fn relocate(
+        &self,
+        from: &WorkspacePath,
+        to: &WorkspacePath,
+        state: State,
+    ) -> Result<(), OperationError> {
+        let source = self.parent(from)?;
+        let target = self.parent(to)?;
+        let fail = |error| io_error(from, error);
+        fault::point("move.before").map_err(fail)?;
+        match rename(&source, from.name(), &target, to.name(), RenameFlags::NOREPLACE) {
+            Err(Errno::NOENT) => {
+                return Err(conflict(from, ConflictReason::Missing, Some(&state), None));
+            }
+            Err(Errno::EXIST) => return Err(conflict(to, ConflictReason::Exists, None, None)),
+            Err(error) => return Err(fail(error.into())),
+            Ok(()) => {}
+        }
+        fault::point("move.after").map_err(fail)?;
+        let found = state_of(&target, to.name(), to)?;
+        if found.is_some_and(|found| same(&found, &state)) {
+            return Ok(());
+        }
+        match rename(&target, to.name(), &source, from.name(), RenameFlags::NOREPLACE) {
+            Ok(()) => Err(differs(from, &state, found)),
+            Err(_) => Err(OperationError::Contended { path: from.to_string() }),
+        }
+    }
+
+    fn chmod(
+        &self,
+        path: &WorkspacePath,
+        before: FileMode,
+        after: FileMode,
+    ) -> Result<(), OperationError> {
+        let parent = self.parent(path)?;
+        let fail = |error: io::Error| io_error(path, error);
+        // O_PATH opens what could not be read, and hangs on nothing.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match fs::openat(&parent, path.name(), flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Err(conflict(path, ConflictReason::Missing, None, None)),
+            Err(error) => return Err(fail(error.into())),
+        };
+        let stat = fs::fstat(&fd).map_err(|error| fail(error.into()))?;
+        let found = FileMode::from_bits(stat.st_mode);
+        if found != before {
+            let (before, found) = (before.to_string(), found.to_string());
+            return Err(conflict_text(
+                path,
+                ConflictReason::ModeDiffers,
+                Some(before),
+                Some(found),
+            ));
+        }
+        fault::point("chmod.before").map_err(fail)?;
+        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        fs::chmod(through, Mode::from_raw_mode(after.bits()))
+            .map_err(|error| fail(error.into()))?;
+        fault::point("chmod.after").map_err(fail)
+    }
+
+    /// What a slot holds; `None` when nothing.
+    pub(crate) fn slot_state(&self, slot: &SlotRef) -> Result<Option<State>, OperationError> {
+        let label = || slot_label(slot);
+        let slots = self.slots(slot)?;
+        state_at(&slots, &slot.name()).map_err(|error| OperationError::Io {
+            path: label(),
+            source: io::Error::other(error.to_string()),
+        })
+    }
+
+    /// The inode in a slot; `None` when nothing is.
+    pub(crate) fn slot_inode(&self, slot: &SlotRef) -> Result<Option<u64>, OperationError> {
+        let slots = self.slots(slot)?;
+        slots
+            .inode(&slot.name())
+            .map_err(|source| OperationError::Io { path: slot_label(slot), source })
+    }
+
+    /// What stands at a path.
+    pub(crate) fn path_state(&self, path: &WorkspacePath) -> Result<Option<State>, OperationError> {
+        match self.workspace.parent(path) {
+            Ok(None) => Ok(None),
+            Ok(Some(parent)) => state_of(&parent, path.name(), path),
+            Err(error) => Err(view_error(path, error)),
+        }
+    }
+
+    /// The inode at a path.
+    pub(crate) fn path_inode(&self, path: &WorkspacePath) -> Result<Option<u64>, OperationError> {
+        match self.workspace.parent(path) {
+            Ok(None) => Ok(None),
+            Ok(Some(parent)) => parent.inode(path.name()).map_err(|error| io_error(path, error)),
+            Err(error) => Err(view_error(path, error)),
+        }
+    }
+
+    fn parent(&self, path: &WorkspacePath) -> Result<DirHandle, OperationError> {
+        match self.workspace.parent(path) {
+            Ok(Some(dir)) => Ok(dir),
+            Ok(None) => Err(conflict(path, ConflictReason::Missing, None, None)),
+            Err(error) => Err(view_error(path, error)),
+        }
+    }
+
+    fn slots(&self, slot: &SlotRef) -> Result<DirHandle, OperationError> {
+        let fail = |source| OperationError::Io { path: slot_label(slot), source };
+        if slot.execution == *self.own.0 {
+            let again = rustix::io::dup(&self.own.1.slots).map_err(|error| fail(error.into()))?;
+            return Ok(DirHandle::from(again));
+        }
+        match self.root.get(&slot.execution).map_err(fail)? {
+            Some(tx) => Ok(tx.slots),
+            None => Err(fail(io::Error::other("the undo record is gone"))),
+        }
+    }
+}
+
+fn slot_label(slot: &SlotRef) -> String {
+    format!("undo record {} slot {}", slot.execution, slot.index)
+}
+
+fn rename(
+    from: &DirHandle,
+    from_name: &str,
+    to: &DirHandle,
+    to_name: &str,
+    flags: RenameFlags,
+) -> Result<(), Errno> {
+    fs::renameat_with(from, from_name, to, to_name, flags)
+}
+
+/// Whether two states are the same as far as an operation goes: directories by kind only, since
+/// others may set their mode while we use them.
+pub(crate) fn same(found: &State, expected: &State) -> bool {
+    match (found, expected) {
+        (State::Directory { .. }, State::Directory { .. }) => true,
+        _ => found == expected,
+    }
+}
+
+fn state_of(
+    dir: &DirHandle,
+    name: &str,
+    path: &WorkspacePath,
+) -> Result<Option<State>, OperationError> {
+    state_at(dir, name).map_err(|error| match error {
+        ReadError::Special => conflict(path, ConflictReason::KindDiffers, None, None),
+        ReadError::Changed => conflict(path, ConflictReason::ContentDiffers, None, None),
+        ReadError::Io(error) => io_error(path, error),
+    })
+}
+
+fn is_empty(parent: &DirHandle, name: &str) -> io::Result<bool> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match fs::openat(parent, name, flags, Mode::empty()) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT) => return Ok(true),
+        Err(error) => return Err(error.into()),
+    };
+    for entry in fs::Dir::read_from(&dir)? {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn io_error(path: &WorkspacePath, source: io::Error) -> OperationError {
+    OperationError::Io { path: path.to_string(), source }
+}
+
+fn view_error(path: &WorkspacePath, error: ViewError) -> OperationError {
+    match error.kind() {
+        lictor_capability::ViewErrorKind::ThroughSymlink { .. }
+        | lictor_capability::ViewErrorKind::NotADirectory => {
+            conflict(path, ConflictReason::ParentNotADirectory, None, None)
+        }
+        _ => io_error(path, io::Error::other(error.to_string())),
+    }
+}
+
+/// What two states differ in.
+pub(crate) fn differs(
+    path: &WorkspacePath,
+    expected: &State,
+    found: Option<State>,
+) -> OperationError {
+    let Some(found) = found else {
+        return conflict(path, ConflictReason::Missing, Some(expected), None);
+    };
+    let reason = match (expected, &found) {
+        (State::File { digest: a, .. }, State::File { digest: b, .. }) if a == b => {
+            let (a, b) = (expected.mode(), found.mode());
+            let text = |mode: Option<FileMode>| mode.map(|mode| mode.to_string());
+            return conflict_text(path, ConflictReason::ModeDiffers, text(a), text(b));
+        }
+        (State::File { .. }, State::File { .. })
+        | (State::Symlink { .. }, State::Symlink { .. }) => ConflictReason::ContentDiffers,
+        _ => ConflictReason::KindDiffers,
+    };
+    conflict(path, reason, Some(expected), Some(&found))
+}
+
+fn conflict(
+    path: &WorkspacePath,
+    reason: ConflictReason,
+    expected: Option<&State>,
+    found: Option<&State>,
+) -> OperationError {
+    let text = |state: Option<&State>| state.and_then(State::digest).map(|d| d.to_string());
+    conflict_text(path, reason, text(expected), text(found))
+}
+
+fn conflict_text(
+    path: &WorkspacePath,
+    reason: ConflictReason,
+    expected: Option<String>,
+    found: Option<String>,
+) -> OperationError {
+    let path = path.to_string();
+    OperationError::Conflict(Conflict { path, reason, expected, found, restores: None })
+}

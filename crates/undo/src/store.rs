@@ -1,0 +1,221 @@
+//! Where transactions lie: `.lictor/tx/<execution>/{journal,s/NNNN}`, on the mount of what they
+//! change, because publishing is renaming.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+
+use lictor_context::{ExecutionId, WorkspacePath};
+use lictor_workspace::{DirHandle, Workspace};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::fault;
+
+const TX: &str = ".lictor/tx";
+const SLOTS: &str = "s";
+const JOURNAL: &str = "journal";
+
+/// A slot: a place in some transaction's folder that holds one thing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct SlotRef {
+    pub execution: ExecutionId,
+    pub index: u32,
+}
+
+impl SlotRef {
+    pub(crate) fn name(&self) -> String {
+        format!("{:04}", self.index)
+    }
+}
+
+/// The folder of all transactions.
+#[derive(Debug)]
+pub(crate) struct TxRoot {
+    dir: DirHandle,
+}
+
+/// The folder of one transaction.
+#[derive(Debug)]
+pub(crate) struct TxDir {
+    pub(crate) dir: DirHandle,
+    pub(crate) slots: DirHandle,
+}
+
+impl TxRoot {
+    /// Opens the folder, making it where it is not there.
+    pub(crate) fn open(workspace: &Workspace) -> io::Result<Self> {
+        let path = WorkspacePath::parse(TX).map_err(io::Error::other)?;
+        if let Some(dir) = workspace.dir(Some(&path)).map_err(io::Error::other)? {
+            return Ok(Self { dir });
+        }
+        let private = Mode::from_raw_mode(0o700);
+        mkdir_if_missing(workspace.root(), ".lictor", private)?;
+        let state = WorkspacePath::parse(".lictor").map_err(io::Error::other)?;
+        let state = workspace.dir(Some(&state)).map_err(io::Error::other)?;
+        let state = state.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        mkdir_if_missing(&state, "tx", private)?;
+        let dir = workspace.dir(Some(&path)).map_err(io::Error::other)?;
+        let dir = dir.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        // Slots hold old secrets, and a version control system must never see them.
+        if dir.entry(".gitignore")?.is_none() {
+            let mut file = create_file(&dir, ".gitignore", 0o600)?;
+            file.write_all(b"*\n")?;
+        }
+        Ok(Self { dir })
+    }
+
+    pub(crate) fn create(&self, execution: &ExecutionId) -> io::Result<TxDir> {
+        let private = Mode::from_raw_mode(0o700);
+        fault::point("tx.mkdir")?;
+        fs::mkdirat(&self.dir, execution.as_str(), private)?;
+        let dir = open_dir(&self.dir, execution.as_str())?;
+        fault::point("tx.mkdir_slots")?;
+        fs::mkdirat(&dir, SLOTS, private)?;
+        let slots = open_dir(&dir, SLOTS)?;
+        Ok(TxDir { dir, slots })
+    }
+
+    pub(crate) fn get(&self, execution: &ExecutionId) -> io::Result<Option<TxDir>> {
+        let Some(dir) = open_existing(&self.dir, execution.as_str())? else { return Ok(None) };
+        let Some(slots) = open_existing(&dir, SLOTS)? else { return Ok(None) };
+        Ok(Some(TxDir { dir, slots }))
+    }
+
+    /// The executions that have a folder, sorted.
+    pub(crate) fn list(&self) -> io::Result<Vec<ExecutionId>> {
+        let mut found = Vec::new();
+        for entry in fs::Dir::read_from(&self.dir)? {
+            let entry = entry?;
+            let id = entry.file_name().to_str().ok().filter(|name| !name.starts_with('.'));
+            if let Some(id) = id.and_then(|name| ExecutionId::parse(name).ok()) {
+                found.push(id);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes a transaction's folder and what its slots hold.
+    pub(crate) fn remove(&self, execution: &ExecutionId) -> io::Result<()> {
+        fault::point("tx.remove")?;
+        // Under another name first: a folder that is half gone must not look like a transaction.
+        let doomed = format!(".gone-{execution}");
+        match fs::renameat(&self.dir, execution.as_str(), &self.dir, doomed.as_str()) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        remove_tree(&self.dir, &doomed)
+    }
+
+    /// Finishes removals that were cut short.
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        let mut doomed = Vec::new();
+        for entry in fs::Dir::read_from(&self.dir)? {
+            let entry = entry?;
+            if let Ok(name) = entry.file_name().to_str()
+                && name.starts_with(".gone-")
+            {
+                doomed.push(name.to_owned());
+            }
+        }
+        doomed.iter().try_for_each(|name| remove_tree(&self.dir, name))
+    }
+
+    /// Everything that was written to this file system, by anybody, is durable when this answers.
+    pub(crate) fn barrier(&self) -> io::Result<()> {
+        Ok(fs::syncfs(&self.dir)?)
+    }
+}
+
+impl TxDir {
+    pub(crate) fn write_journal(&self, text: &[u8]) -> io::Result<()> {
+        fault::point("journal.create")?;
+        let mut file = create_file(&self.dir, JOURNAL, 0o600)?;
+        fault::point("journal.write")?;
+        file.write_all(text)
+    }
+
+    /// Adds a line to the journal; `durable` waits for it.
+    pub(crate) fn append_journal(&self, line: &str, durable: bool) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(fs::openat(&self.dir, JOURNAL, flags, Mode::empty())?);
+        fault::point("journal.append")?;
+        file.write_all(line.as_bytes())?;
+        if durable {
+            fault::point("journal.sync")?;
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read_slot(&self, name: &str) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut bytes = Vec::new();
+        File::from(fs::openat(&self.slots, name, flags, Mode::empty())?).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn read_journal(&self) -> io::Result<Option<Vec<u8>>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match fs::openat(&self.dir, JOURNAL, flags, Mode::empty()) {
+            Ok(fd) => {
+                let mut bytes = Vec::new();
+                File::from(fd).read_to_end(&mut bytes)?;
+                Ok(Some(bytes))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+pub(crate) fn create_file(dir: &DirHandle, name: &str, mode: u32) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(fs::openat(dir, name, flags, Mode::from_raw_mode(mode))?))
+}
+
+pub(crate) fn open_dir(dir: &DirHandle, name: &str) -> io::Result<DirHandle> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd: OwnedFd = fs::openat(dir, name, flags, Mode::empty())?;
+    Ok(DirHandle::from(fd))
+}
+
+fn open_existing(dir: &DirHandle, name: &str) -> io::Result<Option<DirHandle>> {
+    match open_dir(dir, name) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn mkdir_if_missing(dir: &DirHandle, name: &str, mode: Mode) -> io::Result<()> {
+    match fs::mkdirat(dir, name, mode) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove_tree(parent: &DirHandle, name: &str) -> io::Result<()> {
+    let dir = open_dir(parent, name)?;
+    let mut children = Vec::new();
+    for entry in fs::Dir::read_from(&dir)? {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            children.push(entry.file_name().to_owned());
+        }
+    }
+    for child in children {
+        match fs::unlinkat(&dir, child.as_c_str(), AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::ISDIR | Errno::PERM) => {
+                let child = child.to_str().map_err(io::Error::other)?;
+                remove_tree(&dir, child)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
