@@ -11,7 +11,8 @@ use crate::contract::{CapabilityId, Contract, SchemaFinding};
 /// What a session can ask for. What is not in it does not exist.
 #[derive(Debug, Clone, Default)]
 pub struct CapabilityGraph {
-    /// The versions of each capability, the newest first.
+    /// The versions of each capability, the newest first and previews last: nobody gets a preview
+    /// that did not ask for it.
     by_id: BTreeMap<CapabilityId, Vec<Arc<Contract>>>,
 }
 
@@ -35,7 +36,10 @@ impl CapabilityGraph {
             }
         }
         for versions in by_id.values_mut() {
-            versions.sort_by(|a, b| b.version.cmp(&a.version));
+            versions.sort_by(|a, b| {
+                let rank = |contract: &Contract| contract.version.pre.is_empty();
+                (rank(b), &b.version).cmp(&(rank(a), &a.version))
+            });
         }
         Self { by_id }
     }

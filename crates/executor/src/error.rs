@@ -1,10 +1,10 @@
 //! What can go wrong with an execution, and what that left behind.
 
 use lictor_capability::{Conflict, SchemaFinding};
-use lictor_context::ExecutionId;
+use lictor_context::{Clock, Event, EventType, ExecutionId, Session};
 
-use crate::check::CheckReport;
-use crate::executed::CommitError;
+use crate::check::{CheckPhase, CheckReport};
+use crate::executed::{CommitError, execution_facts, failure_events};
 use crate::handler::HandlerError;
 use crate::port::{ApplyError, LedgerError, RecoverError, RollbackReport};
 use crate::record::ExecutionRecord;
@@ -128,6 +128,38 @@ impl ExecuteError {
     #[must_use]
     pub fn execution_id(&self) -> Option<&ExecutionId> {
         self.record.as_ref().map(|record| &record.execution_id)
+    }
+
+    /// Adds the events that the failure owes, and gives the record as it is to be kept; `None`
+    /// when there was no execution, and so nothing to say but that the action was refused.
+    pub fn record_failure(
+        &self,
+        session: &Session,
+        clock: &dyn Clock,
+        events: &mut Vec<Event>,
+    ) -> Option<ExecutionRecord> {
+        let mut record = self.record()?.clone();
+        let report = match &self.rollback {
+            Rollback::NotBegun => None,
+            Rollback::Complete(report) | Rollback::Incomplete(report) => Some(report),
+        };
+        let facts = execution_facts(&record);
+        events.push(Event::new(session, EventType::ActionStarted, facts, clock));
+        for check in &self.checks {
+            let kind = match (check.phase, check.passed) {
+                (CheckPhase::Verification, true) => EventType::VerificationPassed,
+                (CheckPhase::Verification, false) => EventType::VerificationFailed,
+                (CheckPhase::Health, true) => EventType::HealthPassed,
+                (CheckPhase::Health, false) => EventType::HealthFailed,
+            };
+            let mut facts = execution_facts(&record);
+            facts.success = Some(check.passed);
+            facts.metadata.insert("check".to_owned(), serde_json::json!(check));
+            events.push(Event::new(session, kind, facts, clock));
+        }
+        let reason = self.kind.to_string();
+        failure_events(&mut record, session, report, &reason, clock, events);
+        Some(record)
     }
 
     /// Where the workspace held something else, if that is why.

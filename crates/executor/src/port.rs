@@ -37,6 +37,13 @@ pub trait Applied: Send {
     /// What was changed.
     fn files(&self) -> Vec<FileChange>;
 
+    /// Notes, durably, that everything that had to look at the changes has done so and is
+    /// content: from here on a crash means going on, not going back.
+    ///
+    /// # Errors
+    /// When it could not be noted.
+    fn verified(&mut self) -> Result<(), ApplyError>;
+
     /// Lets the changes stand, and the lock go.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use lictor_lock::Lease;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{BoxError, Layer as _, Service};
 
-use crate::check::{CheckSource, NoChecks, run_all};
+use crate::check::{CheckPhase, CheckReport, CheckSource, NoChecks, run_all};
 use crate::describe::{DescribeError, describe};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
 use crate::executed::{Executed, Outcome, execution_facts};
@@ -260,9 +260,21 @@ impl Executor {
         record.output = output;
         let started =
             Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
-        let applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
+        let mut applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
         record.files = applied.files();
-        let (reports, passed) = run_all(&checks).await;
+        let (mut reports, mut passed) = run_all(&checks).await;
+        if passed
+            && !checks.is_empty()
+            && let Err(error) = applied.verified()
+        {
+            passed = false;
+            reports.push(CheckReport {
+                name: "note the verification".to_owned(),
+                phase: CheckPhase::Verification,
+                passed,
+                detail: error.to_string(),
+            });
+        }
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
         if !passed {
             return Err(roll_back_failed_check(applied, record, reports).await);
@@ -351,7 +363,7 @@ impl Executor {
 async fn roll_back_failed_check(
     applied: Box<dyn Applied>,
     record: ExecutionRecord,
-    checks: Vec<crate::CheckReport>,
+    checks: Vec<CheckReport>,
 ) -> ExecuteError {
     let failed = checks.iter().find(|check| !check.passed);
     let (name, detail) = failed

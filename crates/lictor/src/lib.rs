@@ -1,1 +1,31 @@
-//! The runtime put together: one governed, reversible, recorded road for agent actions.
+#![doc = include_str!("../README.md")]
+
+mod agent; // one session on the road: begin here
+mod checks;
+mod error;
+mod events;
+mod ledger;
+mod options;
+mod policies;
+mod runtime;
+mod undo;
+
+pub use agent::{Agent, Checked, Consent, Done, document_key, idempotency_key};
+pub use error::{ActError, ActErrorKind, ErrorCode};
+pub use options::{KeyPlace, OpenError, RuntimeOptions};
+pub use policies::{PolicyPlaces, load_policies};
+pub use runtime::Runtime;
+pub use undo::{UndoDone, UndoRequest};
+
+pub use lictor_audit as audit;
+pub use lictor_capability as capability;
+pub use lictor_context as context;
+pub use lictor_document as document;
+pub use lictor_executor as executor;
+pub use lictor_governance as governance;
+pub use lictor_lock as lock;
+pub use lictor_skills as skills;
+pub use lictor_state as state;
+pub use lictor_store as store;
+pub use lictor_undo as undo_records;
+pub use lictor_workspace as workspace;

@@ -32,7 +32,10 @@ fn start_field(stat: &str) -> Option<u64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-fn boot_id() -> Option<String> {
+/// Which start of the machine this is, where the system tells: another id means that whatever was
+/// held before is held no more.
+#[must_use]
+pub fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let id = text.trim();
     (!id.is_empty()).then(|| id.to_owned())

@@ -14,5 +14,6 @@ pub use error::{
     StatusError,
 };
 pub use holder::{Claim, Holder, Predecessor, Status};
+pub use identity::boot_id;
 pub use lease::Lease;
 pub use lock::{Broken, WorkspaceLock};

@@ -1,1 +1,15 @@
-//! The embedded state: SQLite tables behind the ports of governance, executor and workflow.
+#![doc = include_str!("../README.md")]
+
+mod approvals;
+mod approvers;
+mod error;
+mod executions;
+mod runs;
+mod schema;
+
+pub use approvals::SqliteApprovalStore;
+pub use approvers::SqliteApproverStore;
+pub use error::StateError;
+pub use executions::{ExecutionFilter, Executions, StoredExecution};
+pub use runs::{RunRow, Runs};
+pub use schema::migrations;

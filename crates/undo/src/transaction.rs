@@ -295,6 +295,12 @@ impl Applied for Published {
         self.files.clone()
     }
 
+    fn verified(&mut self) -> Result<(), ApplyError> {
+        self.tx
+            .append_journal(journal::VERIFIED, true)
+            .map_err(|error| ApplyError::Prepare(error.to_string()))
+    }
+
     fn settle(self: Box<Self>) -> Result<(), ApplyError> {
         // Not synced: a recovery that does not find it notes it again.
         self.tx

@@ -5,6 +5,7 @@ use lictor_context::WorkspacePath;
 use super::hunk::{Hunk, hunks};
 use super::lines::{Fault, Lines, shown};
 use super::name::{Name, Side, common, git_line, side, whole};
+use super::scan::refuse_foreign;
 
 /// What a diff says about one file.
 #[derive(Debug, Clone)]
@@ -83,7 +84,11 @@ pub(super) fn git(lines: &mut Lines<'_>) -> Result<FilePatch, Fault> {
     let sides = sides(lines)?;
     let body = match &sides {
         Some(_) => some_hunks(lines)?,
-        None => Vec::new(),
+        None => {
+            let next = lines.peek_header(0).unwrap_or_default();
+            refuse_foreign(next, lines.peek_header(1).unwrap_or_default(), lines.number())?;
+            Vec::new()
+        }
     };
     let op = extended.op(names, sides.as_ref(), line)?;
     extended.check(&op, line, &body)?;

@@ -55,7 +55,7 @@ fn is_signature(line: &[u8], next: &[u8]) -> bool {
 }
 
 /// Changes in a form that is not understood must not be skipped as prose.
-fn refuse_foreign(line: &[u8], next: &[u8], number: u32) -> Result<(), Fault> {
+pub(super) fn refuse_foreign(line: &[u8], next: &[u8], number: u32) -> Result<(), Fault> {
     let refuse = |message: &str| Err(Fault::new(number, message));
     if line == b"GIT binary patch" || is_binary_note(line) {
         return refuse(

@@ -3,7 +3,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::unwrap_used,
     reason = "a test may fail loudly"
 )]
 

@@ -1,29 +1,110 @@
-//! Policies.
-mod settings;
-pub use settings::*;
-use lictor_capability::{Described, Risk};
-use lictor_context::{Digest, Timestamp};
-use crate::decision::{Reason, Verdict};
+//! Policies: what may be done, as files say it.
 
-/// Policies by layer.
-#[derive(Debug)]
-pub struct PolicySet { settings: Settings, digest: Digest }
-impl PolicySet {
-    /// Their digest.
-    #[must_use] pub fn digest(&self) -> Digest { self.digest }
-    /// Their settings.
-    #[must_use] pub fn settings(&self) -> &Settings { &self.settings }
-    pub(crate) fn judge(&self, _described: &Described, _now: Timestamp) -> Judgement { 
-        Judgement { verdict: Verdict::Deny, risk_proposed: Risk::Low, risk_effective: Risk::Low, reasons: vec![], required_actions: vec![], approvals_needed: 0}
-    }
-    /// Empty.
-    #[must_use] pub fn empty() -> Self { Self { settings: Settings::default(), digest: Digest::of(b"") } }
+mod settings; // what a policy sets beside its verdicts
+mod raw; // the file as it is written
+mod load; // from the file to a policy
+mod when; // the conditions of rules
+mod compare;
+mod pattern;
+mod window;
+mod set; // policies by layer, put together
+mod reserved; // what no policy can allow
+mod evaluate; // from effects to a verdict
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use lictor_capability::Risk;
+use lictor_document::{HumanDuration, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{Layer, Verdict};
+use load::{Frequency, PathGlob, RiskSaying, Statement};
+
+pub use load::{PolicyError, PolicyErrorKind};
+pub use set::PolicySet;
+pub use settings::{
+    ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
+    Probe, Scope, Settings, VerificationCommand,
+};
+
+/// Whose policy a file is. A lower layer may only tighten what a higher one says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyLayer {
+    /// Of whoever manages the machine: `/etc/lictor/policy.yaml`.
+    Managed,
+    /// Of the user: `~/.config/lictor/policy.yaml`.
+    User,
+    /// Of the workspace: `.lictor/policy.yaml`.
+    Workspace,
 }
-pub(crate) struct Judgement {
-    pub(crate) verdict: Verdict,
-    pub(crate) risk_proposed: Risk,
-    pub(crate) risk_effective: Risk,
-    pub(crate) reasons: Vec<Reason>,
-    pub(crate) required_actions: Vec<String>,
-    pub(crate) approvals_needed: u32,
+
+impl From<PolicyLayer> for Layer {
+    fn from(layer: PolicyLayer) -> Self {
+        match layer {
+            PolicyLayer::Managed => Self::Managed,
+            PolicyLayer::User => Self::User,
+            PolicyLayer::Workspace => Self::Workspace,
+        }
+    }
+}
+
+impl fmt::Display for PolicyLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Layer::from(*self).as_str())
+    }
+}
+
+/// One policy file, read, checked, compiled, and its self-tests run.
+#[derive(Debug)]
+pub struct Policy {
+    layer: PolicyLayer,
+    bytes: Vec<u8>,
+    default: Option<(Verdict, Arc<str>)>,
+    says_something: bool,
+    forbidden: Vec<PathGlob>,
+    protected: Vec<PathGlob>,
+    allowed: Vec<PathGlob>,
+    limits: ChangeLimits,
+    limits_place: Option<Arc<str>>,
+    statements: Vec<Statement>,
+    risk: [Option<RiskSaying>; 4],
+    /// By risk: verification, rollback plan, health checks.
+    require: [Vec<Risk>; 3],
+    frequency: Vec<Frequency>,
+    frequency_limits: Vec<FrequencyLimit>,
+    verification: BTreeMap<String, VerificationCommand>,
+    health_checks: Vec<HealthCheck>,
+    budgets: Budgets,
+    approvals: Option<(Option<HumanDuration>, bool, BTreeMap<Channel, Risk>)>,
+    lock_timeout: Option<HumanDuration>,
+    idempotency_ttl: Option<HumanDuration>,
+    retention: (Option<HumanDuration>, Option<HumanDuration>),
+    audit_on_failure: Option<OnAuditFailure>,
+    audit_redact: Vec<String>,
+}
+
+impl Policy {
+    /// Reads a policy file.
+    ///
+    /// # Errors
+    /// When anything in it is unknown, wrong or contradicts itself, or a self-test of a rule
+    /// fails: with file, line, column and what is accepted there.
+    pub fn from_yaml(layer: PolicyLayer, source: &Source<'_>) -> Result<Self, PolicyError> {
+        load::load(layer, source)
+    }
+
+    /// Whose policy it is.
+    #[must_use]
+    pub fn layer(&self) -> PolicyLayer {
+        self.layer
+    }
+
+    /// The file as it was read.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }

@@ -32,6 +32,8 @@ pub struct Settings {
     pub audit_redact: Vec<String>,
     /// What may be spent: the minimum.
     pub budgets: Budgets,
+    /// How often something may be done: the limits of all layers.
+    pub frequency: Vec<FrequencyLimit>,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             audit_on_failure: OnAuditFailure::Block,
             audit_redact: Vec::new(),
             budgets: Budgets::default(),
+            frequency: Vec::new(),
         }
     }
 }
@@ -257,6 +260,19 @@ impl Budgets {
         least(&mut self.user, &other.user);
         least(&mut self.org, &other.org);
     }
+}
+
+/// How often something may be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FrequencyLimit {
+    /// Patterns over capability ids, as they are written.
+    pub capability: Vec<String>,
+    /// Over what it is counted.
+    pub scope: Scope,
+    /// In which time.
+    pub per: HumanDuration,
+    /// How often at most.
+    pub max: u64,
 }
 
 /// Over what a frequency is counted.

@@ -1,0 +1,492 @@
+//! Reading a policy file: everything in it is checked before anything of it counts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use globset::Glob;
+use lictor_capability::Risk;
+use lictor_context::Budget;
+use lictor_document::{DocumentError, HumanDuration, Limits, Located, Source, from_yaml};
+use serde_json::Value;
+
+use super::compare::{Outcome, Test};
+use super::raw::{
+    RawBudgets, RawHealthCheck, RawPolicy, RawRiskTable, RawRule, RawTest, RawWindow, Sample,
+};
+use super::settings::{Budgets, ChangeLimits, FrequencyLimit, HealthCheck, Probe, VerificationCommand};
+use super::when::When;
+use super::window::{Window, WindowError};
+use super::{Policy, PolicyLayer};
+use crate::decision::Verdict;
+
+/// Most globs and patterns of one file.
+const MAX_PATTERNS: usize = 10_000;
+/// Most regular expressions of one file; they bound its memory.
+const MAX_REGEXES: usize = 256;
+/// Most people that a rule may ask for.
+const MAX_APPROVALS: i64 = 16;
+
+/// A policy could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}")]
+pub struct PolicyError {
+    kind: PolicyErrorKind,
+}
+
+impl PolicyError {
+    pub(super) fn new(kind: PolicyErrorKind) -> Self {
+        Self { kind }
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn kind(&self) -> &PolicyErrorKind {
+        &self.kind
+    }
+
+    /// The place, where it is one.
+    #[must_use]
+    pub fn document(&self) -> Option<&DocumentError> {
+        match &self.kind {
+            PolicyErrorKind::Document(error) => Some(error),
+            PolicyErrorKind::LayerTwice { .. } | PolicyErrorKind::TooComplex { .. } => None,
+        }
+    }
+}
+
+/// The ways a policy can be wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyErrorKind {
+    /// The text, its shape, a value in it, or a self-test that fails.
+    #[error(transparent)]
+    Document(DocumentError),
+    /// Two files for one layer.
+    #[error("there are two policies for the layer `{layer}`")]
+    LayerTwice {
+        /// The layer.
+        layer: PolicyLayer,
+    },
+    /// The globs of all layers do not fit into one automaton.
+    #[error("the globs are too many or too large together: {problem}")]
+    TooComplex {
+        /// What the automaton says.
+        problem: String,
+    },
+}
+
+impl From<DocumentError> for PolicyError {
+    fn from(error: DocumentError) -> Self {
+        Self::new(PolicyErrorKind::Document(error))
+    }
+}
+
+/// What a rule of any kind says when it speaks.
+#[derive(Debug)]
+pub(super) enum Saying {
+    Verdict { verdict: Verdict, approvals: u32 },
+    Escalate(Risk),
+    Window(Box<Window>),
+}
+
+impl Saying {
+    /// Whether it also speaks about what it cannot compare.
+    pub(super) fn is_strict(&self) -> bool {
+        !matches!(self, Self::Verdict { verdict: Verdict::Allow, .. })
+    }
+}
+
+/// A rule, an escalation or a window.
+#[derive(Debug)]
+pub(super) struct Statement {
+    pub(super) name: Arc<str>,
+    pub(super) place: Arc<str>,
+    pub(super) message: Arc<str>,
+    pub(super) when: When,
+    pub(super) saying: Saying,
+}
+
+/// A glob of one of the lists of `paths`.
+#[derive(Debug)]
+pub(super) struct PathGlob {
+    pub(super) globs: Vec<Glob>,
+    pub(super) place: Arc<str>,
+    pub(super) message: Arc<str>,
+}
+
+/// What a layer says about a level of risk.
+#[derive(Debug, Clone)]
+pub(super) struct RiskSaying {
+    pub(super) verdict: Verdict,
+    pub(super) approvals: u32,
+    pub(super) place: Option<Arc<str>>,
+}
+
+/// A frequency limit with its compiled pattern.
+#[derive(Debug)]
+pub(super) struct Frequency {
+    pub(super) capability: Test,
+    pub(super) rule: Arc<str>,
+    pub(super) place: Arc<str>,
+}
+
+/// Reads one file.
+pub(super) struct Loader<'a> {
+    source: &'a Source<'a>,
+    n_patterns: usize,
+    n_regexes: usize,
+}
+
+impl Loader<'_> {
+    /// An error at a place.
+    pub(super) fn refuse<T, U>(&self, at: &Located<T>, message: &str) -> Result<U, PolicyError> {
+        Err(at.error(self.source.name, message).with_excerpt_of(self.source).into())
+    }
+
+    pub(super) fn count_pattern<T>(&mut self, at: &Located<T>) -> Result<(), PolicyError> {
+        self.n_patterns += 1;
+        if self.n_patterns > MAX_PATTERNS {
+            return self.refuse(at, &format!("more patterns than the {MAX_PATTERNS} that are accepted in a file"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn count_regex<T>(&mut self, at: &Located<T>) -> Result<(), PolicyError> {
+        self.n_regexes += 1;
+        if self.n_regexes > MAX_REGEXES {
+            return self.refuse(at, &format!("more regular expressions than the {MAX_REGEXES} that are accepted in a file"));
+        }
+        Ok(())
+    }
+
+    fn place<T>(&self, at: &Located<T>) -> Arc<str> {
+        Arc::from(at.place_in(self.source.name))
+    }
+
+    fn approvals<T>(
+        &self,
+        at: &Located<T>,
+        verdict: Verdict,
+        approvals: Option<i64>,
+    ) -> Result<u32, PolicyError> {
+        match (verdict, approvals) {
+            (Verdict::NeedApproval, None) => Ok(1),
+            (Verdict::NeedApproval, Some(n)) if (1..=MAX_APPROVALS).contains(&n) => {
+                Ok(u32::try_from(n).unwrap_or(1))
+            }
+            (Verdict::NeedApproval, Some(_)) => self.refuse(at, "`approvals` is out of range; 1 to 16 are accepted"),
+            (_, None) => Ok(0),
+            (_, Some(_)) => self.refuse(at, "`approvals` goes with the verdict `need_approval` only"),
+        }
+    }
+
+    fn list(
+        &mut self,
+        raw: &[Located<String>],
+        any_case: bool,
+        what: &str,
+    ) -> Result<Vec<PathGlob>, PolicyError> {
+        let mut list = Vec::with_capacity(raw.len());
+        for pattern in raw {
+            list.push(PathGlob {
+                globs: self.globs_at(pattern, &pattern.value, any_case)?,
+                place: self.place(pattern),
+                message: Arc::from(format!("`{}` is {what}", pattern.value.escape_debug())),
+            });
+        }
+        Ok(list)
+    }
+
+    fn rule(&mut self, raw: Located<RawRule>) -> Result<Statement, PolicyError> {
+        let when = self.when(&raw.value.when)?;
+        let rule = &raw.value;
+        if rule.name.value.is_empty() || rule.name.value.chars().any(char::is_control) {
+            return self.refuse(&rule.name, "a rule's name is a text of at least one character");
+        }
+        let approvals = match &rule.approvals {
+            Some(at) => self.approvals(at, rule.verdict, Some(at.value))?,
+            None => self.approvals(&raw, rule.verdict, None)?,
+        };
+        let statement = Statement {
+            place: self.place(&raw),
+            message: Arc::from(rule.reason.as_deref().unwrap_or("the rule matches")),
+            name: Arc::from(rule.name.value.as_str()),
+            when,
+            saying: Saying::Verdict { verdict: rule.verdict, approvals },
+        };
+        self.self_tests(&statement, &rule.matches, true)?;
+        self.self_tests(&statement, &rule.not_match, false)?;
+        Ok(statement)
+    }
+
+    /// Runs the examples that stand beside a rule.
+    fn self_tests(
+        &self,
+        statement: &Statement,
+        samples: &[Located<Sample>],
+        expected: bool,
+    ) -> Result<(), PolicyError> {
+        for sample in samples {
+            let outcome = statement.when.fits(&sample.value);
+            if outcome.speaks(statement.saying.is_strict()) != expected {
+                let why = match outcome {
+                    Outcome::Incomparable => " (a value has another type than what it is compared with)",
+                    Outcome::Yes | Outcome::No => "",
+                };
+                let said = if expected { "`match`, but the rule does not" } else { "`not_match`, but the rule does" };
+                return self.refuse(sample, &format!("self-test of rule `{}` fails: the example stands under {said} match it{why}", statement.name.escape_debug()));
+            }
+        }
+        Ok(())
+    }
+
+    fn window(&mut self, index: usize, raw: Located<RawWindow>) -> Result<Statement, PolicyError> {
+        let when = self.when(&raw.value.when)?;
+        let spec = &raw.value;
+        let window = Window::new(
+            spec.days.as_ref().map(|days| days.value.as_slice()),
+            spec.hours.as_ref().map(|hours| hours.value.as_str()),
+            spec.timezone.as_ref().map(|zone| zone.value.as_str()),
+        );
+        let window = match (window, &spec.days, &spec.hours, &spec.timezone) {
+            (Ok(window), ..) => window,
+            (Err(WindowError::Days), Some(days), ..) => {
+                return self.refuse(days, "no day at all would be open; accepted here: mon, tue, wed, thu, fri, sat, sun");
+            }
+            (Err(WindowError::Hours), _, Some(hours), _) => {
+                return self.refuse(hours, &format!("`{}` are no hours; accepted here: two times such as \"09:00-17:00\"", hours.value.escape_debug()));
+            }
+            (Err(WindowError::Zone(problem)), _, _, Some(zone)) => {
+                return self.refuse(zone, &format!("`{}` is no time zone that is known here: {problem}; accepted here: an IANA name such as UTC or Europe/Rome", zone.value.escape_debug()));
+            }
+            (Err(_), ..) => return self.refuse(&raw, "the window is never open"),
+        };
+        Ok(Statement {
+            name: Arc::from(format!("windows[{index}]")),
+            place: self.place(&raw),
+            message: Arc::from(spec.reason.as_deref().unwrap_or("outside of the window")),
+            when,
+            saying: Saying::Window(Box::new(window)),
+        })
+    }
+
+    /// What a layer says by level: what is written, and for levels that are not written what is
+    /// written for a lower one, if that is stricter than `allow`.
+    fn risk(&self, raw: &RawRiskTable) -> Result<[Option<RiskSaying>; 4], PolicyError> {
+        let mut table: [Option<RiskSaying>; 4] = [const { None }; 4];
+        let mut below: Option<RiskSaying> = None;
+        let entries = [&raw.low, &raw.medium, &raw.high, &raw.critical];
+        for (slot, entry) in table.iter_mut().zip(entries) {
+            let Some(entry) = entry else {
+                *slot = below.clone().filter(|below| below.verdict > Verdict::Allow);
+                continue;
+            };
+            let verdict = entry.value.verdict;
+            if below.as_ref().is_some_and(|below| verdict < below.verdict) {
+                return self.refuse(entry, "a higher risk would be judged more leniently than a lower one");
+            }
+            let saying = RiskSaying {
+                verdict,
+                approvals: self.approvals(entry, verdict, entry.value.approvals)?,
+                place: Some(self.place(entry)),
+            };
+            below = Some(saying.clone());
+            *slot = Some(saying);
+        }
+        Ok(table)
+    }
+
+    fn health_check(&self, raw: &Located<RawHealthCheck>) -> Result<HealthCheck, PolicyError> {
+        let check = &raw.value;
+        self.check_name(&check.name, &check.name.value)?;
+        let mut probes = Vec::new();
+        if let Some(http) = &check.http_get {
+            let url = &http.url.value;
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                return self.refuse(&http.url, "accepted here: a URL that begins with http:// or https://");
+            }
+            let status = http.status.as_ref().map_or(200, |status| status.value);
+            if let Some(at) = &http.status
+                && !(100..=599).contains(&status)
+            {
+                return self.refuse(at, "accepted here: an HTTP status, 100 to 599");
+            }
+            probes.push(Probe::HttpGet { url: url.clone(), status });
+        }
+        if let Some(sqlite) = &check.sqlite {
+            probes.push(Probe::Sqlite { path: sqlite.path.clone(), query: sqlite.query.clone() });
+        }
+        if let Some(process) = &check.process {
+            probes.push(Probe::Process { pid_file: process.pid_file.clone() });
+        }
+        if let Some(files) = &check.file_exists {
+            probes.push(Probe::FileExists { paths: files.paths.clone() });
+        }
+        let (Some(probe), true) = (probes.pop(), probes.is_empty()) else {
+            return self.refuse(raw, "a health check has exactly one of http_get, sqlite, process, file_exists");
+        };
+        let timeout = check.timeout.unwrap_or(HumanDuration::from_secs(5));
+        let for_risk = check.for_risk.clone();
+        Ok(HealthCheck { name: check.name.value.clone(), probe, timeout, for_risk })
+    }
+
+    fn check_name<T>(&self, at: &Located<T>, name: &str) -> Result<(), PolicyError> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
+        if (1..=128).contains(&name.len()) && name.bytes().all(fits) {
+            return Ok(());
+        }
+        self.refuse(at, "accepted as a name: 1 to 128 characters of A-Z a-z 0-9 _ . : -")
+    }
+
+    fn budgets(&self, raw: &RawBudgets) -> Result<Budgets, PolicyError> {
+        let one = |raw: &Option<Located<Budget>>| match raw {
+            None => Ok(Budget::default()),
+            Some(at) if at.value.cost_usd.is_some_and(|cost| !(cost.is_finite() && cost >= 0.0)) => {
+                self.refuse(at, "`cost_usd` is out of range; a number of at least 0 is accepted")
+            }
+            Some(at) => Ok(at.value),
+        };
+        Ok(Budgets {
+            session: one(&raw.session)?,
+            agent: one(&raw.agent)?,
+            user: one(&raw.user)?,
+            org: one(&raw.org)?,
+        })
+    }
+
+    fn verification(&self, name: &str, at: &Located<VerificationCommand>) -> Result<(), PolicyError> {
+        self.check_name(at, name)?;
+        if at.value.command.first().is_none_or(String::is_empty) {
+            return self.refuse(at, "`command` names no program; accepted here: a list such as [\"cargo\", \"test\"]");
+        }
+        if at.value.timeout.as_millis() == 0 {
+            return self.refuse(at, "`timeout` is 0; a longer one is accepted");
+        }
+        Ok(())
+    }
+}
+
+/// Reads and checks a policy file.
+pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, PolicyError> {
+    let raw: RawPolicy = from_yaml(source, &Limits::default())?;
+    let mut loader = Loader { source, n_patterns: 0, n_regexes: 0 };
+    if raw.version.value != 1 {
+        return loader.refuse(&raw.version, &format!("unknown version {}; 1 is accepted here", raw.version.value));
+    }
+    let says_something = says_something(&raw);
+    let mut statements = Vec::new();
+    let mut names = BTreeSet::new();
+    for rule in raw.rules {
+        if !names.insert(rule.value.name.value.clone()) {
+            return loader.refuse(&rule.value.name, &format!("there are two rules named `{}`", rule.value.name.value.escape_debug()));
+        }
+        statements.push(loader.rule(rule)?);
+    }
+    for (index, raw) in raw.escalate.into_iter().enumerate() {
+        statements.push(Statement {
+            when: loader.when(&raw.value.when)?,
+            name: Arc::from(format!("escalate[{index}]")),
+            place: loader.place(&raw),
+            message: Arc::from(raw.value.reason.as_deref().unwrap_or("the risk is higher")),
+            saying: Saying::Escalate(raw.value.risk),
+        });
+    }
+    for (index, raw) in raw.windows.into_iter().enumerate() {
+        statements.push(loader.window(index, raw)?);
+    }
+    let paths = raw.paths.unwrap_or_default();
+    let mut frequency = Vec::new();
+    let mut frequency_limits = Vec::new();
+    for (index, raw) in raw.frequency.into_iter().enumerate() {
+        if raw.value.per.as_millis() == 0 {
+            return loader.refuse(&raw, "`per` is 0; a longer time is accepted");
+        }
+        let patterns = match &raw.value.capability.value {
+            RawTest::Scalar(Value::String(text)) => vec![text.clone()],
+            RawTest::List(items) => items
+                .iter()
+                .filter_map(|item| match &item.value {
+                    RawTest::Scalar(Value::String(text)) => Some(text.clone()),
+                    _ => None,
+                })
+                .collect(),
+            _ => {
+                return loader.refuse(&raw.value.capability, "accepted here: a glob over capability ids, or a list of them");
+            }
+        };
+        frequency.push(Frequency {
+            capability: loader.capability_test(&raw.value.capability)?,
+            rule: Arc::from(format!("frequency[{index}]")),
+            place: loader.place(&raw),
+        });
+        let limit = raw.value;
+        frequency_limits.push(FrequencyLimit {
+            capability: patterns,
+            scope: limit.scope,
+            per: limit.per,
+            max: limit.max,
+        });
+    }
+    for (name, command) in &raw.verification {
+        loader.verification(name, command)?;
+    }
+    let mut health_checks: Vec<HealthCheck> = Vec::new();
+    for check in &raw.health_checks {
+        if health_checks.iter().any(|other| other.name == check.value.name.value) {
+            return loader.refuse(&check.value.name, "there are two health checks of this name");
+        }
+        health_checks.push(loader.health_check(check)?);
+    }
+    let audit = raw.audit.unwrap_or_default();
+    for pattern in &audit.redact {
+        loader.regex(pattern, &pattern.value)?;
+    }
+    let risk = raw.risk.as_ref().map(|table| loader.risk(table)).transpose()?;
+    let limits_place = raw.limits.as_ref().map(|limits| loader.place(limits));
+    let require = raw.require.unwrap_or_default();
+    Ok(Policy {
+        layer,
+        bytes: source.bytes.to_vec(),
+        default: raw.default.map(|default| (default.value, loader.place(&default))),
+        says_something,
+        forbidden: loader.list(&paths.forbidden, true, "forbidden")?,
+        protected: loader.list(&paths.protected, false, "protected")?,
+        allowed: loader.list(&paths.allowed, false, "allowed")?,
+        limits: raw.limits.map_or_else(ChangeLimits::default, |limits| limits.value),
+        limits_place,
+        statements,
+        risk: risk.unwrap_or([const { None }; 4]),
+        require: [require.verification, require.rollback_plan, require.health_checks],
+        frequency,
+        frequency_limits,
+        verification: raw.verification.into_iter().map(|(name, at)| (name, at.value)).collect(),
+        health_checks,
+        budgets: raw.budgets.as_ref().map(|raw| loader.budgets(raw)).transpose()?.unwrap_or_default(),
+        approvals: raw.approvals.map(|approvals| {
+            // Silence is a denial, and nothing else can be written.
+            let _: Option<super::raw::OnTimeout> = approvals.on_timeout;
+            (
+                approvals.timeout.map(|timeout| timeout.value),
+                approvals.requester_may_approve.unwrap_or(true),
+                approvals.channels,
+            )
+        }),
+        lock_timeout: raw.concurrency.and_then(|raw| raw.lock_timeout),
+        idempotency_ttl: raw.idempotency.and_then(|raw| raw.ttl),
+        retention: raw.retention.map_or((None, None), |raw| (raw.undo, raw.audit)),
+        audit_on_failure: audit.on_failure,
+        audit_redact: audit.redact.into_iter().map(|pattern| pattern.value).collect(),
+    })
+}
+
+/// Whether a file says more than its version and its default: then the usual table of risks is
+/// meant where it holds none.
+fn says_something(raw: &RawPolicy) -> bool {
+    let paths = raw.paths.as_ref();
+    paths.is_some_and(|p| !(p.forbidden.is_empty() && p.protected.is_empty() && p.allowed.is_empty()))
+        || raw.limits.is_some()
+        || !raw.rules.is_empty()
+        || !raw.escalate.is_empty()
+        || raw.risk.is_some()
+        || raw.require.is_some()
+}

@@ -1,0 +1,266 @@
+//! Policies by layer, put together: one automaton over all globs, one digest, one set of settings.
+
+use std::sync::Arc;
+
+use globset::{Candidate, GlobSet, GlobSetBuilder};
+use lictor_capability::{Described, Effect, EffectKind, Risk};
+use lictor_context::{Digest, Hasher, Timestamp, WorkspacePath};
+
+use super::evaluate::{self, Judgement};
+use super::load::{PolicyError, PolicyErrorKind, RiskSaying, Statement};
+use super::pattern::fold;
+use super::reserved;
+use super::settings::Settings;
+use super::when::Target;
+use super::{Policy, PolicyLayer};
+use crate::decision::{Layer, Verdict};
+
+/// The policies of all layers. Without any, or with one that says nothing, everything is denied.
+#[derive(Debug)]
+pub struct PolicySet {
+    pub(super) layers: Vec<Policy>,
+    digest: Digest,
+    settings: Settings,
+    matcher: GlobSet,
+    /// Whose each glob of the automaton is.
+    pub(super) owners: Vec<Owner>,
+    /// By level of risk, what each layer says.
+    pub(super) risk: [Vec<(Layer, RiskSaying)>; 4],
+    /// The statements of all layers: the index of the layer and of the statement in it.
+    pub(super) statements: Vec<(usize, usize)>,
+}
+
+/// Whose a glob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// An entry of a list of `paths`: layer, list, entry.
+    List(usize, List, usize),
+    /// A statement, by its index in the set.
+    Statement(usize),
+}
+
+/// A list of `paths`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    Forbidden,
+    Protected,
+    Allowed,
+}
+
+impl PolicySet {
+    /// No policy at all: everything is denied.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            layers: Vec::new(),
+            digest: Hasher::new().finish(),
+            settings: Settings::default(),
+            matcher: GlobSet::empty(),
+            owners: Vec::new(),
+            risk: [const { Vec::new() }; 4],
+            statements: Vec::new(),
+        }
+    }
+
+    /// Puts the policies of layers together, in whatever order they come.
+    ///
+    /// # Errors
+    /// When two are for one layer, or their globs are too many for one automaton.
+    pub fn new(policies: impl IntoIterator<Item = Policy>) -> Result<Self, PolicyError> {
+        let mut layers: Vec<Policy> = policies.into_iter().collect();
+        layers.sort_by_key(|policy| policy.layer);
+        for (one, next) in layers.iter().zip(layers.iter().skip(1)) {
+            if one.layer == next.layer {
+                return Err(PolicyError::new(PolicyErrorKind::LayerTwice { layer: one.layer }));
+            }
+        }
+        let mut set = Self {
+            digest: digest(&layers),
+            settings: settings(&layers),
+            risk: risk(&layers),
+            ..Self::empty()
+        };
+        set.layers = layers;
+        set.compile()?;
+        Ok(set)
+    }
+
+    /// Reads the policy of a workspace alone.
+    ///
+    /// # Errors
+    /// When the file cannot be read; see [`Policy::from_yaml`].
+    pub fn workspace(source: &lictor_document::Source<'_>) -> Result<Self, PolicyError> {
+        Self::new([Policy::from_yaml(PolicyLayer::Workspace, source)?])
+    }
+
+    fn compile(&mut self) -> Result<(), PolicyError> {
+        let mut builder = GlobSetBuilder::new();
+        for (layer, policy) in self.layers.iter().enumerate() {
+            let lists = [
+                (List::Forbidden, &policy.forbidden),
+                (List::Protected, &policy.protected),
+                (List::Allowed, &policy.allowed),
+            ];
+            for (list, entries) in lists {
+                for (index, entry) in entries.iter().enumerate() {
+                    for glob in &entry.globs {
+                        builder.add(glob.clone());
+                        self.owners.push(Owner::List(layer, list, index));
+                    }
+                }
+            }
+            for (index, statement) in policy.statements.iter().enumerate() {
+                if let Target::Paths(globs) = &statement.when.target {
+                    for glob in globs {
+                        builder.add(glob.clone());
+                        self.owners.push(Owner::Statement(self.statements.len()));
+                    }
+                }
+                self.statements.push((layer, index));
+            }
+        }
+        self.matcher = builder.build().map_err(|error| {
+            PolicyError::new(PolicyErrorKind::TooComplex { problem: error.to_string() })
+        })?;
+        Ok(())
+    }
+
+    /// The digest of the set: of its layers' names and the bytes of their files.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What the layers set together.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The policies, the highest layer first.
+    #[must_use]
+    pub fn layers(&self) -> &[Policy] {
+        &self.layers
+    }
+
+    /// Whether nobody may look into a path: Lictor's own state, and what a layer forbids. For views
+    /// and listings, which hide it: the effect "reads a directory" stands for what is in there.
+    #[must_use]
+    pub fn hides(&self, path: &WorkspacePath) -> bool {
+        let target = path.as_str();
+        if reserved::offence(Effect { kind: EffectKind::FsRead, target }).is_some() {
+            return true;
+        }
+        let mut found = Vec::new();
+        self.matches(target, &mut found);
+        let forbids = |owner: &usize| {
+            matches!(self.owners.get(*owner), Some(Owner::List(_, List::Forbidden, _)))
+        };
+        found.iter().any(forbids)
+    }
+
+    pub(crate) fn judge(&self, described: &Described, now: Timestamp) -> Judgement {
+        evaluate::judge(self, described, now)
+    }
+
+    /// The globs that a path matches, by their place in `owners`.
+    pub(super) fn matches(&self, path: &str, found: &mut Vec<usize>) {
+        self.matcher.matches_candidate_into(&Candidate::new(path), found);
+        if !path.is_ascii() {
+            // The automaton folds the case of ASCII only. What is forbidden is forbidden under
+            // every spelling that a file system may take for the same.
+            let mut folded = Vec::new();
+            self.matcher.matches_candidate_into(&Candidate::new(&fold(path)), &mut folded);
+            folded.retain(|owner| {
+                matches!(self.owners.get(*owner), Some(Owner::List(_, List::Forbidden, _)))
+                    && !found.contains(owner)
+            });
+            found.append(&mut folded);
+        }
+    }
+
+    pub(super) fn statement(&self, index: usize) -> Option<(usize, &Statement)> {
+        let (layer, statement) = *self.statements.get(index)?;
+        Some((layer, self.layers.get(layer)?.statements.get(statement)?))
+    }
+}
+
+fn digest(layers: &[Policy]) -> Digest {
+    let mut hasher = Hasher::new();
+    for policy in layers {
+        hasher.update_framed(Layer::from(policy.layer).as_str().as_bytes());
+        hasher.update_framed(&policy.bytes);
+    }
+    hasher.finish()
+}
+
+/// What is said of each level: by the layers that say something, else, if there is any policy
+/// worth the name, the usual.
+fn risk(layers: &[Policy]) -> [Vec<(Layer, RiskSaying)>; 4] {
+    let mut table = [const { Vec::new() }; 4];
+    let usual = |risk: Risk| match risk {
+        Risk::Low | Risk::Medium => (Verdict::Allow, 0),
+        Risk::High => (Verdict::NeedApproval, 1),
+        Risk::Critical => (Verdict::NeedApproval, 2),
+    };
+    for (risk, sayings) in Risk::ALL.into_iter().zip(&mut table) {
+        for policy in layers {
+            if let Some(Some(saying)) = policy.risk.get(risk as usize) {
+                sayings.push((Layer::from(policy.layer), saying.clone()));
+            }
+        }
+        if sayings.is_empty() && layers.iter().any(|policy| policy.says_something) {
+            let (verdict, approvals) = usual(risk);
+            sayings.push((Layer::Builtin, RiskSaying { verdict, approvals, place: None }));
+        }
+    }
+    table
+}
+
+fn settings(layers: &[Policy]) -> Settings {
+    let mut all = Settings::default();
+    let least = |values: &mut dyn Iterator<Item = lictor_document::HumanDuration>| values.min();
+    let most = |values: &mut dyn Iterator<Item = lictor_document::HumanDuration>| values.max();
+    for policy in layers {
+        all.limits.tighten(&policy.limits);
+        all.budgets.tighten(&policy.budgets);
+        all.frequency.extend(policy.frequency_limits.iter().cloned());
+        all.audit_redact.extend(policy.audit_redact.iter().cloned());
+        for (name, command) in &policy.verification {
+            all.verification.entry(name.clone()).or_insert_with(|| command.clone());
+        }
+        for check in &policy.health_checks {
+            if !all.health_checks.iter().any(|known| known.name == check.name) {
+                all.health_checks.push(check.clone());
+            }
+        }
+        if let Some((_, may, channels)) = &policy.approvals {
+            all.approvals.requester_may_approve &= may;
+            for (channel, cap) in channels {
+                let known = all.approvals.channels.entry(*channel).or_insert(*cap);
+                *known = (*known).min(*cap);
+            }
+        }
+    }
+    let timeouts = layers.iter().filter_map(|policy| policy.approvals.as_ref()?.0);
+    all.approvals.timeout = least(&mut { timeouts }).unwrap_or(all.approvals.timeout);
+    let locks = &mut layers.iter().filter_map(|policy| policy.lock_timeout);
+    all.lock_timeout = least(locks).unwrap_or(all.lock_timeout);
+    let ttls = &mut layers.iter().filter_map(|policy| policy.idempotency_ttl);
+    all.idempotency_ttl = least(ttls).unwrap_or(all.idempotency_ttl);
+    let undos = &mut layers.iter().filter_map(|policy| policy.retention.0);
+    all.undo_retention = most(undos).unwrap_or(all.undo_retention);
+    let audits = &mut layers.iter().filter_map(|policy| policy.retention.1);
+    all.audit_retention = most(audits).unwrap_or(all.audit_retention);
+    let failures = layers.iter().filter_map(|policy| policy.audit_on_failure);
+    let blocks = |all: super::OnAuditFailure, one| {
+        if all == super::OnAuditFailure::Block { all } else { one }
+    };
+    all.audit_on_failure = failures.reduce(blocks).unwrap_or(all.audit_on_failure);
+    all
+}
+
+/// Shares one text among many reasons.
+pub(super) fn text(text: &str) -> Arc<str> {
+    Arc::from(text)
+}

@@ -1,0 +1,463 @@
+//! The road: from what a session wants to what was done and recorded.
+//!
+//! `Action` -> admitted by the session's capability graph -> described by its handler -> judged by
+//! the gate -> approved by people, where the policy asks -> a warrant -> executed -> committed to
+//! the ledger with its events.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lictor_capability::WorkspaceView as _;
+use lictor_capability::{
+    Action, Admitted, CapabilityGraph, CapabilityId, ChangeDocument, Described, Plan,
+};
+use lictor_context::{
+    Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp, WorkspacePath,
+};
+use lictor_executor::{CheckReport, ExecuteError, ExecutionRecord, Ledger as _, Outcome, Rollback};
+use lictor_governance::{
+    Approval, ApprovalError, Approver, Channel, Decision, DecisionRecord, SpentApproval, Verdict,
+};
+use serde_json::{Value, json};
+use tower::Service as _;
+
+use crate::error::{ActError, ActErrorKind};
+use crate::events;
+use crate::runtime::Runtime;
+
+/// The capability by which change sets are applied.
+const APPLY_CAPABILITY: &str = "change.apply";
+
+/// One session on the road: what it can ask for, and asking for it.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    runtime: Runtime,
+    session: Session,
+    graph: Arc<CapabilityGraph>,
+    /// Whether the trail knows of the session.
+    begun: Arc<AtomicBool>,
+}
+
+/// Somebody who agrees at once to what they are about to see done.
+#[derive(Debug)]
+pub struct Consent {
+    /// Who.
+    pub approver: Approver,
+    /// By which way.
+    pub channel: Channel,
+}
+
+/// What the gate would say, without anything being done.
+#[derive(Debug)]
+pub struct Checked {
+    /// The action with its effects.
+    pub described: Described,
+    /// The decision.
+    pub decision: DecisionRecord,
+}
+
+/// Something was done, or had been done before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Done {
+    /// The execution's record.
+    pub record: ExecutionRecord,
+    /// Whether it had been done before under the same key, and nothing was touched now.
+    pub duplicate: bool,
+    /// The checks that were passed.
+    pub checks: Vec<CheckReport>,
+}
+
+impl Agent {
+    pub(crate) fn new(runtime: Runtime, session: Session, graph: Arc<CapabilityGraph>) -> Self {
+        Self { runtime, session, graph, begun: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// What it can ask for.
+    #[must_use]
+    pub fn graph(&self) -> &CapabilityGraph {
+        &self.graph
+    }
+
+    /// The runtime.
+    #[must_use]
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// An action of this session.
+    #[must_use]
+    pub fn action(&self, capability: CapabilityId, input: Value) -> Action {
+        Action::new(&self.session, capability, input, self.clock())
+    }
+
+    /// The action that applies a change document.
+    ///
+    /// # Errors
+    /// Never, in a build whose tests have passed: the capability is part of the program.
+    pub fn apply_action(&self, document: &ChangeDocument) -> Result<Action, ActError> {
+        let set = &document.change_set;
+        let input = json!({
+            "plan": document.plan,
+            "change_set": { "id": set.id(), "plan_id": set.plan_id(), "checksum": set.checksum() },
+        });
+        let capability = CapabilityId::parse(APPLY_CAPABILITY)
+            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
+        let action =
+            self.action(capability, input).with_change_set(document.plan.clone(), set.clone());
+        Ok(if document.derived_plan_id {
+            action
+        } else {
+            action.with_idempotency_key(idempotency_key(set.plan_id(), set.checksum()))
+        })
+    }
+
+    /// Calls a capability.
+    ///
+    /// # Errors
+    /// When it is not done; the error says why and what is left.
+    pub async fn call(&self, capability: &str, input: Value) -> Result<Done, ActError> {
+        let capability = CapabilityId::parse(capability)
+            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
+        self.act(self.action(capability, input), None).await
+    }
+
+    /// What the gate would say to an action. Changes nothing.
+    ///
+    /// # Errors
+    /// When the capability does not exist, the input does not fit, or it cannot be worked out
+    /// what the action would do.
+    pub fn check(&self, action: Action) -> Result<Checked, ActError> {
+        let admitted = self.graph.admit(action).map_err(ActErrorKind::NotAdmitted)?;
+        let described = self.runtime.parts.executor.describe(admitted);
+        let described = described.map_err(ActErrorKind::NotDescribed)?;
+        let decision = self.runtime.parts.gate.decide(&described).record().clone();
+        Ok(Checked { described, decision })
+    }
+
+    /// Takes an action down the road. With `consent`, an approval that the policy asks for is
+    /// given at once by somebody who proved who they are.
+    ///
+    /// # Errors
+    /// When it is not done; the error says why and what is left. Whatever it is, it was recorded.
+    pub async fn act(&self, action: Action, consent: Option<&Consent>) -> Result<Done, ActError> {
+        if let Some(done) = self.duplicate(&action).await? {
+            return Ok(done);
+        }
+        let described = self.describe(action).await?;
+        let decision = self.runtime.parts.gate.decide(&described);
+        let mut before = self.prelude();
+        before.push(events::decision_made(
+            described.action(),
+            described.contract(),
+            decision.record(),
+            self.clock(),
+        ));
+        let judged = self.judge(&described, &decision, consent, &mut before).await;
+        let approval = match judged {
+            Ok(approval) => approval,
+            Err(kind) => return Err(self.refuse(&described, &decision, kind, before).await),
+        };
+        let action = described.action().clone();
+        let warrant = match self.runtime.parts.gate.authorize(described, &decision, approval) {
+            Ok(warrant) => warrant,
+            Err(error) => {
+                let kind = ActErrorKind::NotAuthorized(error);
+                return Err(self.reject(&action, Some(&decision), kind, before).await);
+            }
+        };
+        let mut service = self.runtime.parts.service.clone();
+        let outcome = match poll_fn(|cx| service.poll_ready(cx)).await {
+            Ok(()) => service.call(warrant).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(Outcome::Executed(executed)) => {
+                let ledger = self.runtime.parts.ledger.as_ref();
+                match executed.commit(ledger, self.clock(), before).await {
+                    Ok(receipt) => Ok(Done {
+                        record: receipt.record,
+                        duplicate: false,
+                        checks: receipt.checks,
+                    }),
+                    Err(error) => Err(ActError::from(ActErrorKind::NotRecorded(error.to_string()))
+                        .with_decision(decision.record())),
+                }
+            }
+            Ok(Outcome::Duplicate(record)) => {
+                self.record_duplicate(&action, &record, before).await?;
+                Ok(Done { record: *record, duplicate: true, checks: Vec::new() })
+            }
+            Err(error) => Err(self.failed(&action, &decision, error, before).await),
+        }
+    }
+
+    /// The result that is recorded under the action's idempotency key, when it is fresh enough.
+    async fn duplicate(&self, action: &Action) -> Result<Option<Done>, ActError> {
+        let Some(key) = action.idempotency_key() else { return Ok(None) };
+        let Some(record) = self.find(key).await? else { return Ok(None) };
+        let before = self.prelude();
+        self.record_duplicate(action, &record, before).await?;
+        Ok(Some(Done { record, duplicate: true, checks: Vec::new() }))
+    }
+
+    async fn find(&self, key: Digest) -> Result<Option<ExecutionRecord>, ActError> {
+        let ttl = self.runtime.parts.gate.policies().settings().idempotency_ttl.as_millis();
+        let ttl = i64::try_from(ttl).unwrap_or(i64::MAX).saturating_mul(1000);
+        let since = Timestamp::from_micros(self.clock().now().as_micros().saturating_sub(ttl));
+        let found = self.runtime.parts.ledger.find(key, since).await;
+        found.map_err(|error| ActErrorKind::NotRecorded(error.to_string()).into())
+    }
+
+    /// The execution of a document that names no plan, when what it did still stands in the
+    /// workspace. Such a document says nothing about intent: once its effect is gone, the same
+    /// document is another wish.
+    ///
+    /// # Errors
+    /// When the ledger cannot be asked, or it cannot be recorded that it was asked again.
+    pub async fn find_standing(&self, key: Digest) -> Result<Option<Done>, ActError> {
+        let Some(record) = self.find(key).await? else { return Ok(None) };
+        let stands = record.files.iter().all(|file| {
+            let path = WorkspacePath::parse(file.to.as_deref().unwrap_or(&file.path));
+            path.is_ok_and(|path| {
+                let workspace = &self.runtime.parts.workspace;
+                match file.after {
+                    Some(after) => workspace.digest(&path).is_ok_and(|found| found == after),
+                    None => {
+                        let there = workspace.entry(&path).is_ok_and(|entry| entry.is_some());
+                        there
+                            != matches!(
+                                file.op,
+                                lictor_capability::ChangeKind::Delete
+                                    | lictor_capability::ChangeKind::Rmdir
+                            )
+                    }
+                }
+            })
+        });
+        if !stands {
+            return Ok(None);
+        }
+        let capability = CapabilityId::parse(&record.capability)
+            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
+        let action = self.action(capability, record.params.clone());
+        self.record_duplicate(&action, &record, self.prelude()).await?;
+        Ok(Some(Done { record, duplicate: true, checks: Vec::new() }))
+    }
+
+    async fn record_duplicate(
+        &self,
+        action: &Action,
+        record: &ExecutionRecord,
+        mut before: Vec<Event>,
+    ) -> Result<(), ActError> {
+        let mut facts = events::action_facts(action, None);
+        facts.execution_id = Some(record.execution_id.clone());
+        facts.capability = Some(record.capability_facts.clone());
+        facts.success = Some(true);
+        before.push(Event::new(&self.session, EventType::ExecutionDuplicate, facts, self.clock()));
+        self.runtime.record(before).await
+    }
+
+    async fn describe(&self, action: Action) -> Result<Described, ActError> {
+        let admitted: Admitted = match self.graph.admit(action.clone()) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let kind = ActErrorKind::NotAdmitted(error);
+                return Err(self.reject(&action, None, kind, self.prelude()).await);
+            }
+        };
+        match self.runtime.parts.executor.describe(admitted) {
+            Ok(described) => Ok(described),
+            Err(error) => {
+                let kind = ActErrorKind::NotDescribed(error);
+                Err(self.reject(&action, None, kind, self.prelude()).await)
+            }
+        }
+    }
+
+    /// The decision's consequences: nothing more to ask, an approval to spend, or a refusal.
+    async fn judge(
+        &self,
+        described: &Described,
+        decision: &Decision,
+        consent: Option<&Consent>,
+        before: &mut Vec<Event>,
+    ) -> Result<Option<SpentApproval>, ActErrorKind> {
+        if decision.verdict() == Verdict::Deny {
+            return Err(ActErrorKind::Denied(strictest(decision.record())));
+        }
+        let conflicts = &described.effects().conflicts;
+        if !conflicts.is_empty() {
+            return Err(ActErrorKind::Conflict(conflicts.clone()));
+        }
+        if decision.verdict() == Verdict::Allow {
+            return Ok(None);
+        }
+        let approvals = &self.runtime.parts.approvals;
+        if let Some(spent) = approvals.spend(decision.action_digest()).map_err(refused)? {
+            return Ok(Some(spent));
+        }
+        let mut approval = approvals.request(described, decision).map_err(refused)?;
+        let event = |kind, approval: &Approval| {
+            events::approval(kind, described.action(), described.contract(), approval, self.clock())
+        };
+        before.push(event(EventType::ApprovalRequested, &approval));
+        if let Some(consent) = consent {
+            approval = approvals
+                .grant(approval.id(), &consent.approver, consent.channel)
+                .map_err(refused)?;
+            before.push(event(EventType::ApprovalGranted, &approval));
+            if let Some(spent) = approvals.spend(decision.action_digest()).map_err(refused)? {
+                return Ok(Some(spent));
+            }
+        }
+        Err(ActErrorKind::ApprovalRequired(Box::new(approval)))
+    }
+
+    /// Records that an action was refused, or waits.
+    async fn refuse(
+        &self,
+        described: &Described,
+        decision: &Decision,
+        kind: ActErrorKind,
+        mut before: Vec<Event>,
+    ) -> ActError {
+        if matches!(kind, ActErrorKind::ApprovalRequired(_)) {
+            // It is not rejected: it waits, and the request is its last event for now.
+            let error = ActError::from(kind).with_decision(decision.record());
+            return match self.runtime.record(before).await {
+                Ok(()) => error,
+                Err(unrecorded) => unrecorded,
+            };
+        }
+        let conflicts = match &kind {
+            ActErrorKind::Conflict(conflicts) => conflicts.as_slice(),
+            _ => &[],
+        };
+        if !conflicts.is_empty() && !described.effects().takes_back.is_empty() {
+            let mut facts = events::action_facts(described.action(), Some(described.contract()));
+            facts.success = Some(false);
+            facts.metadata.insert("conflicts".to_owned(), json!(conflicts));
+            facts.metadata.insert("undo_of".to_owned(), json!(described.effects().takes_back));
+            before.push(Event::new(&self.session, EventType::UndoConflict, facts, self.clock()));
+        }
+        before.push(events::rejected(
+            described.action(),
+            Some(described.contract()),
+            Some(decision.record()),
+            &kind.to_string(),
+            conflicts,
+            self.clock(),
+        ));
+        let error = ActError::from(kind).with_decision(decision.record());
+        match self.runtime.record(before).await {
+            Ok(()) => error,
+            Err(unrecorded) => unrecorded,
+        }
+    }
+
+    async fn reject(
+        &self,
+        action: &Action,
+        decision: Option<&Decision>,
+        kind: ActErrorKind,
+        mut before: Vec<Event>,
+    ) -> ActError {
+        let record = decision.map(Decision::record);
+        let why = kind.to_string();
+        before.push(events::rejected(action, None, record, &why, &[], self.clock()));
+        let mut error = ActError::from(kind);
+        if let Some(record) = record {
+            error = error.with_decision(record);
+        }
+        match self.runtime.record(before).await {
+            Ok(()) => error,
+            Err(unrecorded) => unrecorded,
+        }
+    }
+
+    /// Records a failed execution with what became of it.
+    async fn failed(
+        &self,
+        action: &Action,
+        decision: &Decision,
+        error: ExecuteError,
+        mut before: Vec<Event>,
+    ) -> ActError {
+        let kept = error.record_failure(&self.session, self.clock(), &mut before);
+        if kept.is_none() {
+            let record = Some(decision.record());
+            let why = error.to_string();
+            before.push(events::rejected(
+                action,
+                None,
+                record,
+                &why,
+                error.conflicts(),
+                self.clock(),
+            ));
+        }
+        let begun = !matches!(error.rollback(), Rollback::NotBegun);
+        let kept = kept.filter(|_| begun);
+        let outcome = ActError::from(ActErrorKind::Execution(Box::new(error)))
+            .with_decision(decision.record());
+        match self.runtime.parts.ledger.settle(kept, before).await {
+            Ok(()) => outcome,
+            Err(unrecorded) => {
+                // What happened stands in the answer; that it is not recorded is said as well.
+                tracing::error!(error = %unrecorded, "a failed execution could not be recorded");
+                outcome
+            }
+        }
+    }
+
+    /// The session's first event, once.
+    fn prelude(&self) -> Vec<Event> {
+        if self.begun.swap(true, Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let facts = EventFacts::default();
+        vec![Event::new(&self.session, EventType::SessionStarted, facts, self.clock())]
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.runtime.parts.clock.as_ref()
+    }
+}
+
+/// The idempotency key of a plan with a change set.
+#[must_use]
+pub fn idempotency_key(plan: &PlanId, checksum: Digest) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.update_framed(b"lictor/idempotency/v1");
+    hasher.update_framed(plan.as_str().as_bytes());
+    hasher.update_framed(checksum.as_bytes());
+    hasher.finish()
+}
+
+/// The idempotency key of a document that names no plan: its bytes.
+#[must_use]
+pub fn document_key(plan: Option<&Plan>, bytes: &[u8]) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.update_framed(b"lictor/document/v1");
+    hasher.update_framed(plan.map_or(&[], |plan| plan.id.as_str().as_bytes()));
+    hasher.update_framed(bytes);
+    hasher.finish()
+}
+
+fn strictest(decision: &DecisionRecord) -> String {
+    let denials = decision.reasons.iter().filter(|reason| reason.verdict == Verdict::Deny);
+    let said: Vec<String> = denials.take(5).map(ToString::to_string).collect();
+    if said.is_empty() { "no rule allows it".to_owned() } else { said.join("; ") }
+}
+
+fn refused(error: ApprovalError) -> ActErrorKind {
+    ActErrorKind::ApprovalRefused(error.to_string())
+}

@@ -1,0 +1,310 @@
+//! What a door is told when something is not done; each reason has one code and one exit code.
+
+use lictor_capability::{AdmitError, AdmitErrorKind, Conflict};
+use lictor_context::ExecutionId;
+use lictor_executor::{
+    ApplyError, CheckReport, DescribeError, ExecuteError, ExecuteErrorKind, HandlerErrorKind,
+    Rollback, RollbackReport, Stuck,
+};
+use lictor_governance::{Approval, DecisionRecord, NotAuthorized};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Why something was not done, as every door says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// It ran and failed; everything it did was rolled back, and that was verified.
+    Failed,
+    /// The call itself is wrong.
+    Usage,
+    /// The input, a document or a configuration is wrong; nothing was done.
+    InvalidInput,
+    /// Policy says no; nothing was done.
+    Denied,
+    /// People have to agree first; nothing was done yet.
+    ApprovalRequired,
+    /// The workspace holds something else than expected; nothing was done.
+    Conflict,
+    /// A checksum, a digest, a binding or the trail does not hold.
+    Integrity,
+    /// The lock was not had in time.
+    Busy,
+    /// Something could not be undone, or its outcome is unknown.
+    Incomplete,
+    /// There is no such thing.
+    NotFound,
+}
+
+impl ErrorCode {
+    /// The exit code of the command.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage | Self::InvalidInput | Self::NotFound => 2,
+            Self::Denied => 3,
+            Self::ApprovalRequired => 4,
+            Self::Conflict => 5,
+            Self::Integrity => 6,
+            Self::Busy => 7,
+            Self::Incomplete => 8,
+        }
+    }
+
+    /// The word in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::InvalidInput => "invalid_input",
+            Self::Denied => "denied",
+            Self::ApprovalRequired => "approval_required",
+            Self::Conflict => "conflict",
+            Self::Integrity => "integrity",
+            Self::Busy => "busy",
+            Self::Incomplete => "incomplete",
+            Self::NotFound => "not_found",
+        }
+    }
+}
+
+/// An action was not done.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct ActError {
+    kind: ActErrorKind,
+    decision: Option<Box<DecisionRecord>>,
+    execution_id: Option<ExecutionId>,
+}
+
+/// Why an action was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ActErrorKind {
+    /// The capability does not exist for the session, or the input does not fit.
+    #[error(transparent)]
+    NotAdmitted(AdmitError),
+    /// It could not be worked out what it would do.
+    #[error(transparent)]
+    NotDescribed(DescribeError),
+    /// The gate said no.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// People have to agree.
+    #[error("approval `{}` is pending: {} of {} given", .0.id(), .0.granted_by().len(), .0.needed())]
+    ApprovalRequired(Box<Approval>),
+    /// The one who was to approve may not, or what they approve is something else.
+    #[error("the approval does not count: {0}")]
+    ApprovalRefused(String),
+    /// The workspace holds something else.
+    #[error("{}", conflicts(.0))]
+    Conflict(Vec<Conflict>),
+    /// Something was exchanged between judging and doing.
+    #[error(transparent)]
+    NotAuthorized(NotAuthorized),
+    /// It was begun, or could not be.
+    #[error(transparent)]
+    Execution(Box<ExecuteError>),
+    /// It cannot be recorded, so it may not happen.
+    #[error("it cannot be recorded, so it was not done: {0}")]
+    NotRecorded(String),
+    /// There is no such execution, approval, or run.
+    #[error("{0}")]
+    NotFound(String),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+fn conflicts(all: &[Conflict]) -> String {
+    let shown: Vec<String> = all.iter().take(20).map(ToString::to_string).collect();
+    let more = all.len().saturating_sub(shown.len());
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    format!("conflict: {}{more}", shown.join("; "))
+}
+
+impl From<ActErrorKind> for ActError {
+    fn from(kind: ActErrorKind) -> Self {
+        let execution_id = match &kind {
+            ActErrorKind::Execution(error) => error.execution_id().cloned(),
+            _ => None,
+        };
+        Self { kind, decision: None, execution_id }
+    }
+}
+
+impl ActError {
+    pub(crate) fn with_decision(mut self, decision: &DecisionRecord) -> Self {
+        self.decision = Some(Box::new(decision.clone()));
+        self
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn kind(&self) -> &ActErrorKind {
+        &self.kind
+    }
+
+    /// What the gate said, when it was asked.
+    #[must_use]
+    pub fn decision(&self) -> Option<&DecisionRecord> {
+        self.decision.as_deref()
+    }
+
+    /// The execution, when there was one.
+    #[must_use]
+    pub fn execution_id(&self) -> Option<&ExecutionId> {
+        self.execution_id.as_ref()
+    }
+
+    /// The code that every door gives.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match &self.kind {
+            ActErrorKind::NotAdmitted(error) => match error.kind() {
+                AdmitErrorKind::Unknown { .. } | AdmitErrorKind::NoSuchVersion { .. } => {
+                    ErrorCode::NotFound
+                }
+                AdmitErrorKind::Input { .. } => ErrorCode::InvalidInput,
+            },
+            ActErrorKind::NotDescribed(error) => describe_code(error),
+            ActErrorKind::Denied(_) | ActErrorKind::ApprovalRefused(_) => ErrorCode::Denied,
+            ActErrorKind::ApprovalRequired(_) => ErrorCode::ApprovalRequired,
+            ActErrorKind::Conflict(_) => ErrorCode::Conflict,
+            ActErrorKind::NotAuthorized(error) if error.is_integrity() => ErrorCode::Integrity,
+            ActErrorKind::NotAuthorized(_) => ErrorCode::Denied,
+            ActErrorKind::Execution(error) => execute_code(error),
+            ActErrorKind::NotRecorded(_) => ErrorCode::Failed,
+            ActErrorKind::NotFound(_) => ErrorCode::NotFound,
+            ActErrorKind::Invalid(_) => ErrorCode::InvalidInput,
+        }
+    }
+
+    /// Where the workspace held something else, if that is why.
+    #[must_use]
+    pub fn conflicts(&self) -> &[Conflict] {
+        match &self.kind {
+            ActErrorKind::Conflict(conflicts) => conflicts,
+            ActErrorKind::Execution(error) => error.conflicts(),
+            _ => &[],
+        }
+    }
+
+    /// What could not be put back.
+    #[must_use]
+    pub fn stuck(&self) -> &[Stuck] {
+        match &self.kind {
+            ActErrorKind::Execution(error) => match error.rollback() {
+                Rollback::Incomplete(report) => &report.stuck,
+                Rollback::NotBegun | Rollback::Complete(_) => &[],
+            },
+            _ => &[],
+        }
+    }
+
+    /// What is known, for `details` of the JSON answer.
+    #[must_use]
+    pub fn details(&self) -> Value {
+        match &self.kind {
+            ActErrorKind::NotAdmitted(error) => match error.kind() {
+                AdmitErrorKind::Unknown { nearest } => json!({ "did_you_mean": nearest }),
+                AdmitErrorKind::NoSuchVersion { available } => json!({ "available": available }),
+                AdmitErrorKind::Input { findings } => json!({ "findings": findings }),
+            },
+            ActErrorKind::ApprovalRequired(approval) => json!({
+                "approval_id": approval.id(), "needed": approval.needed(),
+                "given": approval.granted_by().len(), "expires_at": approval.expires_at(),
+            }),
+            ActErrorKind::Conflict(conflicts) => json!({ "conflicts": conflicts }),
+            ActErrorKind::Execution(error) => {
+                let (rollback, report): (&str, Option<&RollbackReport>) = match error.rollback() {
+                    Rollback::NotBegun => ("not_begun", None),
+                    Rollback::Complete(report) => ("complete", Some(report)),
+                    Rollback::Incomplete(report) => ("incomplete", Some(report)),
+                };
+                let checks: &[CheckReport] = error.checks();
+                json!({
+                    "rollback": { "status": rollback, "report": report },
+                    "conflicts": error.conflicts(), "checks": checks,
+                })
+            }
+            _ => json!({}),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn next_steps(&self) -> Vec<String> {
+        let mut steps = match &self.kind {
+            ActErrorKind::NotAdmitted(_) => vec!["lictor capability list".to_owned()],
+            ActErrorKind::ApprovalRequired(approval) => vec![
+                format!("a person looks at it: lictor approvals show {}", approval.id()),
+                format!("and agrees: lictor approvals approve {}", approval.id()),
+                "then repeat the same call".to_owned(),
+            ],
+            ActErrorKind::Denied(_) => vec![
+                "lictor policy show".to_owned(),
+                "ask whoever keeps .lictor/policy.yaml, or change the action".to_owned(),
+            ],
+            ActErrorKind::Conflict(_) => vec![
+                "look at the files again and make the change from what they hold now".to_owned(),
+            ],
+            ActErrorKind::Execution(error) => match error.kind() {
+                ExecuteErrorKind::Busy(_) => vec!["lictor lock status".to_owned()],
+                ExecuteErrorKind::Apply(ApplyError::Incomplete { .. }) => {
+                    vec!["lictor recover".to_owned()]
+                }
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        };
+        if let Some(decision) = &self.decision {
+            steps.extend(decision.required_actions.iter().cloned());
+        }
+        steps
+    }
+}
+
+fn describe_code(error: &DescribeError) -> ErrorCode {
+    match error {
+        DescribeError::NoHandler(_) => ErrorCode::NotFound,
+        DescribeError::Beyond(_) => ErrorCode::Denied,
+        DescribeError::Handler(error) => match error.kind() {
+            HandlerErrorKind::Input(_)
+            | HandlerErrorKind::View(_)
+            | HandlerErrorKind::Changes(_) => ErrorCode::InvalidInput,
+            HandlerErrorKind::Failed(_) => ErrorCode::Failed,
+        },
+    }
+}
+
+fn execute_code(error: &ExecuteError) -> ErrorCode {
+    if matches!(error.rollback(), Rollback::Incomplete(_)) {
+        return ErrorCode::Incomplete;
+    }
+    match error.kind() {
+        ExecuteErrorKind::ForeignWarrant => ErrorCode::Integrity,
+        ExecuteErrorKind::ExpiredWarrant => ErrorCode::Denied,
+        ExecuteErrorKind::NoHandler(_) => ErrorCode::NotFound,
+        ExecuteErrorKind::Busy(_) => ErrorCode::Busy,
+        ExecuteErrorKind::Conflict(_) => ErrorCode::Conflict,
+        ExecuteErrorKind::Apply(_) if !error.conflicts().is_empty() => ErrorCode::Conflict,
+        ExecuteErrorKind::Commit(error) if !error.report().is_complete() => ErrorCode::Incomplete,
+        ExecuteErrorKind::Recover(_) => ErrorCode::Incomplete,
+        ExecuteErrorKind::Handler(error) => match error.kind() {
+            HandlerErrorKind::Input(_) => ErrorCode::InvalidInput,
+            HandlerErrorKind::View(_)
+            | HandlerErrorKind::Changes(_)
+            | HandlerErrorKind::Failed(_) => ErrorCode::Failed,
+        },
+        ExecuteErrorKind::Lock(_)
+        | ExecuteErrorKind::Ledger(_)
+        | ExecuteErrorKind::TimedOut { .. }
+        | ExecuteErrorKind::Output(_)
+        | ExecuteErrorKind::Apply(_)
+        | ExecuteErrorKind::Check { .. }
+        | ExecuteErrorKind::Commit(_)
+        | ExecuteErrorKind::Stopped(_) => ErrorCode::Failed,
+    }
+}

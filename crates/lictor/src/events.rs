@@ -1,0 +1,99 @@
+//! The events that the road itself owes, before and beside those of an execution.
+
+use lictor_capability::{Action, Conflict, Contract};
+use lictor_context::{Clock, Event, EventFacts, EventType, seal};
+use lictor_governance::{Approval, DecisionRecord, Verdict};
+use serde_json::{Value, json};
+
+/// More reasons than this are counted, not listed, in an event; the decision itself keeps all.
+const MAX_REASONS: usize = 20;
+
+/// What every event about an action says.
+pub(crate) fn action_facts(action: &Action, contract: Option<&Contract>) -> EventFacts {
+    EventFacts {
+        action_id: Some(action.id().clone()),
+        action_name: Some(action.capability().to_string()),
+        action_params: Some(seal(action.input())),
+        capability: contract.map(Contract::facts),
+        run_id: action.origin().run_id.clone(),
+        step_id: action.origin().step_id.clone(),
+        ..EventFacts::default()
+    }
+}
+
+fn with_decision(mut facts: EventFacts, decision: &DecisionRecord) -> EventFacts {
+    facts.decision_id = Some(decision.id.clone());
+    facts.requires_approval = Some(decision.approvals_needed > 0);
+    facts
+}
+
+/// The gate decided.
+pub(crate) fn decision_made(
+    action: &Action,
+    contract: &Contract,
+    decision: &DecisionRecord,
+    clock: &dyn Clock,
+) -> Event {
+    let mut facts = with_decision(action_facts(action, Some(contract)), decision);
+    let reasons: Vec<_> = decision.reasons.iter().take(MAX_REASONS).collect();
+    facts.success = None;
+    let metadata = json!({
+        "verdict": decision.verdict, "risk_proposed": decision.risk_proposed,
+        "risk_effective": decision.risk_effective, "reasons": reasons,
+        "n_reasons": decision.reasons.len(), "action_digest": decision.action_digest,
+        "policy_digest": decision.policy_digest,
+    });
+    if let Value::Object(metadata) = metadata {
+        facts.metadata = metadata;
+    }
+    Event::new(action.session(), EventType::DecisionMade, facts, clock)
+}
+
+/// The action ends here, without having begun.
+pub(crate) fn rejected(
+    action: &Action,
+    contract: Option<&Contract>,
+    decision: Option<&DecisionRecord>,
+    why: &str,
+    conflicts: &[Conflict],
+    clock: &dyn Clock,
+) -> Event {
+    let mut facts = action_facts(action, contract);
+    if let Some(decision) = decision {
+        facts = with_decision(facts, decision);
+        if decision.verdict == Verdict::Deny {
+            facts.approval_granted = None;
+        }
+    }
+    facts.success = Some(false);
+    facts.error_message = Some(why.to_owned());
+    if !conflicts.is_empty() {
+        facts.metadata.insert("conflicts".to_owned(), json!(conflicts));
+    }
+    Event::new(action.session(), EventType::ActionRejected, facts, clock)
+}
+
+/// Something about an approval of the action.
+pub(crate) fn approval(
+    kind: EventType,
+    action: &Action,
+    contract: &Contract,
+    approval: &Approval,
+    clock: &dyn Clock,
+) -> Event {
+    let mut facts = with_decision(action_facts(action, Some(contract)), approval.decision());
+    facts.approval_granted = match kind {
+        EventType::ApprovalGranted => Some(true),
+        EventType::ApprovalDenied => Some(false),
+        _ => None,
+    };
+    facts.metadata.insert("approval".to_owned(), approval_summary(approval));
+    Event::new(action.session(), kind, facts, clock)
+}
+
+pub(crate) fn approval_summary(approval: &Approval) -> Value {
+    json!({
+        "id": approval.id(), "needed": approval.needed(), "granted_by": approval.granted_by(),
+        "action_digest": approval.action_digest(), "expires_at": approval.expires_at(),
+    })
+}

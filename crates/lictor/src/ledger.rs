@@ -1,0 +1,165 @@
+//! The ledger: an execution and its events go into one database transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lictor_audit::{Appended, AuditLog};
+use lictor_context::{
+    Clock, Digest, Event, EventFacts, EventSink, EventType, RecordError, Timestamp,
+};
+use lictor_executor::{ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery};
+use lictor_state::{Executions, StateError};
+use lictor_store::Store;
+use lictor_store::rusqlite::Transaction;
+use serde_json::json;
+
+/// Records executions, runs and events in the embedded store.
+#[derive(Debug, Clone)]
+pub(crate) struct StateLedger {
+    store: Store,
+    audit: AuditLog,
+    executions: Executions,
+    clock: Arc<dyn Clock>,
+}
+
+impl StateLedger {
+    pub(crate) fn new(store: Store, audit: AuditLog, clock: Arc<dyn Clock>) -> Self {
+        let executions = Executions::new(store.clone());
+        Self { store, audit, executions, clock }
+    }
+
+    /// Runs `work` and appends `events` in one transaction; durable when it answers `Ok`.
+    pub(crate) async fn commit(
+        &self,
+        events: Vec<Event>,
+        work: impl FnOnce(&Transaction<'_>) -> Result<Vec<Event>, StateError> + Send + 'static,
+    ) -> Result<(), LedgerError> {
+        let audit = self.audit.clone();
+        let written = self.store.write(move |tx| {
+            let mut events = events;
+            events.extend(work(tx)?);
+            if events.is_empty() {
+                return Ok(None);
+            }
+            let appended = audit.append_in(tx, &events);
+            appended.map(Some).map_err(|error| StateError::Unavailable(error.to_string()))
+        });
+        let appended: Option<Appended> =
+            written.await.map_err(|error| LedgerError(StateError::from(error).to_string()))?;
+        if let Some(appended) = appended
+            && let Err(error) = self.audit.confirm(&appended)
+        {
+            // The events are durable; only the guard against rolled-back stores lags behind.
+            tracing::warn!(%error, "the rollback guard could not be moved on");
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl EventSink for StateLedger {
+    async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
+        self.commit(events, |_| Ok(Vec::new())).await.map_err(RecordError::new)
+    }
+}
+
+#[async_trait]
+impl Ledger for StateLedger {
+    async fn find(
+        &self,
+        key: Digest,
+        since: Timestamp,
+    ) -> Result<Option<ExecutionRecord>, LedgerError> {
+        self.executions.find_key(key, since).map_err(|error| LedgerError(error.to_string()))
+    }
+
+    async fn settle(
+        &self,
+        record: Option<ExecutionRecord>,
+        events: Vec<Event>,
+    ) -> Result<(), LedgerError> {
+        self.commit(events, move |tx| {
+            if let Some(record) = &record {
+                Executions::put_in(tx, record)?;
+            }
+            Ok(Vec::new())
+        })
+        .await
+    }
+
+    async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {
+        let clock = Arc::clone(&self.clock);
+        self.commit(Vec::new(), move |tx| {
+            let mut events = Vec::new();
+            for one in &recovered {
+                record_recovered(tx, one, clock.as_ref(), &mut events)?;
+            }
+            Ok(events)
+        })
+        .await
+    }
+}
+
+/// A crashed execution owes its events: those of its end, unless they were recorded before the
+/// crash, and one that says how it was settled.
+fn record_recovered(
+    tx: &Transaction<'_>,
+    recovered: &Recovered,
+    clock: &dyn Clock,
+    events: &mut Vec<Event>,
+) -> Result<(), StateError> {
+    let Some(record) = &recovered.record else { return Ok(()) };
+    let session = record.session();
+    let mut record = record.clone();
+    let known = Executions::is_recorded(tx, &record.execution_id)?;
+    let (status, end) = match recovered.recovery {
+        Recovery::Finished => (ExecutionStatus::Applied, EventType::ActionCompleted),
+        Recovery::PutBack | Recovery::Discarded => {
+            (ExecutionStatus::RolledBack, EventType::ActionFailed)
+        }
+        Recovery::Incomplete => (ExecutionStatus::Incomplete, EventType::ActionUnknown),
+    };
+    record.status = status;
+    let facts = |success: Option<bool>| {
+        let mut facts = EventFacts {
+            action_id: Some(record.action_id.clone()),
+            action_name: Some(record.capability.clone()),
+            action_params: Some(record.params.clone()),
+            capability: Some(record.capability_facts.clone()),
+            execution_id: Some(record.execution_id.clone()),
+            decision_id: Some(record.decision_id.clone()),
+            run_id: record.run_id.clone(),
+            step_id: record.step_id.clone(),
+            requires_approval: Some(record.requires_approval),
+            approval_granted: record.requires_approval.then_some(true),
+            success,
+            ..EventFacts::default()
+        };
+        facts.metadata.insert("recovery".to_owned(), json!(recovered.recovery));
+        if !recovered.stuck.is_empty() {
+            facts.metadata.insert("stuck".to_owned(), json!(recovered.stuck));
+        }
+        facts
+    };
+    if !(known && status == ExecutionStatus::Applied) {
+        events.push(Event::new(&session, EventType::ActionStarted, facts(None), clock));
+        if status == ExecutionStatus::RolledBack {
+            let kind = EventType::RollbackCompleted;
+            events.push(Event::new(&session, kind, facts(Some(true)), clock));
+        }
+        let success = match status {
+            ExecutionStatus::Applied => Some(true),
+            ExecutionStatus::RolledBack => Some(false),
+            ExecutionStatus::Undone | ExecutionStatus::Incomplete => None,
+        };
+        let mut end_facts = facts(success);
+        if status != ExecutionStatus::Applied {
+            end_facts.error_message = Some("the process ended before it was done".to_owned());
+            record.error.clone_from(&end_facts.error_message);
+        }
+        events.push(Event::new(&session, end, end_facts, clock));
+    }
+    let settled = recovered.stuck.is_empty();
+    events.push(Event::new(&session, EventType::RecoveryCompleted, facts(Some(settled)), clock));
+    Executions::put_in(tx, &record)
+}

@@ -1,0 +1,95 @@
+//! How a runtime is opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lictor_context::{Clock, SystemClock};
+use lictor_store::Durability;
+
+use crate::policies::PolicyPlaces;
+
+/// Where the key that signs checkpoints lies: outside of every workspace.
+#[derive(Debug, Clone)]
+pub struct KeyPlace {
+    /// The folder; it is made when it is not there.
+    pub folder: PathBuf,
+}
+
+/// How a runtime is opened.
+#[derive(Debug, Clone)]
+pub struct RuntimeOptions {
+    /// The workspace's root.
+    pub workspace: PathBuf,
+    /// Where the database lies; `.lictor` in the workspace unless set.
+    pub state_dir: Option<PathBuf>,
+    /// Where the signing key lies.
+    pub keys: KeyPlace,
+    /// Where the policies lie, beside the workspace's own.
+    pub policies: PolicyPlaces,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// How durable the database is.
+    pub durability: Durability,
+    /// How many executions may run at once.
+    pub at_once: usize,
+    /// Who holds the lock, in words, for whoever has to wait.
+    pub holder: String,
+}
+
+impl RuntimeOptions {
+    /// The usual options for a workspace, with the signing key in `keys`.
+    #[must_use]
+    pub fn new(workspace: impl Into<PathBuf>, keys: impl Into<PathBuf>) -> Self {
+        Self {
+            workspace: workspace.into(),
+            state_dir: None,
+            keys: KeyPlace { folder: keys.into() },
+            policies: PolicyPlaces::default(),
+            clock: Arc::new(SystemClock),
+            durability: Durability::Full,
+            at_once: 64,
+            holder: "lictor".to_owned(),
+        }
+    }
+
+    /// The folder of the database.
+    #[must_use]
+    pub fn state_folder(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| self.workspace.join(".lictor"))
+    }
+}
+
+/// A runtime could not be opened. Nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The workspace.
+    #[error(transparent)]
+    Workspace(#[from] lictor_workspace::OpenError),
+    /// There is no `.lictor` in it.
+    #[error("`{}` has no .lictor folder; `lictor init` makes one", .0.display())]
+    NotInitialised(PathBuf),
+    /// A policy.
+    #[error(transparent)]
+    Policy(#[from] lictor_governance::PolicyError),
+    /// A policy file that cannot be read.
+    #[error("the policy `{}` cannot be read", .path.display())]
+    PolicyFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A contract that is part of the program.
+    #[error(transparent)]
+    Contract(#[from] lictor_capability::ContractError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] lictor_store::OpenError),
+    /// The trail.
+    #[error("the audit trail cannot be opened: {0}")]
+    Audit(String),
+    /// What a crash left could not be settled.
+    #[error("what an earlier crash left could not be settled: {0}")]
+    Recovery(String),
+}

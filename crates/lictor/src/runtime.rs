@@ -1,0 +1,276 @@
+//! The runtime put together: one workspace, its policies, its state and its trail.
+
+use std::sync::Arc;
+
+use lictor_audit::{AuditLog, AuditOptions, SigningKey};
+use lictor_capability::CapabilityGraph;
+use lictor_context::{Clock, Session};
+use lictor_executor::{Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered};
+use lictor_governance::{Approvals, Approvers, Catalogue, WriteGate};
+use lictor_lock::{Status, WorkspaceLock};
+use lictor_skills::SkillSettings;
+use lictor_state::{Executions, Runs, SqliteApprovalStore, SqliteApproverStore};
+use lictor_store::{Store, StoreOptions};
+use lictor_undo::{Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
+use lictor_workspace::Workspace;
+
+use crate::agent::Agent;
+use crate::checks::PolicyChecks;
+use crate::error::{ActError, ActErrorKind};
+use crate::ledger::StateLedger;
+use crate::options::{OpenError, RuntimeOptions};
+use crate::policies::load_policies;
+
+/// A runtime over one workspace. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    pub(crate) parts: Arc<Parts>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) options: RuntimeOptions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) transactions: Transactions,
+    pub(crate) store: Store,
+    pub(crate) audit: AuditLog,
+    pub(crate) ledger: Arc<StateLedger>,
+    pub(crate) executions: Executions,
+    pub(crate) runs: Runs,
+    pub(crate) gate: Arc<WriteGate>,
+    pub(crate) approvals: Approvals,
+    pub(crate) approvers: Approvers,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) executor: Executor,
+    pub(crate) service: ExecutorService,
+    pub(crate) lock: WorkspaceLock,
+    recovered: Vec<Recovered>,
+}
+
+impl Runtime {
+    /// Opens a workspace that was initialised: reads its policies, opens its state and its
+    /// trail, and settles what a crash left.
+    ///
+    /// # Errors
+    /// When any of that does not work. Nothing is done then; a runtime that cannot record or
+    /// cannot read its policy is no runtime.
+    pub async fn open(options: RuntimeOptions) -> Result<Self, OpenError> {
+        let workspace = Arc::new(Workspace::open(&options.workspace)?);
+        if !options.workspace.join(".lictor").is_dir() {
+            return Err(OpenError::NotInitialised(options.workspace.clone()));
+        }
+        let clock = Arc::clone(&options.clock);
+        let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
+        let (store, audit) = open_state(&options)?;
+        let gate = Arc::new(WriteGate::new(Arc::clone(&policies), Arc::clone(&clock)));
+        let ledger = Arc::new(StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock)));
+        let transactions = Transactions::new(Arc::clone(&workspace));
+        let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
+        let settings = policies.settings();
+        let executor = Executor::builder(
+            gate.identity(),
+            Arc::clone(&clock),
+            handlers(&clock, &transactions),
+            Arc::<Workspace>::clone(&workspace),
+            Arc::new(transactions.clone()),
+            Arc::<StateLedger>::clone(&ledger),
+            LockSettings {
+                lock: lock.clone(),
+                timeout: settings.lock_timeout.as_duration(),
+                holder: options.holder.clone(),
+            },
+        )
+        .checks(Arc::new(PolicyChecks {
+            gate: Arc::clone(&gate),
+            workspace: Arc::clone(&workspace),
+        }))
+        .idempotency_ttl(settings.idempotency_ttl.as_duration())
+        .build();
+        let recovered = recover_if_needed(&lock, &executor).await?;
+        let mut builtins = lictor_skills::contracts()?;
+        builtins.push(undo_contract()?);
+        let parts = Parts {
+            service: executor.service(options.at_once.max(1)),
+            approvals: Approvals::new(&gate, Arc::new(SqliteApprovalStore::new(store.clone()))),
+            approvers: Approvers::new(
+                Arc::new(SqliteApproverStore::new(store.clone())),
+                Arc::clone(&clock),
+            ),
+            catalogue: Catalogue::new(builtins, Arc::clone(&clock)),
+            executions: Executions::new(store.clone()),
+            runs: Runs::new(store.clone()),
+            options,
+            clock,
+            workspace,
+            transactions,
+            store,
+            audit,
+            ledger,
+            gate,
+            executor,
+            lock,
+            recovered,
+        };
+        Ok(Self { parts: Arc::new(parts) })
+    }
+
+    /// One session on the road.
+    #[must_use]
+    pub fn agent(&self, session: &Session) -> Agent {
+        let active = self.parts.catalogue.active();
+        let graph = CapabilityGraph::build(session, &active);
+        Agent::new(self.clone(), session.clone(), Arc::new(graph))
+    }
+
+    /// What the opening of this runtime had to settle.
+    #[must_use]
+    pub fn recovered(&self) -> &[Recovered] {
+        &self.parts.recovered
+    }
+
+    /// Settles what a crash left, whether or not there is a sign of one.
+    ///
+    /// # Errors
+    /// When the lock is not had, or what was left cannot be settled.
+    pub async fn recover(&self) -> Result<Vec<Recovered>, ActError> {
+        let recovered = self.parts.executor.recover().await;
+        recovered.map_err(|error| ActErrorKind::Execution(Box::new(error)).into())
+    }
+
+    /// Judges by the policy files as they are now.
+    ///
+    /// # Errors
+    /// When one is not a policy; then the old ones stay in force.
+    pub fn reload_policies(&self) -> Result<(), OpenError> {
+        let options = &self.parts.options;
+        let policies = load_policies(&options.workspace, &options.policies)?;
+        self.parts.gate.reload(Arc::new(policies));
+        Ok(())
+    }
+
+    /// The executions on record.
+    #[must_use]
+    pub fn executions(&self) -> &Executions {
+        &self.parts.executions
+    }
+
+    /// The workflow runs on record.
+    #[must_use]
+    pub fn runs(&self) -> &Runs {
+        &self.parts.runs
+    }
+
+    /// The trail.
+    #[must_use]
+    pub fn audit(&self) -> &AuditLog {
+        &self.parts.audit
+    }
+
+    /// The gate.
+    #[must_use]
+    pub fn gate(&self) -> &WriteGate {
+        &self.parts.gate
+    }
+
+    /// What people are asked.
+    #[must_use]
+    pub fn approvals(&self) -> &Approvals {
+        &self.parts.approvals
+    }
+
+    /// Who may approve.
+    #[must_use]
+    pub fn approvers(&self) -> &Approvers {
+        &self.parts.approvers
+    }
+
+    /// The capabilities, in every state.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.parts.catalogue
+    }
+
+    /// The workspace, to look at.
+    #[must_use]
+    pub fn workspace(&self) -> &Arc<Workspace> {
+        &self.parts.workspace
+    }
+
+    /// The undo records.
+    #[must_use]
+    pub fn transactions(&self) -> &Transactions {
+        &self.parts.transactions
+    }
+
+    /// The workspace's lock.
+    #[must_use]
+    pub fn lock(&self) -> &WorkspaceLock {
+        &self.parts.lock
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.parts.clock
+    }
+
+    /// Records events that no action of the road owes: a door's own.
+    ///
+    /// # Errors
+    /// When they cannot be recorded.
+    pub async fn record(&self, events: Vec<lictor_context::Event>) -> Result<(), ActError> {
+        let settled = self.parts.ledger.settle(None, events).await;
+        settled.map_err(|error| ActErrorKind::NotRecorded(error.to_string()).into())
+    }
+}
+
+fn handlers(clock: &Arc<dyn Clock>, transactions: &Transactions) -> Handlers {
+    let settings = SkillSettings { clock: Arc::clone(clock), env_allow: std::collections::BTreeSet::new() };
+    lictor_skills::handlers(settings)
+        .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())))
+}
+
+/// Opens the database and the trail of a workspace.
+pub(crate) fn open_state(options: &RuntimeOptions) -> Result<(Store, AuditLog), OpenError> {
+    let migrations: Vec<_> =
+        lictor_audit::migrations().iter().chain(lictor_state::migrations()).copied().collect();
+    let store = Store::open(
+        &options.state_folder().join("lictor.db"),
+        StoreOptions::default().durability(options.durability),
+        &migrations,
+    )?;
+    let folder = &options.keys.folder;
+    let audit = |error: &dyn std::fmt::Display| OpenError::Audit(error.to_string());
+    std::fs::create_dir_all(folder.join("heads")).map_err(|error| audit(&error))?;
+    let key =
+        SigningKey::load_or_create(&folder.join("audit.key")).map_err(|error| audit(&error))?;
+    let guarded = AuditOptions::default().guard_dir(folder.join("heads"));
+    let log = AuditLog::open(store.clone(), key, guarded).map_err(|error| audit(&error))?;
+    Ok((store, log))
+}
+
+/// A free lock that was not given back, or was held before the machine was started anew, is the
+/// sign of a crash.
+async fn recover_if_needed(
+    lock: &WorkspaceLock,
+    executor: &Executor,
+) -> Result<Vec<Recovered>, OpenError> {
+    let fail = |error: &dyn std::fmt::Display| OpenError::Recovery(error.to_string());
+    let crashed = match lock.status().map_err(|error| fail(&error))? {
+        Status::Held { .. } | Status::Free { last: None } => false,
+        Status::Free { last: Some(last) } => {
+            !last.released || last.boot_id != lictor_lock::boot_id()
+        }
+    };
+    if !crashed {
+        return Ok(Vec::new());
+    }
+    executor.recover().await.map_err(|error| fail(&error))
+}

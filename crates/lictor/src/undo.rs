@@ -1,0 +1,177 @@
+//! Undo and redo of executions, sessions and runs: each execution by an action of its own.
+
+use lictor_capability::{Action, CapabilityId, FileChange};
+use lictor_context::{Event, EventFacts, EventType, ExecutionId, RunId, SessionId};
+use lictor_executor::ExecutionStatus;
+use lictor_governance::DecisionRecord;
+use lictor_state::{ExecutionFilter, StateError, StoredExecution};
+use lictor_undo::{UNDO_CAPABILITY, plan_undo};
+use serde_json::json;
+
+use crate::agent::{Agent, Consent};
+use crate::error::{ActError, ActErrorKind};
+
+/// What to undo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UndoRequest {
+    /// The last so many executions that stand.
+    Last(u32),
+    /// One execution.
+    Execution(ExecutionId),
+    /// Every execution of a session that stands.
+    Session(SessionId),
+    /// Every execution of a workflow run that stands.
+    Run(RunId),
+}
+
+/// Executions were undone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UndoDone {
+    /// What was undone, in this order.
+    pub undo_of: Vec<ExecutionId>,
+    /// The executions that did it.
+    pub executions: Vec<ExecutionId>,
+    /// What was put back.
+    pub files: Vec<FileChange>,
+    /// The decisions.
+    pub decisions: Vec<DecisionRecord>,
+}
+
+impl Agent {
+    /// The executions that a request means, the newest first.
+    ///
+    /// # Errors
+    /// When there is none, or one that cannot be undone.
+    pub fn to_undo(&self, request: &UndoRequest) -> Result<Vec<ExecutionId>, ActError> {
+        let mut filter = ExecutionFilter { undoable: true, ..ExecutionFilter::default() };
+        match request {
+            UndoRequest::Last(n) => filter.limit = Some(*n),
+            UndoRequest::Execution(id) => return self.one_to_undo(id).map(|id| vec![id]),
+            UndoRequest::Session(session) => filter.session = Some(session.clone()),
+            UndoRequest::Run(run) => filter.run = Some(run.clone()),
+        }
+        let found = self.runtime().executions().list(&filter).map_err(unreadable)?;
+        let ids: Vec<_> = found.into_iter().map(|stored| stored.record.execution_id).collect();
+        let short = matches!(request, UndoRequest::Last(n) if ids.len() < *n as usize && *n > 1);
+        if ids.is_empty() || short {
+            let there_is = ids.len();
+            let why =
+                format!("there is nothing to undo: {there_is} execution(s) stand that could be");
+            return Err(ActErrorKind::NotFound(why).into());
+        }
+        Ok(ids)
+    }
+
+    fn one_to_undo(&self, id: &ExecutionId) -> Result<ExecutionId, ActError> {
+        let stored = self.stored(id)?;
+        match (stored.record.status, stored.undone_by) {
+            (ExecutionStatus::Applied, _) => Ok(id.clone()),
+            (ExecutionStatus::Undone, by) => {
+                let by = by.map_or_else(String::new, |by| format!(" by `{by}`"));
+                Err(ActErrorKind::Invalid(format!("`{id}` was undone already{by}")).into())
+            }
+            (ExecutionStatus::RolledBack, _) => Err(ActErrorKind::Invalid(format!(
+                "`{id}` failed and was rolled back; there is nothing of it to undo"
+            ))
+            .into()),
+            (ExecutionStatus::Incomplete, _) => Err(ActErrorKind::Invalid(format!(
+                "`{id}` is not settled; `lictor recover` comes first"
+            ))
+            .into()),
+        }
+    }
+
+    fn stored(&self, id: &ExecutionId) -> Result<StoredExecution, ActError> {
+        let stored = self.runtime().executions().get(id).map_err(unreadable)?;
+        stored.ok_or_else(|| {
+            let why = format!("there is no execution `{id}` that changed anything");
+            ActErrorKind::NotFound(why).into()
+        })
+    }
+
+    /// The undo that a redo takes back: the last one, or the one of an execution.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn to_redo(&self, execution: Option<&ExecutionId>) -> Result<ExecutionId, ActError> {
+        let Some(id) = execution else {
+            let filter =
+                ExecutionFilter { undos: true, limit: Some(1), ..ExecutionFilter::default() };
+            let found = self.runtime().executions().list(&filter).map_err(unreadable)?;
+            let found = found.into_iter().next().map(|stored| stored.record.execution_id);
+            let nothing = || ActErrorKind::NotFound("there is no undo to take back".to_owned());
+            return found.ok_or_else(|| nothing().into());
+        };
+        let stored = self.stored(id)?;
+        if !stored.record.undo_of.is_empty() {
+            return self.one_to_undo(id);
+        }
+        stored.undone_by.ok_or_else(|| {
+            ActErrorKind::Invalid(format!("`{id}` was not undone, so there is nothing to redo"))
+                .into()
+        })
+    }
+
+    /// The action that undoes one execution.
+    ///
+    /// # Errors
+    /// Never, in a build whose tests have passed: the capability is part of the program.
+    pub fn undo_action(&self, execution: &ExecutionId) -> Result<Action, ActError> {
+        let capability = CapabilityId::parse(UNDO_CAPABILITY)
+            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
+        Ok(self.action(capability, json!({ "execution": execution })))
+    }
+
+    /// Undoes executions, in this order. Before the first of them all are planned together: when
+    /// somebody has changed any of the files since, nothing at all is done.
+    ///
+    /// # Errors
+    /// When one cannot be undone. Those before it are undone then, and stand in the trail.
+    pub async fn undo(
+        &self,
+        executions: &[ExecutionId],
+        consent: Option<&Consent>,
+    ) -> Result<UndoDone, ActError> {
+        if let [_, _, ..] = executions {
+            self.plan_all(executions).await?;
+        }
+        let mut done = UndoDone {
+            undo_of: Vec::new(),
+            executions: Vec::new(),
+            files: Vec::new(),
+            decisions: Vec::new(),
+        };
+        for execution in executions {
+            let undone = self.act(self.undo_action(execution)?, consent).await?;
+            done.undo_of.push(execution.clone());
+            done.executions.push(undone.record.execution_id);
+            done.files.extend(undone.record.files);
+            done.decisions.push(undone.record.decision);
+        }
+        Ok(done)
+    }
+
+    async fn plan_all(&self, executions: &[ExecutionId]) -> Result<(), ActError> {
+        let plans = plan_undo(self.runtime().transactions(), executions)
+            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
+        let conflicts: Vec<_> = plans.into_iter().flat_map(|plan| plan.conflicts).collect();
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        let mut facts = EventFacts {
+            action_name: Some(UNDO_CAPABILITY.to_owned()),
+            success: Some(false),
+            ..EventFacts::default()
+        };
+        facts.metadata.insert("conflicts".to_owned(), json!(conflicts));
+        facts.metadata.insert("undo_of".to_owned(), json!(executions));
+        let clock = self.runtime().clock().as_ref();
+        let event = Event::new(self.session(), EventType::UndoConflict, facts, clock);
+        self.runtime().record(vec![event]).await?;
+        Err(ActErrorKind::Conflict(conflicts).into())
+    }
+}
+
+fn unreadable(error: StateError) -> ActError {
+    ActErrorKind::NotRecorded(error.to_string()).into()
+}

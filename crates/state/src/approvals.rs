@@ -1,0 +1,129 @@
+//! Approvals, kept in the store: they survive a restart while they wait.
+
+use lictor_context::{ApprovalId, Digest};
+use lictor_governance::{Approval, ApprovalStore, ApprovalStoreError, StoredApproval};
+use lictor_store::rusqlite::{ErrorCode, OptionalExtension as _, params};
+use lictor_store::{Store, rusqlite};
+
+use crate::error::StateError;
+
+/// Keeps approvals in a store that was opened with [`crate::migrations`].
+#[derive(Debug, Clone)]
+pub struct SqliteApprovalStore {
+    store: Store,
+}
+
+impl SqliteApprovalStore {
+    /// Over a store.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    fn query(
+        &self,
+        condition: &'static str,
+        argument: Option<String>,
+    ) -> Result<Vec<StoredApproval>, ApprovalStoreError> {
+        let found = self.store.read(|conn| {
+            let sql = format!(
+                "SELECT record, revision FROM approval WHERE {condition} ORDER BY requested_at DESC"
+            );
+            let mut statement = conn.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![argument], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+            })?;
+            let mut found = Vec::new();
+            for row in rows {
+                let (record, revision) = row?;
+                let approval = serde_json::from_str(&record)?;
+                found.push(StoredApproval { approval, revision: revision.unsigned_abs() });
+            }
+            Ok::<_, StateError>(found)
+        });
+        found.map_err(|error| unavailable(error.into()))
+    }
+}
+
+impl ApprovalStore for SqliteApprovalStore {
+    fn insert(&self, approval: &Approval) -> Result<(), ApprovalStoreError> {
+        let (id, digest) = (approval.id().to_string(), approval.action_digest().to_string());
+        let open = approval.state().is_open();
+        let at = approval.requested_at().as_micros();
+        let text = serialise(approval)?;
+        let written = self.store.write(move |tx| {
+            tx.prepare_cached(
+                "INSERT INTO approval (id, action_digest, open, revision, requested_at, record)
+                 VALUES (?1, ?2, ?3, 1, ?4, ?5)",
+            )?
+            .execute(params![id, digest, open, at, text])?;
+            Ok::<_, StateError>(())
+        });
+        match written.wait().map_err(StateError::from) {
+            Ok(()) => Ok(()),
+            Err(StateError::Sqlite(rusqlite::Error::SqliteFailure(error, _)))
+                if error.code == ErrorCode::ConstraintViolation =>
+            {
+                Err(ApprovalStoreError::Conflict)
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    fn get(&self, id: &ApprovalId) -> Result<Option<StoredApproval>, ApprovalStoreError> {
+        Ok(self.query("id = ?1", Some(id.to_string()))?.into_iter().next())
+    }
+
+    fn list(&self, only_open: bool) -> Result<Vec<StoredApproval>, ApprovalStoreError> {
+        let condition = if only_open { "open = 1 AND ?1 IS NULL" } else { "?1 IS NULL" };
+        self.query(condition, None)
+    }
+
+    fn find_open(
+        &self,
+        action_digest: Digest,
+    ) -> Result<Option<StoredApproval>, ApprovalStoreError> {
+        let found =
+            self.query("action_digest = ?1 AND open = 1", Some(action_digest.to_string()))?;
+        Ok(found.into_iter().next())
+    }
+
+    fn update(
+        &self,
+        id: &ApprovalId,
+        expected_revision: u64,
+        approval: &Approval,
+    ) -> Result<(), ApprovalStoreError> {
+        let id = id.to_string();
+        let open = approval.state().is_open();
+        let text = serialise(approval)?;
+        let revision = i64::try_from(expected_revision).unwrap_or(i64::MAX);
+        let written = self.store.write(move |tx| {
+            let known: Option<i64> = tx
+                .prepare_cached("SELECT revision FROM approval WHERE id = ?1")?
+                .query_row([&id], |row| row.get(0))
+                .optional()?;
+            if known != Some(revision) {
+                return Ok::<_, StateError>(false);
+            }
+            tx.prepare_cached(
+                "UPDATE approval SET open = ?2, revision = revision + 1, record = ?3 WHERE id = ?1",
+            )?
+            .execute(params![id, open, text])?;
+            Ok(true)
+        });
+        match written.wait().map_err(StateError::from) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ApprovalStoreError::Conflict),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+}
+
+fn serialise(approval: &Approval) -> Result<String, ApprovalStoreError> {
+    serde_json::to_string(approval).map_err(|error| unavailable(error.into()))
+}
+
+fn unavailable(error: StateError) -> ApprovalStoreError {
+    ApprovalStoreError::Unavailable(error.to_string())
+}

@@ -1,0 +1,35 @@
+//! What can go wrong with the embedded state.
+
+use lictor_store::{ReadError, WriteError, rusqlite};
+
+/// The embedded state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The database.
+    #[error("the database failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A stored record is not readable: it was damaged, or written by a newer program.
+    #[error("a stored record is not readable: {0}")]
+    Record(#[from] serde_json::Error),
+    /// The database is not available.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+}
+
+impl From<ReadError<Self>> for StateError {
+    fn from(error: ReadError<Self>) -> Self {
+        match error {
+            ReadError::Query(error) => error,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<WriteError<Self>> for StateError {
+    fn from(error: WriteError<Self>) -> Self {
+        match error {
+            WriteError::Job(error) => error,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The index of executions: what `log` and `show` print, and what answers duplicates.
+
+use lictor_context::{Digest, ExecutionId, RunId, SessionId, Timestamp};
+use lictor_executor::{ExecutionRecord, ExecutionStatus};
+use lictor_store::Store;
+use lictor_store::rusqlite::{self, Connection, OptionalExtension as _, Row, params};
+use serde::Serialize;
+
+use crate::error::StateError;
+
+/// Which executions.
+#[derive(Debug, Clone, Default)]
+pub struct ExecutionFilter {
+    /// Of this session.
+    pub session: Option<SessionId>,
+    /// Of this workflow run.
+    pub run: Option<RunId>,
+    /// Those that touched this path, or something below it.
+    pub path: Option<String>,
+    /// Only those that stand and could be undone: applied, and no undo themselves.
+    pub undoable: bool,
+    /// Only undos that stand.
+    pub undos: bool,
+    /// At most so many; all when `None`.
+    pub limit: Option<u32>,
+}
+
+/// An execution as it stands in the index.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StoredExecution {
+    /// The record.
+    #[serde(flatten)]
+    pub record: ExecutionRecord,
+    /// The execution that undid it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undone_by: Option<ExecutionId>,
+}
+
+/// The index of executions in a store.
+#[derive(Debug, Clone)]
+pub struct Executions {
+    store: Store,
+}
+
+const COLUMNS: &str = "record, status, undone_by";
+
+impl Executions {
+    /// Over a store that was opened with [`crate::migrations`].
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Records an execution inside somebody's transaction; replaces what stands under its id.
+    /// What it takes back is marked so, and what those had taken back stands again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn put_in(tx: &Connection, record: &ExecutionRecord) -> Result<(), StateError> {
+        let text = serde_json::to_string(record)?;
+        tx.prepare_cached(
+            "INSERT INTO execution
+                 (id, started_at, session, status, idempotency_key, run, undoes, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (id) DO UPDATE SET status = excluded.status, record = excluded.record",
+        )?
+        .execute(params![
+            record.execution_id.as_str(),
+            record.started_at.as_micros(),
+            record.session_id.as_str(),
+            word(record.status),
+            record.idempotency_key.map(|key| key.to_string()),
+            record.run_id.as_ref().map(RunId::as_str),
+            !record.undo_of.is_empty(),
+            text,
+        ])?;
+        if record.status == ExecutionStatus::Applied {
+            for undone in &record.undo_of {
+                mark_undone(tx, undone, Some(&record.execution_id))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an execution is recorded, inside somebody's transaction.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn is_recorded(tx: &Connection, id: &ExecutionId) -> Result<bool, StateError> {
+        let mut statement = tx.prepare_cached("SELECT 1 FROM execution WHERE id = ?1")?;
+        Ok(statement.exists([id.as_str()])?)
+    }
+
+    /// One execution.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn get(&self, id: &ExecutionId) -> Result<Option<StoredExecution>, StateError> {
+        Ok(self.store.read(|conn| get_in(conn, id))?)
+    }
+
+    /// The newest applied execution under an idempotency key, not older than `since`. One that
+    /// was undone is not one: asking again is a new wish.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn find_key(
+        &self,
+        key: Digest,
+        since: Timestamp,
+    ) -> Result<Option<ExecutionRecord>, StateError> {
+        let found = self.store.read(|conn| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM execution
+                 WHERE idempotency_key = ?1 AND started_at >= ?2 AND status = 'applied'
+                 ORDER BY started_at DESC LIMIT 1"
+            );
+            let mut statement = conn.prepare_cached(&sql)?;
+            let key = key.to_string();
+            let row = statement.query_row(params![key, since.as_micros()], raw).optional()?;
+            row.map(read).transpose()
+        });
+        Ok(found?.map(|stored| stored.record))
+    }
+
+    /// Executions, the newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn list(&self, filter: &ExecutionFilter) -> Result<Vec<StoredExecution>, StateError> {
+        let session = filter.session.as_ref().map(SessionId::as_str);
+        let run = filter.run.as_ref().map(RunId::as_str);
+        let limit = filter.limit.map_or(usize::MAX, |limit| limit as usize);
+        Ok(self.store.read(|conn| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM execution
+                 WHERE (?1 IS NULL OR session = ?1) AND (?2 IS NULL OR run = ?2)
+                   AND (NOT ?3 OR (status = 'applied' AND undoes = 0))
+                   AND (NOT ?4 OR (status = 'applied' AND undoes = 1))
+                 ORDER BY started_at DESC, id DESC"
+            );
+            let mut statement = conn.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![session, run, filter.undoable, filter.undos])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                if found.len() >= limit {
+                    break;
+                }
+                let stored = read(raw(row)?)?;
+                if filter.path.as_deref().is_none_or(|path| touches(&stored.record, path)) {
+                    found.push(stored);
+                }
+            }
+            Ok::<_, StateError>(found)
+        })?)
+    }
+}
+
+fn touches(record: &ExecutionRecord, path: &str) -> bool {
+    let within = |touched: &str| {
+        touched.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    record.files.iter().any(|file| within(&file.path) || file.to.as_deref().is_some_and(within))
+}
+
+/// An undo of an undo lets the first execution stand again.
+fn mark_undone(
+    tx: &Connection,
+    id: &ExecutionId,
+    by: Option<&ExecutionId>,
+) -> Result<(), StateError> {
+    let status = if by.is_some() { ExecutionStatus::Undone } else { ExecutionStatus::Applied };
+    tx.prepare_cached("UPDATE execution SET status = ?2, undone_by = ?3 WHERE id = ?1")?
+        .execute(params![id.as_str(), word(status), by.map(ExecutionId::as_str)])?;
+    if by.is_some()
+        && let Some(stored) = get_in(tx, id)?
+    {
+        for again in &stored.record.undo_of {
+            mark_undone(tx, again, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn get_in(conn: &Connection, id: &ExecutionId) -> Result<Option<StoredExecution>, StateError> {
+    let sql = format!("SELECT {COLUMNS} FROM execution WHERE id = ?1");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let row = statement.query_row([id.as_str()], raw).optional()?;
+    row.map(read).transpose()
+}
+
+type Raw = (String, String, Option<String>);
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn read((record, status, undone_by): Raw) -> Result<StoredExecution, StateError> {
+    let mut record: ExecutionRecord = serde_json::from_str(&record)?;
+    // The column is newer than the record: an undo changes only the column.
+    record.status = serde_json::from_value(serde_json::Value::String(status))?;
+    let undone_by = undone_by.and_then(|id| ExecutionId::parse(&id).ok());
+    Ok(StoredExecution { record, undone_by })
+}
+
+fn word(status: ExecutionStatus) -> &'static str {
+    match status {
+        ExecutionStatus::Applied => "applied",
+        ExecutionStatus::RolledBack => "rolled_back",
+        ExecutionStatus::Undone => "undone",
+        ExecutionStatus::Incomplete => "incomplete",
+    }
+}

@@ -1,0 +1,290 @@
+//! What the engine needs from others: a road on which calls are governed and done, a store that
+//! keeps runs, and somebody who waits.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lictor_capability::{CapabilityId, Risk, UndoScope};
+use lictor_context::{Digest, Event, ExecutionId, RunId, Session};
+use lictor_document::HumanDuration;
+use semver::VersionReq;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::StoreError;
+use crate::record::RunRecord;
+
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// To do a step.
+    Step,
+    /// To take back what a step did.
+    Compensation,
+}
+
+/// One attempt of a step, or of its compensation.
+#[derive(Debug, Clone)]
+pub struct StepCall {
+    /// Who asks: the session that submitted the run, whoever resumed it.
+    pub session: Session,
+    /// The run.
+    pub run_id: RunId,
+    /// The step.
+    pub step_id: String,
+    /// What the call is for.
+    pub purpose: Purpose,
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+    /// The capability.
+    pub capability: CapabilityId,
+    /// Its versions that would do.
+    pub version: Option<VersionReq>,
+    /// The input. A `{secret: NAME}` in it is still one.
+    pub input: Value,
+    /// How long it may take, where that is less than the contract says. The road stops it then
+    /// and says what is left; the engine itself gives up only some seconds later, not knowing.
+    pub timeout: Option<Duration>,
+    /// For a compensation: the executions that it takes back.
+    pub takes_back: Vec<ExecutionId>,
+}
+
+impl StepCall {
+    /// One intent, one key: the same for the same attempt of the same step of the same run,
+    /// whenever it is asked for.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Digest {
+        let key = json!([self.run_id, self.step_id, self.purpose, self.attempt]);
+        Digest::of(key.to_string().as_bytes())
+    }
+}
+
+/// A call was done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepDone {
+    /// The execution, if there was one.
+    pub execution_id: Option<ExecutionId>,
+    /// The output.
+    pub output: Value,
+    /// Whether files were changed.
+    pub changed: bool,
+    /// How much of it could be taken back by undoing the execution.
+    pub undo: UndoScope,
+    /// The decision that let it happen.
+    pub decision: Value,
+}
+
+/// A call was not done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepFailure {
+    /// Why.
+    pub kind: FailureKind,
+    /// Why, for people.
+    pub message: String,
+    /// Whether another attempt may help.
+    pub retryable: bool,
+    /// The execution, if one had begun.
+    pub execution_id: Option<ExecutionId>,
+    /// The decision, if there was one.
+    pub decision: Value,
+}
+
+/// Why a call was not done, and so what it left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// Refused; nothing was done.
+    Denied,
+    /// People have to agree first; nothing was done yet. The same call, asked again, finds out
+    /// whether they did.
+    NeedsApproval {
+        /// What they are asked.
+        approval_id: String,
+    },
+    /// The input is not accepted; nothing was done.
+    Invalid,
+    /// The workspace holds something else than expected; nothing was done.
+    Conflict,
+    /// It failed, and what it changed was put back, verified.
+    Failed,
+    /// It took too long, and what it changed was put back, verified.
+    TimedOut,
+    /// The workspace was not had in time; nothing was done.
+    Busy,
+    /// A digest, an approval or a record does not hold; what was changed was put back.
+    Integrity,
+    /// Something is left that could not be put back.
+    Incomplete {
+        /// What.
+        stuck: Vec<String>,
+    },
+    /// The run was stopped from outside; nothing was done.
+    Cancelled,
+}
+
+impl FailureKind {
+    /// The word that records and messages use; the codes of the command line, where those have
+    /// one.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::NeedsApproval { .. } => "approval_required",
+            Self::Invalid => "invalid_input",
+            Self::Conflict => "conflict",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Busy => "busy",
+            Self::Integrity => "integrity",
+            Self::Incomplete { .. } => "incomplete",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What became of a call whose answer was lost.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recalled {
+    /// It had not begun, or everything was put back, verified.
+    NothingDone,
+    /// It was done.
+    Done(StepDone),
+    /// Nobody can say.
+    Unknown {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// An execution of a step that is to be taken back.
+#[derive(Debug, Clone)]
+pub struct UndoCall {
+    /// The session that submitted the run.
+    pub session: Session,
+    /// The run.
+    pub run_id: RunId,
+    /// The step.
+    pub step_id: String,
+    /// The execution.
+    pub execution_id: ExecutionId,
+}
+
+/// A question to people.
+#[derive(Debug, Clone)]
+pub struct ApprovalCall {
+    /// The session that submitted the run.
+    pub session: Session,
+    /// The run.
+    pub run_id: RunId,
+    /// The step.
+    pub step_id: String,
+    /// What they are asked.
+    pub message: String,
+    /// How much is at stake.
+    pub risk: Risk,
+    /// How many people have to agree.
+    pub approvals: u32,
+    /// How long they have.
+    pub timeout: Option<HumanDuration>,
+    /// What the approval is bound to: the run, its document, the step, the question, the input
+    /// of the run and everything that the steps before it gave.
+    pub digest: Digest,
+}
+
+/// How an approval stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApprovalState {
+    /// Nobody has decided yet.
+    Pending {
+        /// The approval.
+        approval_id: String,
+    },
+    /// Enough people agreed.
+    Granted,
+    /// Somebody refused, or time ran out.
+    Denied {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The road that every call goes down: contract, policy, warrant, execution, record.
+#[async_trait]
+pub trait Road: Send + Sync {
+    /// Does a call. The same attempt asked for again is the same intent
+    /// ([`StepCall::idempotency_key`]): what was done is not done twice, and its first result is
+    /// given again.
+    ///
+    /// # Errors
+    /// When it was not done; the failure says what is left of it.
+    async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure>;
+
+    /// Only decides, for dry runs: the decision.
+    ///
+    /// # Errors
+    /// When the call would not be judged at all.
+    async fn check(&self, call: StepCall) -> Result<Value, StepFailure>;
+
+    /// Takes back what an execution did, as far as its undo reaches, and verifies that. Asked
+    /// again for an execution that is taken back already, it agrees.
+    ///
+    /// # Errors
+    /// Why it could not.
+    async fn undo(&self, call: UndoCall) -> Result<(), String>;
+
+    /// Asks people, or says how the question that was asked stands: the same digest is the same
+    /// question.
+    ///
+    /// # Errors
+    /// When they cannot be asked; that is taken for a denial.
+    async fn request_approval(&self, call: ApprovalCall) -> Result<ApprovalState, String>;
+
+    /// Finds out what became of a call that was begun and whose answer was lost. It does
+    /// nothing. A road that does not override this cannot say, and a run with such a call is not
+    /// called rolled back.
+    async fn recall(&self, _call: &StepCall) -> Recalled {
+        Recalled::Unknown { reason: "whether it happened is not known".to_owned() }
+    }
+}
+
+/// Keeps runs.
+#[async_trait]
+pub trait RunStore: Send + Sync {
+    /// Keeps a run and records its events, in one, durably. `run.revision` is one above what is
+    /// stored, or 1 for a new run; any other is refused as [`StoreError::Stale`].
+    ///
+    /// # Errors
+    /// When neither is kept.
+    async fn save(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError>;
+
+    /// The run of that id, as last saved.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    async fn load(&self, run_id: &RunId) -> Result<Option<RunRecord>, StoreError>;
+
+    /// The newest runs.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    async fn list(&self, limit: usize) -> Result<Vec<RunRecord>, StoreError>;
+}
+
+/// Waits.
+#[async_trait]
+pub trait Timer: Send + Sync {
+    /// Comes back after so long.
+    async fn sleep(&self, duration: Duration);
+}
+
+/// Waits by tokio's clock; wants a tokio runtime with time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokioTimer;
+
+#[async_trait]
+impl Timer for TokioTimer {
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}

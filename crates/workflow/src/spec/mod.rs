@@ -1,0 +1,203 @@
+//! Workflow documents: what they hold, and what must hold of them before anything runs.
+
+mod against; // a graph of contracts
+mod check; // names, templates, shapes
+mod order; // order, levels, cycles
+mod raw;
+
+use std::sync::Arc;
+
+use lictor_capability::{CapabilityGraph, CapabilityId, Retry, Risk, SchemaFinding};
+use lictor_context::{Digest, Name};
+use lictor_document::{HumanDuration, Limits, Located, Source, from_yaml};
+use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::WorkflowError;
+use crate::schema::Schema;
+use crate::template::{Template, Tree};
+pub use order::Schedule;
+pub(crate) use order::Reach;
+
+/// Most steps of one workflow.
+pub const MAX_STEPS: usize = 1000;
+
+/// A workflow: read, and checked as far as a document by itself can be.
+#[derive(Debug, Clone)]
+pub struct Workflow {
+    /// Its id.
+    pub id: Name,
+    /// Its version.
+    pub version: Version,
+    /// A title for people; the id, when the document has none.
+    pub title: String,
+    /// The pack that must be active for it to run.
+    pub pack: Option<Name>,
+    /// Whether a failure takes back what was done.
+    pub auto_rollback: bool,
+    /// How long a run may work; the time that it waits for people does not count.
+    pub timeout: Option<HumanDuration>,
+    /// The steps, as the document lists them.
+    pub steps: Vec<Step>,
+    pub(crate) output: Option<Located<Tree>>,
+    pub(crate) schedule: Schedule,
+    /// For each step, the steps that its `needs` lead to.
+    pub(crate) reach: Vec<Reach>,
+    input: Option<Schema>,
+    source_name: String,
+    source: Arc<str>,
+    digest: Digest,
+}
+
+/// One step.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its id.
+    pub id: String,
+    /// The steps that come before it, by position.
+    pub needs: Vec<usize>,
+    /// Whether it runs; always, when there is none.
+    pub when: Option<When>,
+    /// What it does.
+    pub work: Work,
+    /// What its failure means.
+    pub on_error: OnError,
+    pub(crate) when_place: (u32, u32),
+}
+
+/// The condition of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum When {
+    /// Written down as `true` or `false`.
+    Constant(bool),
+    /// Found out when it is the step's turn.
+    Expression(Template),
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Calls a capability.
+    Call(Box<Call>),
+    /// Asks people.
+    Approval(ApprovalStep),
+}
+
+/// A call of a capability.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The capability.
+    pub capability: CapabilityId,
+    /// Its versions that would do; any when `None`.
+    pub version: Option<VersionReq>,
+    /// How long one attempt may take; as the contract says when `None`.
+    pub timeout: Option<HumanDuration>,
+    /// How often to try.
+    pub retry: Retry,
+    /// What takes its effects back, beside the undo of its file changes.
+    pub compensate: Option<Compensation>,
+    pub(crate) with: Located<Tree>,
+    pub(crate) place: (u32, u32),
+}
+
+/// A call that takes back what a step did.
+#[derive(Debug, Clone)]
+pub struct Compensation {
+    /// The capability.
+    pub capability: CapabilityId,
+    /// Its versions that would do; any when `None`.
+    pub version: Option<VersionReq>,
+    pub(crate) with: Located<Tree>,
+    pub(crate) place: (u32, u32),
+}
+
+/// A question to people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalStep {
+    /// What they are asked; a template.
+    pub message: Template,
+    /// How much is at stake; high, when the document does not say.
+    pub risk: Risk,
+    /// How many people have to agree.
+    pub approvals: u32,
+    /// How long they have; as the policy says when `None`.
+    pub timeout: Option<HumanDuration>,
+    pub(crate) place: (u32, u32),
+}
+
+/// What a step's failure means for the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// The run fails.
+    #[default]
+    Fail,
+    /// The run goes on.
+    Continue,
+}
+
+impl Workflow {
+    /// Reads a workflow and checks everything that can be checked without a catalogue.
+    ///
+    /// # Errors
+    /// With every problem that was found, and where.
+    pub fn from_yaml(source: &Source<'_>) -> Result<Self, WorkflowError> {
+        let raw = from_yaml(source, &Limits::default())?;
+        check::check(raw, source)
+    }
+
+    /// Holds every call against the contracts of a session: the capability exists, and the input
+    /// fits. Where all of an input is constant, all of it is checked; where expressions stand in
+    /// it, the keys that must be there and the constant parts are.
+    ///
+    /// # Errors
+    /// With every problem that was found, and where.
+    pub fn validate_against(&self, graph: &CapabilityGraph) -> Result<(), WorkflowError> {
+        against::check(self, graph)
+    }
+
+    /// Holds the input of a run against the workflow's schema.
+    ///
+    /// # Errors
+    /// What does not fit, and where; at most eight findings.
+    pub fn check_input(&self, input: &Value) -> Result<(), Vec<SchemaFinding>> {
+        self.input.as_ref().map_or(Ok(()), |schema| schema.check(input))
+    }
+
+    /// The schema of the input, if there is one.
+    #[must_use]
+    pub fn input_schema(&self) -> Option<&Value> {
+        self.input.as_ref().map(Schema::value)
+    }
+
+    /// In which order the steps run, and which could run side by side.
+    #[must_use]
+    pub fn plan(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The step of that id.
+    #[must_use]
+    pub fn step(&self, id: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id == id)
+    }
+
+    /// The digest of the document's bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What the document is called in messages.
+    #[must_use]
+    pub fn source_name(&self) -> &str {
+        &self.source_name
+    }
+}
