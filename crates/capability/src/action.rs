@@ -36,6 +36,7 @@ pub struct Action {
     plan: Option<Arc<Plan>>,
     change_set: Option<Arc<ChangeSet>>,
     idempotency_key: Option<Digest>,
+    key_is_binding: bool,
 }
 
 impl Action {
@@ -58,6 +59,7 @@ impl Action {
             plan: None,
             change_set: None,
             idempotency_key: None,
+            key_is_binding: false,
         }
     }
 
@@ -95,6 +97,17 @@ impl Action {
     #[must_use]
     pub fn with_idempotency_key(mut self, key: Digest) -> Self {
         self.idempotency_key = Some(key);
+        self.key_is_binding = true;
+        self
+    }
+
+    /// A key to be remembered with the execution that answers for nothing by itself: for wishes
+    /// that name no intent, such as a bare diff. Whoever holds the same diff again may look up
+    /// what became of it.
+    #[must_use]
+    pub fn with_remembered_key(mut self, key: Digest) -> Self {
+        self.idempotency_key = Some(key);
+        self.key_is_binding = false;
         self
     }
 
@@ -155,6 +168,12 @@ impl Action {
     /// Its idempotency key.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<Digest> {
+        self.idempotency_key.filter(|_| self.key_is_binding)
+    }
+
+    /// The key that is remembered with its execution, binding or not.
+    #[must_use]
+    pub fn remembered_key(&self) -> Option<Digest> {
         self.idempotency_key
     }
 }

@@ -117,7 +117,7 @@ impl ExecutionRecord {
             plan_id: action.plan().map(|plan| plan.id.clone()),
             intent: action.plan().map(|plan| plan.intent.clone()).filter(|text| !text.is_empty()),
             change_set_id: action.change_set().map(|set| set.id().clone()),
-            idempotency_key: action.idempotency_key(),
+            idempotency_key: action.remembered_key(),
             run_id: action.origin().run_id.clone(),
             step_id: action.origin().step_id.clone(),
             undo_of,

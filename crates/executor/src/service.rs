@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lictor_capability::{Admitted, Described, WorkspaceView};
-use lictor_context::{Clock, Event, EventType, ExecutionId};
+use lictor_context::{Clock, Digest, Event, EventType, ExecutionId};
 use lictor_governance::{Decision, GateIdentity, Warrant, WarrantParts};
 use lictor_lock::Lease;
 use tower::limit::ConcurrencyLimitLayer;
@@ -245,7 +245,9 @@ impl Executor {
             .await
             .map_err(|kind| ExecuteError::not_begun(kind).with_record(record.clone()))?;
         let (lease, _) = self.recover_under(lease, false).await?;
-        if let Some(duplicate) = self.duplicate(&record).await? {
+        if let Some(key) = described.action().idempotency_key()
+            && let Some(duplicate) = self.duplicate(key, &record).await?
+        {
             release(lease);
             return Ok(Outcome::Duplicate(Box::new(duplicate)));
         }
@@ -284,9 +286,9 @@ impl Executor {
 
     async fn duplicate(
         &self,
+        key: Digest,
         record: &ExecutionRecord,
     ) -> Result<Option<ExecutionRecord>, ExecuteError> {
-        let Some(key) = record.idempotency_key else { return Ok(None) };
         let since = self.parts.clock.now().as_micros() - micros_i64(self.parts.idempotency_ttl);
         let found =
             self.parts.ledger.find(key, lictor_context::Timestamp::from_micros(since)).await;

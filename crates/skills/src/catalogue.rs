@@ -70,31 +70,29 @@ pub fn contracts() -> Result<Vec<Arc<Contract>>, ContractError> {
 /// The handlers of the builtin skills, each under its capability's id.
 #[must_use]
 pub fn handlers(settings: SkillSettings) -> Handlers {
+    skills(settings).into_iter().fold(Handlers::default(), |handlers, (name, skill)| {
+        handlers.with(name, Arc::new(Builtin(skill)))
+    })
+}
+
+/// The skills by id.
+pub(crate) fn skills(settings: SkillSettings) -> [(&'static str, Box<dyn Skill>); 15] {
     let SkillSettings { clock, env_allow } = settings;
-    Handlers::default()
-        .with_skill("change.apply", change::Apply)
-        .with_skill("env.get", env::Get::new(env_allow))
-        .with_skill("fs.copy", fs::Copy)
-        .with_skill("fs.delete", fs::Delete)
-        .with_skill("fs.hash", fs::Hash)
-        .with_skill("fs.list", fs::List)
-        .with_skill("fs.move", fs::Move)
-        .with_skill("fs.read", fs::Read)
-        .with_skill("fs.write", fs::Write)
-        .with_skill("json.get", json::Get)
-        .with_skill("json.parse", json::Parse)
-        .with_skill("json.stringify", json::Stringify)
-        .with_skill("regex.match", pattern::Match)
-        .with_skill("text.render", template::Render)
-        .with_skill("time.now", time::Now::new(clock))
-}
-
-trait WithSkill {
-    fn with_skill(self, name: &str, skill: impl Skill + 'static) -> Self;
-}
-
-impl WithSkill for Handlers {
-    fn with_skill(self, name: &str, skill: impl Skill + 'static) -> Self {
-        self.with(name, Arc::new(Builtin(skill)))
-    }
+    [
+        ("change.apply", Box::new(change::Apply)),
+        ("env.get", Box::new(env::Get::new(env_allow))),
+        ("fs.copy", Box::new(fs::Copy)),
+        ("fs.delete", Box::new(fs::Delete)),
+        ("fs.hash", Box::new(fs::Hash)),
+        ("fs.list", Box::new(fs::List)),
+        ("fs.move", Box::new(fs::Move)),
+        ("fs.read", Box::new(fs::Read)),
+        ("fs.write", Box::new(fs::Write)),
+        ("json.get", Box::new(json::Get)),
+        ("json.parse", Box::new(json::Parse)),
+        ("json.stringify", Box::new(json::Stringify)),
+        ("regex.match", Box::new(pattern::Match)),
+        ("text.render", Box::new(template::Render)),
+        ("time.now", Box::new(time::Now::new(clock))),
+    ]
 }

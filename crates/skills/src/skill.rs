@@ -10,8 +10,7 @@ use serde_json::Value;
 /// A skill without the road around it.
 pub(crate) trait Skill: Send + Sync {
     /// What it would do. The default is nothing.
-    fn effects(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
-        drop(request);
+    fn effects(&self, _: Request<'_>) -> Result<Effects, HandlerError> {
         Ok(Effects::default())
     }
 
@@ -25,10 +24,10 @@ pub(crate) trait Skill: Send + Sync {
 }
 
 /// A skill as a handler.
-pub(crate) struct Builtin<S>(pub(crate) S);
+pub(crate) struct Builtin(pub(crate) Box<dyn Skill>);
 
 #[async_trait]
-impl<S: Skill> Handler for Builtin<S> {
+impl Handler for Builtin {
     fn describe(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         self.0.effects(request)
     }
