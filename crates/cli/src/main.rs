@@ -1,2 +1,57 @@
-//! The `lictor` command.
-fn main() {}
+//! The `lictor` command: every verb over the same library that everybody else embeds.
+
+mod args;
+mod consent;
+mod context;
+mod failure;
+mod files;
+mod output;
+mod verbs;
+
+use std::process::ExitCode;
+
+use args::Cli;
+use failure::Failure;
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
+    let output = Output::new(&cli.global);
+    logging(cli.global.verbose);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(verbs::run(cli, &output)),
+        Err(error) => Err(Failure::failed(format!("no async runtime: {error}"))),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => output.failure(&failure),
+    }
+}
+
+/// What clap could not read. Help and the version are no errors.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && json {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or("wrong usage").trim_start_matches("error: ");
+        return Output::json_only().failure(&Failure::usage(message));
+    }
+    // Printing can fail only when nobody reads.
+    let printed = error.print();
+    let code = if error.use_stderr() || printed.is_err() { 2 } else { 0 };
+    ExitCode::from(code)
+}
+
+fn logging(verbose: u8) {
+    let level = match verbose {
+        0 => tracing::Level::ERROR,
+        1 => tracing::Level::INFO,
+        2 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+}

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use lictor_capability::{Described, Risk};
 use serde::Serialize;
 
+use crate::caught::{Caught, Panicked};
+
 /// When a check is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,8 +99,8 @@ impl CheckSource for NoChecks {
 pub(crate) async fn run_all(checks: &[Check]) -> (Vec<CheckReport>, bool) {
     let mut reports = Vec::with_capacity(checks.len());
     for check in checks {
-        let outcome = match tokio::time::timeout(check.timeout, check.run.run()).await {
-            Ok(outcome) => outcome,
+        let outcome = match tokio::time::timeout(check.timeout, Caught(check.run.run())).await {
+            Ok(outcome) => outcome.unwrap_or_else(|Panicked| Err(CheckFailure::new("it panicked"))),
             Err(_) => Err(CheckFailure::new(format!("not done within {:?}", check.timeout))),
         };
         let passed = outcome.is_ok();

@@ -13,10 +13,10 @@ use crate::record::ExecutionRecord;
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}")]
 pub struct ExecuteError {
-    pub(crate) kind: ExecuteErrorKind,
-    pub(crate) record: Option<Box<ExecutionRecord>>,
-    pub(crate) rollback: Rollback,
-    pub(crate) checks: Vec<CheckReport>,
+    kind: Box<ExecuteErrorKind>,
+    record: Option<Box<ExecutionRecord>>,
+    rollback: Rollback,
+    checks: Vec<CheckReport>,
 }
 
 /// What a failed execution left.
@@ -28,6 +28,12 @@ pub enum Rollback {
     Complete(RollbackReport),
     /// It had begun, and something is left.
     Incomplete(RollbackReport),
+}
+
+impl Rollback {
+    pub(crate) fn of(report: RollbackReport) -> Self {
+        if report.is_complete() { Self::Complete(report) } else { Self::Incomplete(report) }
+    }
 }
 
 /// Why an execution failed.
@@ -92,11 +98,29 @@ pub enum ExecuteErrorKind {
 
 impl ExecuteError {
     pub(crate) fn not_begun(kind: ExecuteErrorKind) -> Self {
+        let kind = Box::new(kind);
         Self { kind, record: None, rollback: Rollback::NotBegun, checks: Vec::new() }
     }
 
     pub(crate) fn with_record(mut self, record: ExecutionRecord) -> Self {
         self.record = Some(Box::new(record));
+        self
+    }
+
+    /// It had begun, and nobody came back to say what became of it.
+    pub(crate) fn in_doubt(mut self, record: ExecutionRecord) -> Self {
+        let report = RollbackReport::unknown(&self.kind);
+        self.rollback = Rollback::Incomplete(report);
+        self.with_record(record)
+    }
+
+    pub(crate) fn left(mut self, rollback: Rollback) -> Self {
+        self.rollback = rollback;
+        self
+    }
+
+    pub(crate) fn checked(mut self, checks: Vec<CheckReport>) -> Self {
+        self.checks = checks;
         self
     }
 
@@ -139,10 +163,6 @@ impl ExecuteError {
         events: &mut Vec<Event>,
     ) -> Option<ExecutionRecord> {
         let mut record = self.record()?.clone();
-        let report = match &self.rollback {
-            Rollback::NotBegun => None,
-            Rollback::Complete(report) | Rollback::Incomplete(report) => Some(report),
-        };
         let facts = execution_facts(&record);
         events.push(Event::new(session, EventType::ActionStarted, facts, clock));
         for check in &self.checks {
@@ -158,14 +178,14 @@ impl ExecuteError {
             events.push(Event::new(session, kind, facts, clock));
         }
         let reason = self.kind.to_string();
-        failure_events(&mut record, session, report, &reason, clock, events);
+        failure_events(&mut record, session, &self.rollback, &reason, clock, events);
         Some(record)
     }
 
     /// Where the workspace held something else, if that is why.
     #[must_use]
     pub fn conflicts(&self) -> &[Conflict] {
-        match &self.kind {
+        match self.kind.as_ref() {
             ExecuteErrorKind::Conflict(conflicts)
             | ExecuteErrorKind::Apply(
                 ApplyError::Conflict(conflicts) | ApplyError::RolledBack { conflicts, .. },

@@ -7,6 +7,7 @@ use lictor_context::{Clock, Event, EventFacts, EventType, ExecutionId, Session};
 use serde_json::{Map, Value, json};
 
 use crate::check::{CheckPhase, CheckReport};
+use crate::error::Rollback;
 use crate::port::{Applied, Ledger, LedgerError, RollbackReport};
 use crate::record::{ExecutionRecord, ExecutionStatus};
 
@@ -25,11 +26,11 @@ pub enum Outcome {
 /// lock goes, and whoever comes next settles it.
 #[must_use = "an execution is settled: committed, or rolled back"]
 pub struct Executed {
-    record: ExecutionRecord,
+    record: Box<ExecutionRecord>,
     session: Session,
     applied: Option<Box<dyn Applied>>,
     checks: Vec<CheckReport>,
-    started: Event,
+    started: Box<Event>,
 }
 
 /// The end of an execution could not be recorded.
@@ -66,6 +67,7 @@ impl Executed {
         checks: Vec<CheckReport>,
         started: Event,
     ) -> Self {
+        let (record, started) = (Box::new(record), Box::new(started));
         Self { record, session, applied, checks, started }
     }
 
@@ -73,6 +75,11 @@ impl Executed {
     #[must_use]
     pub fn execution_id(&self) -> &ExecutionId {
         &self.record.execution_id
+    }
+
+    /// Whether there is something here to put back.
+    pub(crate) fn changed(&self) -> bool {
+        self.applied.is_some()
     }
 
     /// The output.
@@ -106,7 +113,7 @@ impl Executed {
     ) -> Result<Receipt, CommitError> {
         let Self { record, session, applied, checks, started } = self;
         let mut events = before;
-        events.push(started);
+        events.push(*started);
         let facts = || execution_facts(&record);
         for check in &checks {
             let kind = match check.phase {
@@ -128,12 +135,10 @@ impl Executed {
             undone.metadata.insert("undo_of".to_owned(), json!(record.undo_of));
             events.push(Event::new(&session, EventType::UndoCompleted, undone, clock));
         }
-        let kept = applied.is_some().then(|| record.clone());
+        let kept = applied.is_some().then(|| ExecutionRecord::clone(&record));
         if let Err(source) = ledger.settle(kept, events).await {
             let report = match applied {
-                Some(applied) => {
-                    blocking(move || applied.roll_back("it could not be recorded")).await
-                }
+                Some(applied) => put_back(applied, "it could not be recorded".to_owned()).await,
                 None => RollbackReport::default(),
             };
             return Err(CommitError { source, report });
@@ -144,7 +149,7 @@ impl Executed {
             // The ledger has it, and the journal says that it is whole: the next start notes it.
             tracing::warn!(%error, execution = %record.execution_id, "settling was left to recovery");
         }
-        Ok(Receipt { record, checks })
+        Ok(Receipt { record: *record, checks })
     }
 
     /// Takes it back: puts everything as it was, verifies that, and records it.
@@ -160,14 +165,14 @@ impl Executed {
     ) -> Result<RollbackReport, (RollbackReport, LedgerError)> {
         let Self { mut record, session, applied, started, .. } = self;
         let mut events = before;
-        events.push(started);
-        let why = reason.to_owned();
+        events.push(*started);
         let report = match applied {
-            Some(applied) => blocking(move || applied.roll_back(&why)).await,
+            Some(applied) => put_back(applied, reason.to_owned()).await,
             None => RollbackReport::default(),
         };
-        failure_events(&mut record, &session, Some(&report), reason, clock, &mut events);
-        match ledger.settle(Some(record), events).await {
+        let rollback = Rollback::of(report.clone());
+        failure_events(&mut record, &session, &rollback, reason, clock, &mut events);
+        match ledger.settle(Some(*record), events).await {
             Ok(()) => Ok(report),
             Err(error) => Err((report, error)),
         }
@@ -184,12 +189,16 @@ impl std::fmt::Debug for Executed {
 pub(crate) fn failure_events(
     record: &mut ExecutionRecord,
     session: &Session,
-    report: Option<&RollbackReport>,
+    rollback: &Rollback,
     reason: &str,
     clock: &dyn Clock,
     events: &mut Vec<Event>,
 ) {
-    let complete = report.is_none_or(RollbackReport::is_complete);
+    let (report, complete) = match rollback {
+        Rollback::NotBegun => (None, true),
+        Rollback::Complete(report) => (Some(report), true),
+        Rollback::Incomplete(report) => (Some(report), false),
+    };
     record.status =
         if complete { ExecutionStatus::RolledBack } else { ExecutionStatus::Incomplete };
     record.error = Some(reason.to_owned());
@@ -246,6 +255,9 @@ fn completed_metadata(record: &ExecutionRecord) -> Map<String, Value> {
     metadata
 }
 
-async fn blocking<T: Send + Default + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+/// Puts everything back, on a thread that no dropped future stops.
+pub(crate) async fn put_back(applied: Box<dyn Applied>, reason: String) -> RollbackReport {
+    tokio::task::spawn_blocking(move || applied.roll_back(&reason))
+        .await
+        .unwrap_or_else(RollbackReport::unknown)
 }

@@ -140,13 +140,11 @@ impl GrantedChanges {
     }
 
     /// The lock.
-    #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
 
     /// Takes the lock out, to be kept until the outcome is settled.
-    #[must_use]
     pub fn into_lease(self) -> Lease {
         self.lease
     }

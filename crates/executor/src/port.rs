@@ -15,7 +15,8 @@ use crate::record::ExecutionRecord;
 /// Applies changes to the workspace, all or nothing, so that they can be taken back.
 ///
 /// Its methods block: the executor calls them on a thread of their own, where no dropped future
-/// stops them half-way.
+/// stops them half-way. Of [`Applied`], `files` and `settle` are called in place, so they do not
+/// wait for a disk.
 pub trait ChangeApplier: Send + Sync {
     /// Applies what was granted. When it answers `Ok`, every change is in place and durable, and
     /// the record of how to take it back was durable before the first of them.
@@ -64,6 +65,12 @@ pub struct RollbackReport {
 }
 
 impl RollbackReport {
+    /// Nobody came back to say: whoever put things back ended on the way.
+    pub(crate) fn unknown(reason: impl std::fmt::Display) -> Self {
+        let stuck = Stuck { path: ".".to_owned(), reason: reason.to_string() };
+        Self { restored: Vec::new(), stuck: vec![stuck] }
+    }
+
     /// Whether everything is as it was.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -7,21 +7,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lictor_capability::{Admitted, Described, WorkspaceView};
-use lictor_context::{Clock, Digest, Event, EventType, ExecutionId};
+use lictor_context::{Clock, Event, EventType, ExecutionId};
 use lictor_governance::{Decision, GateIdentity, Warrant, WarrantParts};
 use lictor_lock::Lease;
+use tokio::sync::oneshot;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{BoxError, Layer as _, Service};
 
+use crate::caught::{Caught, Panicked};
 use crate::check::{CheckPhase, CheckReport, CheckSource, NoChecks, run_all};
 use crate::describe::{DescribeError, describe};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
-use crate::executed::{Executed, Outcome, execution_facts};
+use crate::executed::{Executed, Outcome, execution_facts, put_back};
 use crate::grant::{Granted, GrantedChanges};
-use crate::handler::Handlers;
+use crate::handler::{HandlerError, Handlers};
 use crate::layer::{TraceLayer, TraceService};
 use crate::lease::{LockSettings, acquire, needs_recovery};
-use crate::port::{Applied, ApplyError, ChangeApplier, Ledger};
+use crate::port::{Applied, ApplyError, ChangeApplier, Ledger, LedgerError};
 use crate::record::ExecutionRecord;
 
 /// What an executor is made of.
@@ -176,35 +178,71 @@ impl Executor {
         }
         let execution = ExecutionId::generate(parts.clock.as_ref());
         let record = ExecutionRecord::begin(execution, &described, &decision, now);
-        if described.effects().changes.items.is_empty() {
+        if described.effects().is_read_only() {
             return self.call_handler(described, record).await;
         }
-        // From here on there is something to take back: it runs to its end on its own, whether
-        // or not somebody still waits for it.
-        let (answer, outcome) = tokio::sync::oneshot::channel();
+        let lease = match described.effects().changes.items.is_empty() {
+            true => None,
+            false => Some(self.lock(&record).await?),
+        };
+        // From here on there is something to take back, or to answer for: it runs to its end on
+        // its own, whether or not somebody still waits for it.
+        let (answer, outcome) = oneshot::channel();
         let executor = self.clone();
+        let begun = record.clone();
         let task = async move {
-            let outcome = executor.change(described, &decision, record).await;
-            if let Err(Ok(Outcome::Executed(executed))) = answer.send(outcome) {
-                executor.abandon(executed).await;
+            let outcome = match lease {
+                Some(lease) => executor.change(described, &decision, record, lease).await,
+                None => executor.call_handler(described, record).await,
+            };
+            if let Err(outcome) = answer.send(outcome) {
+                executor.abandon(outcome).await;
             }
         };
         tokio::spawn(tracing::Instrument::in_current_span(task));
-        outcome.await.unwrap_or_else(|_| {
+        let mut waiting = Waiting { executor: self.clone(), outcome };
+        (&mut waiting.outcome).await.unwrap_or_else(|_| {
             let kind = ExecuteErrorKind::Stopped("its task ended early".to_owned());
-            Err(ExecuteError::not_begun(kind))
+            Err(ExecuteError::not_begun(kind).in_doubt(begun))
         })
     }
 
-    /// Nobody waits for it any more, so nobody will settle it: it is taken back.
-    async fn abandon(&self, executed: Executed) {
-        let (ledger, clock) = (&self.parts.ledger, &self.parts.clock);
-        let reason = "whoever asked for it stopped waiting";
-        let rolled_back =
-            executed.roll_back(ledger.as_ref(), clock.as_ref(), Vec::new(), reason).await;
-        if let Err((report, error)) = rolled_back {
-            tracing::error!(?report, %error, "an abandoned execution could not be recorded");
+    async fn lock(&self, record: &ExecutionRecord) -> Result<Lease, ExecuteError> {
+        let plan = record.plan_id.as_ref().map(ToString::to_string);
+        acquire(&self.parts.lock, &record.execution_id, plan, &self.parts.clock)
+            .await
+            .map_err(|kind| ExecuteError::not_begun(kind).with_record(record.clone()))
+    }
+
+    /// Nobody waits for it any more, so nobody will settle it. What changed the workspace is taken
+    /// back. What was done elsewhere cannot be, so it is recorded as done.
+    async fn abandon(&self, outcome: Result<Outcome, ExecuteError>) {
+        let (ledger, clock) = (self.parts.ledger.as_ref(), self.parts.clock.as_ref());
+        let settled = match outcome {
+            Ok(Outcome::Duplicate(_)) => Ok(()),
+            Ok(Outcome::Executed(executed)) if executed.changed() => executed
+                .roll_back(ledger, clock, Vec::new(), "whoever asked for it stopped waiting")
+                .await
+                .map(|_| ())
+                .map_err(|(report, error)| format!("{error}; {report:?}")),
+            Ok(Outcome::Executed(executed)) => executed
+                .commit(ledger, clock, Vec::new())
+                .await
+                .map(|_| ())
+                .map_err(|error| error.to_string()),
+            Err(error) => self.record_failed(&error).await.map_err(|error| error.to_string()),
+        };
+        if let Err(error) = settled {
+            tracing::error!(%error, "an abandoned execution could not be recorded");
         }
+    }
+
+    async fn record_failed(&self, error: &ExecuteError) -> Result<(), LedgerError> {
+        let Some(session) = error.record().map(ExecutionRecord::session) else { return Ok(()) };
+        let mut events = Vec::new();
+        let record = error.record_failure(&session, self.parts.clock.as_ref(), &mut events);
+        let begun = *error.rollback() != Rollback::NotBegun;
+        self.parts.ledger.settle(record.filter(|_| begun), events).await
     }
 
     /// An action that changes nothing here.
@@ -235,21 +273,23 @@ impl Executor {
         described: Described,
         decision: &Decision,
         mut record: ExecutionRecord,
+        lease: Lease,
     ) -> Result<Outcome, ExecuteError> {
-        let parts = &self.parts;
-        let clock = parts.clock.as_ref();
+        let clock = self.parts.clock.as_ref();
         let session = described.action().session().clone();
         let began = clock.monotonic();
-        let plan = record.plan_id.as_ref().map(ToString::to_string);
-        let lease = acquire(&parts.lock, &record.execution_id, plan, &parts.clock)
-            .await
-            .map_err(|kind| ExecuteError::not_begun(kind).with_record(record.clone()))?;
-        let (lease, _) = self.recover_under(lease, false).await?;
-        if let Some(key) = described.action().idempotency_key()
-            && let Some(duplicate) = self.duplicate(key, &record).await?
-        {
-            release(lease);
-            return Ok(Outcome::Duplicate(Box::new(duplicate)));
+        let recovered = self.recover_under(lease, false).await;
+        let (lease, _) = recovered.map_err(|error| error.with_record(record.clone()))?;
+        match self.duplicate(&described, &record).await {
+            Ok(None) => {}
+            Ok(Some(duplicate)) => {
+                release(lease);
+                return Ok(Outcome::Duplicate(Box::new(duplicate)));
+            }
+            Err(error) => {
+                release(lease);
+                return Err(error);
+            }
         }
         let prepared = self.prepare(&described, decision, &record).await;
         let (output, checks) = match prepared {
@@ -265,17 +305,19 @@ impl Executor {
         let mut applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
         record.files = applied.files();
         let (mut reports, mut passed) = run_all(&checks).await;
-        if passed
-            && !checks.is_empty()
-            && let Err(error) = applied.verified()
-        {
-            passed = false;
-            reports.push(CheckReport {
-                name: "note the verification".to_owned(),
-                phase: CheckPhase::Verification,
-                passed,
-                detail: error.to_string(),
-            });
+        if passed && !checks.is_empty() {
+            let noted = blocking(move || (applied.verified(), applied)).await;
+            let (verified, unsettled) = noted.map_err(|error| error.in_doubt(record.clone()))?;
+            applied = unsettled;
+            if let Err(error) = verified {
+                passed = false;
+                reports.push(CheckReport {
+                    name: "note the verification".to_owned(),
+                    phase: CheckPhase::Verification,
+                    passed,
+                    detail: error.to_string(),
+                });
+            }
         }
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
         if !passed {
@@ -286,10 +328,12 @@ impl Executor {
 
     async fn duplicate(
         &self,
-        key: Digest,
+        described: &Described,
         record: &ExecutionRecord,
     ) -> Result<Option<ExecutionRecord>, ExecuteError> {
-        let since = self.parts.clock.now().as_micros() - micros_i64(self.parts.idempotency_ttl);
+        let Some(key) = described.action().idempotency_key() else { return Ok(None) };
+        let since = self.parts.clock.now().as_micros();
+        let since = since.saturating_sub(micros_i64(self.parts.idempotency_ttl));
         let found =
             self.parts.ledger.find(key, lictor_context::Timestamp::from_micros(since)).await;
         found.map_err(|error| {
@@ -324,8 +368,10 @@ impl Executor {
         };
         let granted = Granted::new(described, self.parts.view.as_ref());
         let limit = contract.timeout.as_duration();
-        let output = match tokio::time::timeout(limit, handler.run(granted)).await {
-            Ok(output) => output.map_err(ExecuteErrorKind::Handler)?,
+        let output = match tokio::time::timeout(limit, Caught(handler.run(granted))).await {
+            Ok(output) => output
+                .unwrap_or_else(|Panicked| Err(HandlerError::failed("the handler panicked")))
+                .map_err(ExecuteErrorKind::Handler)?,
             Err(_) => {
                 let capability = contract.id.to_string();
                 return Err(ExecuteErrorKind::TimedOut { capability, limit_ms: limit.as_millis() });
@@ -344,7 +390,8 @@ impl Executor {
     ) -> Result<Box<dyn Applied>, ExecuteError> {
         let granted = GrantedChanges::new(described, record.clone(), lease, back_on_crash);
         let applier = Arc::clone(&self.parts.applier);
-        let applied = blocking(move || applier.apply(granted)).await?;
+        let applied = blocking(move || applier.apply(granted)).await;
+        let applied = applied.map_err(|error| error.in_doubt(record.clone()))?;
         applied.map_err(|error| {
             let rollback = match &error {
                 ApplyError::Conflict(_) | ApplyError::Prepare(_) => Rollback::NotBegun,
@@ -352,13 +399,27 @@ impl Executor {
                 ApplyError::Incomplete { report, .. } => Rollback::Incomplete(report.clone()),
             };
             let kind = ExecuteErrorKind::Apply(error);
-            ExecuteError {
-                kind,
-                record: Some(Box::new(record.clone())),
-                rollback,
-                checks: Vec::new(),
-            }
+            ExecuteError::not_begun(kind).with_record(record.clone()).left(rollback)
         })
+    }
+}
+
+/// Somebody who waits for an execution that runs on its own. When they stop waiting after it has
+/// answered and before they took the answer, it is abandoned like any other.
+struct Waiting {
+    executor: Executor,
+    outcome: oneshot::Receiver<Result<Outcome, ExecuteError>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.outcome.close();
+        if let Ok(outcome) = self.outcome.try_recv()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let executor = self.executor.clone();
+            drop(runtime.spawn(async move { executor.abandon(outcome).await }));
+        }
     }
 }
 
@@ -372,17 +433,9 @@ async fn roll_back_failed_check(
         .map(|check| (check.name.clone(), check.detail.clone()))
         .unwrap_or_else(|| ("unknown".to_owned(), String::new()));
     let reason = format!("check `{name}` was not passed");
-    let report = match blocking(move || applied.roll_back(&reason)).await {
-        Ok(report) => report,
-        Err(error) => return error.with_record(record),
-    };
-    let rollback = if report.is_complete() {
-        Rollback::Complete(report)
-    } else {
-        Rollback::Incomplete(report)
-    };
+    let rollback = Rollback::of(put_back(applied, reason).await);
     let kind = ExecuteErrorKind::Check { name, detail };
-    ExecuteError { kind, record: Some(Box::new(record)), rollback, checks }
+    ExecuteError::not_begun(kind).with_record(record).left(rollback).checked(checks)
 }
 
 fn release(lease: Lease) {

@@ -165,7 +165,6 @@ impl WriteGate {
         if found != decision.action_digest() || decision.action_id() != described.action().id() {
             return Err(Kind::ActionChanged { judged: decision.action_digest(), found });
         }
-        // Before it was made, an answer was none either: a clock that was put back is no help.
         if now >= decision.expires_at() {
             return Err(Kind::Expired { at: decision.expires_at() });
         }

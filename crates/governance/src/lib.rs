@@ -1,16 +1,25 @@
 #![doc = include_str!("../README.md")]
 
-mod policy; // what may be done, as files say it
-mod decision;
-mod gate;
-mod warrant;
+mod approval; // people's answers
 mod binding; // what a decision and an approval bind to
-mod approval;
-mod catalogue;
+mod catalogue; // which contracts may be used
+mod decision;
+mod gate; // start here
+mod policy; // what may be done, as files say it
+mod warrant;
 
-pub use approval::*;
-pub use catalogue::*;
+pub use approval::{
+    ActionSummary, Answer, AnswerRefused, Approval, ApprovalError, ApprovalState, ApprovalStore,
+    ApprovalStoreError, Approvals, Approver, ApproverError, ApproverRecord, ApproverStore,
+    ApproverStoreError, ApproverToken, Approvers, Denial, MemoryApprovalStore, MemoryApproverStore,
+    Proof, SpentApproval, StoredApproval, TerminalChallenge,
+};
+pub use catalogue::{CapabilityState, Catalogue, CatalogueEntry, CatalogueError, LifeEvent};
 pub use decision::{Decision, DecisionRecord, Layer, Reason, Verdict};
 pub use gate::{GateIdentity, NotAuthorized, NotAuthorizedKind, WriteGate};
-pub use policy::*;
+pub use policy::{
+    ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
+    Policy, PolicyError, PolicyErrorKind, PolicyLayer, PolicySet, Probe, Scope, Settings,
+    VerificationCommand,
+};
 pub use warrant::{Warrant, WarrantParts};

@@ -265,6 +265,23 @@ impl Agent {
         self.runtime.record(before).await
     }
 
+    /// Records that something was refused before it became an action: a document that cannot be
+    /// read, a checksum that does not fit, a diff that does not match.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn record_refusal(&self, capability: &str, why: &str) -> Result<(), ActError> {
+        let mut events = self.prelude();
+        let facts = EventFacts {
+            action_name: Some(capability.to_owned()),
+            success: Some(false),
+            error_message: Some(why.to_owned()),
+            ..EventFacts::default()
+        };
+        events.push(Event::new(&self.session, EventType::ActionRejected, facts, self.clock()));
+        self.runtime.record(events).await
+    }
+
     async fn describe(&self, action: Action) -> Result<Described, ActError> {
         let admitted: Admitted = match self.graph.admit(action.clone()) {
             Ok(admitted) => admitted,

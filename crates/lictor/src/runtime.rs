@@ -115,6 +115,14 @@ impl Runtime {
         Ok(Self { parts: Arc::new(parts) })
     }
 
+    /// Opens only the database of a workspace: for setting one up, before there is a policy.
+    ///
+    /// # Errors
+    /// When it cannot be opened or made.
+    pub fn open_store(options: &RuntimeOptions) -> Result<Store, OpenError> {
+        Ok(open_state(options)?.0)
+    }
+
     /// One session on the road.
     #[must_use]
     pub fn agent(&self, session: &Session) -> Agent {
@@ -232,7 +240,8 @@ impl Runtime {
 }
 
 fn handlers(clock: &Arc<dyn Clock>, transactions: &Transactions) -> Handlers {
-    let settings = SkillSettings { clock: Arc::clone(clock), env_allow: std::collections::BTreeSet::new() };
+    let settings =
+        SkillSettings { clock: Arc::clone(clock), env_allow: std::collections::BTreeSet::new() };
     lictor_skills::handlers(settings)
         .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())))
 }

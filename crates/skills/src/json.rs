@@ -59,8 +59,10 @@ fn problem(kind: DocumentErrorKind) -> &'static str {
         Kind::TrailingData => "something follows the value",
         Kind::DuplicateKey => "the key stands twice in its object",
         Kind::NotFinite => "the number is not finite",
-        Kind::NumberRange => "the number is out of range; 64-bit integers and finite doubles are \
-                              accepted, others as strings",
+        Kind::NumberRange => {
+            "the number is out of range; 64-bit integers and finite doubles are \
+                              accepted, others as strings"
+        }
         Kind::Surrogate => "half of a surrogate pair",
         _ => "a syntax error; RFC 8259 is accepted, without comments and trailing commas",
     }
@@ -173,7 +175,8 @@ pub(crate) fn stringify(
     pretty: bool,
     canonical: bool,
 ) -> Result<String, HandlerError> {
-    let too_long = || HandlerError::failed(format!("the text would hold more than {MAX_TEXT} bytes"));
+    let too_long =
+        || HandlerError::failed(format!("the text would hold more than {MAX_TEXT} bytes"));
     if pretty && canonical {
         return Err(HandlerError::input("`pretty` and `canonical` are both set; set one"));
     }
@@ -191,5 +194,175 @@ pub(crate) fn stringify(
     match written {
         Ok(()) => Ok(out.into_text()),
         Err(_) => Err(too_long()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use lictor_context::canonical_json;
+    use proptest::prelude::*;
+    use serde_json::{Number, Value, json};
+
+    use super::{at_pointer, parse_text, stringify};
+
+    /// Any value, of the numbers that `parse` takes.
+    fn value() -> impl Strategy<Value = Value> {
+        let finite = any::<f64>().prop_filter_map("finite", Number::from_f64);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            finite.prop_map(Value::Number),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::hash_map(any::<String>(), inner, 0..8)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// RFC 8785 written down once more, for everything but numbers with a fraction.
+    fn reference(value: &Value, out: &mut String) {
+        match value {
+            Value::Array(items) => {
+                out.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    out.push_str(if index > 0 { "," } else { "" });
+                    reference(item, out);
+                }
+                out.push(']');
+            }
+            Value::Object(map) => {
+                let mut keys: Vec<&String> = map.keys().collect();
+                keys.sort_by_key(|key| key.encode_utf16().collect::<Vec<u16>>());
+                out.push('{');
+                for (index, key) in keys.into_iter().enumerate() {
+                    out.push_str(if index > 0 { "," } else { "" });
+                    text(key, out);
+                    out.push(':');
+                    reference(&map[key], out);
+                }
+                out.push('}');
+            }
+            Value::String(string) => text(string, out),
+            Value::Number(number) => {
+                let double = number.as_f64().unwrap();
+                write!(out, "{double}").unwrap();
+            }
+            other => write!(out, "{other}").unwrap(),
+        }
+    }
+
+    fn text(text: &str, out: &mut String) {
+        out.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                '\u{8}' => out.push_str("\\b"),
+                '\t' => out.push_str("\\t"),
+                '\n' => out.push_str("\\n"),
+                '\u{c}' => out.push_str("\\f"),
+                '\r' => out.push_str("\\r"),
+                c if c < ' ' => write!(out, "\\u{:04x}", u32::from(c)).unwrap(),
+                c => out.push(c),
+            }
+        }
+        out.push('"');
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(value in value()) {
+            let compact = stringify(&value, false, false).unwrap();
+            prop_assert_eq!(&parse_text(&compact).unwrap(), &value);
+            let pretty = stringify(&value, true, false).unwrap();
+            prop_assert_eq!(&parse_text(&pretty).unwrap(), &value);
+        }
+
+        #[test]
+        fn canonical_is_one_form(value in value()) {
+            let once = stringify(&value, false, true).unwrap();
+            prop_assert_eq!(once.as_bytes(), canonical_json(&value).unwrap());
+            if let Ok(back) = parse_text(&once) {
+                prop_assert_eq!(stringify(&back, false, true).unwrap(), once);
+            } // else: a double above i64 without a fraction, which `parse` does not take
+        }
+
+        #[test]
+        fn canonical_is_rfc_8785(keys in prop::collection::vec(any::<String>(), 0..8), n in -(1_i64 << 53)..(1 << 53)) {
+            let map: Value = keys.iter().map(|key| (key.clone(), json!([key, n, null]))).collect();
+            let mut expected = String::new();
+            reference(&map, &mut expected);
+            prop_assert_eq!(stringify(&map, false, true).unwrap(), expected);
+        }
+
+        #[test]
+        fn a_pointer_finds_every_key(key in any::<String>(), index in 0_usize..3) {
+            let mut value = json!({});
+            value[&key] = json!([0, 1, 2]);
+            let pointer = format!("/{}/{index}", key.replace('~', "~0").replace('/', "~1"));
+            prop_assert_eq!(at_pointer(&value, &pointer).unwrap(), Some(&json!(index)));
+            prop_assert_eq!(at_pointer(&value, &pointer).unwrap(), value.pointer(&pointer));
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_rfc_8785_appendix_b() {
+        for (bits, expected) in [
+            (0x0000_0000_0000_0000_u64, "0"),
+            (0x8000_0000_0000_0000, "0"),
+            (0x0000_0000_0000_0001, "5e-324"),
+            (0x8000_0000_0000_0001, "-5e-324"),
+            (0x7fef_ffff_ffff_ffff, "1.7976931348623157e+308"),
+            (0x4340_0000_0000_0000, "9007199254740992"),
+            (0xc340_0000_0000_0000, "-9007199254740992"),
+            (0x4430_0000_0000_0000, "295147905179352830000"),
+            (0x44b5_2d02_c7e1_4af5, "9.999999999999997e+22"),
+            (0x44b5_2d02_c7e1_4af6, "1e+23"),
+            (0x44b5_2d02_c7e1_4af7, "1.0000000000000001e+23"),
+            (0x444b_1ae4_d6e2_ef4e, "999999999999999700000"),
+            (0x444b_1ae4_d6e2_ef4f, "999999999999999900000"),
+            (0x444b_1ae4_d6e2_ef50, "1e+21"),
+            (0x3eb0_c6f7_a0b5_ed8c, "9.999999999999997e-7"),
+            (0x3eb0_c6f7_a0b5_ed8d, "0.000001"),
+            (0x41b3_de43_5555_5553, "333333333.3333332"),
+            (0x41b3_de43_5555_5557, "333333333.33333343"),
+            (0xbecb_f647_612f_3696, "-0.0000033333333333333333"),
+            (0x4314_3ff3_c1cb_0959, "1424953923781206.2"),
+        ] {
+            let value = json!(f64::from_bits(bits));
+            assert_eq!(stringify(&value, false, true).unwrap(), expected, "{bits:x}");
+        }
+    }
+
+    #[test]
+    fn the_example_of_rfc_8785() {
+        let value = json!({
+            "numbers": [333_333_333.333_333_3, 1E30, 4.50, 2e-3, 0.000_000_000_000_000_000_000_000_001],
+            "string": "\u{20ac}$\u{F}\u{A}A'\u{42}\u{22}\u{5c}\\\"/",
+            "literals": [null, true, false]
+        });
+        let expected = concat!(
+            r#"{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"#,
+            r#""string":"€$\u000f\nA'B\"\\\\\"/"}"#
+        );
+        assert_eq!(stringify(&value, false, true).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_text_has_an_end() {
+        let mut deep = json!(1);
+        for _ in 0..100 {
+            deep = json!([deep.clone(), deep["x"], 1, 2]);
+        }
+        let wide = Value::from(vec![deep; 500]);
+        let error = stringify(&wide, true, false).unwrap_err();
+        assert!(error.to_string().contains("more than 4194304 bytes"), "{error}");
     }
 }

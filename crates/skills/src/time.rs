@@ -20,12 +20,7 @@ impl Now {
 }
 
 impl Skill for Now {
-    fn output(
-        &self,
-        _: &Value,
-        _: &Effects,
-        _: &dyn WorkspaceView,
-    ) -> Result<Value, HandlerError> {
+    fn output(&self, _: &Value, _: &Effects, _: &dyn WorkspaceView) -> Result<Value, HandlerError> {
         let now = self.clock.now();
         Ok(json!({ "time": now, "unix_ms": now.as_micros().div_euclid(1000) }))
     }

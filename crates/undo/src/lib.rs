@@ -13,5 +13,6 @@ mod transaction; // begin here: the protocol, step by step
 mod undo; // planning and governing an undo
 
 pub use history::{Content, History, HistoryError, Kept};
+pub use store::exchange_is_supported;
 pub use transaction::Transactions;
 pub use undo::{UNDO_CAPABILITY, UndoError, UndoHandler, plan_undo, undo_contract};

@@ -219,3 +219,32 @@ fn remove_tree(parent: &DirHandle, name: &str) -> io::Result<()> {
     }
     Ok(fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
+
+/// Whether the mount of a workspace can exchange two names in one call, which is how files are
+/// changed. Tried with two files of our own in the folder of transactions.
+///
+/// # Errors
+/// When it cannot be tried.
+pub fn exchange_is_supported(root: &std::path::Path) -> io::Result<bool> {
+    let workspace = Workspace::open(root).map_err(io::Error::other)?;
+    let tx = TxRoot::open(&workspace)?;
+    let names = [".probe-a", ".probe-b"];
+    for name in names {
+        match create_file(&tx.dir, name, 0o600) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let [a, b] = names;
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    let exchanged = fs::renameat_with(&tx.dir, a, &tx.dir, b, flags);
+    for name in names {
+        fs::unlinkat(&tx.dir, name, AtFlags::empty())?;
+    }
+    match exchanged {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -95,7 +95,9 @@ pub enum EngineError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Somebody else saved the run since it was read.
-    #[error("run `{run_id}` was changed by somebody else: revision {found} is stored, {given} was given")]
+    #[error(
+        "run `{run_id}` was changed by somebody else: revision {found} is stored, {given} was given"
+    )]
     Stale {
         /// The run.
         run_id: RunId,

@@ -62,6 +62,19 @@ impl UnifiedDiff {
         })
     }
 
+    /// Every path that it speaks about, the old and the new one of a rename.
+    #[must_use]
+    pub fn paths(&self) -> Vec<&WorkspacePath> {
+        fn ends(op: &Op) -> (&WorkspacePath, Option<&WorkspacePath>) {
+            match op {
+                Op::Create(path) | Op::Delete(path) | Op::Modify(path) => (path, None),
+                Op::Rename { from, to } | Op::Copy { from, to } => (from, Some(to)),
+            }
+        }
+        let pairs = self.patches.iter().map(|patch| ends(&patch.op));
+        pairs.flat_map(|(path, other)| std::iter::once(path).chain(other)).collect()
+    }
+
     /// How many files it speaks about.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -291,9 +291,8 @@ impl Approvers {
         }
         let mut bytes = [0_u8; 6];
         random(&mut bytes)?;
-        let letter = |byte: &u8| {
-            CODE_LETTERS.get(usize::from(byte & 31)).copied().map_or('2', char::from)
-        };
+        let letter =
+            |byte: &u8| CODE_LETTERS.get(usize::from(byte & 31)).copied().map_or('2', char::from);
         Ok(TerminalChallenge {
             code: bytes.iter().map(letter).collect(),
             until: self.clock.now().plus(CHALLENGE),

@@ -240,7 +240,7 @@ impl Approval {
     ///
     /// # Errors
     /// When it is not pending any more, or this person by this way does not count.
-    pub fn grant(
+    pub(super) fn grant(
         &mut self,
         approver: &Approver,
         channel: Channel,
@@ -274,7 +274,7 @@ impl Approval {
     ///
     /// # Errors
     /// When it is neither pending nor granted any more.
-    pub fn deny(
+    pub(super) fn deny(
         &mut self,
         approver: &Approver,
         reason: &str,

@@ -300,7 +300,10 @@ mod tests {
 
     #[test]
     fn numbers_compare_exactly() {
-        assert_eq!(order(json!(9007199254740993_i64), json!(9007199254740992.0)), Ordering::Greater);
+        assert_eq!(
+            order(json!(9007199254740993_i64), json!(9007199254740992.0)),
+            Ordering::Greater
+        );
         assert_eq!(order(json!(1000), json!(1000.0)), Ordering::Equal);
         assert_eq!(order(json!(999.9999), json!(1000)), Ordering::Less);
         assert_eq!(order(json!(-0.0), json!(0)), Ordering::Equal);

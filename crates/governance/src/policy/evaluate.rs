@@ -6,11 +6,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use lictor_capability::{Confirm, Content, Described, Effect, EffectKind, Risk};
+use lictor_capability::{Content, Described, Effect, EffectKind, Risk};
 use lictor_context::Timestamp;
 
 use super::Policy;
-use super::compare::{Outcome, Scalar};
+use super::hits::Hits;
 use super::load::{Saying, Statement};
 use super::reserved;
 use super::set::{List, Owner, PolicySet, text};
@@ -18,7 +18,7 @@ use super::when::{Facts, Target};
 use crate::decision::{Layer, Reason, Verdict};
 
 /// How many paths are listed for a rule; the rest is counted.
-const MAX_LISTED: usize = 20;
+pub(super) const MAX_LISTED: usize = 20;
 
 /// What became of the question.
 #[derive(Debug)]
@@ -50,49 +50,22 @@ pub(super) fn judge(set: &PolicySet, described: &Described, now: Timestamp) -> J
     evaluation.finish(risk_proposed, risk_effective)
 }
 
-/// The effects that a rule spoke about.
-#[derive(Debug, Clone, Default)]
-struct Hits {
-    count: usize,
-    listed: Vec<usize>,
-    last: Option<usize>,
-}
-
-impl Hits {
-    fn add(&mut self, effect: usize) {
-        if self.last == Some(effect) {
-            return;
-        }
-        self.last = Some(effect);
-        self.count += 1;
-        if self.listed.len() < MAX_LISTED {
-            self.listed.push(effect);
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.listed.extend_from_slice(&other.listed);
-        self.listed.sort_unstable();
-        self.listed.truncate(MAX_LISTED);
-    }
-}
-
 /// A rule as a reason names it.
 #[derive(Debug, Clone)]
-struct Voice {
-    layer: Layer,
-    rule: Arc<str>,
-    verdict: Verdict,
-    approvals: u32,
-    message: Arc<str>,
-    place: Option<Arc<str>>,
+pub(super) struct Voice {
+    pub(super) layer: Layer,
+    pub(super) rule: Arc<str>,
+    pub(super) verdict: Verdict,
+    pub(super) approvals: u32,
+    pub(super) message: Arc<str>,
+    pub(super) place: Option<Arc<str>>,
 }
 
-struct Evaluation<'a> {
-    set: &'a PolicySet,
-    described: &'a Described,
-    effects: Vec<Effect<'a>>,
+/// One question on its way to an answer.
+pub(super) struct Evaluation<'a> {
+    pub(super) set: &'a PolicySet,
+    pub(super) described: &'a Described,
+    pub(super) effects: Vec<Effect<'a>>,
     /// Directories that nobody asked for; what is put into them is judged.
     implicit: HashSet<&'a str>,
     /// The globs that each effect's path matches: `found[span]`.
@@ -106,7 +79,7 @@ struct Evaluation<'a> {
     verdict: Verdict,
     approvals: u32,
     reasons: Vec<Reason>,
-    required: Vec<String>,
+    pub(super) required: Vec<String>,
 }
 
 impl<'a> Evaluation<'a> {
@@ -147,7 +120,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Adds a reason about the action as a whole.
-    fn say(&mut self, voice: Voice) {
+    pub(super) fn say(&mut self, voice: Voice) {
         self.say_about(voice, None, "");
     }
 
@@ -244,95 +217,11 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn owners(&self, effect: usize) -> impl Iterator<Item = Owner> {
+    pub(super) fn owners(&self, effect: usize) -> impl Iterator<Item = Owner> {
         let set = self.set;
         let (from, to) = self.spans.get(effect).copied().unwrap_or_default();
         let found = self.found.get(from..to).unwrap_or_default();
         found.iter().filter_map(|glob| set.owners.get(*glob).copied())
-    }
-
-    /// The effects that each statement of one sort speaks about; `None` where it is silent.
-    fn hits(
-        &self,
-        facts: &Facts<'_>,
-        sort: impl Fn(&Saying) -> bool,
-    ) -> Vec<Option<(Hits, &'a Statement, usize)>> {
-        let set = self.set;
-        let mut all: Vec<Option<(Hits, &'a Statement, usize)>> =
-            Vec::with_capacity(set.statements.len());
-        let mut by_path = false;
-        let mut by_kind: Option<[Hits; 6]> = None;
-        for index in 0..set.statements.len() {
-            let live = set.statement(index).filter(|(_, statement)| {
-                sort(&statement.saying)
-                    && statement.when.action(facts).speaks(statement.saying.is_strict())
-            });
-            let Some((layer, statement)) = live else {
-                all.push(None);
-                continue;
-            };
-            let mut hits = Hits::default();
-            match &statement.when.target {
-                Target::Paths(_) => by_path = true,
-                Target::Any if !statement.when.is_about_effects() => {}
-                Target::Any => {
-                    let by_kind = by_kind.get_or_insert_with(|| self.by_kind());
-                    for (kind, of_kind) in EffectKind::ALL.into_iter().zip(by_kind) {
-                        if statement.when.kinds.has(kind) {
-                            hits.merge(of_kind);
-                        }
-                    }
-                }
-                Target::PathTest(_) | Target::Host(_) | Target::Program(_) => {
-                    self.scan(statement, &mut hits);
-                }
-            }
-            all.push(Some((hits, statement, layer)));
-        }
-        if by_path {
-            for (index, effect) in self.effects.iter().enumerate() {
-                for owner in self.owners(index) {
-                    if let Owner::Statement(statement) = owner
-                        && let Some(Some((hits, statement, _))) = all.get_mut(statement)
-                        && statement.when.kinds.has(effect.kind)
-                    {
-                        hits.add(index);
-                    }
-                }
-            }
-        }
-        for slot in &mut all {
-            let silent = slot.as_ref().is_some_and(|(hits, statement, _)| {
-                hits.count == 0 && statement.when.is_about_effects()
-            });
-            if silent {
-                *slot = None;
-            }
-        }
-        all
-    }
-
-    /// The effects by kind, for conditions that ask for nothing else.
-    fn by_kind(&self) -> [Hits; 6] {
-        let mut all = [const { Hits { count: 0, listed: Vec::new(), last: None } }; 6];
-        for (index, effect) in self.effects.iter().enumerate() {
-            if let Some(hits) = all.get_mut(effect.kind as usize) {
-                hits.add(index);
-            }
-        }
-        all
-    }
-
-    /// Looks at the effects one by one, for conditions that are not globs over paths.
-    fn scan(&self, statement: &Statement, hits: &mut Hits) {
-        let strict = statement.saying.is_strict();
-        for (index, effect) in self.effects.iter().enumerate() {
-            if statement.when.kinds.has(effect.kind)
-                && statement.when.target(effect.target).speaks(strict)
-            {
-                hits.add(index);
-            }
-        }
     }
 
     fn facts(&self, risk: Risk) -> Facts<'a> {
@@ -521,12 +410,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Remembers what a rule spoke about, so that `default` keeps quiet there.
-    fn mark_spoken(
-        &mut self,
-        statement: &Statement,
-        layer: usize,
-        spoke_kinds: &mut [u8; 6],
-    ) {
+    fn mark_spoken(&mut self, statement: &Statement, layer: usize, spoke_kinds: &mut [u8; 6]) {
         if !statement.when.is_about_effects() {
             self.spoke_action |= bit(layer);
             return;
@@ -550,152 +434,6 @@ impl<'a> Evaluation<'a> {
                     {
                         *spoke |= bit(layer);
                     }
-                }
-            }
-        }
-    }
-
-    fn limits(&mut self) {
-        let changes = &self.described.effects().changes;
-        let set = self.set;
-        for policy in &set.layers {
-            let limits = &policy.limits;
-            let max_bytes = limits.max_bytes.map(|size| size.as_bytes());
-            let checks = [
-                ("limits.max_files", changes.count() as u64, limits.max_files, "files"),
-                ("limits.max_patch_lines", changes.lines, limits.max_patch_lines, "changed lines"),
-                ("limits.max_bytes", changes.bytes, max_bytes, "bytes of new content"),
-            ];
-            for (rule, found, limit, what) in checks {
-                let Some(limit) = limit.filter(|limit| found > *limit) else { continue };
-                self.say(Voice {
-                    layer: policy.layer.into(),
-                    rule: text(rule),
-                    verdict: Verdict::Deny,
-                    approvals: 0,
-                    message: Arc::from(format!("{found} {what}; at most {limit} are allowed")),
-                    place: policy.limits_place.clone(),
-                });
-                self.required.push(format!("bring at most {limit} {what} in one change set"));
-            }
-        }
-    }
-
-    fn risk(&mut self, risk: Risk) {
-        let set = self.set;
-        for (layer, saying) in set.risk.get(risk as usize).into_iter().flatten() {
-            self.say(Voice {
-                layer: *layer,
-                rule: text(match risk {
-                    Risk::Low => "risk.low",
-                    Risk::Medium => "risk.medium",
-                    Risk::High => "risk.high",
-                    Risk::Critical => "risk.critical",
-                }),
-                verdict: saying.verdict,
-                approvals: saying.approvals,
-                message: text(match risk {
-                    Risk::Low => "the effective risk is low",
-                    Risk::Medium => "the effective risk is medium",
-                    Risk::High => "the effective risk is high",
-                    Risk::Critical => "the effective risk is critical",
-                }),
-                place: saying.place.clone(),
-            });
-        }
-    }
-
-    fn contract(&mut self) {
-        if self.described.contract().confirm == Confirm::Always {
-            self.say(Voice {
-                layer: Layer::Contract,
-                rule: text("contract.confirm"),
-                verdict: Verdict::NeedApproval,
-                approvals: 1,
-                message: text("the contract wants a person to confirm every call"),
-                place: None,
-            });
-        }
-    }
-
-    /// What a change has to bring, and whether what it names exists.
-    fn require(&mut self, risk: Risk) {
-        let plan = self.described.action().plan();
-        self.unknown_checks();
-        if self.described.effects().is_read_only() {
-            return;
-        }
-        let brings = [
-            plan.is_some_and(|plan| !plan.verification.is_empty()),
-            plan.and_then(|plan| plan.rollback_plan.as_deref())
-                .is_some_and(|text| !text.trim().is_empty()),
-            plan.is_some_and(|plan| !plan.health_checks.is_empty()),
-        ];
-        let names = ["verification", "rollback_plan", "health_checks"];
-        let set = self.set;
-        for policy in &set.layers {
-            for ((brings, name), risks) in brings.into_iter().zip(names).zip(&policy.require) {
-                if brings || !risks.contains(&risk) {
-                    continue;
-                }
-                self.say(Voice {
-                    layer: policy.layer.into(),
-                    rule: Arc::from(format!("require.{name}")),
-                    verdict: Verdict::NeedApproval,
-                    approvals: 1,
-                    message: Arc::from(format!("a change of {risk} risk has to bring {name}")),
-                    place: None,
-                });
-                let action = format!("add {name} to the plan");
-                if !self.required.contains(&action) {
-                    self.required.push(action);
-                }
-            }
-        }
-    }
-
-    /// A check that nobody defines would not be run, and then it would look as if it had passed.
-    fn unknown_checks(&mut self) {
-        let Some(plan) = self.described.action().plan() else { return };
-        let settings = self.set.settings();
-        let checks = settings.health_checks.iter();
-        let known_checks: Vec<&str> = checks.map(|check| check.name.as_str()).collect();
-        let known_commands: Vec<&str> = settings.verification.keys().map(String::as_str).collect();
-        for (rule, named, known) in [
-            ("verification", &plan.verification, known_commands),
-            ("health_checks", &plan.health_checks, known_checks),
-        ] {
-            for name in named.iter().filter(|name| !known.contains(&name.as_str())) {
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                let name = name.escape_debug();
-                self.say(Voice {
-                    layer: Layer::Builtin,
-                    rule: text(rule),
-                    verdict: Verdict::Deny,
-                    approvals: 0,
-                    message: Arc::from(format!(
-                        "the plan names `{name}`, which no policy defines; defined: {known}"
-                    )),
-                    place: None,
-                });
-            }
-        }
-    }
-
-    fn frequency(&mut self) {
-        let id = Scalar::Text(self.described.contract().id.as_str());
-        let set = self.set;
-        for policy in &set.layers {
-            for limit in &policy.frequency {
-                if limit.capability.outcome(id) != Outcome::No {
-                    self.say(Voice {
-                        layer: policy.layer.into(),
-                        rule: Arc::clone(&limit.rule),
-                        verdict: Verdict::NeedApproval,
-                        approvals: 1,
-                        message: text("frequency limits are not counted yet"),
-                        place: Some(Arc::clone(&limit.place)),
-                    });
                 }
             }
         }

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use globset::Glob;
 use lictor_capability::Risk;
-use lictor_context::Budget;
-use lictor_document::{DocumentError, HumanDuration, Limits, Located, Source, from_yaml};
+use lictor_document::{Limits, Located, Source, from_yaml};
 use serde_json::Value;
 
 use super::compare::{Outcome, Test};
+use super::error::PolicyError;
 use super::raw::{
-    RawBudgets, RawHealthCheck, RawPolicy, RawRiskTable, RawRule, RawTest, RawWindow, Sample,
+    RawEscalate, RawFrequency, RawHealthCheck, RawPolicy, RawRiskTable, RawRule, RawTest,
+    RawWindow, Sample,
 };
-use super::settings::{Budgets, ChangeLimits, FrequencyLimit, HealthCheck, Probe, VerificationCommand};
+use super::settings::{ChangeLimits, FrequencyLimit, HealthCheck};
 use super::when::When;
-use super::window::{Window, WindowError};
+use super::window::Window;
 use super::{Policy, PolicyLayer};
 use crate::decision::Verdict;
 
@@ -25,61 +26,6 @@ const MAX_PATTERNS: usize = 10_000;
 const MAX_REGEXES: usize = 256;
 /// Most people that a rule may ask for.
 const MAX_APPROVALS: i64 = 16;
-
-/// A policy could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind}")]
-pub struct PolicyError {
-    kind: PolicyErrorKind,
-}
-
-impl PolicyError {
-    pub(super) fn new(kind: PolicyErrorKind) -> Self {
-        Self { kind }
-    }
-
-    /// What is wrong.
-    #[must_use]
-    pub fn kind(&self) -> &PolicyErrorKind {
-        &self.kind
-    }
-
-    /// The place, where it is one.
-    #[must_use]
-    pub fn document(&self) -> Option<&DocumentError> {
-        match &self.kind {
-            PolicyErrorKind::Document(error) => Some(error),
-            PolicyErrorKind::LayerTwice { .. } | PolicyErrorKind::TooComplex { .. } => None,
-        }
-    }
-}
-
-/// The ways a policy can be wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PolicyErrorKind {
-    /// The text, its shape, a value in it, or a self-test that fails.
-    #[error(transparent)]
-    Document(DocumentError),
-    /// Two files for one layer.
-    #[error("there are two policies for the layer `{layer}`")]
-    LayerTwice {
-        /// The layer.
-        layer: PolicyLayer,
-    },
-    /// The globs of all layers do not fit into one automaton.
-    #[error("the globs are too many or too large together: {problem}")]
-    TooComplex {
-        /// What the automaton says.
-        problem: String,
-    },
-}
-
-impl From<DocumentError> for PolicyError {
-    fn from(error: DocumentError) -> Self {
-        Self::new(PolicyErrorKind::Document(error))
-    }
-}
 
 /// What a rule of any kind says when it speaks.
 #[derive(Debug)]
@@ -146,7 +92,10 @@ impl Loader<'_> {
     pub(super) fn count_pattern<T>(&mut self, at: &Located<T>) -> Result<(), PolicyError> {
         self.n_patterns += 1;
         if self.n_patterns > MAX_PATTERNS {
-            return self.refuse(at, &format!("more patterns than the {MAX_PATTERNS} that are accepted in a file"));
+            return self.refuse(
+                at,
+                &format!("more patterns than the {MAX_PATTERNS} that are accepted in a file"),
+            );
         }
         Ok(())
     }
@@ -154,12 +103,17 @@ impl Loader<'_> {
     pub(super) fn count_regex<T>(&mut self, at: &Located<T>) -> Result<(), PolicyError> {
         self.n_regexes += 1;
         if self.n_regexes > MAX_REGEXES {
-            return self.refuse(at, &format!("more regular expressions than the {MAX_REGEXES} that are accepted in a file"));
+            return self.refuse(
+                at,
+                &format!(
+                    "more regular expressions than the {MAX_REGEXES} that are accepted in a file"
+                ),
+            );
         }
         Ok(())
     }
 
-    fn place<T>(&self, at: &Located<T>) -> Arc<str> {
+    pub(super) fn place<T>(&self, at: &Located<T>) -> Arc<str> {
         Arc::from(at.place_in(self.source.name))
     }
 
@@ -174,9 +128,13 @@ impl Loader<'_> {
             (Verdict::NeedApproval, Some(n)) if (1..=MAX_APPROVALS).contains(&n) => {
                 Ok(u32::try_from(n).unwrap_or(1))
             }
-            (Verdict::NeedApproval, Some(_)) => self.refuse(at, "`approvals` is out of range; 1 to 16 are accepted"),
+            (Verdict::NeedApproval, Some(_)) => {
+                self.refuse(at, "`approvals` is out of range; 1 to 16 are accepted")
+            }
             (_, None) => Ok(0),
-            (_, Some(_)) => self.refuse(at, "`approvals` goes with the verdict `need_approval` only"),
+            (_, Some(_)) => {
+                self.refuse(at, "`approvals` goes with the verdict `need_approval` only")
+            }
         }
     }
 
@@ -230,44 +188,20 @@ impl Loader<'_> {
             let outcome = statement.when.fits(&sample.value);
             if outcome.speaks(statement.saying.is_strict()) != expected {
                 let why = match outcome {
-                    Outcome::Incomparable => " (a value has another type than what it is compared with)",
+                    Outcome::Incomparable => {
+                        " (a value has another type than what it is compared with)"
+                    }
                     Outcome::Yes | Outcome::No => "",
                 };
-                let said = if expected { "`match`, but the rule does not" } else { "`not_match`, but the rule does" };
+                let said = if expected {
+                    "`match`, but the rule does not"
+                } else {
+                    "`not_match`, but the rule does"
+                };
                 return self.refuse(sample, &format!("self-test of rule `{}` fails: the example stands under {said} match it{why}", statement.name.escape_debug()));
             }
         }
         Ok(())
-    }
-
-    fn window(&mut self, index: usize, raw: Located<RawWindow>) -> Result<Statement, PolicyError> {
-        let when = self.when(&raw.value.when)?;
-        let spec = &raw.value;
-        let window = Window::new(
-            spec.days.as_ref().map(|days| days.value.as_slice()),
-            spec.hours.as_ref().map(|hours| hours.value.as_str()),
-            spec.timezone.as_ref().map(|zone| zone.value.as_str()),
-        );
-        let window = match (window, &spec.days, &spec.hours, &spec.timezone) {
-            (Ok(window), ..) => window,
-            (Err(WindowError::Days), Some(days), ..) => {
-                return self.refuse(days, "no day at all would be open; accepted here: mon, tue, wed, thu, fri, sat, sun");
-            }
-            (Err(WindowError::Hours), _, Some(hours), _) => {
-                return self.refuse(hours, &format!("`{}` are no hours; accepted here: two times such as \"09:00-17:00\"", hours.value.escape_debug()));
-            }
-            (Err(WindowError::Zone(problem)), _, _, Some(zone)) => {
-                return self.refuse(zone, &format!("`{}` is no time zone that is known here: {problem}; accepted here: an IANA name such as UTC or Europe/Rome", zone.value.escape_debug()));
-            }
-            (Err(_), ..) => return self.refuse(&raw, "the window is never open"),
-        };
-        Ok(Statement {
-            name: Arc::from(format!("windows[{index}]")),
-            place: self.place(&raw),
-            message: Arc::from(spec.reason.as_deref().unwrap_or("outside of the window")),
-            when,
-            saying: Saying::Window(Box::new(window)),
-        })
     }
 
     /// What a layer says by level: what is written, and for levels that are not written what is
@@ -283,7 +217,10 @@ impl Loader<'_> {
             };
             let verdict = entry.value.verdict;
             if below.as_ref().is_some_and(|below| verdict < below.verdict) {
-                return self.refuse(entry, "a higher risk would be judged more leniently than a lower one");
+                return self.refuse(
+                    entry,
+                    "a higher risk would be judged more leniently than a lower one",
+                );
             }
             let saying = RiskSaying {
                 verdict,
@@ -296,73 +233,84 @@ impl Loader<'_> {
         Ok(table)
     }
 
-    fn health_check(&self, raw: &Located<RawHealthCheck>) -> Result<HealthCheck, PolicyError> {
-        let check = &raw.value;
-        self.check_name(&check.name, &check.name.value)?;
-        let mut probes = Vec::new();
-        if let Some(http) = &check.http_get {
-            let url = &http.url.value;
-            if !url.starts_with("http://") && !url.starts_with("https://") {
-                return self.refuse(&http.url, "accepted here: a URL that begins with http:// or https://");
+    fn statements(
+        &mut self,
+        rules: Vec<Located<RawRule>>,
+        escalate: Vec<Located<RawEscalate>>,
+        windows: Vec<Located<RawWindow>>,
+    ) -> Result<Vec<Statement>, PolicyError> {
+        let mut statements = Vec::with_capacity(rules.len() + escalate.len() + windows.len());
+        let mut names = BTreeSet::new();
+        for rule in rules {
+            let name = &rule.value.name;
+            if !names.insert(name.value.clone()) {
+                let name_text = name.value.escape_debug();
+                return self.refuse(name, &format!("there are two rules named `{name_text}`"));
             }
-            let status = http.status.as_ref().map_or(200, |status| status.value);
-            if let Some(at) = &http.status
-                && !(100..=599).contains(&status)
-            {
-                return self.refuse(at, "accepted here: an HTTP status, 100 to 599");
-            }
-            probes.push(Probe::HttpGet { url: url.clone(), status });
+            statements.push(self.rule(rule)?);
         }
-        if let Some(sqlite) = &check.sqlite {
-            probes.push(Probe::Sqlite { path: sqlite.path.clone(), query: sqlite.query.clone() });
+        for (index, raw) in escalate.into_iter().enumerate() {
+            statements.push(Statement {
+                when: self.when(&raw.value.when)?,
+                name: Arc::from(format!("escalate[{index}]")),
+                place: self.place(&raw),
+                message: Arc::from(raw.value.reason.as_deref().unwrap_or("the risk is higher")),
+                saying: Saying::Escalate(raw.value.risk),
+            });
         }
-        if let Some(process) = &check.process {
-            probes.push(Probe::Process { pid_file: process.pid_file.clone() });
+        for (index, raw) in windows.into_iter().enumerate() {
+            statements.push(self.window(index, raw)?);
         }
-        if let Some(files) = &check.file_exists {
-            probes.push(Probe::FileExists { paths: files.paths.clone() });
-        }
-        let (Some(probe), true) = (probes.pop(), probes.is_empty()) else {
-            return self.refuse(raw, "a health check has exactly one of http_get, sqlite, process, file_exists");
-        };
-        let timeout = check.timeout.unwrap_or(HumanDuration::from_secs(5));
-        let for_risk = check.for_risk.clone();
-        Ok(HealthCheck { name: check.name.value.clone(), probe, timeout, for_risk })
+        Ok(statements)
     }
 
-    fn check_name<T>(&self, at: &Located<T>, name: &str) -> Result<(), PolicyError> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
-        if (1..=128).contains(&name.len()) && name.bytes().all(fits) {
-            return Ok(());
-        }
-        self.refuse(at, "accepted as a name: 1 to 128 characters of A-Z a-z 0-9 _ . : -")
-    }
-
-    fn budgets(&self, raw: &RawBudgets) -> Result<Budgets, PolicyError> {
-        let one = |raw: &Option<Located<Budget>>| match raw {
-            None => Ok(Budget::default()),
-            Some(at) if at.value.cost_usd.is_some_and(|cost| !(cost.is_finite() && cost >= 0.0)) => {
-                self.refuse(at, "`cost_usd` is out of range; a number of at least 0 is accepted")
+    fn frequencies(
+        &mut self,
+        raw: Vec<Located<RawFrequency>>,
+    ) -> Result<(Vec<Frequency>, Vec<FrequencyLimit>), PolicyError> {
+        let (mut compiled, mut limits) = (Vec::new(), Vec::new());
+        for (index, raw) in raw.into_iter().enumerate() {
+            let limit = &raw.value;
+            if limit.per.as_millis() == 0 {
+                return self.refuse(&raw, "`per` is 0; a longer time is accepted");
             }
-            Some(at) => Ok(at.value),
-        };
-        Ok(Budgets {
-            session: one(&raw.session)?,
-            agent: one(&raw.agent)?,
-            user: one(&raw.user)?,
-            org: one(&raw.org)?,
-        })
+            let text = |value: &RawTest| match value {
+                RawTest::Scalar(Value::String(text)) => Some(text.clone()),
+                _ => None,
+            };
+            let patterns: Option<Vec<String>> = match &limit.capability.value {
+                RawTest::List(items) => items.iter().map(|item| text(&item.value)).collect(),
+                one => text(one).map(|one| vec![one]),
+            };
+            let Some(capability) = patterns else {
+                return self.refuse(
+                    &limit.capability,
+                    "accepted here: a glob over capability ids, or a list of them",
+                );
+            };
+            compiled.push(Frequency {
+                capability: self.capability_test(&limit.capability)?,
+                rule: Arc::from(format!("frequency[{index}]")),
+                place: self.place(&raw),
+            });
+            let (scope, per, max) = (limit.scope, limit.per, limit.max);
+            limits.push(FrequencyLimit { capability, scope, per, max });
+        }
+        Ok((compiled, limits))
     }
 
-    fn verification(&self, name: &str, at: &Located<VerificationCommand>) -> Result<(), PolicyError> {
-        self.check_name(at, name)?;
-        if at.value.command.first().is_none_or(String::is_empty) {
-            return self.refuse(at, "`command` names no program; accepted here: a list such as [\"cargo\", \"test\"]");
+    fn health_checks(
+        &self,
+        raw: &[Located<RawHealthCheck>],
+    ) -> Result<Vec<HealthCheck>, PolicyError> {
+        let mut checks: Vec<HealthCheck> = Vec::with_capacity(raw.len());
+        for check in raw {
+            if checks.iter().any(|other| other.name == check.value.name.value) {
+                return self.refuse(&check.value.name, "there are two health checks of this name");
+            }
+            checks.push(self.health_check(check)?);
         }
-        if at.value.timeout.as_millis() == 0 {
-            return self.refuse(at, "`timeout` is 0; a longer one is accepted");
-        }
-        Ok(())
+        Ok(checks)
     }
 }
 
@@ -371,72 +319,19 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
     let raw: RawPolicy = from_yaml(source, &Limits::default())?;
     let mut loader = Loader { source, n_patterns: 0, n_regexes: 0 };
     if raw.version.value != 1 {
-        return loader.refuse(&raw.version, &format!("unknown version {}; 1 is accepted here", raw.version.value));
+        return loader.refuse(
+            &raw.version,
+            &format!("unknown version {}; 1 is accepted here", raw.version.value),
+        );
     }
     let says_something = says_something(&raw);
-    let mut statements = Vec::new();
-    let mut names = BTreeSet::new();
-    for rule in raw.rules {
-        if !names.insert(rule.value.name.value.clone()) {
-            return loader.refuse(&rule.value.name, &format!("there are two rules named `{}`", rule.value.name.value.escape_debug()));
-        }
-        statements.push(loader.rule(rule)?);
-    }
-    for (index, raw) in raw.escalate.into_iter().enumerate() {
-        statements.push(Statement {
-            when: loader.when(&raw.value.when)?,
-            name: Arc::from(format!("escalate[{index}]")),
-            place: loader.place(&raw),
-            message: Arc::from(raw.value.reason.as_deref().unwrap_or("the risk is higher")),
-            saying: Saying::Escalate(raw.value.risk),
-        });
-    }
-    for (index, raw) in raw.windows.into_iter().enumerate() {
-        statements.push(loader.window(index, raw)?);
-    }
+    let statements = loader.statements(raw.rules, raw.escalate, raw.windows)?;
     let paths = raw.paths.unwrap_or_default();
-    let mut frequency = Vec::new();
-    let mut frequency_limits = Vec::new();
-    for (index, raw) in raw.frequency.into_iter().enumerate() {
-        if raw.value.per.as_millis() == 0 {
-            return loader.refuse(&raw, "`per` is 0; a longer time is accepted");
-        }
-        let patterns = match &raw.value.capability.value {
-            RawTest::Scalar(Value::String(text)) => vec![text.clone()],
-            RawTest::List(items) => items
-                .iter()
-                .filter_map(|item| match &item.value {
-                    RawTest::Scalar(Value::String(text)) => Some(text.clone()),
-                    _ => None,
-                })
-                .collect(),
-            _ => {
-                return loader.refuse(&raw.value.capability, "accepted here: a glob over capability ids, or a list of them");
-            }
-        };
-        frequency.push(Frequency {
-            capability: loader.capability_test(&raw.value.capability)?,
-            rule: Arc::from(format!("frequency[{index}]")),
-            place: loader.place(&raw),
-        });
-        let limit = raw.value;
-        frequency_limits.push(FrequencyLimit {
-            capability: patterns,
-            scope: limit.scope,
-            per: limit.per,
-            max: limit.max,
-        });
-    }
+    let (frequency, frequency_limits) = loader.frequencies(raw.frequency)?;
     for (name, command) in &raw.verification {
         loader.verification(name, command)?;
     }
-    let mut health_checks: Vec<HealthCheck> = Vec::new();
-    for check in &raw.health_checks {
-        if health_checks.iter().any(|other| other.name == check.value.name.value) {
-            return loader.refuse(&check.value.name, "there are two health checks of this name");
-        }
-        health_checks.push(loader.health_check(check)?);
-    }
+    let health_checks = loader.health_checks(&raw.health_checks)?;
     let audit = raw.audit.unwrap_or_default();
     for pattern in &audit.redact {
         loader.regex(pattern, &pattern.value)?;
@@ -461,7 +356,12 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
         frequency_limits,
         verification: raw.verification.into_iter().map(|(name, at)| (name, at.value)).collect(),
         health_checks,
-        budgets: raw.budgets.as_ref().map(|raw| loader.budgets(raw)).transpose()?.unwrap_or_default(),
+        budgets: raw
+            .budgets
+            .as_ref()
+            .map(|raw| loader.budgets(raw))
+            .transpose()?
+            .unwrap_or_default(),
         approvals: raw.approvals.map(|approvals| {
             // Silence is a denial, and nothing else can be written.
             let _: Option<super::raw::OnTimeout> = approvals.on_timeout;
@@ -483,8 +383,9 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
 /// meant where it holds none.
 fn says_something(raw: &RawPolicy) -> bool {
     let paths = raw.paths.as_ref();
-    paths.is_some_and(|p| !(p.forbidden.is_empty() && p.protected.is_empty() && p.allowed.is_empty()))
-        || raw.limits.is_some()
+    paths.is_some_and(|p| {
+        !(p.forbidden.is_empty() && p.protected.is_empty() && p.allowed.is_empty())
+    }) || raw.limits.is_some()
         || !raw.rules.is_empty()
         || !raw.escalate.is_empty()
         || raw.risk.is_some()

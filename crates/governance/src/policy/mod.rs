@@ -1,15 +1,20 @@
 //! Policies: what may be done, as files say it.
 
-mod settings; // what a policy sets beside its verdicts
-mod raw; // the file as it is written
-mod load; // from the file to a policy
-mod when; // the conditions of rules
-mod compare;
-mod pattern;
-mod window;
-mod set; // policies by layer, put together
-mod reserved; // what no policy can allow
+mod checks; // health checks, verification, budgets, windows, as they are read
+mod compare; // typed comparisons
+mod conditions; // from what is written under `when` to a condition
+mod demands; // what speaks about an action as a whole
+mod error;
 mod evaluate; // from effects to a verdict
+mod hits; // which rules speak, about which effects
+mod load; // from the file to a policy
+mod pattern;
+mod raw; // the file as it is written
+mod reserved; // what no policy can allow
+mod set; // policies by layer, put together
+mod settings; // what a policy sets beside its verdicts
+mod when; // conditions
+mod window;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::decision::{Layer, Verdict};
 use load::{Frequency, PathGlob, RiskSaying, Statement};
 
-pub use load::{PolicyError, PolicyErrorKind};
+pub use error::{PolicyError, PolicyErrorKind};
 pub use set::PolicySet;
 pub use settings::{
     ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,

@@ -57,16 +57,21 @@ pub(super) fn glob(text: &str, any_case: bool) -> Result<Glob, String> {
     if text.len() > MAX_PATTERN {
         return Err(format!("the glob is {} bytes long; at most 1024 are accepted", text.len()));
     }
-    GlobBuilder::new(text).literal_separator(true).case_insensitive(any_case).build().map_err(
-        |error| format!("`{}` is not a glob: {}", text.escape_debug(), error.kind()),
-    )
+    GlobBuilder::new(text)
+        .literal_separator(true)
+        .case_insensitive(any_case)
+        .build()
+        .map_err(|error| format!("`{}` is not a glob: {}", text.escape_debug(), error.kind()))
 }
 
 /// The globs that a pattern over paths stands for: itself and, for `dir/**`, the directory as
 /// well, because making, reading or removing it is part of what is meant.
 pub(super) fn path_globs(text: &str, any_case: bool) -> Result<Vec<Glob>, String> {
     let never = |why: &str| {
-        Err(format!("`{}` never matches a path: {why}; accepted here: a glob relative to the workspace root, such as `src/**`", text.escape_debug()))
+        Err(format!(
+            "`{}` never matches a path: {why}; accepted here: a glob relative to the workspace root, such as `src/**`",
+            text.escape_debug()
+        ))
     };
     if text.starts_with('/') {
         return never("paths do not begin with `/`");
@@ -76,6 +81,9 @@ pub(super) fn path_globs(text: &str, any_case: bool) -> Result<Vec<Glob>, String
     }
     if text.split('/').any(|segment| matches!(segment, "." | "..")) {
         return never("paths hold no `.` and `..`");
+    }
+    if !text.is_ascii() && !unicode_normalization::is_nfc(text) {
+        return never("it is not in Unicode normalisation form C (NFC), and paths are");
     }
     let mut globs = vec![glob(text, any_case)?];
     if let Some(dir) = text.strip_suffix("/**")

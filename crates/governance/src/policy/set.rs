@@ -6,8 +6,9 @@ use globset::{Candidate, GlobSet, GlobSetBuilder};
 use lictor_capability::{Described, Effect, EffectKind, Risk};
 use lictor_context::{Digest, Hasher, Timestamp, WorkspacePath};
 
+use super::error::{PolicyError, PolicyErrorKind};
 use super::evaluate::{self, Judgement};
-use super::load::{PolicyError, PolicyErrorKind, RiskSaying, Statement};
+use super::load::{RiskSaying, Statement};
 use super::pattern::fold;
 use super::reserved;
 use super::settings::Settings;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_capability::{
-    Action, CapabilityGraph, CapabilityId, ChangeKind, Changes, Contract, Described, Effects,
-    FileMode, Item, Origin, Plan, Risk, State,
+    Action, CapabilityGraph, CapabilityId, ChangeKind, Contract, Described, Effects, FileMode,
+    Item, Origin, Plan, Risk, State,
 };
 use lictor_context::{
     Digest, ExecutionId, ManualClock, Name, PlanId, Principal, Session, Timestamp, WorkspacePath,
@@ -147,7 +147,11 @@ impl Ask {
             ..Default::default()
         });
         let id = CapabilityId::parse(&self.capability).unwrap();
-        let mut action = Action::new(&session, id, self.input.clone(), &*clock);
+        self.decorate(Action::new(&session, id, self.input.clone(), &*clock))
+    }
+
+    /// What can be said of an action that exists already.
+    pub(crate) fn decorate(&self, mut action: Action) -> Action {
         if let Some(risk) = self.risk {
             action = action.with_risk(risk);
         }
@@ -195,9 +199,4 @@ pub(crate) fn created(target: &str, bytes: &[u8]) -> Item {
 
 pub(crate) fn plan() -> Plan {
     Plan::bare(PlanId::parse("pln_1").unwrap())
-}
-
-pub(crate) fn changes(targets: &[&str]) -> Changes {
-    let items = targets.iter().map(|target| created(target, b"after")).collect();
-    Changes { items, lines: 0, bytes: 0 }
 }

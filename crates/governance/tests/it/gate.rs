@@ -64,10 +64,7 @@ fn swap(judged: &Ask, done: &Ask) -> (Decision, Result<(), NotAuthorized>) {
     let mut other = done.action();
     if other.session().principal() == action.session().principal() && judged.input == done.input {
         // The very same action, but for what is described.
-        other = action;
-        if let Some(risk) = done.risk {
-            other = other.with_risk(risk);
-        }
+        other = done.decorate(action);
     }
     let described = done.describe_as(other);
     let authorized = gate.authorize(described, &decision, None);
@@ -189,8 +186,17 @@ fn a_decision_has_the_keys_of_the_format() {
     let value = serde_json::to_value(&decision).unwrap();
     let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = vec![
-        "id", "verdict", "risk_proposed", "risk_effective", "reasons", "required_actions",
-        "approvals_needed", "action_digest", "policy_digest", "expires_at", "undo",
+        "id",
+        "verdict",
+        "risk_proposed",
+        "risk_effective",
+        "reasons",
+        "required_actions",
+        "approvals_needed",
+        "action_digest",
+        "policy_digest",
+        "expires_at",
+        "undo",
     ];
     let mut found = keys.clone();
     expected.sort_unstable();
@@ -198,7 +204,7 @@ fn a_decision_has_the_keys_of_the_format() {
     assert_eq!(found, expected);
     let reason = json!({
         "layer": "workspace", "rule": "paths.protected", "verdict": "need_approval", "path": "a",
-        "message": "`a` is protected", "where": "policy.yaml:2:20",
+        "message": "`a` is protected", "where": "policy.yaml:2:21",
     });
     assert_eq!(value["reasons"][0], reason);
     let text = decision.explain();

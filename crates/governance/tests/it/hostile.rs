@@ -41,13 +41,14 @@ fn paths() {
     check("version: 1\npaths:\n  allowed: ['/etc/**']", "3:13", "relative to the workspace root");
     check("version: 1\npaths:\n  allowed: ['src/']", "3:13", "do not end in `/`");
     check("version: 1\npaths:\n  allowed: ['../x']", "3:13", "no `.` and `..`");
+    check("version: 1\npaths:\n  forbidden: ['u\u{308}/**']", "3:15", "form C (NFC)");
     check("version: 1\npaths:\n  forbidden: ['']", "3:15", "an empty pattern matches nothing");
 }
 
 #[test]
 fn conditions() {
     check(&rule("{}"), "4:11", "an empty `when`");
-    check(&rule("{path: [a, 'b[']}"), "4:19", "is not a glob");
+    check(&rule("{path: [a, 'b[']}"), "4:22", "is not a glob");
     check(&rule("{capability: []}"), "4:24", "an empty list");
     check(&rule("{kind: skil}"), "4:18", "accepted here: skill, tool, mcp, workflow");
     check(&rule("{effect: fs.wirte}"), "4:20", "accepted here: fs.read, fs.write");
@@ -71,9 +72,13 @@ fn conditions() {
 #[test]
 fn rules() {
     let base = "version: 1\nrules:\n  - {name: a, when: {user: a}, verdict: ";
-    check(&format!("{base}deny, approvals: 2}}"), "3:56", "need_approval` only");
-    check(&format!("{base}need_approval, approvals: 0}}"), "3:65", "1 to 16");
-    check(&format!("{base}deny}}\n  - {{name: a, when: {{user: b}}, verdict: deny}}"), "4:12", "two rules named `a`");
+    check(&format!("{base}deny, approvals: 2}}"), "3:58", "need_approval` only");
+    check(&format!("{base}need_approval, approvals: 0}}"), "3:67", "1 to 16");
+    check(
+        &format!("{base}deny}}\n  - {{name: a, when: {{user: b}}, verdict: deny}}"),
+        "4:12",
+        "two rules named `a`",
+    );
     check("version: 1\nrisk: {low: deny, high: allow}", "2:25", "more leniently");
     check("version: 1\nrisk: {low: perhaps}", "2:13", "accepted here: allow, need_approval, deny");
 }
@@ -87,12 +92,16 @@ rules:
     verdict: need_approval
 ";
     check(
-        &format!("{base}    match: [ {{ capability: payments.send, input: {{ amount: 999 }} }} ]\n"),
+        &format!(
+            "{base}    match: [ {{ capability: payments.send, input: {{ amount: 999 }} }} ]\n"
+        ),
         "6:14",
         "self-test of rule `big-spend` fails",
     );
     check(
-        &format!("{base}    not_match: [ {{ capability: payments.send, input: {{ amount: \"9\" }} }} ]\n"),
+        &format!(
+            "{base}    not_match: [ {{ capability: payments.send, input: {{ amount: \"9\" }} }} ]\n"
+        ),
         "6:18",
         "another type",
     );
@@ -128,7 +137,11 @@ fn the_rest() {
     check("version: 1\naudit: {on_failure: panic}", "2:21", "block, continue");
     check("version: 1\napprovals: {on_timeout: allow}", "2:25", "deny");
     check("version: 1\napprovals: {channels: {smoke: low}}", "2:24", "terminal, token");
-    check("version: 1\nfrequency: [{capability: 5, scope: session, per: 1m, max: 1}]", "2:26", "a glob");
+    check(
+        "version: 1\nfrequency: [{capability: 5, scope: session, per: 1m, max: 1}]",
+        "2:26",
+        "a glob",
+    );
     let many = format!("version: 1\npaths:\n  allowed: [{}]\n", "a,".repeat(10_001));
     check(&many, "3:", "more patterns than");
     let huge = format!("version: 1\n#{}", "x".repeat(1 << 20));

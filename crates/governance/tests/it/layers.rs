@@ -31,7 +31,8 @@ fn a_lower_layer_never_widens() {
     check(&[strict, open], &write("src/a"), Verdict::Allow);
     check(&[strict, open], &write("docs/a"), Verdict::Deny);
     check(&[open, strict], &write("docs/a"), Verdict::Deny);
-    let closed = (Workspace, "version: 1\nrules: [{name: no, when: {effect: fs.write}, verdict: deny}]\n");
+    let closed =
+        (Workspace, "version: 1\nrules: [{name: no, when: {effect: fs.write}, verdict: deny}]\n");
     check(&[strict, closed], &write("src/a"), Verdict::Deny);
     let asks = (User, "version: 1\nrisk: {low: need_approval}\n");
     check(&[strict, asks, open], &write("src/a"), Verdict::NeedApproval);
@@ -49,8 +50,10 @@ fn a_layer_without_default_leaves_the_rest_to_others() {
 #[test]
 fn limits_take_the_minimum() {
     let managed = (Managed, "version: 1\nlimits: {max_files: 1, max_step_time: 60s}\n");
-    let workspace =
-        (Workspace, "version: 1\npaths: {allowed: ['**']}\nlimits: {max_files: 9, max_step_time: 5s}\n");
+    let workspace = (
+        Workspace,
+        "version: 1\npaths: {allowed: ['**']}\nlimits: {max_files: 9, max_step_time: 5s}\n",
+    );
     let ask = Ask::new("fs.write").write("a").write("b");
     let decision = decide(&[managed, workspace], &ask);
     assert_eq!(decision.verdict(), Verdict::Deny);

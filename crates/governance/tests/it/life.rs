@@ -25,11 +25,11 @@ fn tokens_are_shown_once_and_kept_as_digests() {
     assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)));
     assert_eq!(format!("{token:?}"), "ApproverToken(..)");
     let kept = serde_json::to_string(&approvers.list().unwrap()).unwrap();
-    assert!(!kept.contains(&text[4..]));
+    assert!(!kept.contains(text.trim_start_matches("lat_")));
     let ann = approvers.authenticate(&text).unwrap();
     assert_eq!((ann.name(), ann.proof()), (&record.name, Proof::Token));
     assert_eq!(ann.roles(), [name("lead")]);
-    for wrong in ["", "lat_", "ann", &text[..46], &format!("lat_{}", "A".repeat(43))] {
+    for wrong in ["", "lat_", "ann", &text.to_uppercase(), &format!("lat_{}", "A".repeat(43))] {
         assert_eq!(approvers.authenticate(wrong).unwrap_err(), ApproverError::NotRecognised);
     }
 }
@@ -114,7 +114,7 @@ fn only_active_capabilities_exist() {
     go(CapabilityState::Deprecated, other.digest()).unwrap();
     let error = go(CapabilityState::Active, other.digest()).unwrap_err();
     assert!(matches!(error, CatalogueError::NoSuchStep { .. }));
-    assert_eq!(catalogue.get(&id, &version).unwrap().history.len(), 6);
+    assert_eq!(catalogue.get(&id, &version).unwrap().history.len(), 7);
 }
 
 #[test]

@@ -22,8 +22,7 @@ fn rule() -> impl Strategy<Value = (String, Verdict)> {
         "{input: {amount: 5}}",
         "{host: '*.com'}",
     ]);
-    let verdicts =
-        prop::sample::select(vec![Verdict::Allow, Verdict::NeedApproval, Verdict::Deny]);
+    let verdicts = prop::sample::select(vec![Verdict::Allow, Verdict::NeedApproval, Verdict::Deny]);
     (whens, verdicts).prop_map(|(when, verdict)| (when.to_owned(), verdict))
 }
 

@@ -58,10 +58,7 @@ pub(super) fn moved(
 }
 
 /// Refuses a target that is the source or lies inside it.
-pub(super) fn check_ends(
-    from: &WorkspacePath,
-    to: &WorkspacePath,
-) -> Result<(), HandlerError> {
+pub(super) fn check_ends(from: &WorkspacePath, to: &WorkspacePath) -> Result<(), HandlerError> {
     match (from == to, to.is_within(from)) {
         (true, _) => Err(HandlerError::input(format!("`from` and `to` are both `{from}`"))),
         (_, true) => Err(HandlerError::input(format!("`{to}` lies inside of `{from}`"))),

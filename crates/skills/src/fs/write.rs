@@ -2,9 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use lictor_capability::{
-    Body, Change, ChangeKind, Effects, EntryKind, FileMode, WorkspaceView,
-};
+use lictor_capability::{Body, Change, ChangeKind, Effects, EntryKind, FileMode, WorkspaceView};
 use lictor_context::Digest;
 use lictor_executor::{HandlerError, Request};
 use serde::Deserialize;
@@ -28,9 +26,9 @@ impl Input<'_> {
     fn bytes(&self) -> Result<Vec<u8>, HandlerError> {
         match (self.content, self.content_base64) {
             (Some(text), None) => Ok(text.as_bytes().to_vec()),
-            (None, Some(encoded)) => BASE64.decode(encoded).map_err(|_| {
-                HandlerError::input("`content_base64` is not padded standard base64")
-            }),
+            (None, Some(encoded)) => BASE64
+                .decode(encoded)
+                .map_err(|_| HandlerError::input("`content_base64` is not padded standard base64")),
             _ => Err(HandlerError::input("give either `content` or `content_base64`")),
         }
     }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, filters, tests};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State, filters, tests};
 use serde::Serialize as _;
 
 use super::MAX_TEXT;
@@ -14,55 +16,71 @@ use crate::bounded::Bounded;
 const MAX_RANGE: u64 = 10_000;
 /// The widest `indent`.
 const MAX_INDENT: usize = 64;
+/// The most work of all filters of one text: bytes that go in or come out, and an element of a
+/// list for [`ELEMENT`] of them. Fuel counts a filter as one step, whatever it is given.
+const MAX_WORK: u64 = 64 << 20;
+const ELEMENT: u64 = 32;
 
 const TOO_LONG: &str = "a filter's result is too long; 1 MiB is the most";
 const TOO_WIDE: &str = "`indent` takes 64 at most";
 const NO_ATTRIBUTE: &str = "`map` takes `attribute` here, and nothing else";
 const TOO_MANY: &str = "`range` has 10000 elements at most, and a step of 1 or more";
 const NO_NUMBERS: &str = "`times` multiplies numbers";
-const REFUSALS: [&str; 5] = [TOO_LONG, TOO_WIDE, NO_ATTRIBUTE, TOO_MANY, NO_NUMBERS];
+const TOO_MUCH: &str = "the filters have too much to do";
+const REFUSALS: [&str; 6] = [TOO_LONG, TOO_WIDE, NO_ATTRIBUTE, TOO_MANY, NO_NUMBERS, TOO_MUCH];
 
 pub(super) fn add_to(environment: &mut Environment<'_>) {
-    environment.add_filter("abs", filters::abs);
-    environment.add_filter("attr", filters::attr);
-    environment.add_filter("bool", filters::bool);
-    environment.add_filter("capitalize", filters::capitalize);
-    environment.add_filter("d", filters::default);
-    environment.add_filter("default", filters::default);
-    environment.add_filter("dictsort", filters::dictsort);
-    environment.add_filter("e", escape);
-    environment.add_filter("escape", escape);
-    environment.add_filter("first", filters::first);
-    environment.add_filter("float", filters::float);
-    environment.add_filter("groupby", filters::groupby);
-    environment.add_filter("indent", indent);
-    environment.add_filter("int", filters::int);
-    environment.add_filter("items", filters::items);
-    environment.add_filter("join", join);
-    environment.add_filter("last", filters::last);
-    environment.add_filter("length", filters::length);
-    environment.add_filter("lines", filters::lines);
-    environment.add_filter("list", filters::list);
-    environment.add_filter("lower", filters::lower);
-    environment.add_filter("map", map);
-    environment.add_filter("max", filters::max);
-    environment.add_filter("min", filters::min);
-    environment.add_filter("reject", filters::reject);
-    environment.add_filter("rejectattr", filters::rejectattr);
-    environment.add_filter("replace", replace);
-    environment.add_filter("reverse", filters::reverse);
-    environment.add_filter("round", filters::round);
-    environment.add_filter("select", filters::select);
-    environment.add_filter("selectattr", filters::selectattr);
-    environment.add_filter("sort", filters::sort);
-    environment.add_filter("split", filters::split);
-    environment.add_filter("string", string);
-    environment.add_filter("times", times);
-    environment.add_filter("title", filters::title);
-    environment.add_filter("tojson", tojson);
-    environment.add_filter("trim", filters::trim);
-    environment.add_filter("unique", filters::unique);
-    environment.add_filter("upper", filters::upper);
+    let work = Arc::new(AtomicU64::new(0));
+    let mut add = |name: &'static str, filter: Value| {
+        let work = Arc::clone(&work);
+        let metered = move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
+            charge(&work, arguments.iter())?;
+            let made = filter.call(state, &arguments)?;
+            charge(&work, [&made])?;
+            Ok::<Value, Error>(made)
+        };
+        environment.add_filter(name, metered);
+    };
+    add("abs", Value::from_function(filters::abs));
+    add("attr", Value::from_function(filters::attr));
+    add("bool", Value::from_function(filters::bool));
+    add("capitalize", Value::from_function(filters::capitalize));
+    add("d", Value::from_function(filters::default));
+    add("default", Value::from_function(filters::default));
+    add("dictsort", Value::from_function(filters::dictsort));
+    add("e", Value::from_function(escape));
+    add("escape", Value::from_function(escape));
+    add("first", Value::from_function(filters::first));
+    add("float", Value::from_function(filters::float));
+    add("groupby", Value::from_function(filters::groupby));
+    add("indent", Value::from_function(indent));
+    add("int", Value::from_function(filters::int));
+    add("items", Value::from_function(filters::items));
+    add("join", Value::from_function(join));
+    add("last", Value::from_function(filters::last));
+    add("length", Value::from_function(filters::length));
+    add("lines", Value::from_function(filters::lines));
+    add("list", Value::from_function(filters::list));
+    add("lower", Value::from_function(filters::lower));
+    add("map", Value::from_function(map));
+    add("max", Value::from_function(filters::max));
+    add("min", Value::from_function(filters::min));
+    add("reject", Value::from_function(filters::reject));
+    add("rejectattr", Value::from_function(filters::rejectattr));
+    add("replace", Value::from_function(replace));
+    add("reverse", Value::from_function(filters::reverse));
+    add("round", Value::from_function(filters::round));
+    add("select", Value::from_function(filters::select));
+    add("selectattr", Value::from_function(filters::selectattr));
+    add("sort", Value::from_function(filters::sort));
+    add("split", Value::from_function(filters::split));
+    add("string", Value::from_function(string));
+    add("times", Value::from_function(times));
+    add("title", Value::from_function(filters::title));
+    add("tojson", Value::from_function(tojson));
+    add("trim", Value::from_function(filters::trim));
+    add("unique", Value::from_function(filters::unique));
+    add("upper", Value::from_function(filters::upper));
 
     environment.add_function("range", range);
 
@@ -81,7 +99,6 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_test("integer", tests::is_integer);
     environment.add_test("iterable", tests::is_iterable);
     environment.add_test("le", tests::is_le);
-    environment.add_test("lower", tests::is_lower);
     environment.add_test("lt", tests::is_lt);
     environment.add_test("mapping", tests::is_mapping);
     environment.add_test("ne", tests::is_ne);
@@ -93,12 +110,22 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     environment.add_test("string", tests::is_string);
     environment.add_test("true", tests::is_true);
     environment.add_test("undefined", tests::is_undefined);
-    environment.add_test("upper", tests::is_upper);
 }
 
 /// The message, if the error is one of ours; ours quote no values.
 pub(super) fn refusal(error: &Error) -> Option<&'static str> {
     REFUSALS.into_iter().find(|refusal| error.detail() == Some(refusal))
+}
+
+fn charge<'v>(work: &AtomicU64, values: impl IntoIterator<Item = &'v Value>) -> Result<(), Error> {
+    let weight = |value: &Value| match (value.as_str(), value.len()) {
+        (Some(text), _) => text.len() as u64,
+        (None, Some(length)) => ELEMENT * length as u64,
+        (None, None) => 1,
+    };
+    let more = values.into_iter().map(weight).sum::<u64>();
+    let before = work.fetch_add(more, Ordering::Relaxed);
+    if before.saturating_add(more) > MAX_WORK { Err(refuse(TOO_MUCH)) } else { Ok(()) }
 }
 
 fn refuse(why: &'static str) -> Error {
@@ -157,11 +184,7 @@ fn join(value: &Value, separator: Option<Cow<'_, str>>) -> Result<String, Error>
     written(out, Ok::<(), Error>(()))
 }
 
-fn replace(
-    value: Cow<'_, str>,
-    from: Cow<'_, str>,
-    to: Cow<'_, str>,
-) -> Result<String, Error> {
+fn replace(value: Cow<'_, str>, from: Cow<'_, str>, to: Cow<'_, str>) -> Result<String, Error> {
     let found = value.matches(&*from).count();
     match found.checked_mul(to.len()).and_then(|more| more.checked_add(value.len())) {
         Some(most) if most <= MAX_TEXT => Ok(value.replace(&*from, &to)),

@@ -71,7 +71,9 @@ pub(crate) fn render(
     let context = minijinja::Value::from(Serde(variables));
     let rendered = compiled.render_captured_to(context, &mut out).map(drop);
     if out.overflowed() {
-        return Err(HandlerError::failed(format!("the text would hold more than {MAX_TEXT} bytes")));
+        return Err(HandlerError::failed(format!(
+            "the text would hold more than {MAX_TEXT} bytes"
+        )));
     }
     rendered.map_err(|error| {
         let mut missing: Vec<String> = compiled
@@ -122,5 +124,92 @@ fn explain(error: &Error, missing: &[String]) -> HandlerError {
     match error.line() {
         Some(line) => HandlerError::input(format!("template, line {line}: {reason}")),
         None => HandlerError::input(format!("template: {reason}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::render;
+
+    #[track_caller]
+    fn refused(template: &str, variables: &Value) -> String {
+        let variables = variables.as_object().unwrap();
+        render(template, variables).expect_err(template).to_string()
+    }
+
+    #[test]
+    fn no_template_grows_beyond_its_bounds() {
+        let long = "a".repeat(200_000);
+        let variables =
+            json!({ "s": long, "quotes": "\"".repeat(200_000), "list": vec![&long; 1] });
+        for template in [
+            "{{ (s ~ s ~ s ~ s ~ s ~ s ~ s ~ s)|upper ~ s }}",
+            "{{ [s, s, s, s, s, s, s, s]|join }}",
+            "{{ quotes|tojson|tojson|tojson|tojson|tojson }}",
+            "{{ s|replace('a', s) }}",
+            "{{ s|replace('', s) }}",
+            "{{ quotes|e }}",
+            "{{ s|split('')|join(s) }}",
+            "{{ s|split('')|join('\n')|indent(64) }}",
+            "{{ [[s, s, s], [s, s, s], [s, s, s]]|string }}",
+            "{{ s|indent(65) }}",
+            "{{ range(10001) }}",
+            "{{ range(0, 9223372036854775807, 1) }}",
+            "{{ range(-9223372036854775807, 9223372036854775807, 1) }}",
+            "{{ range(10)|map('string') }}",
+            "{{ s|times(1000) }}",
+            "{{ list|times(1000) }}",
+        ] {
+            let error = refused(template, &variables);
+            assert!(error.len() < 200, "{template}: {error}");
+        }
+    }
+
+    #[test]
+    fn inputs_are_bounded() {
+        let error = refused(&"a".repeat((64 << 10) + 1), &json!({}));
+        assert!(error.contains("longer than 65536 bytes"), "{error}");
+        let error = refused("", &json!({ "a": "a".repeat(256 << 10) }));
+        assert!(error.contains("more than 262144 bytes"), "{error}");
+    }
+
+    #[test]
+    fn arithmetic() {
+        let variables = json!({ "a": 3, "b": 1.5, "big": i64::MAX });
+        let text = render(
+            "{{ a|times(2) }} {{ a|times(b) }} {{ big|times(big) > 8.5e37 }} {{ range(1, 9, 3) }} {{ range(3, 1) }}",
+            variables.as_object().unwrap(),
+        );
+        assert_eq!(text.unwrap(), "6 4.5 True [1, 4, 7] []");
+    }
+
+    #[test]
+    fn the_escape_filter_is_for_html_and_nothing_else_escapes() {
+        let variables = json!({ "a": "<a href=\"x\">'&'" });
+        let text = render("{{ a }} {{ a|e }}", variables.as_object().unwrap()).unwrap();
+        let expected = "<a href=\"x\">'&' &lt;a href=&quot;x&quot;&gt;&#x27;&amp;&#x27;";
+        assert_eq!(text, expected);
+    }
+}
+#[cfg(test)]
+mod tmp {
+    #[test]
+    fn slow() {
+        let v = serde_json::json!({"s": "a".repeat(130_000), "l": vec![1;60_000]});
+        for t in [
+            "{% for i in range(9999) %}{% if s|split('')|length %}{% endif %}{% endfor %}",
+            "{% for i in range(9999) %}{% if range(9999)|sort|length %}{% endif %}{% endfor %}",
+            "{% for i in range(9999) %}{% if (s~s~s~s~s~s~s~s~s~s~s~s~s~s~s)|length %}{% endif %}{% endfor %}",
+            "{% for i in range(9999) %}{% if s|upper|lower|upper|title|lower|upper|lower %}{% endif %}{% endfor %}",
+            "{% for i in range(9999) %}{% if (s~s~s~s~s~s~s~s~s~s~s~s~s~s~s) %}{% endif %}{% endfor %}",
+            "{% for i in range(9999) %}{% if l == l or s in s or (l ~ l ~ l) %}{% endif %}{% endfor %}",
+        ] {
+            #[expect(clippy::disallowed_methods, reason = "x")]
+            let a = std::time::Instant::now();
+            let r = super::render(t, v.as_object().unwrap()).map_err(|e| e.to_string());
+            println!("{t} {:?} {:?}", r.map(|s| s.len()), a.elapsed());
+        }
     }
 }

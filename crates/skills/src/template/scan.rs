@@ -130,7 +130,8 @@ fn check_statement(code: &str) -> Result<(), String> {
     // The marks of `{%-` and `-%}` control blanks; they are no part of the statement.
     let code = code.strip_prefix(['-', '+']).unwrap_or(code);
     let code = code.strip_suffix(['-', '+']).unwrap_or(code);
-    let mut words = code.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty());
+    let mut words =
+        code.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty());
     let statement = words.next().unwrap_or_default();
     if !STATEMENTS.contains(&statement) {
         return Err(format!(
@@ -162,9 +163,18 @@ mod tests {
 
     #[test]
     fn what_could_make_values_grow_is_refused() {
-        for statement in
-            ["set x = 1", "- set x = 1", "macro f()", "with x = 1", "filter upper", "raw", "include 'a'", "call f()", "block b", ""]
-        {
+        for statement in [
+            "set x = 1",
+            "- set x = 1",
+            "macro f()",
+            "with x = 1",
+            "filter upper",
+            "raw",
+            "include 'a'",
+            "call f()",
+            "block b",
+            "",
+        ] {
             refused(&format!("{{%{statement} %}}"), "is not accepted");
         }
         refused("{% for x in y recursive %}", "recursive");
@@ -191,9 +201,15 @@ mod tests {
     #[test]
     fn ordinary_templates_pass() {
         for template in [
-            "", "plain { text } %} }}", "{{ a }}", "{{- a -}}", "{{ '{{' }}", "{# comment {% set %} #}",
+            "",
+            "plain { text } %} }}",
+            "{{ a }}",
+            "{{- a -}}",
+            "{{ '{{' }}",
+            "{# comment {% set %} #}",
             "{% if a and b[0] %}x{% elif c %}y{%- else -%}z{% endif %}",
-            "{% for k, v in map|items %}{{ k ~ '=' ~ v }}{% endfor %}", "{",
+            "{% for k, v in map|items %}{{ k ~ '=' ~ v }}{% endfor %}",
+            "{",
         ] {
             assert_eq!(check(template), Ok(()), "{template}");
         }

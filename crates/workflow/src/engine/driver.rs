@@ -154,20 +154,18 @@ impl<'e> Driver<'e> {
             }
             let output = cached.get_or_insert_with(|| Scope::value(&record.output)).clone();
             let status = Any::from(record.status.as_str());
-            let seen: Any = [("output", output), ("status", status)].into_iter().collect();
+            let seen = Scope::object([("output", output), ("status", status)]);
             steps.push((record.id.clone(), seen));
         }
-        let workflow: Any = [
+        let workflow = Scope::object([
             ("id", Any::from(self.workflow.id.as_str())),
             ("version", Any::from(self.workflow.version.to_string())),
-        ]
-        .into_iter()
-        .collect();
+        ]);
         let mut entries = vec![
             ("input", self.input.clone()),
             ("run_id", Any::from(self.run.run_id.as_str())),
             ("workflow", workflow),
-            ("steps", steps.into_iter().collect::<Any>()),
+            ("steps", Scope::object(steps)),
         ];
         entries.extend(output.map(|output| ("output", Scope::value(output))));
         Scope::new(entries)
@@ -287,9 +285,7 @@ impl<'e> Driver<'e> {
             step_id: Some(record.id.clone()),
             action_name: self.spec(idx).map(|step| step.work.name().to_owned()),
             execution_id: last.and_then(|attempt| attempt.execution_id.clone()),
-            decision_id: decision
-                .and_then(Value::as_str)
-                .and_then(|id| DecisionId::parse(id).ok()),
+            decision_id: decision.and_then(Value::as_str).and_then(|id| DecisionId::parse(id).ok()),
             ..EventFacts::default()
         };
         if kind != EventType::StepStarted {
@@ -321,17 +317,17 @@ impl<'e> Driver<'e> {
             facts.success = Some(run.status == RunStatus::Completed);
             facts.duration = Some(Duration::from_micros(run.active_us));
         }
-        if matches!(
-            run.status,
-            RunStatus::Failed | RunStatus::RollingBack | RunStatus::RolledBack
-        ) && let Some(error) = &run.error
+        if matches!(run.status, RunStatus::Failed | RunStatus::RollingBack | RunStatus::RolledBack)
+            && let Some(error) = &run.error
         {
             facts.error_message = Some(error.message.clone());
             facts.metadata.insert("code".into(), error.kind.as_str().into());
         }
         if matches!(
             kind,
-            EventType::RollbackCompleted | EventType::RollbackFailed | EventType::WorkflowRolledBack
+            EventType::RollbackCompleted
+                | EventType::RollbackFailed
+                | EventType::WorkflowRolledBack
         ) {
             facts.metadata.insert("rollback".into(), json!(run.rollback));
         }
@@ -360,11 +356,7 @@ impl<'e> Driver<'e> {
     }
 }
 
-async fn race<T>(
-    timer: &dyn Timer,
-    limit: Duration,
-    work: impl Future<Output = T>,
-) -> Option<T> {
+async fn race<T>(timer: &dyn Timer, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut alarm = timer.sleep(limit);
     std::future::poll_fn(|context| {

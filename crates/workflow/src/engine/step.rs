@@ -1,6 +1,6 @@
 //! One step: its condition, its input, its attempts.
 
-use lictor_context::{Digest, EventType};
+use lictor_context::{Digest, EventType, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::driver::{Driver, Next};
@@ -8,7 +8,7 @@ use crate::error::EngineError;
 use crate::port::{
     ApprovalCall, ApprovalState, FailureKind, Purpose, StepCall, StepDone, StepFailure,
 };
-use crate::record::{AttemptRecord, EffectState, Failure};
+use crate::record::{AttemptRecord, EffectState, Failure, StepRecord};
 use crate::spec::{ApprovalStep, Call, OnError, Step, When, Work};
 use crate::state::StepStatus;
 
@@ -94,16 +94,14 @@ impl Driver<'_> {
             // INVARIANT: the intent is durable before the effect.
             self.flush().await?;
             let answer = self.within(limit, self.engine.road.act(wanted)).await;
-            let failure = match answer {
-                Some(Ok(done)) => {
+            let in_doubt = answer.is_none();
+            let failure = match answer.unwrap_or_else(|| Err(unanswered())) {
+                Ok(done) => {
                     self.done(idx, done)?;
                     return Ok(Next::Go);
                 }
-                Some(Err(failure)) => failure,
-                // The attempt stays unknown: the rollback will ask what became of it.
-                None => unanswered(),
+                Err(failure) => failure,
             };
-            let in_doubt = failure.kind == FailureKind::TimedOut && failure.decision == *"unknown";
             if let FailureKind::NeedsApproval { approval_id } = &failure.kind {
                 self.step_status(idx, StepStatus::Waiting)?;
                 self.change(idx, |record| {
@@ -115,9 +113,10 @@ impl Driver<'_> {
                 });
                 return Ok(Next::Pause);
             }
-            let again = may_help(&failure) && attempt < call.retry.attempts && !in_doubt;
+            let again = may_help(&failure) && attempt < call.retry.attempts;
             let pause = call.retry.pause(attempt);
             let reason = Failure { kind: failure.kind.clone(), message: failure.message.clone() };
+            let now = self.engine.clock.now();
             self.change(idx, |record| {
                 if let Some(attempt) = record.attempts.last_mut() {
                     end_attempt(attempt, failure, in_doubt, now);
@@ -246,7 +245,7 @@ impl Driver<'_> {
     /// Whether a paused run waits for an approval step that nobody has decided yet: then there is
     /// nothing to resume.
     pub(super) async fn still_waits(&mut self) -> bool {
-        let waiting = |it: &crate::record::StepRecord| it.status == StepStatus::Waiting;
+        let waiting = |it: &StepRecord| it.status == StepStatus::Waiting;
         let Some(idx) = self.run.steps.iter().position(waiting) else { return false };
         let Some(step) = self.spec(idx) else { return false };
         let Work::Approval(approval) = &step.work else { return false };
@@ -294,4 +293,43 @@ pub(super) fn may_help(failure: &StepFailure) -> bool {
             failure.kind,
             FailureKind::Failed | FailureKind::TimedOut | FailureKind::Busy | FailureKind::Conflict
         )
+}
+
+/// The road did not answer in time, nor some seconds after it.
+pub(super) fn unanswered() -> StepFailure {
+    StepFailure {
+        kind: FailureKind::TimedOut,
+        message: "no answer in time; whether it happened is not known".to_owned(),
+        retryable: false,
+        execution_id: None,
+        decision: Value::Null,
+    }
+}
+
+/// Notes the end of an attempt that failed. One that is in doubt stays so: the rollback will ask
+/// what became of it.
+pub(super) fn end_attempt(
+    attempt: &mut AttemptRecord,
+    failure: StepFailure,
+    in_doubt: bool,
+    now: Timestamp,
+) {
+    let StepFailure { kind, message, execution_id, decision, retryable: _ } = failure;
+    attempt.effect = match &kind {
+        _ if in_doubt => EffectState::Unknown,
+        FailureKind::Denied
+        | FailureKind::NeedsApproval { .. }
+        | FailureKind::Invalid
+        | FailureKind::Conflict
+        | FailureKind::Busy
+        | FailureKind::Cancelled => EffectState::None,
+        FailureKind::Failed | FailureKind::TimedOut | FailureKind::Integrity => {
+            EffectState::PutBack
+        }
+        FailureKind::Incomplete { stuck } => EffectState::Partial { stuck: stuck.clone() },
+    };
+    attempt.execution_id = execution_id;
+    attempt.decision = decision;
+    attempt.ended_at = Some(now);
+    attempt.error = Some(Failure { kind, message });
 }

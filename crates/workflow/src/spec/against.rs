@@ -92,7 +92,10 @@ impl Against<'_> {
                 for finding in findings.ok().and_then(Result::err).into_iter().flatten() {
                     let at_all = format!("/{}{}", path.join("/"), finding.at);
                     let problem = &finding.problem;
-                    self.problem(at, format!("`{id}` does not take this input: {at_all}: {problem}"));
+                    self.problem(
+                        at,
+                        format!("`{id}` does not take this input: {at_all}: {problem}"),
+                    );
                 }
                 return;
             }

@@ -59,7 +59,10 @@ impl Checker<'_> {
         let input = raw.input.map(|schema| {
             let at = place(&schema);
             Schema::compile(schema.value.into_inner()).map_err(|problem| {
-                self.problem(at, format!("`input` is no JSON Schema that is accepted here: {problem}"));
+                self.problem(
+                    at,
+                    format!("`input` is no JSON Schema that is accepted here: {problem}"),
+                );
             })
         });
         let timeout = raw.timeout.map(|timeout| self.positive(&timeout, "timeout"));
@@ -184,8 +187,7 @@ impl Checker<'_> {
             }
             Err(cycle) => {
                 let around = cycle.iter().chain(cycle.first());
-                let path: Vec<&str> =
-                    around.filter_map(|step| names.get(*step).copied()).collect();
+                let path: Vec<&str> = around.filter_map(|step| names.get(*step).copied()).collect();
                 let second = cycle.get(1).or(cycle.first());
                 let at = cycle
                     .first()
@@ -247,9 +249,15 @@ impl Checker<'_> {
             }
             (found, _) => {
                 let message = if found.is_some() {
-                    format!("step `{}` has both `use` and `approval`; one is accepted", raw.id.value)
+                    format!(
+                        "step `{}` has both `use` and `approval`; one is accepted",
+                        raw.id.value
+                    )
                 } else {
-                    format!("step `{}` has neither `use` nor `approval`; one is needed", raw.id.value)
+                    format!(
+                        "step `{}` has neither `use` nor `approval`; one is needed",
+                        raw.id.value
+                    )
                 };
                 self.problem(at, message);
                 return None;
@@ -290,7 +298,10 @@ impl Checker<'_> {
 
     fn positive(&mut self, duration: &Located<HumanDuration>, key: &str) -> HumanDuration {
         if duration.value.as_millis() == 0 {
-            self.problem(place(duration), format!("`{key}` is zero; accepted here: more than that"));
+            self.problem(
+                place(duration),
+                format!("`{key}` is zero; accepted here: more than that"),
+            );
         }
         duration.value
     }
@@ -318,13 +329,16 @@ impl Checker<'_> {
         let timeout = raw.timeout.map(|timeout| self.positive(&timeout, "timeout"));
         let message = Template::parse(&raw.message.value);
         let message = message.map_err(|error| self.problem(at, error.to_string())).ok()?;
-        Some(ApprovalStep { message, risk: raw.risk.unwrap_or(Risk::High), approvals, timeout, place: at })
+        Some(ApprovalStep {
+            message,
+            risk: raw.risk.unwrap_or(Risk::High),
+            approvals,
+            timeout,
+            place: at,
+        })
     }
 
-    fn capability(
-        &mut self,
-        text: &Located<String>,
-    ) -> Option<(CapabilityId, Option<VersionReq>)> {
+    fn capability(&mut self, text: &Located<String>) -> Option<(CapabilityId, Option<VersionReq>)> {
         let (id, version) = match text.value.split_once('@') {
             Some((id, version)) => (id, Some(version)),
             None => (text.value.as_str(), None),
@@ -443,9 +457,11 @@ impl Checker<'_> {
         }
         let Some(id) = path.next() else { return };
         let Some(found) = names.positions.get(id) else {
-            let dashed = names.ids.iter().map(|known| known.value.as_str()).find(|known| {
-                known.strip_prefix(id).is_some_and(|rest| rest.starts_with('-'))
-            });
+            let dashed = names
+                .ids
+                .iter()
+                .map(|known| known.value.as_str())
+                .find(|known| known.strip_prefix(id).is_some_and(|rest| rest.starts_with('-')));
             let hint = dashed.map_or_else(String::new, |dashed| {
                 format!("; a step id with a `-` is written steps[\"{dashed}\"]")
             });

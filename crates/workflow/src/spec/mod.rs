@@ -17,8 +17,8 @@ use serde_json::Value;
 use crate::error::WorkflowError;
 use crate::schema::Schema;
 use crate::template::{Template, Tree};
-pub use order::Schedule;
 pub(crate) use order::Reach;
+pub use order::Schedule;
 
 /// Most steps of one workflow.
 pub const MAX_STEPS: usize = 1000;
@@ -82,6 +82,17 @@ pub enum Work {
     Call(Box<Call>),
     /// Asks people.
     Approval(ApprovalStep),
+}
+
+impl Work {
+    /// The capability's id, or `approval`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Call(call) => call.capability.as_str(),
+            Self::Approval(_) => "approval",
+        }
+    }
 }
 
 /// A call of a capability.

@@ -62,7 +62,8 @@ pub(super) fn order(ids: &[&str], needs: &[Vec<usize>]) -> Result<Schedule, Vec<
         }
     }
     let mut ready: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
-    ready.extend(n_open.iter().enumerate().filter(|(_, n)| **n == 0).map(|(step, _)| Reverse(step)));
+    ready
+        .extend(n_open.iter().enumerate().filter(|(_, n)| **n == 0).map(|(step, _)| Reverse(step)));
     let mut positions = Vec::with_capacity(n_steps);
     let mut level = vec![0_usize; n_steps];
     while let Some(Reverse(step)) = ready.pop() {

@@ -4,6 +4,7 @@ mod environment;
 mod scan;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use minijinja::value::{Serde, Value as Any, ValueKind};
@@ -46,7 +47,13 @@ pub(crate) struct Scope(Any);
 
 impl Scope {
     pub(crate) fn new(entries: impl IntoIterator<Item = (&'static str, Any)>) -> Self {
-        Self(entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+        Self(Self::object(entries))
+    }
+
+    /// An object, as expressions see it.
+    pub(crate) fn object<K: Into<String>>(entries: impl IntoIterator<Item = (K, Any)>) -> Any {
+        let entries = entries.into_iter().map(|(name, value)| (name.into(), value));
+        Any::from(entries.collect::<BTreeMap<String, Any>>())
     }
 
     /// A JSON value, as expressions see it.
@@ -331,16 +338,28 @@ mod tests {
         check("{{ input.n }}\n", Ok(json!("1\n")));
         check("{{ input.text }}{{ input.f }}", Ok(json!("a\n1.0")));
         check("a {{- input.n -}} b", Ok(json!("a1b")));
-        check("x: {{ input.list }} {{ input.map }}", Ok(json!(r#"x: [1,"b"] {"k":{"deep":[null]}}"#)));
+        check(
+            "x: {{ input.list }} {{ input.map }}",
+            Ok(json!(r#"x: [1,"b"] {"k":{"deep":[null]}}"#)),
+        );
         check("{{ '{%' }} {{ '{{' }}", Ok(json!("{% {{")));
     }
 
     #[test]
     fn what_is_missing_is_named() {
         check("{{ input.x }}", Err("`{{ input.x }}`: `input.x` is missing"));
-        check("a {{ input.map.k.no.deeper }}", Err("`{{ input.map.k.no.deeper }}`: `input.map.k.no` is missing"));
-        check("{{ input.none.x }}", Err("`{{ input.none.x }}`: `input.none.x` is missing: `input.none` is null"));
-        check("{{ [input.n, input.x] }}", Err("`{{ [input.n, input.x] }}`: a value in it is missing"));
+        check(
+            "a {{ input.map.k.no.deeper }}",
+            Err("`{{ input.map.k.no.deeper }}`: `input.map.k.no` is missing"),
+        );
+        check(
+            "{{ input.none.x }}",
+            Err("`{{ input.none.x }}`: `input.none.x` is missing: `input.none` is null"),
+        );
+        check(
+            "{{ [input.n, input.x] }}",
+            Err("`{{ [input.n, input.x] }}`: a value in it is missing"),
+        );
         check("{{ input.x | default(2) }}", Ok(json!(2)));
     }
 
@@ -363,10 +382,13 @@ mod tests {
 
     #[test]
     fn an_expression_does_not_run_for_ever_or_print_values() {
-        let long = format!("{{{{ range(99999) | map('string') | list | length {} }}}}", "+ 1".repeat(9));
+        let long =
+            format!("{{{{ range(99999) | map('string') | list | length {} }}}}", "+ 1".repeat(9));
         check(&long, Ok(json!(99999 + 9)));
         check("{{ 10 ** 40 }}", Err("`{{ 10 ** 40 }}`: invalid operation"));
-        for template in ["{{ input.content + 1 }}", "{{ input.content | int }}", "{{ input.content.x.y }}"] {
+        for template in
+            ["{{ input.content + 1 }}", "{{ input.content | int }}", "{{ input.content.x.y }}"]
+        {
             let scope = Scope::new([("input", Scope::value(&json!({"content": "secret-canary"})))]);
             let error = Template::parse(template).and_then(|it| it.evaluate(&scope)).unwrap_err();
             assert!(!error.to_string().contains("canary"), "{error}");

@@ -29,8 +29,9 @@ enum Token<'a> {
     Sign(char),
 }
 
-const KEYWORDS: &[&str] =
-    &["and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None"];
+const KEYWORDS: &[&str] = &[
+    "and", "or", "not", "in", "is", "if", "else", "true", "false", "none", "True", "False", "None",
+];
 
 /// The length of the expression that `text` starts with, up to its `}}` or the `-` before it.
 /// None when it does not end.
@@ -39,7 +40,8 @@ pub(crate) fn end_of_expression(text: &str) -> Option<usize> {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let at = text.len() - rest.len();
-        if depth == 0 && (rest.starts_with("}}") || rest.starts_with("-}}") || rest.starts_with("+}}"))
+        if depth == 0
+            && (rest.starts_with("}}") || rest.starts_with("-}}") || rest.starts_with("+}}"))
         {
             return Some(at);
         }
@@ -181,8 +183,18 @@ mod tests {
     fn the_scan_finds_what_minijinja_finds() {
         let environment = minijinja::Environment::new();
         for text in [
-            "a.b.c", "a[b].c", "f(x, *y, k=z)", "a if b else c", "[a, {b: c}]", "a is divisibleby(n)",
-            "a|default(b)|replace(c, d)", "not a", "-a ** b", "a in b", "a not in b", "a ~ b // c % d",
+            "a.b.c",
+            "a[b].c",
+            "f(x, *y, k=z)",
+            "a if b else c",
+            "[a, {b: c}]",
+            "a is divisibleby(n)",
+            "a|default(b)|replace(c, d)",
+            "not a",
+            "-a ** b",
+            "a in b",
+            "a not in b",
+            "a ~ b // c % d",
         ] {
             let expression = environment.compile_expression(text).unwrap();
             let ours: Vec<String> =

@@ -1,0 +1,510 @@
+//! The command line, as it is parsed and as help, completions and man pages show it.
+
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
+
+/// Judges, executes, verifies, records what an AI agent wants done, and takes it back.
+#[derive(Debug, Parser)]
+#[command(name = "lictor", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The workspace [default: the nearest folder upwards with `.lictor`, else this one].
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) workspace: Option<PathBuf>,
+    /// The folder of the database, if not `.lictor` in the workspace.
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Print one JSON object, and nothing else, on standard output.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print nothing but what was asked for.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more about what happens, on standard error; twice or thrice for more.
+    #[arg(short, long = "verbose", global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// No colours.
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+    /// The organisation that asks.
+    #[arg(long, global = true, env = "LICTOR_ORG", default_value = "local")]
+    pub(crate) org: String,
+    /// The user who asks [default: the user of the operating system].
+    #[arg(long, global = true, env = "LICTOR_USER")]
+    pub(crate) user: Option<String>,
+    /// The agent that asks.
+    #[arg(long, global = true, env = "LICTOR_AGENT", default_value = "cli")]
+    pub(crate) agent: String,
+    /// The session that asks [default: a new one].
+    #[arg(long, global = true, env = "LICTOR_SESSION")]
+    pub(crate) session: Option<String>,
+    /// A file with an approver's token; LICTOR_APPROVER_TOKEN holds the token itself.
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Which of `session`, `user` and `agent` stood on the command line: for verbs that look
+    /// back, such a flag says whose history, not who asks.
+    #[arg(skip)]
+    pub(crate) given: GivenIdentity,
+}
+
+/// Which flags stood on the command line, and not only in the environment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct GivenIdentity {
+    pub(crate) session: bool,
+    pub(crate) user: bool,
+    pub(crate) agent: bool,
+}
+
+impl Cli {
+    /// Parses the command line.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let mut deepest = &matches;
+        while let Some((_, inner)) = deepest.subcommand() {
+            deepest = inner;
+        }
+        let given = |id| deepest.value_source(id) == Some(ValueSource::CommandLine);
+        cli.global.given =
+            GivenIdentity { session: given("session"), user: given("user"), agent: given("agent") };
+        Ok(cli)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make this folder a workspace: a policy, a place for capabilities, the first approver.
+    Init(Init),
+    /// Judge and apply a plan with its change set (JSON), or a unified diff.
+    Apply(Apply),
+    /// Make change sets.
+    #[command(subcommand)]
+    Change(Change),
+    /// Only judge: the decision for the same arguments as `apply`, `call` and `run`.
+    #[command(subcommand)]
+    Check(Check),
+    /// One governed call of a capability.
+    Call(Call),
+    /// Run a workflow to its end, or to a pause.
+    Run(Run),
+    /// Put files back as they were before an execution; by default the last.
+    Undo(Undo),
+    /// Take an undo back; by default the last.
+    Redo(Redo),
+    /// What was done, the newest first.
+    Log(Log),
+    /// One execution, decision, approval or run in full.
+    Show(Id),
+    /// One execution as a unified diff.
+    Diff(Id),
+    /// What people are asked.
+    #[command(subcommand)]
+    Approvals(Approvals),
+    /// Who may approve.
+    #[command(subcommand)]
+    Approvers(Approvers),
+    /// What can be asked for.
+    #[command(subcommand)]
+    Capability(Capability),
+    /// The rules.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// The workflow runs of this workspace.
+    #[command(subcommand)]
+    Workflow(Workflow),
+    /// Finish or put back whatever a crash left; every start does it, too.
+    Recover(DryRun),
+    /// Who holds the workspace.
+    #[command(subcommand)]
+    Lock(Lock),
+    /// The trail.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// What is set up here, what is enforced, what is missing.
+    Doctor,
+    /// See it work: a scratch repository, a real patch, a failing workflow, an undo, the trail.
+    Demo(Demo),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder.
+    #[command(hide = true)]
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DryRun {
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Init {
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+}
+
+/// A document with changes, and what is said of it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Proposal {
+    /// The plan with its change set (JSON), or a unified diff; `-` reads standard input.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// A plan (JSON) for changes that come without one.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) plan: Option<PathBuf>,
+    /// What the changes are for, for changes that come without a plan.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) intent: Option<String>,
+    /// The risk that is proposed, for changes that come without a plan: low, medium, high or
+    /// critical.
+    #[arg(long, value_name = "RISK")]
+    pub(crate) risk: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Consent {
+    /// Approve at once what the policy asks approval for: by token, or at a terminal by typing a
+    /// code that is shown.
+    #[arg(long)]
+    pub(crate) approve: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) proposal: Proposal,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Change {
+    /// Fill ids and checksum into a bare change set.
+    Seal(Proposal),
+    /// Turn a unified diff into a sealed change set.
+    FromDiff(Proposal),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Check {
+    /// As `lictor apply`.
+    Apply(Proposal),
+    /// As `lictor call`.
+    Call(Input),
+    /// As `lictor run`.
+    Run(RunInput),
+}
+
+/// A capability and its input.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Input {
+    /// The capability, `fs.read` for example.
+    pub(crate) capability: String,
+    /// Its input, key by key: KEY=VALUE takes the value as JSON where it is, else as text;
+    /// KEY:=VALUE takes it as JSON, KEY=@FILE takes a file's text.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) pairs: Vec<String>,
+    /// Its input as one JSON object; `-` reads standard input.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) input: Option<String>,
+    /// The versions that would do, `^1.2` for example.
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) version_range: Option<String>,
+    /// The risk that is proposed.
+    #[arg(long, value_name = "RISK")]
+    pub(crate) risk: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Call {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+}
+
+/// A workflow and its input.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunInput {
+    /// The workflow; `-` reads standard input.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Its input as one JSON object.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) input: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) input: RunInput,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Undo {
+    /// The execution or the workflow run.
+    ///
+    /// With `--session ID` and none of this: every execution of that session.
+    #[arg(value_name = "EXECUTION|RUN", conflicts_with = "last")]
+    pub(crate) id: Option<String>,
+    /// The last so many executions.
+    #[arg(long, value_name = "N")]
+    pub(crate) last: Option<u32>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Redo {
+    /// The undo, or the execution that was undone.
+    #[arg(value_name = "EXECUTION")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Log {
+    /// At most so many.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// Those that touched this path, or something below it.
+    #[arg(long)]
+    pub(crate) path: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Id {
+    /// The id.
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Approvals {
+    /// What waits for an answer.
+    List {
+        /// Also what is settled.
+        #[arg(long)]
+        all: bool,
+    },
+    /// One of them, with everything that is agreed to.
+    Show(Id),
+    /// Agree: by token, or at a terminal by typing a code that is shown.
+    Approve(Answer),
+    /// Refuse: by token, or at a terminal by typing a code that is shown.
+    Deny(Answer),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Answer {
+    /// The approval.
+    pub(crate) id: String,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Approvers {
+    /// Enrol somebody; an approver does it. Their token is shown once.
+    Add {
+        /// Their name; the name of their user.
+        name: String,
+        /// A role of theirs; may be given several times.
+        #[arg(long)]
+        role: Vec<String>,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Who is or was an approver.
+    List,
+    /// Strike somebody off; an approver does it.
+    Revoke {
+        /// Their name.
+        name: String,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Capability {
+    /// Every capability and its state.
+    List,
+    /// One contract in full.
+    Show {
+        /// Its id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Policy {
+    /// Check the policies of all layers, or a file, with their self-tests.
+    Lint {
+        /// A policy file; the policies in force when not given.
+        file: Option<PathBuf>,
+    },
+    /// Run the `match` and `not_match` examples of the rules.
+    Test {
+        /// A policy file; the policies in force when not given.
+        file: Option<PathBuf>,
+    },
+    /// Explain a decision rule by rule.
+    Explain {
+        /// The decision.
+        decision: String,
+    },
+    /// The policies in force and what they set together.
+    Show,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Workflow {
+    /// The newest runs.
+    List {
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// One run in full.
+    Show(Id),
+    /// Go on with a paused run, or with the rollback of one that is stuck.
+    Resume {
+        /// The run.
+        id: String,
+        /// Try again to take back what is stuck.
+        #[arg(long)]
+        rollback: bool,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Stop a run and take back what it did.
+    Cancel {
+        /// The run.
+        id: String,
+        /// Leave what it did.
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Lock {
+    /// Who holds it, or held it last.
+    Status,
+    /// Break the lock of a holder that is gone; with --force, of any.
+    Break {
+        /// The execution that holds it, as `lock status` shows it.
+        execution: Option<String>,
+        /// Also when the holder is alive.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+}
+
+/// Which events. `--session`, `--user` and `--agent` on the command line narrow them as well; the
+/// organisation is always the one that asks.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Filter {
+    /// Events of this type; may be given several times.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) types: Vec<String>,
+    /// Of this action: a capability's id.
+    #[arg(long)]
+    pub(crate) action: Option<String>,
+    /// Of this execution.
+    #[arg(long)]
+    pub(crate) execution: Option<String>,
+    /// Of this workflow run.
+    #[arg(long)]
+    pub(crate) run: Option<String>,
+    /// Only what worked (true) or did not (false).
+    #[arg(long)]
+    pub(crate) success: Option<bool>,
+    /// Not before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// At most so many.
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+    /// Leave out so many at the beginning.
+    #[arg(long)]
+    pub(crate) offset: Option<u64>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Audit {
+    /// Events, the oldest first.
+    Query(Filter),
+    /// The newest events, one a line.
+    Tail(Filter),
+    /// How many events.
+    Count(Filter),
+    /// Write the events, one a line, and the signed checkpoint beside them.
+    Export {
+        /// The file; the checkpoint goes beside it, with `.checkpoint` at the end.
+        out: PathBuf,
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// Check the trail: the store, or offline an exported file.
+    Verify {
+        /// An exported file.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Its checkpoint [default: beside the file].
+        #[arg(long, value_name = "FILE", requires = "file")]
+        checkpoint: Option<PathBuf>,
+        /// The public key that signed it [default: this machine's].
+        #[arg(long, value_name = "FILE", requires = "file")]
+        key: Option<PathBuf>,
+        /// Be content when only the end is not proven.
+        #[arg(long)]
+        allow_unproven_end: bool,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Demo {
+    /// The folder of the scratch repository; it must not exist [default: a new one among the
+    /// temporary files].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}

@@ -1,0 +1,89 @@
+//! How a person proves who they are: by their token, or by typing a code at a terminal.
+
+use std::io::BufRead as _;
+
+use lictor::capability::{Action, Risk};
+use lictor::context::Name;
+use lictor::governance::{Approver, Channel, Verdict};
+use lictor::{Agent, Consent, ErrorCode, Runtime};
+
+use crate::args;
+use crate::context::{Context, env_text};
+use crate::failure::Failure;
+use crate::files;
+use crate::output::{Output, at_terminal, visible};
+use crate::verbs::view;
+
+/// The token that was given, if one was.
+fn token(context: &Context) -> Result<Option<String>, Failure> {
+    if let Some(path) = &context.global.token_file {
+        let given = files::read(path, 4096)?;
+        let text = String::from_utf8(given.bytes)
+            .map_err(|_| Failure::usage("the token file holds no text"))?;
+        return Ok(Some(text.trim().to_owned()));
+    }
+    Ok(env_text("LICTOR_APPROVER_TOKEN").map(|token| token.trim().to_owned()))
+}
+
+/// An approver: by token where one is given, else at the terminal.
+pub(crate) fn approver(
+    runtime: &Runtime,
+    context: &Context,
+    output: &Output,
+) -> Result<(Approver, Channel), Failure> {
+    let denied = |error: &dyn std::fmt::Display| Failure::new(ErrorCode::Denied, error.to_string());
+    if let Some(token) = token(context)? {
+        let approver = runtime.approvers().authenticate(&token).map_err(|error| denied(&error))?;
+        return Ok((approver, Channel::Token));
+    }
+    if !at_terminal() || output.is_json() {
+        return Err(Failure::new(
+            ErrorCode::Denied,
+            "an approver has to prove who they are: with LICTOR_APPROVER_TOKEN, with --token-file, or \
+             at a terminal",
+        ));
+    }
+    let name: &Name = &context.principal.user;
+    let challenge = runtime.approvers().challenge(name).map_err(|error| denied(&error))?;
+    output.note(&format!(
+        "You answer as `{name}`. Type {} to agree, anything else to leave it:",
+        challenge.code()
+    ));
+    let mut typed = String::new();
+    std::io::stdin().lock().read_line(&mut typed).map_err(|error| denied(&error))?;
+    let approver = challenge.answer(&typed).map_err(|error| denied(&error))?;
+    Ok((approver, Channel::Terminal))
+}
+
+/// Consent in advance, when `--approve` was given and the policy asks for approval. The person
+/// sees what they agree to before they are asked.
+pub(crate) fn in_advance(
+    agent: &Agent,
+    action: &Action,
+    wish: args::Consent,
+    context: &Context,
+    output: &Output,
+) -> Result<Option<Consent>, Failure> {
+    if !wish.approve {
+        return Ok(None);
+    }
+    let checked = agent.check(action.clone())?;
+    if checked.decision.verdict != Verdict::NeedApproval {
+        return Ok(None);
+    }
+    if token(context)?.is_none() && at_terminal() {
+        output.note(&visible(&view::described(&checked.described)));
+        output.note(&visible(&checked.decision.explain()));
+    }
+    let (approver, channel) = approver(agent.runtime(), context, output)?;
+    Ok(Some(Consent { approver, channel }))
+}
+
+/// A risk from the command line.
+pub(crate) fn risk(text: Option<&str>) -> Result<Option<Risk>, Failure> {
+    text.map(|text| {
+        text.parse()
+            .map_err(|error: lictor::capability::UnknownRisk| Failure::usage(error.to_string()))
+    })
+    .transpose()
+}

@@ -1,0 +1,110 @@
+//! Where a verb works and who asks.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use lictor::context::{Name, Principal, Session, SessionId, SystemClock};
+use lictor::{Agent, PolicyPlaces, Runtime, RuntimeOptions};
+
+use crate::args::Global;
+use crate::failure::Failure;
+
+/// The workspace and the principal of a call.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) workspace: PathBuf,
+    pub(crate) global: Global,
+    pub(crate) principal: Principal,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a door reads the environment, nobody else")]
+fn env(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// An environment variable as text.
+pub(crate) fn env_text(name: &str) -> Option<String> {
+    env(name).and_then(|value| value.into_string().ok())
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Result<Self, Failure> {
+        let name =
+            |text: &str| Name::parse(text).map_err(|error| Failure::usage(error.to_string()));
+        let user = global.user.clone().unwrap_or_else(os_user);
+        let principal =
+            Principal { org: name(&global.org)?, user: name(&user)?, agent: name(&global.agent)? };
+        let workspace = match &global.workspace {
+            Some(given) => given.clone(),
+            None => nearest()?,
+        };
+        Ok(Self { workspace, global, principal })
+    }
+
+    pub(crate) fn session(&self) -> Result<Session, Failure> {
+        match &self.global.session {
+            None => Ok(Session::new(self.principal.clone(), &SystemClock)),
+            Some(id) => {
+                let id = SessionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
+                Ok(Session::resume(id, self.principal.clone()))
+            }
+        }
+    }
+
+    pub(crate) fn options(&self) -> Result<RuntimeOptions, Failure> {
+        let mut options = RuntimeOptions::new(&self.workspace, keys_folder()?);
+        options.state_dir.clone_from(&self.global.state_dir);
+        options.policies = PolicyPlaces {
+            managed: Some(PathBuf::from("/etc/lictor/policy.yaml")),
+            user: config_folder().map(|folder| folder.join("policy.yaml")),
+        };
+        options.holder = format!("{}/{} by lictor", self.principal.user, self.principal.agent);
+        Ok(options)
+    }
+
+    pub(crate) async fn runtime(&self) -> Result<Runtime, Failure> {
+        Ok(Runtime::open(self.options()?).await?)
+    }
+
+    pub(crate) async fn agent(&self) -> Result<Agent, Failure> {
+        Ok(self.runtime().await?.agent(&self.session()?))
+    }
+}
+
+/// The nearest folder upwards that is a workspace, else this one.
+fn nearest() -> Result<PathBuf, Failure> {
+    let here = std::env::current_dir()
+        .map_err(|error| Failure::usage(format!("the current folder cannot be told: {error}")))?;
+    let found = here.ancestors().find(|folder| folder.join(".lictor").is_dir());
+    Ok(found.map_or_else(|| here.clone(), Path::to_path_buf))
+}
+
+/// Where the keys of this machine's user lie: outside of every workspace.
+pub(crate) fn keys_folder() -> Result<PathBuf, Failure> {
+    let state = env("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+    state
+        .map(|state| state.join("lictor"))
+        .ok_or_else(|| Failure::usage("the signing key has no place: set HOME or XDG_STATE_HOME"))
+}
+
+fn config_folder() -> Option<PathBuf> {
+    env("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".config")))
+        .map(|config| config.join("lictor"))
+}
+
+/// The name of the user that this process runs as; what the environment says only where the
+/// system does not.
+fn os_user() -> String {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let entry = known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    entry.or_else(|| env_text("USER")).unwrap_or_else(|| format!("uid-{uid}"))
+}

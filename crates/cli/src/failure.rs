@@ -1,0 +1,106 @@
+//! A verb that did not do what it was asked to.
+
+use lictor::{ActError, ErrorCode, OpenError};
+use serde_json::{Map, Value, json};
+
+/// Why, as a person and as a program are told.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: String,
+    pub(crate) details: Value,
+    pub(crate) next_steps: Vec<String>,
+    /// Whatever else is known: `execution_id`, `decision`, …
+    pub(crate) known: Map<String, Value>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: json!({}),
+            next_steps: Vec::new(),
+            known: Map::new(),
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Usage, message)
+    }
+
+    pub(crate) fn input(message: impl std::fmt::Display) -> Self {
+        Self::new(ErrorCode::InvalidInput, message.to_string())
+    }
+
+    pub(crate) fn failed(message: impl std::fmt::Display) -> Self {
+        Self::new(ErrorCode::Failed, message.to_string())
+    }
+
+    pub(crate) fn not_found(message: impl std::fmt::Display) -> Self {
+        Self::new(ErrorCode::NotFound, message.to_string())
+    }
+
+    pub(crate) fn with_details(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+
+    pub(crate) fn with_step(mut self, step: impl Into<String>) -> Self {
+        self.next_steps.push(step.into());
+        self
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let error = json!({
+            "code": self.code.as_str(), "message": self.message, "details": self.details,
+            "next_steps": self.next_steps,
+        });
+        let mut object = self.known.clone();
+        object.insert("error".to_owned(), error);
+        Value::Object(object)
+    }
+}
+
+impl From<ActError> for Failure {
+    fn from(error: ActError) -> Self {
+        let mut known = Map::new();
+        if let Some(decision) = error.decision() {
+            known.insert("decision".to_owned(), json!(decision));
+        }
+        if let Some(execution) = error.execution_id() {
+            known.insert("execution_id".to_owned(), json!(execution));
+        }
+        Self {
+            code: error.code(),
+            message: error.to_string(),
+            details: error.details(),
+            next_steps: error.next_steps(),
+            known,
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            if !message.contains(&cause_text) {
+                message = format!("{message}: {cause_text}");
+            }
+            source = cause.source();
+        }
+        match &error {
+            OpenError::NotInitialised(_) => Self::input(message).with_step("lictor init"),
+            OpenError::Recovery(_) => Self::new(ErrorCode::Incomplete, message),
+            OpenError::Audit(_) => Self::new(ErrorCode::Integrity, message),
+            OpenError::Workspace(_)
+            | OpenError::Policy(_)
+            | OpenError::PolicyFile { .. }
+            | OpenError::Contract(_)
+            | OpenError::Store(_) => Self::input(message),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What goes to standard output and what to standard error.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this module is where the command speaks"
+)]
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use anstream::{eprintln, println};
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+
+use crate::args::Global;
+use crate::failure::Failure;
+
+/// How a verb speaks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+/// Red for what was refused, and for what is gone in a diff.
+pub(crate) const RED: Style = AnsiColor::Red.on_default();
+/// Green for what was done, and for what is new in a diff.
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
+/// For what is less important.
+pub(crate) const DIM: Style = Style::new().dimmed();
+
+impl Output {
+    pub(crate) fn new(global: &Global) -> Self {
+        if global.no_color {
+            anstream::ColorChoice::Never.write_global();
+        }
+        Self { json: global.json, quiet: global.quiet }
+    }
+
+    pub(crate) fn json_only() -> Self {
+        Self { json: true, quiet: true }
+    }
+
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// The result: one JSON object, or lines for people.
+    pub(crate) fn result(self, json: &Value, human: impl FnOnce() -> String) {
+        if self.json {
+            println!("{json}");
+        } else {
+            let text = human();
+            let text = text.trim_end();
+            if !text.is_empty() {
+                println!("{text}");
+            }
+        }
+    }
+
+    /// One line of a stream.
+    pub(crate) fn line(self, text: &str) {
+        println!("{text}");
+    }
+
+    /// Something that a person may want to know, beside the result.
+    pub(crate) fn note(self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    pub(crate) fn failure(self, failure: &Failure) -> ExitCode {
+        if self.json {
+            println!("{}", failure.to_json());
+        } else {
+            eprintln!("{RED}{}{RED:#}: {}", failure.code.as_str(), visible(&failure.message));
+            if let Some(decision) = failure.known.get("decision").filter(|_| !self.quiet) {
+                for reason in decision["reasons"].as_array().into_iter().flatten() {
+                    let text = |key: &str| reason[key].as_str().unwrap_or_default();
+                    if text("verdict") != "allow" {
+                        eprintln!(
+                            "  {} {} {} {}: {} {DIM}{}{DIM:#}",
+                            text("verdict"),
+                            text("layer"),
+                            text("rule"),
+                            visible(text("path")),
+                            visible(text("message")),
+                            text("where"),
+                        );
+                    }
+                }
+            }
+            for step in failure.next_steps.iter().filter(|_| !self.quiet) {
+                eprintln!("  {DIM}next:{DIM:#} {step}");
+            }
+        }
+        ExitCode::from(failure.code.exit_code())
+    }
+}
+
+/// Whether a person sits at a terminal: both ends of the talk, so that nothing that is piped is
+/// ever asked.
+pub(crate) fn at_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Text from outside with everything made visible that a terminal would act on or hide.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let hidden = matches!(c,
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+        );
+        if (c.is_control() && c != '\n') || hidden {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}

@@ -1,0 +1,219 @@
+//! `approvals` and `approvers`.
+
+use lictor::context::{ApprovalId, Event, EventFacts, EventType, Name};
+use lictor::governance::{Approval, ApprovalError, ApproverError, ApproverStoreError};
+use lictor::{ErrorCode, Runtime};
+use serde_json::{Value, json};
+
+use super::{Answer, view};
+use crate::args::{Answer as Reply, Approvals, Approvers};
+use crate::consent;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{GREEN, Output, at_terminal, visible};
+
+pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    match wish {
+        Approvals::List { all } => {
+            let found = runtime.approvals().list(!all).map_err(Failure::failed)?;
+            output.result(&json!({ "approvals": found }), || {
+                if found.is_empty() {
+                    return "nothing waits for an answer".to_owned();
+                }
+                found.iter().map(summary).collect()
+            });
+            Ok(0)
+        }
+        Approvals::Show(id) => {
+            let approval = get(&runtime, &id.id)?;
+            output.result(&json!(approval), || full(&approval));
+            Ok(0)
+        }
+        Approvals::Approve(reply) => answer(&runtime, reply, true, context, output).await,
+        Approvals::Deny(reply) => answer(&runtime, reply, false, context, output).await,
+    }
+}
+
+fn get(runtime: &Runtime, id: &str) -> Result<Approval, Failure> {
+    let id = ApprovalId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
+    runtime.approvals().get(&id).map_err(approval_failure)
+}
+
+fn approval_failure(error: ApprovalError) -> Failure {
+    let code = match &error {
+        ApprovalError::Unknown { .. } => ErrorCode::NotFound,
+        ApprovalError::PolicyChanged | ApprovalError::OtherDecision => ErrorCode::Integrity,
+        ApprovalError::NotAsked { .. } | ApprovalError::Refused(_) => ErrorCode::Denied,
+        ApprovalError::Store(_) => ErrorCode::Failed,
+    };
+    Failure::new(code, error.to_string())
+}
+
+async fn answer(
+    runtime: &Runtime,
+    reply: Reply,
+    agree: bool,
+    context: &Context,
+    output: &Output,
+) -> Answer {
+    let approval = get(runtime, &reply.id)?;
+    if reply.dry.dry_run {
+        output.result(&json!(approval), || full(&approval));
+        return Ok(0);
+    }
+    if at_terminal() && !output.is_json() {
+        output.note(&full(&approval));
+    }
+    let (approver, channel) = consent::approver(runtime, context, output)?;
+    let reason = reply.reason.as_deref().unwrap_or_default();
+    let settled = if agree {
+        runtime.approvals().grant(approval.id(), &approver, channel)
+    } else {
+        runtime.approvals().deny(approval.id(), &approver, reason)
+    };
+    let settled = settled.map_err(approval_failure)?;
+    let kind = if agree { EventType::ApprovalGranted } else { EventType::ApprovalDenied };
+    let mut facts = EventFacts {
+        action_name: Some(settled.action().capability.clone()),
+        action_params: Some(settled.action().input.clone()),
+        decision_id: Some(settled.decision().id.clone()),
+        requires_approval: Some(true),
+        approval_granted: Some(agree),
+        ..EventFacts::default()
+    };
+    let about = json!({
+        "id": settled.id(), "approver": approver.name(), "channel": channel, "reason": reason,
+        "needed": settled.needed(), "granted_by": settled.granted_by(),
+        "action_digest": settled.action_digest(),
+    });
+    facts.metadata.insert("approval".to_owned(), about);
+    let session = context.session()?;
+    let event = Event::new(&session, kind, facts, runtime.clock().as_ref());
+    runtime.record(vec![event]).await?;
+    output.result(&json!(settled), || {
+        let given = settled.granted_by().len();
+        format!(
+            "{GREEN}{}{GREEN:#} {} ({given} of {} given)\nrepeat the call that asked for it",
+            settled.state().as_str(),
+            settled.id(),
+            settled.needed()
+        )
+    });
+    Ok(0)
+}
+
+fn summary(approval: &Approval) -> String {
+    let by = approval.requested_by();
+    format!(
+        "{} {:<8} {} asked by {}/{} ({} of {} given, until {})\n",
+        approval.id(),
+        approval.state().as_str(),
+        visible(&approval.action().capability),
+        by.user,
+        by.agent,
+        approval.granted_by().len(),
+        approval.needed(),
+        approval.expires_at()
+    )
+}
+
+fn full(approval: &Approval) -> String {
+    let action = approval.action();
+    let by = approval.requested_by();
+    let mut text = format!(
+        "{} ({})\n{} {} ({})\nasked by {}/{} of {} at {}\n",
+        approval.id(),
+        approval.state().as_str(),
+        action.capability,
+        action.version,
+        action.title,
+        by.user,
+        by.agent,
+        by.org,
+        approval.requested_at(),
+    );
+    if !action.intent.is_empty() {
+        text.push_str(&format!("intent: {}\n", action.intent));
+    }
+    let input = serde_json::to_string_pretty(&action.input).unwrap_or_default();
+    text.push_str(&format!("input: {input}\n"));
+    text.push_str(&view::files(&action.files));
+    text.push_str(&approval.decision().explain());
+    visible(&text)
+}
+
+pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    match wish {
+        Approvers::List => {
+            let found = runtime.approvers().list().map_err(approver_failure)?;
+            let shown: Vec<Value> = found
+                .iter()
+                .map(|one| {
+                    json!({
+                        "name": one.name, "roles": one.roles, "added_by": one.added_by,
+                        "added_at": one.added_at, "revoked_at": one.revoked_at,
+                    })
+                })
+                .collect();
+            output.result(&json!({ "approvers": shown }), || {
+                let line = |one: &lictor::governance::ApproverRecord| {
+                    let state = if one.revoked_at.is_some() { "revoked" } else { "active" };
+                    format!("{:<20} {state}\n", one.name)
+                };
+                found.iter().map(line).collect()
+            });
+        }
+        Approvers::Add { name, role, dry } => {
+            let parse = |text: &String| {
+                Name::parse(text).map_err(|error| Failure::usage(error.to_string()))
+            };
+            let name = parse(&name)?;
+            let roles = role.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+            if dry.dry_run {
+                output.result(&json!({ "name": name }), || format!("would enrol `{name}`"));
+                return Ok(0);
+            }
+            let (by, _) = consent::approver(&runtime, context, output)?;
+            let (record, token) =
+                runtime.approvers().enroll(name, roles, &by).map_err(approver_failure)?;
+            let json = json!({ "name": record.name, "token": token.expose() });
+            output.result(&json, || {
+                format!(
+                    "{} may approve. Their token, shown only now:\n\n  {}",
+                    record.name,
+                    token.expose()
+                )
+            });
+        }
+        Approvers::Revoke { name, dry } => {
+            let name = Name::parse(&name).map_err(|error| Failure::usage(error.to_string()))?;
+            if dry.dry_run {
+                output.result(&json!({ "name": name }), || format!("would revoke `{name}`"));
+                return Ok(0);
+            }
+            let (by, _) = consent::approver(&runtime, context, output)?;
+            runtime.approvers().revoke(&name, &by).map_err(approver_failure)?;
+            let json = json!({ "name": name, "revoked": true });
+            output.result(&json, || format!("`{name}` may not approve any more"));
+        }
+    }
+    Ok(0)
+}
+
+fn approver_failure(error: ApproverError) -> Failure {
+    let code = match &error {
+        ApproverError::NotRecognised | ApproverError::Revoked | ApproverError::WrongCode => {
+            ErrorCode::Denied
+        }
+        ApproverError::Last | ApproverError::Store(ApproverStoreError::Exists) => {
+            ErrorCode::InvalidInput
+        }
+        ApproverError::Store(ApproverStoreError::Unknown) => ErrorCode::NotFound,
+        ApproverError::Randomness(_) | ApproverError::Store(ApproverStoreError::Unavailable(_)) => {
+            ErrorCode::Failed
+        }
+    };
+    Failure::new(code, error.to_string())
+}

@@ -1,0 +1,208 @@
+//! `audit`.
+#![expect(clippy::disallowed_methods, reason = "an export is written where the person says")]
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+
+use lictor::audit::{Filter as Query, Verification, verify_file};
+use lictor::context::{ExecutionId, RunId, SessionId, Timestamp};
+use lictor::{ErrorCode, Runtime};
+use serde_json::{Value, json};
+
+use super::Answer;
+use crate::args::{Audit, Filter};
+use crate::context::{Context, keys_folder};
+use crate::failure::Failure;
+use crate::output::{GREEN, Output, visible};
+
+pub(crate) async fn audit(wish: &Audit, context: &Context, output: &Output) -> Answer {
+    match wish {
+        Audit::Query(filter) => query(filter, context, output).await,
+        Audit::Tail(filter) => tail(filter, context, output).await,
+        Audit::Count(filter) => {
+            let runtime = context.runtime().await?;
+            let filter = self::filter(filter, context)?;
+            let count = runtime.audit().count(&context.principal.org, &filter);
+            let count = count.map_err(Failure::failed)?;
+            output.result(&json!({ "count": count }), || count.to_string());
+            Ok(0)
+        }
+        Audit::Export { out, filter } => export(out, filter, context, output).await,
+        Audit::Verify { file: Some(file), checkpoint, key, allow_unproven_end } => {
+            let found = verify_offline(file, checkpoint.as_deref(), key.as_deref())?;
+            verified(&found, *allow_unproven_end, output)
+        }
+        Audit::Verify { file: None, allow_unproven_end, .. } => {
+            let runtime = context.runtime().await?;
+            let found = runtime.audit().verify_store(&context.principal.org);
+            verified(&found.map_err(Failure::failed)?, *allow_unproven_end, output)
+        }
+    }
+}
+
+fn filter(wish: &Filter, context: &Context) -> Result<Query, Failure> {
+    fn parse<T, E: std::fmt::Display>(
+        text: Option<&String>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Failure> {
+        text.map(|text| parse(text).map_err(|error| Failure::usage(error.to_string()))).transpose()
+    }
+    let given = context.global.given;
+    let types = wish.types.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>();
+    Ok(Query {
+        types: types.map_err(|error: lictor::context::UnknownEventType| {
+            Failure::usage(error.to_string())
+        })?,
+        session: parse(
+            context.global.session.as_ref().filter(|_| given.session),
+            SessionId::parse,
+        )?,
+        user: given.user.then(|| context.principal.user.clone()),
+        agent: given.agent.then(|| context.principal.agent.clone()),
+        action: wish.action.clone(),
+        success: wish.success,
+        since: parse(wish.since.as_ref(), Timestamp::parse)?,
+        until: parse(wish.until.as_ref(), Timestamp::parse)?,
+        execution: parse(wish.execution.as_ref(), ExecutionId::parse)?,
+        run: parse(wish.run.as_ref(), RunId::parse)?,
+        limit: wish.limit,
+        offset: wish.offset.unwrap_or(0),
+        ..Query::default()
+    })
+}
+
+fn events(runtime: &Runtime, filter: &Query, context: &Context) -> Result<Vec<Vec<u8>>, Failure> {
+    let found = runtime.audit().query(&context.principal.org, filter).map_err(Failure::failed)?;
+    Ok(found.into_iter().map(|stored| stored.bytes).collect())
+}
+
+async fn query(wish: &Filter, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    let found = events(&runtime, &filter(wish, context)?, context)?;
+    let found = parsed(&found)?;
+    output.result(&json!({ "events": found }), || found.iter().map(line).collect());
+    Ok(0)
+}
+
+async fn tail(wish: &Filter, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    let mut filter = filter(wish, context)?;
+    filter.newest_first = true;
+    filter.limit = Some(filter.limit.unwrap_or(20));
+    let mut found = events(&runtime, &filter, context)?;
+    found.reverse();
+    if output.is_json() {
+        found.iter().for_each(|bytes| output.line(&String::from_utf8_lossy(bytes)));
+    } else {
+        parsed(&found)?.iter().for_each(|event| output.line(line(event).trim_end()));
+    }
+    Ok(0)
+}
+
+fn parsed(found: &[Vec<u8>]) -> Result<Vec<Value>, Failure> {
+    found.iter().map(|bytes| serde_json::from_slice(bytes).map_err(Failure::failed)).collect()
+}
+
+fn line(event: &Value) -> String {
+    let text = |key: &str| event[key].as_str().unwrap_or_default();
+    let mut line = format!(
+        "{:>6} {} {:<20} {}/{} {}",
+        event["seq"].to_string(),
+        text("timestamp"),
+        text("event_type"),
+        text("user_id"),
+        text("agent_id"),
+        text("action_name"),
+    );
+    if let Some(path) = event["action_params"]["path"].as_str() {
+        line.push_str(&format!(" {path}"));
+    }
+    if let Some(error) = event["error_message"].as_str() {
+        line.push_str(&format!(": {error}"));
+    }
+    visible(&line).replace('\n', " ") + "\n"
+}
+
+async fn export(out: &Path, wish: &Filter, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    let filter = filter(wish, context)?;
+    let beside = beside(out);
+    let create = |path: &Path| {
+        File::create(path).map_err(|error| {
+            Failure::input(format!("`{}` cannot be written: {error}", path.display()))
+        })
+    };
+    let mut events = BufWriter::new(create(out)?);
+    let mut checkpoint = BufWriter::new(create(&beside)?);
+    let exported =
+        runtime.audit().export(&context.principal.org, &filter, &mut events, &mut checkpoint);
+    let exported = exported.map_err(Failure::failed)?;
+    for file in [events, checkpoint] {
+        let file = file.into_inner().map_err(Failure::failed)?;
+        file.sync_all().map_err(Failure::failed)?;
+    }
+    let json = json!({
+        "file": out, "checkpoint": beside, "events": exported.events, "size": exported.size,
+    });
+    output.result(&json, || format!("{} events in {}", exported.events, out.display()));
+    Ok(0)
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".checkpoint");
+    PathBuf::from(name)
+}
+
+fn verify_offline(
+    file: &Path,
+    checkpoint: Option<&Path>,
+    key: Option<&Path>,
+) -> Result<Verification, Failure> {
+    let open = |path: &Path| {
+        File::open(path).map_err(|error| {
+            Failure::input(format!("`{}` cannot be read: {error}", path.display()))
+        })
+    };
+    let key = match key {
+        Some(key) => key.to_path_buf(),
+        None => keys_folder()?.join("audit.key.pub"),
+    };
+    let text = std::fs::read_to_string(&key).map_err(|error| {
+        Failure::input(format!("the public key `{}` cannot be read: {error}", key.display()))
+            .with_step("give the signer's public key with --key FILE")
+    })?;
+    let key = lictor::audit::log::PublicKey::parse(text.trim()).map_err(Failure::input)?;
+    let events = BufReader::new(open(file)?);
+    let checkpoint = checkpoint.map_or_else(|| beside(file), Path::to_path_buf);
+    // A trail without a checkpoint proves nothing, and that is a verdict, not an error.
+    let found = match File::open(&checkpoint) {
+        Ok(checkpoint) => verify_file(events, BufReader::new(checkpoint), &key, None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            verify_file(events, std::io::empty(), &key, None)
+        }
+        Err(error) => {
+            let path = checkpoint.display();
+            return Err(Failure::input(format!("`{path}` cannot be read: {error}")));
+        }
+    };
+    found.map_err(Failure::failed)
+}
+
+fn verified(found: &Verification, allow_unproven_end: bool, output: &Output) -> Answer {
+    let good = found.verdict.is_proven() || (allow_unproven_end && found.verdict.is_unproven_end());
+    if good {
+        output.result(&json!(found), || {
+            let root = found.root.map_or_else(String::new, |root| format!(", root {root}"));
+            format!("{GREEN}{}{GREEN:#}: {} events{root}", found.verdict, found.events)
+        });
+        return Ok(0);
+    }
+    let problem = found.problem.as_deref().unwrap_or("its end is not proven");
+    let mut failure = Failure::new(ErrorCode::Integrity, format!("{}: {problem}", found.verdict));
+    if let Value::Object(known) = json!(found) {
+        failure.known = known;
+    }
+    Err(failure)
+}

@@ -1,0 +1,123 @@
+//! `call` and `check call`.
+
+use std::path::Path;
+
+use lictor::Agent;
+use lictor::capability::{Action, CapabilityId};
+use lictor::document::{Limits, Source, StrictValue, from_json};
+use serde_json::{Map, Value};
+
+use super::{Answer, checked, done, view};
+use crate::args::{Call, Input};
+use crate::consent::{self, risk};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::files::{self, MAX_CHANGES};
+use crate::output::Output;
+
+pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answer {
+    if wish.dry.dry_run {
+        return check(&wish.input, context, output).await;
+    }
+    let agent = context.agent().await?;
+    let action = action(&agent, &wish.input)?;
+    let consent = consent::in_advance(&agent, &action, wish.consent, context, output)?;
+    let outcome = agent.act(action, consent.as_ref()).await?;
+    output.result(&done(&outcome), || {
+        let mut text = serde_json::to_string_pretty(&outcome.record.output).unwrap_or_default();
+        if !outcome.record.files.is_empty() {
+            let id = &outcome.record.execution_id;
+            text.push_str(&format!("\n{id}\n{}", view::files(&outcome.record.files)));
+        }
+        text
+    });
+    Ok(0)
+}
+
+pub(crate) async fn check(input: &Input, context: &Context, output: &Output) -> Answer {
+    let agent = context.agent().await?;
+    checked(agent.check(action(&agent, input)?), output)
+}
+
+fn action(agent: &Agent, input: &Input) -> Result<Action, Failure> {
+    let capability = CapabilityId::parse(&input.capability).map_err(Failure::input)?;
+    let schema = agent.graph().get(&capability, None).map(|contract| contract.input_schema());
+    let value = value(input, schema)?;
+    let mut action = agent.action(capability, value);
+    if let Some(range) = &input.version_range {
+        let range = range.parse().map_err(|error| {
+            Failure::usage(format!("`{range}` is not a range of versions: {error}"))
+        })?;
+        action = action.with_version(range);
+    }
+    Ok(match risk(input.risk.as_deref())? {
+        Some(risk) => action.with_risk(risk),
+        None => action,
+    })
+}
+
+/// The input: what is given at once, and key by key. A key that the contract wants as text is text,
+/// whatever it looks like.
+fn value(input: &Input, schema: Option<&Value>) -> Result<Value, Failure> {
+    let mut object = match &input.input {
+        None => Map::new(),
+        Some(text) => object(text)?,
+    };
+    for pair in &input.pairs {
+        let (key, value) = pair_value(pair, schema)?;
+        if object.insert(key.clone(), value).is_some() {
+            return Err(Failure::usage(format!("`{key}` is given twice")));
+        }
+    }
+    Ok(Value::Object(object))
+}
+
+/// A JSON object from the command line, or from standard input for `-`.
+pub(crate) fn object(text: &str) -> Result<Map<String, Value>, Failure> {
+    let stdin;
+    let source = if text == "-" {
+        stdin = files::read(Path::new("-"), MAX_CHANGES)?;
+        stdin.source()
+    } else {
+        Source::new("--input", text.as_bytes())
+    };
+    let limits = Limits::default().with_max_bytes(MAX_CHANGES);
+    let value: StrictValue = from_json(&source, &limits).map_err(Failure::input)?;
+    match value.into_inner() {
+        Value::Object(object) => Ok(object),
+        _ => Err(Failure::usage("--input takes a JSON object")),
+    }
+}
+
+fn pair_value(pair: &str, schema: Option<&Value>) -> Result<(String, Value), Failure> {
+    let json = |text: &str| -> Result<Value, Failure> {
+        let value: StrictValue =
+            from_json(&Source::new("KEY:=VALUE", text.as_bytes()), &Limits::default())
+                .map_err(Failure::input)?;
+        Ok(value.into_inner())
+    };
+    let Some((key, value)) = pair.split_once('=') else {
+        return Err(Failure::usage(format!("`{pair}` is not KEY=VALUE")));
+    };
+    if let Some(key) = key.strip_suffix(':') {
+        return Ok((key.to_owned(), json(value)?));
+    }
+    if let Some(path) = value.strip_prefix('@') {
+        let given = files::read(Path::new(path), MAX_CHANGES)?;
+        let text = String::from_utf8(given.bytes)
+            .map_err(|_| Failure::input(format!("`{path}` is not UTF-8 text")))?;
+        return Ok((key.to_owned(), Value::String(text)));
+    }
+    if schema.is_some_and(|schema| schema["properties"][key]["type"] == "string") {
+        return Ok((key.to_owned(), Value::String(value.to_owned())));
+    }
+    // Numbers, booleans, null, lists and objects are taken as such; everything else is text.
+    let looks = value
+        .starts_with(['{', '[', '"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+        || matches!(value, "true" | "false" | "null");
+    let value = match json(value) {
+        Ok(parsed) if looks => parsed,
+        _ => Value::String(value.to_owned()),
+    };
+    Ok((key.to_owned(), value))
+}

@@ -1,0 +1,153 @@
+//! `doctor`: what is set up here, what is enforced, what is missing.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use lictor::governance::PolicySet;
+use lictor::lock::{Status, WorkspaceLock};
+use lictor::undo_records::exchange_is_supported;
+use lictor::{Runtime, load_policies};
+use serde_json::{Value, json};
+
+use super::Answer;
+use crate::context::{Context, keys_folder};
+use crate::output::{GREEN, Output, RED};
+
+struct Found {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+    next: &'static str,
+}
+
+impl Found {
+    fn new(name: &'static str, ok: bool, detail: impl Into<String>, next: &'static str) -> Self {
+        Self { name, ok, detail: detail.into(), next }
+    }
+
+    fn to_json(&self) -> Value {
+        let next = if self.ok { "" } else { self.next };
+        json!({ "name": self.name, "ok": self.ok, "detail": self.detail, "next": next })
+    }
+}
+
+pub(crate) async fn doctor(context: &Context, output: &Output) -> Answer {
+    let root = &context.workspace;
+    let state = root.join(".lictor");
+    let mut found =
+        vec![Found::new("workspace", state.is_dir(), root.display().to_string(), "lictor init")];
+    if state.is_dir() {
+        let private = std::fs::metadata(&state).map(|meta| meta.permissions().mode() & 0o077 == 0);
+        found.push(Found::new(
+            "private state",
+            private.unwrap_or(false),
+            ".lictor is for its owner only",
+            "chmod 700 .lictor",
+        ));
+        found.push(policy(&context.options().map(|options| {
+            load_policies(root, &options.policies).map_err(|error| error.to_string())
+        })));
+        found.push(lock(&state));
+        found.push(exchange(root));
+        match context.runtime().await {
+            Ok(runtime) => opened(&runtime, context, &mut found),
+            Err(failure) => found.push(Found::new(
+                "state and trail",
+                false,
+                failure.message,
+                "read the message; nothing is done without a trail",
+            )),
+        }
+    }
+    let key = keys_folder().map(|folder| folder.join("audit.key"));
+    found.push(Found::new(
+        "signing key outside of the workspace",
+        key.as_ref().is_ok_and(|key| key.is_file() && !key.starts_with(root)),
+        key.map_or_else(|failure| failure.message, |key| key.display().to_string()),
+        "it is made at the first use; keep it out of the workspace",
+    ));
+    let ok = found.iter().all(|one| one.ok);
+    let checks: Vec<Value> = found.iter().map(Found::to_json).collect();
+    output.result(&json!({ "ok": ok, "checks": checks }), || {
+        found
+            .iter()
+            .map(|one| {
+                let (style, word) = if one.ok { (GREEN, "ok") } else { (RED, "missing") };
+                let next = if one.ok { String::new() } else { format!(" ({})", one.next) };
+                format!("{style}{word:<8}{style:#} {}: {}{next}\n", one.name, one.detail)
+            })
+            .collect()
+    });
+    Ok(0)
+}
+
+fn policy(loaded: &Result<Result<PolicySet, String>, crate::failure::Failure>) -> Found {
+    let name = "policy";
+    match loaded {
+        Ok(Ok(set)) if set.layers().is_empty() => {
+            Found::new(name, false, "there is none, so everything is denied", "lictor init")
+        }
+        Ok(Ok(set)) => {
+            Found::new(name, true, format!("{} layer(s), {}", set.layers().len(), set.digest()), "")
+        }
+        Ok(Err(error)) => Found::new(name, false, error.clone(), "lictor policy lint"),
+        Err(failure) => Found::new(name, false, failure.message.clone(), "lictor policy lint"),
+    }
+}
+
+fn lock(state: &Path) -> Found {
+    let name = "one writer";
+    match WorkspaceLock::new(state.join("lock")).status() {
+        Ok(Status::Free { last: None }) => Found::new(name, true, "kernel lock, free", ""),
+        Ok(Status::Free { last: Some(last) }) if last.released => {
+            Found::new(name, true, format!("kernel lock, free; last held by {last}"), "")
+        }
+        Ok(Status::Free { last: Some(last) }) => {
+            Found::new(name, false, format!("its last holder died: {last}"), "lictor recover")
+        }
+        Ok(Status::Held { .. }) => Found::new(name, true, "kernel lock, held just now", ""),
+        Err(error) => Found::new(name, false, error.to_string(), "use a file system with locks"),
+    }
+}
+
+fn exchange(root: &Path) -> Found {
+    let name = "atomic exchange";
+    match exchange_is_supported(root) {
+        Ok(true) => Found::new(name, true, "renameat2(RENAME_EXCHANGE) works on this mount", ""),
+        Ok(false) => Found::new(
+            name,
+            false,
+            "this file system has no renameat2(RENAME_EXCHANGE); changes of files are refused",
+            "use ext4, xfs, btrfs or tmpfs",
+        ),
+        Err(error) => Found::new(name, false, error.to_string(), "make the workspace writable"),
+    }
+}
+
+fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
+    found.push(Found::new(
+        "durable state",
+        true,
+        format!("{}, WAL, every commit synced", runtime.store().path().display()),
+        "",
+    ));
+    let approvers = runtime.approvers().list().unwrap_or_default();
+    let active = approvers.iter().filter(|one| one.revoked_at.is_none()).count();
+    let next = "lictor init enrols the first one";
+    found.push(Found::new("approvers", active > 0, format!("{active} may approve"), next));
+    let verified = runtime.audit().verify_store(&context.principal.org);
+    let (ok, detail) = match verified {
+        Ok(verified) => (
+            verified.verdict.is_proven() || verified.events == 0,
+            format!("{}, {} events", verified.verdict, verified.events),
+        ),
+        Err(error) => (false, error.to_string()),
+    };
+    found.push(Found::new("trail", ok, detail, "lictor audit verify"));
+    found.push(Found::new(
+        "command sandbox",
+        true,
+        "no capability starts programs in this version; verification commands run as you",
+        "",
+    ));
+}

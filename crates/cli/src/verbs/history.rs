@@ -1,0 +1,174 @@
+//! `log`, `show` and `diff`.
+
+use lictor::audit::Filter;
+use lictor::context::{ApprovalId, EventType, ExecutionId, RunId, SessionId};
+use lictor::executor::ExecutionStatus;
+use lictor::state::{ExecutionFilter, StoredExecution};
+use lictor::undo_records::{Content, History};
+use lictor::{Agent, Runtime};
+use serde_json::{Value, json};
+
+use super::{Answer, view};
+use crate::args::Log;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{DIM, Output, visible};
+
+pub(crate) async fn log(wish: &Log, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    let session = context.global.session.as_ref().filter(|_| context.global.given.session);
+    let session = session.map(|id| SessionId::parse(id)).transpose();
+    let filter = ExecutionFilter {
+        session: session.map_err(|error| Failure::usage(error.to_string()))?,
+        path: wish.path.clone(),
+        limit: Some(wish.limit),
+        ..ExecutionFilter::default()
+    };
+    let found = runtime.executions().list(&filter).map_err(Failure::failed)?;
+    output.result(&json!({ "executions": found }), || {
+        if found.is_empty() {
+            return "nothing was done here yet".to_owned();
+        }
+        found.iter().map(summary).collect()
+    });
+    Ok(0)
+}
+
+fn summary(stored: &StoredExecution) -> String {
+    let record = &stored.record;
+    let status = status(record.status);
+    let intent = record.intent.as_deref().map(|text| format!(" \"{}\"", visible(text)));
+    let files = match record.files.as_slice() {
+        [] => String::new(),
+        [one] => format!(" {}", one.path),
+        [first, rest @ ..] => format!(" {} and {} more", first.path, rest.len()),
+    };
+    format!(
+        "{} {DIM}{}{DIM:#} {status:<11} {}{files}{}\n",
+        record.execution_id,
+        record.started_at,
+        record.capability,
+        intent.unwrap_or_default()
+    )
+}
+
+fn status(status: ExecutionStatus) -> &'static str {
+    match status {
+        ExecutionStatus::Applied => "applied",
+        ExecutionStatus::RolledBack => "rolled back",
+        ExecutionStatus::Undone => "undone",
+        ExecutionStatus::Incomplete => "INCOMPLETE",
+    }
+}
+
+pub(crate) async fn show(id: &str, context: &Context, output: &Output) -> Answer {
+    let agent = context.agent().await?;
+    let record = record(id, &agent, context)?;
+    let record = record.ok_or_else(|| Failure::not_found(format!("there is no `{id}` here")))?;
+    output.result(&record, || visible(&serde_json::to_string_pretty(&record).unwrap_or_default()));
+    Ok(0)
+}
+
+/// What an id names: its prefix says where to look.
+fn record(id: &str, agent: &Agent, context: &Context) -> Result<Option<Value>, Failure> {
+    let runtime = agent.runtime();
+    let usage = |error: lictor::context::IdError| Failure::usage(error.to_string());
+    match id.split_once('_').map(|(prefix, _)| prefix) {
+        Some(ApprovalId::PREFIX) => {
+            let id = ApprovalId::parse(id).map_err(usage)?;
+            Ok(runtime.approvals().get(&id).ok().map(|approval| json!(approval)))
+        }
+        Some(RunId::PREFIX) => {
+            let id = RunId::parse(id).map_err(usage)?;
+            runtime.runs().get(&id).map_err(Failure::failed)
+        }
+        Some("dec") => decision(id, runtime, context),
+        _ => {
+            let id = ExecutionId::parse(id).map_err(usage)?;
+            let stored = runtime.executions().get(&id).map_err(Failure::failed)?;
+            Ok(stored.map(|stored| json!(stored)))
+        }
+    }
+}
+
+/// A decision as it stands in the trail; with its execution's record, when there was one.
+pub(crate) fn decision(
+    id: &str,
+    runtime: &Runtime,
+    context: &Context,
+) -> Result<Option<Value>, Failure> {
+    let filter =
+        Filter { types: vec![EventType::DecisionMade], newest_first: true, ..Filter::default() };
+    let events = runtime.audit().query(&context.principal.org, &filter).map_err(Failure::failed)?;
+    for stored in events {
+        let event: Value = serde_json::from_slice(&stored.bytes).map_err(Failure::failed)?;
+        if event["decision_id"] != id {
+            continue;
+        }
+        let filter = ExecutionFilter::default();
+        let executions = runtime.executions().list(&filter).map_err(Failure::failed)?;
+        let execution =
+            executions.into_iter().find(|stored| stored.record.decision_id.as_str() == id);
+        return Ok(Some(match execution {
+            Some(stored) => json!(stored.record.decision),
+            None => {
+                let mut decision = event["metadata"].clone();
+                decision["id"] = json!(id);
+                decision["action_name"] = event["action_name"].clone();
+                decision
+            }
+        }));
+    }
+    Ok(None)
+}
+
+pub(crate) async fn diff(id: &str, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    let execution = ExecutionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
+    let history = History::open(runtime.transactions()).map_err(Failure::failed)?;
+    let kept = history
+        .get(&execution)
+        .map_err(Failure::failed)?
+        .ok_or_else(|| Failure::not_found(format!("there is no record of what `{id}` changed")))?;
+    let mut text = String::new();
+    let files = kept.files();
+    for (index, file) in files.iter().enumerate() {
+        let (old, new) = history.contents(&kept, index).map_err(Failure::failed)?;
+        text.push_str(&one_file(file, &old, &new));
+    }
+    let json = json!({ "execution_id": execution, "files": files, "diff": text });
+    output.result(&json, || text.clone());
+    Ok(0)
+}
+
+fn one_file(file: &lictor::capability::FileChange, old: &Content, new: &Content) -> String {
+    let new_path = file.to.as_deref().unwrap_or(&file.path);
+    let mut text = format!("diff --lictor a/{} b/{new_path}\n", file.path);
+    if file.to.is_some() {
+        text.push_str(&format!("rename from {}\nrename to {new_path}\n", file.path));
+    }
+    if let (Some(before), Some(after)) = (file.before_mode, file.mode) {
+        text.push_str(&format!("old mode {before}\nnew mode {after}\n"));
+    }
+    let side = |content: &Content| match content {
+        Content::Absent => Some(String::new()),
+        Content::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Content::Gone => None,
+    };
+    if matches!(old, Content::Gone) || matches!(new, Content::Gone) {
+        text.push_str("# the content is kept nowhere any more\n");
+        return text;
+    }
+    let name = |content: &Content, prefix: &str, path: &str| match content {
+        Content::Absent => "/dev/null".to_owned(),
+        _ => format!("{prefix}/{path}"),
+    };
+    match (side(old), side(new)) {
+        (Some(before), Some(after)) => {
+            let (a, b) = (name(old, "a", &file.path), name(new, "b", new_path));
+            text.push_str(&view::unified(&a, &b, &before, &after));
+        }
+        _ => text.push_str("# binary content differs\n"),
+    }
+    text
+}

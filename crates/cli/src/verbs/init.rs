@@ -1,0 +1,130 @@
+//! `init`: a workspace is made, and nothing in it is overwritten.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a folder becomes a workspace here; there is no road to go down yet"
+)]
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use lictor::context::SystemClock;
+use lictor::governance::{ApproverError, ApproverStoreError, Approvers};
+use lictor::state::SqliteApproverStore;
+use serde_json::json;
+
+use super::Answer;
+use crate::args::Init;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::{GREEN, Output};
+
+const POLICY: &str = include_str!("policy.template.yaml");
+
+/// Everything of Lictor's own that a version control system must not see; the policy and the
+/// capabilities are committed with the project.
+const IGNORE: &str = "# Lictor's own state: private, and of this machine.\n\
+                      *\n\
+                      !.gitignore\n!policy.yaml\n!capabilities/\n!capabilities/**\n\
+                      !packs/\n!packs/**\n!facades/\n!facades/**\n";
+
+pub(crate) fn init(wish: Init, context: &Context, output: &Output) -> Answer {
+    let root = match &context.global.workspace {
+        Some(given) => given.clone(),
+        // Not the nearest workspace upwards: a new one is made right here.
+        None => std::env::current_dir().map_err(Failure::failed)?,
+    };
+    if !root.is_dir() {
+        return Err(Failure::input(format!("`{}` is not a folder", root.display())));
+    }
+    let mut made = Made { root: &root, dry: wish.dry.dry_run, created: Vec::new() };
+    made.folder(".lictor", 0o700)?;
+    made.file(".lictor/.gitignore", IGNORE)?;
+    made.file(".lictor/policy.yaml", POLICY)?;
+    made.folder(".lictor/capabilities", 0o755)?;
+    let created = made.created;
+    let token = if wish.dry.dry_run { None } else { first_approver(&root, context)? };
+    let json = json!({ "workspace": root, "created": created, "approver_token": token });
+    output.result(&json, || {
+        let mut text = format!("{GREEN}workspace{GREEN:#} {}\n", root.display());
+        for path in &created {
+            text.push_str(&format!("  created {path}\n"));
+        }
+        if created.is_empty() {
+            text.push_str("  everything was there already; nothing was changed\n");
+        }
+        if let Some(token) = &token {
+            let user = &context.principal.user;
+            text.push_str(&format!(
+                "\n`{user}` may approve what the policy asks approval for. Their token, shown only now:\n\n  \
+                 {token}\n\nKeep it where no agent reads it; it goes into LICTOR_APPROVER_TOKEN.\n"
+            ));
+        }
+        text
+    });
+    Ok(0)
+}
+
+struct Made<'a> {
+    root: &'a Path,
+    dry: bool,
+    created: Vec<String>,
+}
+
+impl Made<'_> {
+    fn folder(&mut self, name: &str, mode: u32) -> Result<(), Failure> {
+        let path = self.root.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => {
+                return Err(Failure::input(format!(
+                    "`{}` is there and is not a folder",
+                    path.display()
+                )));
+            }
+            Err(_) => {}
+        }
+        if !self.dry {
+            let made = fs::DirBuilder::new().mode(mode).create(&path);
+            made.map_err(|error| cannot(&path, &error))?;
+        }
+        self.created.push(format!("{name}/"));
+        Ok(())
+    }
+
+    fn file(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+        let path = self.root.join(name);
+        if fs::symlink_metadata(&path).is_ok() {
+            return Ok(());
+        }
+        if !self.dry {
+            let mut options = fs::OpenOptions::new();
+            let opened = options.write(true).create_new(true).mode(0o644).open(&path);
+            opened
+                .and_then(|mut file| file.write_all(text.as_bytes()))
+                .map_err(|error| cannot(&path, &error))?;
+        }
+        self.created.push(name.to_owned());
+        Ok(())
+    }
+}
+
+fn cannot(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("`{}` cannot be made: {error}", path.display()))
+}
+
+/// The first approver is the user of the operating system; nobody else can vouch for anybody yet.
+fn first_approver(root: &Path, context: &Context) -> Result<Option<String>, Failure> {
+    let mut options = context.options()?;
+    options.workspace = root.to_path_buf();
+    let store = lictor::Runtime::open_store(&options)?;
+    let approvers =
+        Approvers::new(Arc::new(SqliteApproverStore::new(store)), Arc::new(SystemClock));
+    match approvers.bootstrap(context.principal.user.clone(), Vec::new()) {
+        Ok((_, token)) => Ok(Some(token.expose().to_owned())),
+        Err(ApproverError::Store(ApproverStoreError::Exists)) => Ok(None),
+        Err(error) => Err(Failure::failed(error)),
+    }
+}

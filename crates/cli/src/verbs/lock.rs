@@ -1,0 +1,124 @@
+//! `lock` and `recover`.
+
+use lictor::ErrorCode;
+use lictor::context::{Event, EventFacts, EventType};
+use lictor::executor::Recovery;
+use lictor::lock::{BreakErrorKind, Broken, Status, WorkspaceLock};
+use serde_json::{Value, json};
+
+use super::Answer;
+use crate::args::{DryRun, Lock};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::output::Output;
+
+pub(crate) async fn recover(wish: DryRun, context: &Context, output: &Output) -> Answer {
+    if wish.dry_run {
+        let status = status(&lock_of(context))?;
+        output.result(&status, || {
+            "would finish or put back what a crash left, if anything".to_owned()
+        });
+        return Ok(0);
+    }
+    let runtime = context.runtime().await?;
+    // What opening has settled already counts as well: the person asked for it all the same.
+    let mut recovered = runtime.recovered().to_vec();
+    recovered.extend(runtime.recover().await?);
+    let shown: Vec<Value> = recovered
+        .iter()
+        .map(|one| {
+            json!({
+                "execution_id": one.execution_id, "recovery": one.recovery, "stuck": one.stuck,
+                "capability": one.record.as_ref().map(|record| &record.capability),
+            })
+        })
+        .collect();
+    let incomplete = recovered.iter().any(|one| one.recovery == Recovery::Incomplete);
+    if incomplete {
+        let mut failure = Failure::new(ErrorCode::Incomplete, "not everything could be settled");
+        failure.known.insert("recovered".to_owned(), json!(shown));
+        return Err(failure);
+    }
+    output.result(&json!({ "recovered": shown }), || {
+        if recovered.is_empty() {
+            return "there was nothing to recover".to_owned();
+        }
+        let word = |recovery| match recovery {
+            Recovery::Discarded => "had not begun; what was prepared is gone",
+            Recovery::Finished => "finished",
+            Recovery::PutBack => "put back",
+            Recovery::Incomplete => "NOT SETTLED",
+        };
+        recovered
+            .iter()
+            .map(|one| format!("{} {}\n", one.execution_id, word(one.recovery)))
+            .collect()
+    });
+    Ok(0)
+}
+
+fn lock_of(context: &Context) -> WorkspaceLock {
+    WorkspaceLock::new(context.workspace.join(".lictor/lock"))
+}
+
+fn status(lock: &WorkspaceLock) -> Result<Value, Failure> {
+    Ok(match lock.status().map_err(Failure::failed)? {
+        Status::Free { last } => json!({ "held": false, "last": last }),
+        Status::Held { holder } => json!({ "held": true, "holder": holder }),
+    })
+}
+
+async fn lock_status(context: &Context, output: &Output) -> Answer {
+    let lock = lock_of(context);
+    let json = status(&lock)?;
+    output.result(&json, || match lock.status() {
+        Ok(Status::Free { last: None }) => "free; nobody held it yet".to_owned(),
+        Ok(Status::Free { last: Some(last) }) if last.released => {
+            format!("free; last held by {last}")
+        }
+        Ok(Status::Free { last: Some(last) }) => {
+            format!("free; its last holder died: {last}\nthe next start recovers what it left")
+        }
+        Ok(Status::Held { holder: Some(holder) }) => format!("held by {holder}"),
+        Ok(Status::Held { holder: None }) => "held, and the holder is not known".to_owned(),
+        Err(error) => error.to_string(),
+    });
+    Ok(0)
+}
+
+pub(crate) async fn lock(wish: &Lock, context: &Context, output: &Output) -> Answer {
+    let (execution, force, dry) = match wish {
+        Lock::Status => return lock_status(context, output).await,
+        Lock::Break { execution, force, dry } => (execution, *force, dry.dry_run),
+    };
+    if dry {
+        return lock_status(context, output).await;
+    }
+    let broken = lock_of(context).break_lock(execution.as_deref(), force).map_err(|error| {
+        let code = match error.kind() {
+            BreakErrorKind::Held { .. } | BreakErrorKind::Contended => ErrorCode::Busy,
+            BreakErrorKind::OtherExecution { .. } => ErrorCode::Conflict,
+            BreakErrorKind::Io(_) => ErrorCode::Failed,
+        };
+        Failure::new(code, format!("{error}: {}", error.kind())).with_step("lictor lock status")
+    })?;
+    let (what, holder) = match &broken {
+        Broken::Nothing => ("nothing", None),
+        Broken::Stale(holder) => ("stale", Some(holder)),
+        Broken::Forced(holder) => ("forced", holder.as_ref()),
+    };
+    if !matches!(broken, Broken::Nothing) {
+        let runtime = context.runtime().await?;
+        let mut facts = EventFacts { success: Some(true), ..EventFacts::default() };
+        facts.metadata.insert("broken".to_owned(), json!({ "how": what, "holder": holder }));
+        let session = context.session()?;
+        let event = Event::new(&session, EventType::LockBroken, facts, runtime.clock().as_ref());
+        runtime.record(vec![event]).await?;
+    }
+    let json = json!({ "broken": what, "holder": holder });
+    output.result(&json, || match holder {
+        Some(holder) => format!("broken ({what}): {holder}"),
+        None => "there was nothing to break".to_owned(),
+    });
+    Ok(0)
+}

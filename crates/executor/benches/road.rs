@@ -1,0 +1,2 @@
+//! The road.
+fn main() {}

@@ -1,0 +1,18 @@
+//! What the executor promises.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+mod abandoned;
+mod bypass;
+mod checks;
+mod events;
+mod failures;
+mod layers;
+mod lock;
+mod support;
+mod view;
+mod warrants;

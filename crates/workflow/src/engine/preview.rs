@@ -1,0 +1,110 @@
+//! Dry runs: what would be decided about each step, as far as that can be known.
+
+use lictor_context::{RunId, Session};
+use minijinja::value::Value as Any;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Engine;
+use crate::error::EngineError;
+use crate::port::{FailureKind, Purpose, StepCall, StepFailure};
+use crate::record::Failure;
+use crate::spec::{Call, Work, Workflow};
+use crate::template::{Scope, Tree};
+
+/// What is known of a step before anything runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Preview {
+    /// The step.
+    pub step: String,
+    /// The decision, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Value>,
+    /// Why there is none: its input depends on what other steps will give.
+    pub open: bool,
+    /// Why the step would not be judged at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+}
+
+impl Engine {
+    /// Decides about every step whose input does not depend on other steps, in the order in
+    /// which they would run. Nothing is done and nothing is saved.
+    ///
+    /// # Errors
+    /// When the input does not fit the workflow.
+    pub async fn dry_run(
+        &self,
+        session: &Session,
+        workflow: &Workflow,
+        input: &Value,
+    ) -> Result<Vec<Preview>, EngineError> {
+        if let Err(findings) = workflow.check_input(input) {
+            return Err(EngineError::Input { workflow: workflow.id.to_string(), findings });
+        }
+        let run_id = RunId::generate(self.clock.as_ref());
+        let about = Scope::object([
+            ("id", Any::from(workflow.id.as_str())),
+            ("version", Any::from(workflow.version.to_string())),
+        ]);
+        let scope = Scope::new([
+            ("input", Scope::value(input)),
+            ("run_id", Any::from(run_id.as_str())),
+            ("workflow", about),
+        ]);
+        let mut previews = Vec::with_capacity(workflow.steps.len());
+        for position in &workflow.schedule.positions {
+            let Some(step) = workflow.steps.get(*position) else { continue };
+            let mut preview =
+                Preview { step: step.id.clone(), decision: None, open: false, error: None };
+            if let Work::Call(call) = &step.work {
+                self.judge(session, &run_id, call, &scope, &mut preview).await;
+            } else {
+                preview.open = true;
+            }
+            previews.push(preview);
+        }
+        Ok(previews)
+    }
+
+    async fn judge(
+        &self,
+        session: &Session,
+        run_id: &RunId,
+        call: &Call,
+        scope: &Scope,
+        preview: &mut Preview,
+    ) {
+        let depends = |tree| Tree::references(tree).iter().any(|(it, _)| it.root == "steps");
+        if depends(&call.with) {
+            preview.open = true;
+            return;
+        }
+        let input = match call.with.value.evaluate(scope) {
+            Ok(input) => input,
+            Err(error) => {
+                let kind = FailureKind::Invalid;
+                preview.error = Some(Failure { kind, message: format!("`with`: {error}") });
+                return;
+            }
+        };
+        let asked = StepCall {
+            session: session.clone(),
+            run_id: run_id.clone(),
+            step_id: preview.step.clone(),
+            purpose: Purpose::Step,
+            attempt: 1,
+            capability: call.capability.clone(),
+            version: call.version.clone(),
+            input,
+            timeout: None,
+            takes_back: Vec::new(),
+        };
+        match self.road.check(asked).await {
+            Ok(decision) => preview.decision = Some(decision),
+            Err(StepFailure { kind, message, .. }) => {
+                preview.error = Some(Failure { kind, message });
+            }
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! A world in memory, a road over it that can be told to fail, and a timer that does not wait.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lictor_capability::UndoScope;
+use lictor_context::{
+    Clock, Digest, Event, ExecutionId, ManualClock, Name, Principal, RunId, Session, Timestamp,
+};
+use lictor_document::Source;
+use lictor_workflow::{
+    ApprovalCall, ApprovalState, EffectState, Engine, FailureKind, MemoryRunStore, Purpose,
+    Recalled, Road, RunRecord, RunStatus, RunStore, StepCall, StepDone, StepFailure, StepStatus,
+    StoreError, Timer, UndoCall, Workflow,
+};
+use serde_json::{Value, json};
+
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) files: BTreeMap<String, String>,
+    /// Effects outside of the workspace.
+    pub(crate) notes: Vec<String>,
+    /// What the road was asked, in order.
+    pub(crate) log: Vec<String>,
+    /// What goes wrong with a step, attempt by attempt.
+    pub(crate) faults: HashMap<String, VecDeque<StepFailure>>,
+    pub(crate) undo_fails: HashSet<String>,
+    pub(crate) compensation_fails: HashSet<String>,
+    /// Steps whose calls never answer; whether the effect happens all the same.
+    pub(crate) hangs: HashMap<String, bool>,
+    /// Steps that the gate wants people to agree to.
+    pub(crate) gated: HashMap<String, ApprovalState>,
+    /// How approval steps are answered.
+    pub(crate) answer: Option<ApprovalState>,
+    pub(crate) questions: Vec<(String, Digest)>,
+    pub(crate) violations: Vec<String>,
+    pub(crate) inputs: BTreeMap<String, Value>,
+    executions: HashMap<String, (String, Option<String>, bool)>,
+    ledger: HashMap<Digest, StepDone>,
+}
+
+pub(crate) struct FakeRoad {
+    world: Mutex<World>,
+    store: Arc<MemoryRunStore>,
+    clock: Arc<ManualClock>,
+}
+
+pub(crate) fn failure(kind: FailureKind, retryable: bool) -> StepFailure {
+    let message = format!("told to fail ({})", kind.as_str());
+    StepFailure { kind, message, retryable, execution_id: None, decision: Value::Null }
+}
+
+impl FakeRoad {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("no test panics while it holds the world")
+    }
+
+    /// What is on record of the call before it happens.
+    async fn recorded(&self, call: &StepCall) -> Result<(), String> {
+        let run = self.store.load(&call.run_id).await.expect("memory").ok_or("no run")?;
+        let step = run.step(&call.step_id).ok_or("no step")?;
+        let (attempts, status) = match call.purpose {
+            Purpose::Step => (&step.attempts, RunStatus::Running),
+            Purpose::Compensation => (&step.compensation, RunStatus::RollingBack),
+        };
+        if run.status() != status {
+            return Err(format!("the run is {}", run.status()));
+        }
+        if call.purpose == Purpose::Step && step.status != StepStatus::Running {
+            return Err(format!("the step is {}", step.status));
+        }
+        let last = attempts.last().ok_or("no attempt")?;
+        let same = attempts.len() == call.attempt as usize && last.effect == EffectState::Unknown;
+        if same { Ok(()) } else { Err(format!("attempt {}: {last:?}", call.attempt)) }
+    }
+
+    fn perform(&self, call: &StepCall) -> StepDone {
+        let mut world = self.world();
+        let key = call.idempotency_key();
+        if let Some(done) = world.ledger.get(&key) {
+            return done.clone();
+        }
+        let text = |key: &str| call.input[key].as_str().unwrap_or_default().to_owned();
+        let mut done = StepDone {
+            execution_id: None,
+            output: json!({ "echo": call.input, "step": call.step_id }),
+            changed: false,
+            undo: UndoScope::Full,
+            decision: json!({ "verdict": "allow" }),
+        };
+        match call.capability.as_str() {
+            "fs.write" => {
+                let id = ExecutionId::generate(self.clock.as_ref());
+                let before = world.files.insert(text("path"), text("content"));
+                world.executions.insert(id.to_string(), (text("path"), before, false));
+                done.execution_id = Some(id);
+                done.changed = true;
+                done.output = json!({ "path": text("path"), "id": text("path") });
+            }
+            "notify.send" => {
+                world.notes.push(text("text"));
+                done.undo = UndoScope::None;
+                done.output = json!({ "id": text("text") });
+            }
+            "notify.retract" => {
+                let id = text("id");
+                world.notes.retain(|note| *note != id);
+            }
+            "time.now" => done.output = json!({ "time": "12:00" }),
+            "text.render" => {
+                let mut out = text("template");
+                for (name, value) in call.input["variables"].as_object().into_iter().flatten() {
+                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    out = out.replace(&format!("{{{{ {name} }}}}"), &value);
+                }
+                done.output = json!({ "text": out });
+            }
+            _ => {}
+        }
+        world.inputs.insert(call.step_id.clone(), call.input.clone());
+        world.ledger.insert(key, done.clone());
+        done
+    }
+}
+
+#[async_trait]
+impl Road for FakeRoad {
+    async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure> {
+        let recorded = self.recorded(&call).await;
+        let hangs = {
+            let mut world = self.world();
+            if let Err(problem) = recorded {
+                world.violations.push(format!("{}: {problem}", call.step_id));
+            }
+            let back = call.purpose == Purpose::Compensation;
+            let what = if back { "compensate" } else { "act" };
+            world.log.push(format!("{what} {} {}", call.step_id, call.attempt));
+            if back && world.compensation_fails.contains(&call.step_id) {
+                return Err(failure(FailureKind::Failed, false));
+            }
+            if !back {
+                match world.gated.get(&call.step_id) {
+                    Some(ApprovalState::Pending { approval_id }) => {
+                        let approval_id = approval_id.clone();
+                        return Err(failure(FailureKind::NeedsApproval { approval_id }, false));
+                    }
+                    Some(ApprovalState::Denied { .. }) => {
+                        return Err(failure(FailureKind::Denied, false));
+                    }
+                    Some(ApprovalState::Granted) | None => {}
+                }
+                let fault = world.faults.get_mut(&call.step_id).and_then(VecDeque::pop_front);
+                if let Some(fault) = fault {
+                    return Err(fault);
+                }
+            }
+            if back { None } else { world.hangs.get(&call.step_id).copied() }
+        };
+        if hangs != Some(false) {
+            let done = self.perform(&call);
+            if hangs.is_none() {
+                return Ok(done);
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn check(&self, call: StepCall) -> Result<Value, StepFailure> {
+        self.world().log.push(format!("check {}", call.step_id));
+        Ok(json!({ "verdict": "allow", "input": call.input }))
+    }
+
+    async fn undo(&self, call: UndoCall) -> Result<(), String> {
+        let run = self.store.load(&call.run_id).await.expect("memory").expect("the run");
+        let mut world = self.world();
+        if run.status() != RunStatus::RollingBack {
+            world.violations.push(format!("undo while {}", run.status()));
+        }
+        world.log.push(format!("undo {}", call.step_id));
+        if world.undo_fails.contains(&call.step_id) {
+            return Err("told to fail".to_owned());
+        }
+        let id = call.execution_id.as_str();
+        let (path, before, undone) = world.executions.get(id).cloned().ok_or("no execution")?;
+        if !undone {
+            match &before {
+                Some(text) => world.files.insert(path.clone(), text.clone()),
+                None => world.files.remove(&path),
+            };
+            world.executions.insert(id.to_owned(), (path, before, true));
+        }
+        Ok(())
+    }
+
+    async fn request_approval(&self, call: ApprovalCall) -> Result<ApprovalState, String> {
+        let mut world = self.world();
+        world.log.push(format!("ask {}", call.step_id));
+        world.questions.push((call.message, call.digest));
+        world.answer.clone().ok_or_else(|| "nobody is there".to_owned())
+    }
+
+    async fn recall(&self, call: &StepCall) -> Recalled {
+        let world = self.world();
+        match world.ledger.get(&call.idempotency_key()) {
+            Some(done) => Recalled::Done(done.clone()),
+            None => Recalled::NothingDone,
+        }
+    }
+}
+
+/// Comes back at once, having moved the clock on.
+pub(crate) struct QuickTimer {
+    clock: Arc<ManualClock>,
+    pub(crate) slept: Mutex<Vec<Duration>>,
+}
+
+#[async_trait]
+impl Timer for QuickTimer {
+    async fn sleep(&self, duration: Duration) {
+        self.slept.lock().expect("no panic").push(duration);
+        self.clock.advance(duration);
+    }
+}
+
+/// Fails one save, counted from 1; saves it first or not.
+pub(crate) struct FailingStore {
+    inner: Arc<MemoryRunStore>,
+    fails_at: usize,
+    saves_first: bool,
+    n_saves: AtomicUsize,
+}
+
+impl FailingStore {
+    pub(crate) fn n_saves(&self) -> usize {
+        self.n_saves.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl RunStore for FailingStore {
+    async fn save(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
+        let n = self.n_saves.fetch_add(1, Ordering::SeqCst) + 1;
+        if n != self.fails_at {
+            return self.inner.save(run, events).await;
+        }
+        if self.saves_first {
+            self.inner.save(run, events).await?;
+        }
+        Err(StoreError::Unavailable("told to fail".to_owned()))
+    }
+
+    async fn load(&self, run_id: &RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.inner.load(run_id).await
+    }
+
+    async fn list(&self, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.list(limit).await
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) road: Arc<FakeRoad>,
+    pub(crate) store: Arc<MemoryRunStore>,
+    pub(crate) failing: Arc<FailingStore>,
+    pub(crate) timer: Arc<QuickTimer>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) engine: Engine,
+    pub(crate) session: Session,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self::failing_at(0, false)
+    }
+
+    pub(crate) fn failing_at(fails_at: usize, saves_first: bool) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
+        let store = Arc::new(MemoryRunStore::default());
+        let road = Arc::new(FakeRoad {
+            world: Mutex::default(),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+        });
+        let failing = Arc::new(FailingStore {
+            inner: Arc::clone(&store),
+            fails_at,
+            saves_first,
+            n_saves: AtomicUsize::new(0),
+        });
+        let timer = Arc::new(QuickTimer { clock: Arc::clone(&clock), slept: Mutex::default() });
+        let engine = Engine::new(
+            Arc::clone(&road) as Arc<dyn Road>,
+            Arc::clone(&failing) as Arc<dyn RunStore>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        )
+        .with_timer(Arc::clone(&timer) as Arc<dyn Timer>);
+        let name = |text| Name::parse(text).expect("a name");
+        let principal = Principal { org: name("acme"), user: name("ann"), agent: name("planner") };
+        let session = Session::new(principal, clock.as_ref());
+        Self { road, store, failing, timer, clock, engine, session }
+    }
+
+    pub(crate) async fn submit(&self, text: &str, input: Value) -> RunRecord {
+        self.engine.submit(&self.session, &workflow(text), input).await.expect("submitted")
+    }
+
+    pub(crate) async fn run(&self, text: &str, input: Value) -> RunRecord {
+        let run = self.submit(text, input).await;
+        let run = self.engine.drive(run).await.expect("driven");
+        self.assert_no_violations();
+        run
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_no_violations(&self) {
+        assert_eq!(self.road.world().violations, Vec::<String>::new());
+    }
+
+    pub(crate) fn fault(&self, step: &str, faults: impl IntoIterator<Item = StepFailure>) {
+        self.road.world().faults.insert(step.to_owned(), faults.into_iter().collect());
+    }
+
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.road.world().log.clone()
+    }
+
+    pub(crate) fn events(&self) -> Vec<String> {
+        let name = |event: &Event| match &event.facts().step_id {
+            Some(step) => format!("{} {step}", event.event_type()),
+            None => event.event_type().to_string(),
+        };
+        self.store.drain_events().iter().map(name).collect()
+    }
+}
+
+#[track_caller]
+pub(crate) fn workflow(text: &str) -> Workflow {
+    match Workflow::from_yaml(&Source::new("test.workflow.yaml", text.as_bytes())) {
+        Ok(workflow) => workflow,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+pub(crate) fn statuses(run: &RunRecord) -> Vec<String> {
+    run.steps.iter().map(|step| format!("{} {}", step.id, step.status)).collect()
+}
+
+/// A chain that writes files and sends notes.
+pub(crate) const CHAIN: &str = r#"
+id: chain
+version: 1.0.0
+steps:
+  - { id: one, use: fs.write, with: { path: a, content: "1" } }
+  - id: two
+    use: notify.send
+    needs: [one]
+    with: { text: "about {{ steps.one.output.path }}" }
+    compensate: { use: notify.retract, with: { id: "{{ output.id if output else 'about a' }}" } }
+  - { id: three, use: fs.write, needs: [two], with: { path: b, content: "2" } }
+  - id: four
+    use: fs.write
+    needs: [three]
+    with: { path: a, content: "3" }
+    compensate: { use: notify.retract, with: { id: "{{ steps.two.output.id }}" } }
+"#;
