@@ -37,6 +37,7 @@ pub struct Action {
     change_set: Option<Arc<ChangeSet>>,
     idempotency_key: Option<Digest>,
     key_is_binding: bool,
+    approvals: u32,
 }
 
 impl Action {
@@ -60,6 +61,7 @@ impl Action {
             change_set: None,
             idempotency_key: None,
             key_is_binding: false,
+            approvals: 0,
         }
     }
 
@@ -111,6 +113,13 @@ impl Action {
         self
     }
 
+    /// Asks that at least so many people agree, whatever the policy says.
+    #[must_use]
+    pub fn with_approvals(mut self, approvals: u32) -> Self {
+        self.approvals = approvals;
+        self
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &ActionId {
@@ -151,6 +160,12 @@ impl Action {
     #[must_use]
     pub fn risk(&self) -> Option<Risk> {
         self.risk.or_else(|| self.plan.as_ref().map(|plan| plan.risk))
+    }
+
+    /// How many people have to agree at least, as whoever asks wants it.
+    #[must_use]
+    pub fn approvals(&self) -> u32 {
+        self.approvals
     }
 
     /// The plan.

@@ -72,7 +72,7 @@ pub(crate) fn in_advance(
         return Ok(None);
     }
     if token(context)?.is_none() && at_terminal() {
-        output.note(&visible(&view::described(&checked.described)));
+        output.note(&visible(&view::described(&checked.described, agent.runtime().workspace())));
         output.note(&visible(&checked.decision.explain()));
     }
     let (approver, channel) = approver(agent.runtime(), context, output)?;

@@ -75,27 +75,26 @@ impl Output {
             println!("{}", failure.to_json());
         } else {
             eprintln!("{RED}{}{RED:#}: {}", failure.code.as_str(), visible(&failure.message));
-            if let Some(decision) = failure.known.get("decision").filter(|_| !self.quiet) {
-                for reason in decision["reasons"].as_array().into_iter().flatten() {
-                    let text = |key: &str| reason[key].as_str().unwrap_or_default();
-                    if text("verdict") != "allow" {
-                        eprintln!(
-                            "  {} {} {} {}: {} {DIM}{}{DIM:#}",
-                            text("verdict"),
-                            text("layer"),
-                            text("rule"),
-                            visible(text("path")),
-                            visible(text("message")),
-                            text("where"),
-                        );
-                    }
-                }
+            let asks = failure.code == lictor::ErrorCode::ApprovalRequired;
+            if let Some(decision) = failure.known.get("decision").filter(|_| asks && !self.quiet) {
+                reasons(decision);
             }
             for step in failure.next_steps.iter().filter(|_| !self.quiet) {
                 eprintln!("  {DIM}next:{DIM:#} {step}");
             }
         }
         ExitCode::from(failure.code.exit_code())
+    }
+}
+
+/// Why people are asked.
+fn reasons(decision: &Value) {
+    for reason in decision["reasons"].as_array().into_iter().flatten() {
+        let text = |key: &str| visible(reason[key].as_str().unwrap_or_default());
+        if text("verdict") != "allow" {
+            let (path, place) = (text("path"), text("where"));
+            eprintln!("  {} {path}: {} {DIM}{place}{DIM:#}", text("rule"), text("message"));
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn action_digest(described: &Described, policy: Digest) -> Digest {
     bind.digest(&policy);
     bind.value(action.input());
     bind.tag(action.risk().map_or(0, |risk| 1 + risk as u8));
+    bind.number(u64::from(action.approvals()));
     match &action.origin().rolls_back {
         Some(execution) => bind.text(execution.as_str()),
         None => bind.tag(0),

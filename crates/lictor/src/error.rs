@@ -89,7 +89,7 @@ pub enum ActErrorKind {
     #[error(transparent)]
     NotDescribed(DescribeError),
     /// The gate said no.
-    #[error("denied: {0}")]
+    #[error("{0}")]
     Denied(String),
     /// People have to agree.
     #[error("approval `{}` is pending: {} of {} given", .0.id(), .0.granted_by().len(), .0.needed())]
@@ -106,6 +106,12 @@ pub enum ActErrorKind {
     /// It was begun, or could not be.
     #[error(transparent)]
     Execution(Box<ExecuteError>),
+    /// It took longer than whoever asked for it waits, and was taken back.
+    #[error("it was not done within {limit_ms} ms")]
+    TimedOut {
+        /// How long that is.
+        limit_ms: u128,
+    },
     /// It cannot be recorded, so it may not happen.
     #[error("it cannot be recorded, so it was not done: {0}")]
     NotRecorded(String),
@@ -121,7 +127,7 @@ fn conflicts(all: &[Conflict]) -> String {
     let shown: Vec<String> = all.iter().take(20).map(ToString::to_string).collect();
     let more = all.len().saturating_sub(shown.len());
     let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-    format!("conflict: {}{more}", shown.join("; "))
+    format!("{}{more}", shown.join("; "))
 }
 
 impl From<ActErrorKind> for ActError {
@@ -175,7 +181,7 @@ impl ActError {
             ActErrorKind::NotAuthorized(error) if error.is_integrity() => ErrorCode::Integrity,
             ActErrorKind::NotAuthorized(_) => ErrorCode::Denied,
             ActErrorKind::Execution(error) => execute_code(error),
-            ActErrorKind::NotRecorded(_) => ErrorCode::Failed,
+            ActErrorKind::NotRecorded(_) | ActErrorKind::TimedOut { .. } => ErrorCode::Failed,
             ActErrorKind::NotFound(_) => ErrorCode::NotFound,
             ActErrorKind::Invalid(_) => ErrorCode::InvalidInput,
         }

@@ -33,7 +33,7 @@ impl StateLedger {
         &self,
         events: Vec<Event>,
         work: impl FnOnce(&Transaction<'_>) -> Result<Vec<Event>, StateError> + Send + 'static,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<(), StateError> {
         let audit = self.audit.clone();
         let written = self.store.write(move |tx| {
             let mut events = events;
@@ -44,8 +44,7 @@ impl StateLedger {
             let appended = audit.append_in(tx, &events);
             appended.map(Some).map_err(|error| StateError::Unavailable(error.to_string()))
         });
-        let appended: Option<Appended> =
-            written.await.map_err(|error| LedgerError(StateError::from(error).to_string()))?;
+        let appended: Option<Appended> = written.await?;
         if let Some(appended) = appended
             && let Err(error) = self.audit.confirm(&appended)
         {
@@ -70,7 +69,7 @@ impl Ledger for StateLedger {
         key: Digest,
         since: Timestamp,
     ) -> Result<Option<ExecutionRecord>, LedgerError> {
-        self.executions.find_key(key, since).map_err(|error| LedgerError(error.to_string()))
+        self.executions.find_key(key, since).map_err(unavailable)
     }
 
     async fn settle(
@@ -85,6 +84,7 @@ impl Ledger for StateLedger {
             Ok(Vec::new())
         })
         .await
+        .map_err(unavailable)
     }
 
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {
@@ -97,7 +97,12 @@ impl Ledger for StateLedger {
             Ok(events)
         })
         .await
+        .map_err(unavailable)
     }
+}
+
+fn unavailable(error: StateError) -> LedgerError {
+    LedgerError(error.to_string())
 }
 
 /// A crashed execution owes its events: those of its end, unless they were recorded before the

@@ -9,6 +9,7 @@ mod options;
 mod policies;
 mod runtime;
 mod undo;
+mod workflows;
 
 pub use agent::{Agent, Checked, Consent, Done, document_key, idempotency_key};
 pub use error::{ActError, ActErrorKind, ErrorCode};
@@ -28,4 +29,5 @@ pub use lictor_skills as skills;
 pub use lictor_state as state;
 pub use lictor_store as store;
 pub use lictor_undo as undo_records;
+pub use lictor_workflow as workflow;
 pub use lictor_workspace as workspace;

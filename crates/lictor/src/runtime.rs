@@ -20,6 +20,7 @@ use crate::error::{ActError, ActErrorKind};
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
+use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
 /// A runtime over one workspace. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -90,6 +91,7 @@ impl Runtime {
         let recovered = recover_if_needed(&lock, &executor).await?;
         let mut builtins = lictor_skills::contracts()?;
         builtins.push(undo_contract()?);
+        builtins.push(approval_contract()?);
         let parts = Parts {
             service: executor.service(options.at_once.max(1)),
             approvals: Approvals::new(&gate, Arc::new(SqliteApprovalStore::new(store.clone()))),
@@ -244,6 +246,7 @@ fn handlers(clock: &Arc<dyn Clock>, transactions: &Transactions) -> Handlers {
         SkillSettings { clock: Arc::clone(clock), env_allow: std::collections::BTreeSet::new() };
     lictor_skills::handlers(settings)
         .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())))
+        .with(APPROVAL_CAPABILITY, Arc::new(ApprovalHandler))
 }
 
 /// Opens the database and the trail of a workspace.

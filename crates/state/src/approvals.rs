@@ -27,7 +27,8 @@ impl SqliteApprovalStore {
     ) -> Result<Vec<StoredApproval>, ApprovalStoreError> {
         let found = self.store.read(|conn| {
             let sql = format!(
-                "SELECT record, revision FROM approval WHERE {condition} ORDER BY requested_at DESC"
+                "SELECT record, revision FROM approval WHERE {condition}
+                 ORDER BY requested_at DESC, id DESC"
             );
             let mut statement = conn.prepare_cached(&sql)?;
             let rows = statement.query_map(params![argument], |row| {
@@ -94,6 +95,9 @@ impl ApprovalStore for SqliteApprovalStore {
         expected_revision: u64,
         approval: &Approval,
     ) -> Result<(), ApprovalStoreError> {
+        if approval.id() != id {
+            return Err(ApprovalStoreError::Conflict);
+        }
         let id = id.to_string();
         let open = approval.state().is_open();
         let text = serialise(approval)?;

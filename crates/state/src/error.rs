@@ -11,6 +11,12 @@ pub enum StateError {
     /// A stored record is not readable: it was damaged, or written by a newer program.
     #[error("a stored record is not readable: {0}")]
     Record(#[from] serde_json::Error),
+    /// Somebody else saved the same thing since it was read.
+    #[error("somebody else was faster: revision {found} is stored")]
+    Stale {
+        /// What is stored.
+        found: u64,
+    },
     /// The database is not available.
     #[error("the database is not available: {0}")]
     Unavailable(String),

@@ -52,7 +52,8 @@ impl Executions {
     }
 
     /// Records an execution inside somebody's transaction; replaces what stands under its id.
-    /// What it takes back is marked so, and what those had taken back stands again.
+    /// What it takes back is marked so, and what those had taken back stands again. One that was
+    /// undone stays so: a recovery may come late to say that it was done.
     ///
     /// # Errors
     /// When the database fails.
@@ -62,7 +63,9 @@ impl Executions {
             "INSERT INTO execution
                  (id, started_at, session, status, idempotency_key, run, undoes, record)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (id) DO UPDATE SET status = excluded.status, record = excluded.record",
+             ON CONFLICT (id) DO UPDATE SET record = excluded.record, status =
+                 CASE WHEN undone_by IS NOT NULL AND excluded.status = 'applied' THEN status
+                      ELSE excluded.status END",
         )?
         .execute(params![
             record.execution_id.as_str(),
@@ -75,9 +78,7 @@ impl Executions {
             text,
         ])?;
         if record.status == ExecutionStatus::Applied {
-            for undone in &record.undo_of {
-                mark_undone(tx, undone, Some(&record.execution_id))?;
-            }
+            mark_undone(tx, record)?;
         }
         Ok(())
     }
@@ -163,20 +164,26 @@ fn touches(record: &ExecutionRecord, path: &str) -> bool {
     record.files.iter().any(|file| within(&file.path) || file.to.as_deref().is_some_and(within))
 }
 
-/// An undo of an undo lets the first execution stand again.
-fn mark_undone(
-    tx: &Connection,
-    id: &ExecutionId,
-    by: Option<&ExecutionId>,
-) -> Result<(), StateError> {
-    let status = if by.is_some() { ExecutionStatus::Undone } else { ExecutionStatus::Applied };
-    tx.prepare_cached("UPDATE execution SET status = ?2, undone_by = ?3 WHERE id = ?1")?
-        .execute(params![id.as_str(), word(status), by.map(ExecutionId::as_str)])?;
-    if by.is_some()
-        && let Some(stored) = get_in(tx, id)?
-    {
-        for again in &stored.record.undo_of {
-            mark_undone(tx, again, None)?;
+/// What a standing undo takes back is undone. What had been undone by that stands again, and if
+/// it is an undo itself, what it takes back is undone again; and so on.
+fn mark_undone(tx: &Connection, by: &ExecutionRecord) -> Result<(), StateError> {
+    // Who takes something back, and whether it stands itself.
+    let mut undos = vec![(by.clone(), true)];
+    while let Some((by, stands)) = undos.pop() {
+        let (status, undone_by) = match stands {
+            true => (ExecutionStatus::Undone, Some(by.execution_id.as_str())),
+            false => (ExecutionStatus::Applied, None),
+        };
+        for id in &by.undo_of {
+            let Some(known) = get_in(tx, id)? else { continue };
+            // Said twice, by a recovery, it turns nothing over again; and only who undid
+            // something can let it stand again.
+            if stands == (known.undone_by.as_ref() == Some(&by.execution_id)) {
+                continue;
+            }
+            tx.prepare_cached("UPDATE execution SET status = ?2, undone_by = ?3 WHERE id = ?1")?
+                .execute(params![id.as_str(), word(status), undone_by])?;
+            undos.push((known.record, !stands));
         }
     }
     Ok(())

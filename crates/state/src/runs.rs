@@ -12,6 +12,8 @@ use crate::error::StateError;
 pub struct RunRow {
     /// Its id.
     pub id: RunId,
+    /// Its revision: one above what is stored, 1 for a new run.
+    pub revision: u64,
     /// Its status, in the engine's word.
     pub status: String,
     /// When it was submitted, in microseconds since 1970.
@@ -36,14 +38,26 @@ impl Runs {
     /// Saves a run inside somebody's transaction.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When its revision is not one above the one that is stored, or the database fails.
     pub fn put_in(tx: &Connection, row: &RunRow) -> Result<(), StateError> {
+        let found: Option<i64> = tx
+            .prepare_cached("SELECT revision FROM run WHERE id = ?1")?
+            .query_row([row.id.as_str()], |found| found.get(0))
+            .optional()?;
+        let found = found.unwrap_or(0).unsigned_abs();
+        if row.revision != found + 1 {
+            return Err(StateError::Stale { found });
+        }
+        let revision = i64::try_from(row.revision).unwrap_or(i64::MAX);
         tx.prepare_cached(
-            "INSERT INTO run (id, status, created_at, record) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (id) DO UPDATE SET status = excluded.status, record = excluded.record",
+            "INSERT INTO run (id, revision, status, created_at, record)
+             VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (id) DO UPDATE SET
+                 revision = excluded.revision, status = excluded.status, record = excluded.record",
         )?
         .execute(params![
             row.id.as_str(),
+            revision,
             row.status,
             row.created_at,
             row.record.to_string()

@@ -44,6 +44,7 @@ CREATE TABLE approver (
 
 CREATE TABLE run (
     id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
     status TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     record TEXT NOT NULL

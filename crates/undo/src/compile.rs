@@ -1,21 +1,37 @@
 //! From the things that a change set touches to single operations in an order that works.
 //!
-//! Everything that leaves its path leaves first; then the directories that go, from the leaves
-//! up; then new directories, from the root down; then everything arrives; then content and modes
-//! change in place. A rename whose target is still taken, or that could meet a directory on its
-//! way out, goes by a slot, which is what makes chains and swaps possible.
+//! Directories that have to let us in do so first. Then everything that leaves its path leaves;
+//! then the directories that go, from the leaves up; then new directories, from the root down;
+//! then everything arrives; then content and modes change in place, and directories that keep us
+//! out from now on come last. A rename whose target is still taken, that could meet a directory on
+//! its way out, or that makes room for a new one, goes by a slot, which is what makes chains and
+//! swaps possible.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use lictor_capability::{Content, Item, State};
+use lictor_capability::{Content, FileMode, Item, State};
 use lictor_context::{ExecutionId, WorkspacePath};
 
 use crate::journal::JournalItem;
 use crate::operation::Operation;
 use crate::store::SlotRef;
 
-/// Gives every item its slots.
-pub(crate) fn items(execution: &ExecutionId, changes: &[Item]) -> Vec<JournalItem> {
+/// What a directory's owner needs to change what is in it, and to move the directory itself.
+const OWNER: u32 = 0o700;
+
+/// The mode that a directory has while it is staged or on its way: its own, and open to us.
+pub(crate) fn open_mode(mode: FileMode) -> FileMode {
+    FileMode::from_bits(mode.bits() | OWNER)
+}
+
+/// Gives every item its slots. `homes` are those of the executions that are taken back: what
+/// leaves a path returns to the slot that it came from, so that after any number of undos and
+/// redos every execution finds its own slots as it left them.
+pub(crate) fn items(
+    execution: &ExecutionId,
+    changes: &[Item],
+    homes: &HashMap<WorkspacePath, SlotRef>,
+) -> Vec<JournalItem> {
     let leaving: HashSet<&WorkspacePath> = changes
         .iter()
         .filter(|item| item.from != item.to)
@@ -24,6 +40,11 @@ pub(crate) fn items(execution: &ExecutionId, changes: &[Item]) -> Vec<JournalIte
     let removes_directories = changes
         .iter()
         .any(|item| item.to.is_none() && matches!(item.before, Some(State::Directory { .. })));
+    let new_directories: HashSet<&WorkspacePath> = changes
+        .iter()
+        .filter(|item| item.from.is_none() && matches!(item.after, Some(State::Directory { .. })))
+        .filter_map(|item| item.to.as_ref())
+        .collect();
     let mut next = 0;
     let mut slot = || {
         let index = next;
@@ -39,14 +60,15 @@ pub(crate) fn items(execution: &ExecutionId, changes: &[Item]) -> Vec<JournalIte
             }
             _ => slot(),
         });
-        let contested = item.to.as_ref().is_some_and(|to| leaving.contains(to));
+        let contested = item.to.as_ref().is_some_and(|to| leaving.contains(to))
+            || item.from.as_ref().is_some_and(|from| new_directories.contains(from));
+        let mut home = |from| homes.get(from).cloned().unwrap_or_else(&mut slot);
         let keep = match (&item.from, &item.to) {
             (None, _) => None,
-            (Some(_), None) => Some(slot()),
+            (Some(from), None) => Some(home(from)),
             (Some(from), Some(to)) if from == to => stage.clone(),
-            (Some(_), Some(_)) if stage.is_some() || contested || removes_directories => {
-                Some(slot())
-            }
+            (Some(from), Some(_)) if stage.is_some() => Some(home(from)),
+            (Some(_), Some(_)) if contested || removes_directories => Some(slot()),
             (Some(_), Some(_)) => None,
         };
         items.push(JournalItem {
@@ -58,29 +80,24 @@ pub(crate) fn items(execution: &ExecutionId, changes: &[Item]) -> Vec<JournalIte
             stage,
             keep,
             inode: None,
+            new_inode: None,
             implicit: item.implicit,
         });
     }
     items
 }
 
-impl JournalItem {
-    /// Whether the old thing leaves its path and comes back elsewhere, by a slot.
-    pub(crate) fn goes_by_slot(&self) -> bool {
-        self.stage.is_none() && self.keep.is_some() && self.to.is_some()
-    }
-
-    fn is_directory(&self) -> bool {
-        matches!(self.before.or(self.after), Some(State::Directory { .. }))
-    }
-}
-
 /// The operations of a transaction, in order, each with the item that it belongs to.
 pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
-    let mut phases: [Vec<(usize, Operation)>; 6] = Default::default();
-    let [leave, remove_dirs, make_dirs, travel, arrive, in_place] = &mut phases;
+    let mut phases: [Vec<(usize, Operation)>; 8] = Default::default();
+    let [open, leave, remove_dirs, make_dirs, travel, arrive, in_place, close] = &mut phases;
     for (index, item) in items.iter().enumerate() {
         let (before, after) = (item.before, item.after);
+        if item.is_directory() {
+            let [first, last] = around(item);
+            open.extend(first.map(|operation| (index, operation)));
+            close.extend(last.map(|operation| (index, operation)));
+        }
         match (&item.from, &item.to, &item.stage, &item.keep) {
             (None, Some(to), Some(stage), _) => {
                 if let Some(state) = after {
@@ -125,12 +142,12 @@ pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
             }
             _ => {}
         }
-        if let (Some(_), Some(to), None) = (&item.from, &item.to, &item.stage)
-            && let (Some(before), Some(after)) =
-                (before.and_then(|s| s.mode()), after.and_then(|s| s.mode()))
-            && before != after
+        if let (Some(_), Some(to), None, false) =
+            (&item.from, &item.to, &item.stage, item.is_directory())
         {
-            in_place.push((index, Operation::Chmod { path: to.clone(), before, after }));
+            let (before, after) = (before.and_then(|s| s.mode()), after.and_then(|s| s.mode()));
+            let chmod = before.zip(after).and_then(|(a, b)| chmod(item, to, a, b, false));
+            in_place.extend(chmod.map(|operation| (index, operation)));
         }
     }
     let by_path = |operation: &Operation| match operation {
@@ -138,7 +155,50 @@ pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
         Operation::Swap { path, .. } | Operation::Chmod { path, .. } => path.clone(),
         Operation::Move { from, .. } => from.clone(),
     };
-    make_dirs.sort_by_key(|(_, operation)| by_path(operation));
-    remove_dirs.sort_by_key(|(_, operation)| std::cmp::Reverse(by_path(operation)));
+    for from_the_root in [open, make_dirs] {
+        from_the_root.sort_by_key(|(_, operation)| by_path(operation));
+    }
+    for from_the_leaves in [remove_dirs, close] {
+        from_the_leaves.sort_by_key(|(_, operation)| std::cmp::Reverse(by_path(operation)));
+    }
     phases.into_iter().flatten().collect()
+}
+
+/// What a directory's mode does before and after everything else: it first lets us in where it
+/// did not, and at last becomes what it is to be.
+fn around(item: &JournalItem) -> [Option<Operation>; 2] {
+    let mode = |state: Option<State>| state.and_then(|state| state.mode());
+    match (&item.from, &item.to, mode(item.before), mode(item.after)) {
+        (Some(path), Some(_), Some(before), Some(after)) => {
+            let between = FileMode::from_bits(before.bits() | (after.bits() & OWNER));
+            [chmod(item, path, before, between, false), chmod(item, path, between, after, false)]
+        }
+        // To be moved to another parent, a directory has to be writable itself.
+        (Some(path), None, Some(before), _) => {
+            let between = open_mode(before);
+            let stays = item.implicit.then(|| chmod(item, path, between, before, true));
+            [chmod(item, path, before, between, false), stays.flatten()]
+        }
+        (None, Some(path), _, Some(after)) => {
+            [None, chmod(item, path, open_mode(after), after, false)]
+        }
+        _ => [None, None],
+    }
+}
+
+fn chmod(
+    item: &JournalItem,
+    path: &WorkspacePath,
+    before: FileMode,
+    after: FileMode,
+    if_there: bool,
+) -> Option<Operation> {
+    let inode = item.arriving_inode();
+    (before != after).then(|| Operation::Chmod {
+        path: path.clone(),
+        inode,
+        before,
+        after,
+        if_there,
+    })
 }

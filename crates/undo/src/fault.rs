@@ -13,8 +13,9 @@ pub(crate) fn point(_name: &'static str) -> io::Result<()> {
 }
 
 /// Dies or fails when `LICTOR_FAULT` says so: `<action>@<n>`, where `n` counts the points passed
-/// in this process from 1 and the action is `kill`, `EIO`, `ENOSPC`, `EROFS` or `EACCES`; `count`
-/// only prints the number of points at the end of each apply.
+/// in this process from 1 and the action is `kill`, `EIO`, `ENOSPC`, `EROFS`, `EACCES` or
+/// `EINVAL`. With `..` behind it (`EROFS@7..`) every later point fails as well: a disk that does
+/// not come back. `LICTOR_FAULT_COUNT` names a file that gets a line for each point passed.
 #[cfg(feature = "fault-injection")]
 #[expect(clippy::disallowed_methods, reason = "tests steer the child process by its environment")]
 pub(crate) fn point(name: &'static str) -> io::Result<()> {
@@ -29,7 +30,11 @@ pub(crate) fn point(name: &'static str) -> io::Result<()> {
     }
     let Ok(wish) = std::env::var("LICTOR_FAULT") else { return Ok(()) };
     let Some((action, at)) = wish.split_once('@') else { return Ok(()) };
-    if at.parse() != Ok(n) {
+    let here = match at.strip_suffix("..") {
+        Some(from) => from.parse().is_ok_and(|from: u64| from <= n),
+        None => at.parse() == Ok(n),
+    };
+    if !here {
         return Ok(());
     }
     let errno = match action {
@@ -37,7 +42,13 @@ pub(crate) fn point(name: &'static str) -> io::Result<()> {
         "ENOSPC" => rustix::io::Errno::NOSPC,
         "EROFS" => rustix::io::Errno::ROFS,
         "EACCES" => rustix::io::Errno::ACCESS,
-        _ => std::process::abort(),
+        "EINVAL" => rustix::io::Errno::INVAL,
+        _ => {
+            // As `kill -9` does it: nothing is unwound, flushed or released, and no core is left.
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL)?;
+            std::process::abort()
+        }
     };
     Err(io::Error::from(errno))
 }

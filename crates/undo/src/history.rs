@@ -99,6 +99,14 @@ impl<'a> History<'a> {
         Ok(Content::Gone)
     }
 
+    /// Whether something is in a slot.
+    pub(crate) fn holds(&self, slot: &SlotRef) -> io::Result<bool> {
+        match self.root.get(&slot.execution)? {
+            Some(tx) => Ok(tx.slots.entry(&slot.name())?.is_some()),
+            None => Ok(false),
+        }
+    }
+
     fn at_path(&self, path: &WorkspacePath, digest: Digest) -> Option<Vec<u8>> {
         let workspace = self.transactions.workspace();
         let bytes = workspace.read(path, MAX_SHOWN).ok();

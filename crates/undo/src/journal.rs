@@ -9,6 +9,7 @@ use lictor_context::{Digest, WorkspacePath};
 use lictor_executor::ExecutionRecord;
 use serde::{Deserialize, Serialize};
 
+use crate::operation::same;
 use crate::store::SlotRef;
 
 /// The version of the format. A newer one is refused, not guessed at.
@@ -48,6 +49,9 @@ pub(crate) struct JournalItem {
     /// The old thing's inode: after a crash it tells what has moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inode: Option<u64>,
+    /// The new thing's inode, for the same reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_inode: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub implicit: bool,
 }
@@ -92,10 +96,16 @@ struct Commit {
     commit: Digest,
 }
 
-pub(crate) const DONE: &str = "{\"done\":true}\n";
-pub(crate) const ABORT: &str = "{\"abort\":true}\n";
-pub(crate) const ABORTED: &str = "{\"aborted\":true}\n";
-pub(crate) const VERIFIED: &str = "{\"verified\":true}\n";
+pub(crate) const DONE: &str = "{\"done\":true}";
+pub(crate) const ABORT: &str = "{\"abort\":true}";
+pub(crate) const ABORTED: &str = "{\"aborted\":true}";
+pub(crate) const VERIFIED: &str = "{\"verified\":true}";
+
+/// A line as it is appended: it begins with an end of line as well, so that one before it that
+/// was cut short does not swallow it.
+pub(crate) fn appended(line: &str) -> Vec<u8> {
+    format!("\n{line}\n").into_bytes()
+}
 
 /// The sealed text of a journal.
 pub(crate) fn seal(header: &Header, items: &[JournalItem]) -> Result<Vec<u8>, serde_json::Error> {
@@ -130,6 +140,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Journal, JournalError> {
     let mut journal =
         Journal { header, items: items.map_err(JournalError::Unreadable)?, end: End::Open };
     for line in tail.split_inclusive(|byte| *byte == b'\n') {
+        let Some(line) = line.strip_suffix(b"\n") else { continue };
         if line == ABORT.as_bytes() {
             journal.end = End::Aborting;
         } else if line == ABORTED.as_bytes() {
@@ -158,4 +169,35 @@ fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
         at = end;
     }
     None
+}
+
+impl JournalItem {
+    /// Whether the old thing leaves its path and comes back elsewhere, by a slot.
+    pub(crate) fn goes_by_slot(&self) -> bool {
+        self.stage.is_none() && self.keep.is_some() && self.to.is_some()
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        matches!(self.before.or(self.after), Some(State::Directory { .. }))
+    }
+
+    /// Whether something is in a state, as far as this item goes: a directory is one whatever its
+    /// mode, unless its mode is what is changed.
+    pub(crate) fn is_like(&self, found: &State, state: &State) -> bool {
+        if self.is_directory() && self.from.is_some() && self.to.is_some() {
+            found == state
+        } else {
+            same(found, state)
+        }
+    }
+
+    /// The inode that arrives at the new path.
+    pub(crate) fn arriving_inode(&self) -> Option<u64> {
+        if self.stage.is_some() { self.new_inode } else { self.inode }
+    }
+
+    /// The path to report it under.
+    pub(crate) fn path(&self) -> &str {
+        self.from.as_ref().or(self.to.as_ref()).map_or("", |path| path.as_str())
+    }
 }

@@ -8,6 +8,7 @@ mod operation; // one operation: done, checked, reversed
 mod recover;
 mod rollback;
 mod stage;
+mod standing; // how far an operation has come
 mod store; // where transactions lie
 mod transaction; // begin here: the protocol, step by step
 mod undo; // planning and governing an undo

@@ -6,13 +6,14 @@
 
 use std::io;
 
-use lictor_capability::{Conflict, ConflictReason, FileMode, State, ViewError};
+use lictor_capability::{Conflict, ConflictReason, FileMode, State, ViewError, ViewErrorKind};
 use lictor_context::WorkspacePath;
 use lictor_workspace::{DirHandle, ReadError, Workspace, state_at};
-use rustix::fs::{self, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::fault;
+use crate::journal::JournalItem;
 use crate::store::{SlotRef, TxDir, TxRoot};
 
 /// One operation.
@@ -27,8 +28,15 @@ pub(crate) enum Operation {
     Swap { path: WorkspacePath, slot: SlotRef, before: State, after: State },
     /// A path's thing gets another path, where nothing is.
     Move { from: WorkspacePath, to: WorkspacePath, state: State },
-    /// A path's thing gets another mode.
-    Chmod { path: WorkspacePath, before: FileMode, after: FileMode },
+    /// A path's thing gets another mode; the very thing, by its inode. With `if_there`, one that
+    /// is not there any more is no complaint.
+    Chmod {
+        path: WorkspacePath,
+        inode: Option<u64>,
+        before: FileMode,
+        after: FileMode,
+        if_there: bool,
+    },
 }
 
 /// Why an operation was not done. Nothing of it is left.
@@ -70,7 +78,9 @@ impl Hands<'_> {
             }
             Operation::Swap { path, slot, before, after } => self.swap(path, slot, *before, *after),
             Operation::Move { from, to, state } => self.relocate(from, to, *state),
-            Operation::Chmod { path, before, after } => self.chmod(path, *before, *after),
+            Operation::Chmod { path, inode, before, after, if_there } => {
+                self.chmod(path, *inode, *before, *after, *if_there)
+            }
         }
     }
 
@@ -89,7 +99,34 @@ impl Hands<'_> {
             }
             Operation::Swap { path, slot, before, after } => self.swap(path, slot, *after, *before),
             Operation::Move { from, to, state } => self.relocate(to, from, *state),
-            Operation::Chmod { path, before, after } => self.chmod(path, *after, *before),
+            Operation::Chmod { path, inode, before, after, if_there } => {
+                self.chmod(path, *inode, *after, *before, *if_there)
+            }
+        }
+    }
+
+    /// Gives somebody back what an operation took by mistake and never checked.
+    pub(crate) fn give_back(
+        &self,
+        item: &JournalItem,
+        operation: &Operation,
+    ) -> Result<(), OperationError> {
+        match operation {
+            Operation::Take { path, slot, .. } | Operation::Put { path, slot, .. } => {
+                self.put(path, slot)
+            }
+            Operation::Swap { path, slot, .. } => {
+                // Only while the path holds what we put there: else there is a newer save, and
+                // what the slot holds stays where nothing overwrites it.
+                let at_path = self.path_inode(path)?;
+                if at_path.is_none() || (at_path != item.new_inode && at_path != item.inode) {
+                    return Err(OperationError::Contended { path: path.to_string() });
+                }
+                let parent = self.parent(path)?;
+                let ours = Seen::at(&parent, path.name());
+                self.exchange_back(path, &parent, slot, &ours)
+            }
+            Operation::Move { .. } | Operation::Chmod { .. } => Ok(()),
         }
     }
 
@@ -128,18 +165,18 @@ impl Hands<'_> {
             Ok(()) => {}
         }
         fault::point("take.after").map_err(fail)?;
-        let found = state_of(&slots, &slot.name(), path)?;
+        let found = state_of(&slots, &slot.name(), path);
         let directory = matches!(state, State::Directory { .. });
-        let whole = !directory || is_empty(&slots, &slot.name()).map_err(fail)?;
-        let same = found.is_some_and(|found| same(&found, &state));
+        let whole = !directory || is_empty(&slots, &slot.name()).unwrap_or(false);
+        let same = matches!(&found, Ok(Some(found)) if same(found, &state));
         if same && whole {
             return Ok(());
         }
-        // Not what we meant to take: back with it.
+        // Not what we meant to take, or not to be read: back with it.
         match rename(&slots, &slot.name(), &parent, path.name(), RenameFlags::NOREPLACE) {
-            Ok(()) if if_empty && !whole => Ok(()),
-            Ok(()) if !whole => Err(conflict(path, ConflictReason::NotEmpty, None, None)),
-            Ok(()) => Err(differs(path, &state, found)),
+            Ok(()) if if_empty && same => Ok(()),
+            Ok(()) if same => Err(conflict(path, ConflictReason::NotEmpty, None, None)),
+            Ok(()) => Err(differs(path, &state, found?)),
             Err(_) => Err(OperationError::Contended { path: path.to_string() }),
         }
     }
@@ -154,9 +191,8 @@ impl Hands<'_> {
         let parent = self.parent(path)?;
         let slots = self.slots(slot)?;
         let fail = |error| io_error(path, error);
-        let exchange = || rename(&parent, path.name(), &slots, &slot.name(), RenameFlags::EXCHANGE);
         fault::point("swap.before").map_err(fail)?;
-        match exchange() {
+        match rename(&parent, path.name(), &slots, &slot.name(), RenameFlags::EXCHANGE) {
             Err(Errno::NOENT) => {
                 return Err(conflict(path, ConflictReason::Missing, Some(&before), None));
             }
@@ -164,20 +200,40 @@ impl Hands<'_> {
             Ok(()) => {}
         }
         fault::point("swap.after").map_err(fail)?;
-        let came_out = state_of(&slots, &slot.name(), path)?;
-        if came_out.is_some_and(|found| same(&found, &before)) {
+        let came_out = state_of(&slots, &slot.name(), path);
+        if matches!(&came_out, Ok(Some(found)) if same(found, &before)) {
             return Ok(());
         }
-        // Somebody else's save. Exchange back until what comes back is ours: each turn gives the
-        // path what it held a moment ago.
-        for _ in 0..100 {
-            exchange().map_err(|_| OperationError::Contended { path: path.to_string() })?;
-            let back = state_of(&slots, &slot.name(), path)?;
-            if back.is_some_and(|found| same(&found, &after)) {
-                return Err(differs(path, &before, came_out));
+        // Somebody else's save, or something that is not to be read at all.
+        let ours = Seen { state: Some(after), inode: None };
+        self.exchange_back(path, &parent, slot, &ours)?;
+        Err(differs(path, &before, came_out?))
+    }
+
+    /// Exchanges until what comes out is what was put in last (first of all `ours`). When
+    /// something else comes out, somebody has saved once more in that moment: theirs is the newer,
+    /// and goes back in.
+    fn exchange_back(
+        &self,
+        path: &WorkspacePath,
+        parent: &DirHandle,
+        slot: &SlotRef,
+        ours: &Seen,
+    ) -> Result<(), OperationError> {
+        let slots = self.slots(slot)?;
+        let contended = || OperationError::Contended { path: path.to_string() };
+        let mut at_path = *ours;
+        for turn in 0..100 {
+            let giving = Seen::at(&slots, &slot.name());
+            rename(parent, path.name(), &slots, &slot.name(), RenameFlags::EXCHANGE)
+                .map_err(|_| contended())?;
+            if Seen::at(&slots, &slot.name()).is(&at_path) {
+                // Ours is out again; or two of theirs met, and the older one is in the slot.
+                return if turn == 0 { Ok(()) } else { Err(contended()) };
             }
+            at_path = giving;
         }
-        Err(OperationError::Contended { path: path.to_string() })
+        Err(contended())
     }
 
     fn relocate(
@@ -199,12 +255,12 @@ impl Hands<'_> {
             Ok(()) => {}
         }
         fault::point("move.after").map_err(fail)?;
-        let found = state_of(&target, to.name(), to)?;
-        if found.is_some_and(|found| same(&found, &state)) {
+        let found = state_of(&target, to.name(), to);
+        if matches!(&found, Ok(Some(found)) if same(found, &state)) {
             return Ok(());
         }
         match rename(&target, to.name(), &source, from.name(), RenameFlags::NOREPLACE) {
-            Ok(()) => Err(differs(from, &state, found)),
+            Ok(()) => Err(differs(from, &state, found?)),
             Err(_) => Err(OperationError::Contended { path: from.to_string() }),
         }
     }
@@ -212,20 +268,34 @@ impl Hands<'_> {
     fn chmod(
         &self,
         path: &WorkspacePath,
+        inode: Option<u64>,
         before: FileMode,
         after: FileMode,
+        if_there: bool,
     ) -> Result<(), OperationError> {
-        let parent = self.parent(path)?;
+        let parent = match self.parent(path) {
+            Err(OperationError::Conflict(_)) if if_there => return Ok(()),
+            parent => parent?,
+        };
         let fail = |error: io::Error| io_error(path, error);
         // O_PATH opens what could not be read, and hangs on nothing.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match fs::openat(&parent, path.name(), flags, Mode::empty()) {
             Ok(fd) => fd,
+            Err(Errno::NOENT) if if_there => return Ok(()),
             Err(Errno::NOENT) => return Err(conflict(path, ConflictReason::Missing, None, None)),
             Err(error) => return Err(fail(error.into())),
         };
         let stat = fs::fstat(&fd).map_err(|error| fail(error.into()))?;
+        if inode != Some(stat.st_ino) {
+            // Somebody has put another thing there.
+            let reason = ConflictReason::ContentDiffers;
+            return if if_there { Ok(()) } else { Err(conflict(path, reason, None, None)) };
+        }
         let found = FileMode::from_bits(stat.st_mode);
+        if found == after && if_there {
+            return Ok(());
+        }
         if found != before {
             let (before, found) = (before.to_string(), found.to_string());
             return Err(conflict_text(
@@ -262,18 +332,51 @@ impl Hands<'_> {
 
     /// What stands at a path.
     pub(crate) fn path_state(&self, path: &WorkspacePath) -> Result<Option<State>, OperationError> {
-        match self.workspace.parent(path) {
-            Ok(None) => Ok(None),
-            Ok(Some(parent)) => state_of(&parent, path.name(), path),
-            Err(error) => Err(view_error(path, error)),
+        match self.existing_parent(path)? {
+            Some(parent) => state_of(&parent, path.name(), path),
+            None => Ok(None),
         }
     }
 
     /// The inode at a path.
     pub(crate) fn path_inode(&self, path: &WorkspacePath) -> Result<Option<u64>, OperationError> {
+        match self.existing_parent(path)? {
+            Some(parent) => parent.inode(path.name()).map_err(|error| io_error(path, error)),
+            None => Ok(None),
+        }
+    }
+
+    /// The mode of the thing at a path, when it is the one with this inode.
+    pub(crate) fn path_mode(
+        &self,
+        path: &WorkspacePath,
+        inode: Option<u64>,
+    ) -> Result<Option<FileMode>, OperationError> {
+        match self.existing_parent(path)? {
+            Some(parent) => {
+                mode_of(&parent, path.name(), inode).map_err(|error| io_error(path, error))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The mode of the thing in a slot, when it is the one with this inode.
+    pub(crate) fn slot_mode(
+        &self,
+        slot: &SlotRef,
+        inode: Option<u64>,
+    ) -> Result<Option<FileMode>, OperationError> {
+        let slots = self.slots(slot)?;
+        mode_of(&slots, &slot.name(), inode)
+            .map_err(|source| OperationError::Io { path: slot_label(slot), source })
+    }
+
+    /// The directory of a path, for looking. Below something that is no directory, or not any
+    /// more, there is nothing.
+    fn existing_parent(&self, path: &WorkspacePath) -> Result<Option<DirHandle>, OperationError> {
         match self.workspace.parent(path) {
-            Ok(None) => Ok(None),
-            Ok(Some(parent)) => parent.inode(path.name()).map_err(|error| io_error(path, error)),
+            Ok(parent) => Ok(parent),
+            Err(error) if leads_nowhere(&error) => Ok(None),
             Err(error) => Err(view_error(path, error)),
         }
     }
@@ -299,8 +402,38 @@ impl Hands<'_> {
     }
 }
 
+/// What was seen somewhere, to know it again.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    state: Option<State>,
+    inode: Option<u64>,
+}
+
+impl Seen {
+    fn at(dir: &DirHandle, name: &str) -> Self {
+        let inode = dir.inode(name).unwrap_or(None);
+        Self { state: state_at(dir, name).unwrap_or(None), inode }
+    }
+
+    /// By what it holds; what cannot be read is known by its inode.
+    fn is(&self, other: &Self) -> bool {
+        match (self.state, other.state) {
+            (Some(one), Some(other)) => same(&one, &other),
+            _ => self.inode.is_some() && self.inode == other.inode,
+        }
+    }
+}
+
 fn slot_label(slot: &SlotRef) -> String {
-    format!("undo record {} slot {}", slot.execution, slot.index)
+    format!(".lictor/tx/{}/s/{}", slot.execution, slot.name())
+}
+
+fn mode_of(dir: &DirHandle, name: &str, inode: Option<u64>) -> io::Result<Option<FileMode>> {
+    match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if Some(stat.st_ino) == inode => Ok(Some(FileMode::from_bits(stat.st_mode))),
+        Ok(_) | Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn rename(
@@ -355,13 +488,15 @@ fn io_error(path: &WorkspacePath, source: io::Error) -> OperationError {
 }
 
 fn view_error(path: &WorkspacePath, error: ViewError) -> OperationError {
-    match error.kind() {
-        lictor_capability::ViewErrorKind::ThroughSymlink { .. }
-        | lictor_capability::ViewErrorKind::NotADirectory => {
-            conflict(path, ConflictReason::ParentNotADirectory, None, None)
-        }
-        _ => io_error(path, io::Error::other(error.to_string())),
+    if leads_nowhere(&error) {
+        return conflict(path, ConflictReason::ParentNotADirectory, None, None);
     }
+    io_error(path, io::Error::other(error.to_string()))
+}
+
+/// Whether a part of the way is a link or a file now: what lies behind is not in the workspace.
+pub(crate) fn leads_nowhere(error: &ViewError) -> bool {
+    matches!(error.kind(), ViewErrorKind::ThroughSymlink { .. } | ViewErrorKind::NotADirectory)
 }
 
 /// What two states differ in.
@@ -375,9 +510,10 @@ pub(crate) fn differs(
     };
     let reason = match (expected, &found) {
         (State::File { digest: a, .. }, State::File { digest: b, .. }) if a == b => {
-            let (a, b) = (expected.mode(), found.mode());
-            let text = |mode: Option<FileMode>| mode.map(|mode| mode.to_string());
-            return conflict_text(path, ConflictReason::ModeDiffers, text(a), text(b));
+            return mode_differs(path, expected, &found);
+        }
+        (State::Directory { .. }, State::Directory { .. }) => {
+            return mode_differs(path, expected, &found);
         }
         (State::File { .. }, State::File { .. })
         | (State::Symlink { .. }, State::Symlink { .. }) => ConflictReason::ContentDiffers,
@@ -386,7 +522,12 @@ pub(crate) fn differs(
     conflict(path, reason, Some(expected), Some(&found))
 }
 
-fn conflict(
+fn mode_differs(path: &WorkspacePath, expected: &State, found: &State) -> OperationError {
+    let text = |state: &State| state.mode().map(|mode| mode.to_string());
+    conflict_text(path, ConflictReason::ModeDiffers, text(expected), text(found))
+}
+
+pub(crate) fn conflict(
     path: &WorkspacePath,
     reason: ConflictReason,
     expected: Option<&State>,

@@ -9,10 +9,10 @@ use lictor_executor::{RecoverError, Recovered, Recovery, Stuck};
 use lictor_lock::Lease;
 
 use crate::compile;
-use crate::fault;
 use crate::journal::{self, End, Journal, JournalError, JournalItem};
-use crate::operation::{Hands, Operation, OperationError};
+use crate::operation::{Hands, Operation, OperationError, same};
 use crate::rollback::roll_back;
+use crate::standing::Standing;
 use crate::store::{TxDir, TxRoot};
 use crate::transaction::{Transactions, close_aborted};
 
@@ -21,11 +21,11 @@ pub(crate) fn recover(
     lease: &Lease,
 ) -> Result<Vec<Recovered>, RecoverError> {
     let fail = |error: std::io::Error| RecoverError(error.to_string());
-    lease.check().map_err(|error| RecoverError(error.to_string()))?;
     let root = transactions.root().map_err(fail)?;
     root.sweep().map_err(fail)?;
     let mut recovered = Vec::new();
     for execution in root.list().map_err(fail)? {
+        lease.check().map_err(|error| RecoverError(error.to_string()))?;
         let recovery = Recover { transactions, root: &root, execution: &execution };
         if let Some(settled) = recovery.settle()? {
             recovered.push(settled);
@@ -111,9 +111,8 @@ impl Recover<'_> {
         if let Err(error) = tx.append_journal(journal::ABORT, true) {
             return (Recovery::Incomplete, vec![self.stuck(&error.to_string())]);
         }
-        let done = really_done(hands, items, operations);
-        let report = roll_back(hands, items, &done);
-        close_aborted(self.root, tx, self.execution, &report);
+        let mut report = roll_back(hands, items, operations);
+        close_aborted(self.root, tx, self.execution, &mut report);
         let recovery = if report.is_complete() { Recovery::PutBack } else { Recovery::Incomplete };
         (recovery, report.stuck)
     }
@@ -127,16 +126,31 @@ impl Recover<'_> {
         items: &[JournalItem],
         operations: &[(usize, Operation)],
     ) -> (Recovery, Vec<Stuck>) {
-        let done = really_done(hands, items, operations);
-        for step in operations.iter().filter(|step| !done.contains(step)) {
-            if let Err(error) = hands.publish(&step.1) {
+        let seen = match Seen::look(hands, items, operations) {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::warn!(%error, execution = %self.execution, "cannot be looked at");
+                return (Recovery::Incomplete, vec![self.stuck(&error.to_string())]);
+            }
+        };
+        if seen.broken && !seen.begun {
+            // The crash came before the first barrier had ended, so what was staged is not whole;
+            // and nothing was touched yet.
+            return match self.root.remove_durably(self.execution) {
+                Ok(()) => (Recovery::Discarded, Vec::new()),
+                Err(error) => (Recovery::Incomplete, vec![self.stuck(&error.to_string())]),
+            };
+        }
+        if seen.broken || seen.foreign {
+            return self.put_back(hands, tx, items, operations);
+        }
+        for (_, operation) in seen.todo {
+            if let Err(error) = hands.publish(operation) {
                 tracing::warn!(%error, execution = %self.execution, "cannot be finished; putting it back");
                 return self.put_back(hands, tx, items, operations);
             }
         }
-        let closed = fault::point("recover.barrier")
-            .and_then(|()| self.root.barrier())
-            .and_then(|()| tx.append_journal(journal::DONE, true));
+        let closed = self.root.barrier().and_then(|()| tx.append_journal(journal::DONE, true));
         match closed {
             Ok(()) => (Recovery::Finished, Vec::new()),
             Err(error) => (Recovery::Incomplete, vec![self.stuck(&error.to_string())]),
@@ -149,49 +163,57 @@ impl Recover<'_> {
     }
 }
 
-/// Those of the operations whose effect is in the workspace.
-pub(crate) fn really_done(
-    hands: &Hands<'_>,
-    items: &[JournalItem],
-    operations: &[(usize, Operation)],
-) -> Vec<(usize, Operation)> {
-    operations
-        .iter()
-        .filter(|(index, operation)| {
-            items.get(*index).is_some_and(|item| {
-                // What cannot be looked at counts as not done: it is then published or reversed
-                // only if the workspace still holds exactly what that needs.
-                is_done(hands, item, operation).unwrap_or(false)
-            })
-        })
-        .cloned()
-        .collect()
+/// What a crash left of a transaction.
+#[derive(Default)]
+struct Seen<'a> {
+    todo: Vec<&'a (usize, Operation)>,
+    /// Something was done.
+    begun: bool,
+    /// Something of somebody else's was taken and never given back.
+    foreign: bool,
+    /// Something that is still to arrive is not whole, or is nowhere.
+    broken: bool,
 }
 
-fn is_done(
+impl<'a> Seen<'a> {
+    fn look(
+        hands: &Hands<'_>,
+        items: &[JournalItem],
+        operations: &'a [(usize, Operation)],
+    ) -> Result<Self, OperationError> {
+        let mut seen = Self::default();
+        let mut lost = false;
+        for step in operations {
+            let Some(item) = items.get(step.0) else { continue };
+            match hands.standing(item, &step.1)? {
+                Standing::Todo => {
+                    seen.todo.push(step);
+                    seen.broken |= !is_whole(hands, item, &step.1)?;
+                }
+                Standing::Done => seen.begun = true,
+                Standing::Foreign => {
+                    seen.begun = true;
+                    seen.foreign = true;
+                }
+                Standing::Lost => lost = true,
+            }
+        }
+        // The first barrier had ended if anything was done, and then it was whole: whoever took it
+        // away since did so at its path.
+        seen.broken |= lost && !seen.begun;
+        Ok(seen)
+    }
+}
+
+/// Whether the slot of an operation that is still to be done holds what it should.
+fn is_whole(
     hands: &Hands<'_>,
     item: &JournalItem,
     operation: &Operation,
 ) -> Result<bool, OperationError> {
-    let arrived = |item: &JournalItem| match (&item.to, item.inode) {
-        (Some(to), Some(inode)) => Ok(hands.path_inode(to)? == Some(inode)),
-        _ => Ok(false),
+    let (Operation::Put { slot, .. } | Operation::Swap { slot, .. }) = operation else {
+        return Ok(true);
     };
-    Ok(match operation {
-        Operation::Put { slot, .. } if item.goes_by_slot() => {
-            hands.slot_inode(slot)?.is_none() && arrived(item)?
-        }
-        Operation::Put { slot, .. } => hands.slot_inode(slot)?.is_none(),
-        Operation::Take { slot, .. } if item.goes_by_slot() => {
-            hands.slot_inode(slot)?.is_some() || arrived(item)?
-        }
-        Operation::Take { slot, .. } => hands.slot_inode(slot)?.is_some(),
-        Operation::Swap { slot, .. } => {
-            item.inode.is_some() && hands.slot_inode(slot)? == item.inode
-        }
-        Operation::Move { .. } => arrived(item)?,
-        Operation::Chmod { path, after, .. } => {
-            hands.path_state(path)?.and_then(|state| state.mode()) == Some(*after)
-        }
-    })
+    let (Some(_), Some(after)) = (&item.stage, item.after) else { return Ok(true) };
+    Ok(hands.slot_state(slot)?.is_some_and(|found| same(&found, &after)))
 }

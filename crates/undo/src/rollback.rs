@@ -1,45 +1,96 @@
 //! Putting back what was done of a transaction, and verifying that it is back.
 
+use std::collections::BTreeMap;
+
 use lictor_capability::State;
 use lictor_executor::{RollbackReport, Stuck};
 
 use crate::journal::JournalItem;
-use crate::operation::{Hands, Operation, same};
+use crate::operation::{Hands, Operation, OperationError};
+use crate::standing::Standing;
 
-/// Reverses `done` operations, the last first, and then looks at every path.
+/// Reverses what was done of `operations`, the last first, and then looks at every path that was
+/// touched. What was never touched is not looked at: somebody else may have changed it, and that
+/// is none of ours to report.
 pub(crate) fn roll_back(
     hands: &Hands<'_>,
     items: &[JournalItem],
-    done: &[(usize, Operation)],
+    operations: &[(usize, Operation)],
 ) -> RollbackReport {
     let mut report = RollbackReport::default();
-    let mut failed = Vec::new();
-    for (index, operation) in done.iter().rev() {
-        if let Err(error) = hands.reverse(operation) {
-            let reason = error.to_string();
-            report.stuck.push(Stuck { path: error.path().to_owned(), reason });
-            failed.push(*index);
+    let mut touched: BTreeMap<usize, Option<Trouble>> = BTreeMap::new();
+    for (index, operation) in operations.iter().rev() {
+        let Some(item) = items.get(*index) else { continue };
+        let trouble = match put_back(hands, item, operation) {
+            Ok(Touched::Never) => continue,
+            Ok(Touched::Reversed) => None,
+            Ok(Touched::GivenBack) => Some(Trouble::GivenBack),
+            Err(error) => Some(Trouble::Failed(error)),
+        };
+        let seen = touched.entry(*index).or_default();
+        if trouble.is_some() {
+            *seen = trouble;
         }
     }
-    for (index, item) in items.iter().enumerate() {
-        if failed.contains(&index) {
-            continue;
-        }
-        match verify(hands, item) {
-            Ok(()) => report.restored.push(item.path().to_owned()),
-            Err(reason) => report.stuck.push(Stuck { path: item.path().to_owned(), reason }),
+    for (index, trouble) in touched {
+        let Some(item) = items.get(index) else { continue };
+        let path = || item.path().to_owned();
+        match (trouble, verify(hands, item)) {
+            // Somebody's own save is where it belongs again.
+            (Some(Trouble::GivenBack), _) => {}
+            (Some(Trouble::Failed(error @ OperationError::Contended { .. })), _) => {
+                report.stuck.push(Stuck { path: path(), reason: error.to_string() });
+            }
+            (_, Ok(())) => report.restored.push(path()),
+            (Some(Trouble::Failed(error)), Err(_)) => {
+                let reason = error.to_string();
+                report.stuck.push(Stuck { path: error.path().to_owned(), reason });
+            }
+            (None, Err(reason)) => report.stuck.push(Stuck { path: path(), reason }),
         }
     }
     report
 }
 
+enum Touched {
+    Never,
+    Reversed,
+    GivenBack,
+}
+
+enum Trouble {
+    GivenBack,
+    Failed(OperationError),
+}
+
+fn put_back(
+    hands: &Hands<'_>,
+    item: &JournalItem,
+    operation: &Operation,
+) -> Result<Touched, OperationError> {
+    match hands.standing(item, operation)? {
+        Standing::Todo => Ok(Touched::Never),
+        Standing::Done => hands.reverse(operation).map(|()| Touched::Reversed),
+        // What is gone cannot be moved; whether that is as it was before is seen at its path.
+        Standing::Lost => Ok(Touched::Reversed),
+        Standing::Foreign => {
+            hands.give_back(item, operation)?;
+            match hands.standing(item, operation)? {
+                Standing::Todo => Ok(Touched::GivenBack),
+                Standing::Done | Standing::Foreign | Standing::Lost => {
+                    Err(OperationError::Contended { path: item.path().to_owned() })
+                }
+            }
+        }
+    }
+}
+
 /// Whether an item is as it was before.
 fn verify(hands: &Hands<'_>, item: &JournalItem) -> Result<(), String> {
-    if let Some(from) = &item.from {
+    if let (Some(from), Some(before)) = (&item.from, &item.before) {
         let found = hands.path_state(from).map_err(|error| error.to_string())?;
-        match (found, item.before) {
-            (Some(found), Some(before)) if same(&found, &before) => {}
-            _ => return Err("it is not what it was before".to_owned()),
+        if !found.is_some_and(|found| item.is_like(&found, before)) {
+            return Err("it is not what it was before".to_owned());
         }
     }
     if let (None, Some(to)) = (&item.from, &item.to) {
@@ -52,11 +103,4 @@ fn verify(hands: &Hands<'_>, item: &JournalItem) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-impl JournalItem {
-    /// The path to report it under.
-    pub(crate) fn path(&self) -> &str {
-        self.from.as_ref().or(self.to.as_ref()).map_or("", |path| path.as_str())
-    }
 }

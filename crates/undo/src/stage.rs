@@ -5,15 +5,24 @@ use std::io::{self, Read as _, Write as _};
 
 use lictor_capability::{Content, Item, State, ViewError};
 use lictor_context::{Digest, Hasher, WorkspacePath};
-use lictor_workspace::Workspace;
-use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Uid};
+use lictor_workspace::{DirHandle, Workspace};
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::io::Errno;
 
+use crate::compile::open_mode;
 use crate::fault;
 use crate::journal::JournalItem;
 use crate::store::{SlotRef, TxDir, create_file};
 
 /// How much of a file is copied at a time.
 const BUFFER: usize = 256 * 1024;
+
+/// The most that Linux gives for the names of a file's extended attributes, and for one's value.
+const MAX_ATTRIBUTE: usize = 64 * 1024;
+
+/// Attributes that say something about the bytes: capabilities, signatures, a file system's own.
+const VOUCHING: [&[u8]; 4] =
+    [b"security.capability", b"security.ima", b"security.evm", b"trusted.overlay."];
 
 /// Staging failed; nothing was touched.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +49,9 @@ pub(crate) fn stage(
     let io = |source| StageError::Io { path: item.path().to_owned(), source };
     fault::point("stage.before").map_err(io)?;
     match (&item.content, after) {
-        (_, State::Directory { mode }) => make_directory(tx, slot, mode.bits()).map_err(io)?,
+        (_, State::Directory { mode }) => {
+            make_directory(tx, slot, open_mode(mode).bits()).map_err(io)?;
+        }
         (Some(Content::Target(target)), _) => {
             fs::symlinkat(target.as_str(), &tx.slots, slot.name()).map_err(|e| io(e.into()))?;
         }
@@ -66,7 +77,7 @@ fn make_directory(tx: &TxDir, slot: &SlotRef, mode: u32) -> io::Result<()> {
     Ok(fs::chmodat(&tx.slots, slot.name(), Mode::from_raw_mode(mode), AtFlags::empty())?)
 }
 
-/// Owner and mode: those of what is replaced, where it can be.
+/// Owner, extended attributes and mode: those of what is replaced, where it can be.
 fn finish(
     workspace: &Workspace,
     file: &File,
@@ -85,8 +96,46 @@ fn finish(
                 tracing::debug!(%error, %path, "the owner could not be kept");
             }
         }
+        copy_attributes(&parent, path, file)?;
     }
+    // Last: a change of owner takes set-id bits away, and an access list has a say in the mode.
     fs::fchmod(file, Mode::from_raw_mode(mode))?;
+    Ok(())
+}
+
+/// Copies the extended attributes, access lists among them, of the file that is replaced. Those
+/// that vouch for its bytes are left behind.
+fn copy_attributes(parent: &DirHandle, path: &WorkspacePath, to: &File) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let from = fs::openat(parent, path.name(), flags, Mode::empty())?;
+    let mut names = vec![0_u8; MAX_ATTRIBUTE];
+    let listed = match fs::flistxattr(&from, names.as_mut_slice()) {
+        Ok(n) => names.get(..n).unwrap_or_default(),
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    for name in listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let vouches = VOUCHING.iter().any(|prefix| name.starts_with(prefix));
+        if vouches {
+            continue;
+        }
+        let mut value = vec![0_u8; MAX_ATTRIBUTE];
+        let n = match fs::fgetxattr(&from, name, value.as_mut_slice()) {
+            Ok(n) => n,
+            Err(Errno::NODATA) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let value = value.get(..n).unwrap_or_default();
+        match fs::fsetxattr(to, name, value, XattrFlags::empty()) {
+            Ok(()) => {}
+            // Only a privileged process may; anybody else leaves it behind.
+            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
+                let name = String::from_utf8_lossy(name);
+                tracing::debug!(%path, %name, "an extended attribute could not be kept");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(())
 }
 

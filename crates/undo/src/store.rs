@@ -4,14 +4,16 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_workspace::{DirHandle, Workspace};
-use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::fault;
+use crate::journal;
 
 const TX: &str = ".lictor/tx";
 const SLOTS: &str = "s";
@@ -48,6 +50,7 @@ impl TxRoot {
     pub(crate) fn open(workspace: &Workspace) -> io::Result<Self> {
         let path = WorkspacePath::parse(TX).map_err(io::Error::other)?;
         if let Some(dir) = workspace.dir(Some(&path)).map_err(io::Error::other)? {
+            ignore(&dir)?;
             return Ok(Self { dir });
         }
         let private = Mode::from_raw_mode(0o700);
@@ -58,12 +61,27 @@ impl TxRoot {
         mkdir_if_missing(&state, "tx", private)?;
         let dir = workspace.dir(Some(&path)).map_err(io::Error::other)?;
         let dir = dir.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        // Slots hold old secrets, and a version control system must never see them.
-        if dir.entry(".gitignore")?.is_none() {
-            let mut file = create_file(&dir, ".gitignore", 0o600)?;
-            file.write_all(b"*\n")?;
-        }
+        ignore(&dir)?;
         Ok(Self { dir })
+    }
+
+    /// Whether this file system can do the two renames that everything rests on: exchange two
+    /// names, and refuse to replace.
+    pub(crate) fn renames_are_supported(&self) -> io::Result<bool> {
+        // A name of its own for each try, and one that recovery sweeps when this is cut short.
+        static TRIES: AtomicU64 = AtomicU64::new(0);
+        let n = TRIES.fetch_add(1, Ordering::Relaxed);
+        let name = format!(".gone-probe-{}-{n}", rustix::process::getpid().as_raw_pid());
+        let private = Mode::from_raw_mode(0o700);
+        fs::mkdirat(&self.dir, name.as_str(), private)?;
+        let probe = open_dir(&self.dir, &name)?;
+        let tried = try_renames(&probe);
+        remove_tree(&self.dir, &name)?;
+        match tried {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn create(&self, execution: &ExecutionId) -> io::Result<TxDir> {
@@ -79,7 +97,13 @@ impl TxRoot {
 
     pub(crate) fn get(&self, execution: &ExecutionId) -> io::Result<Option<TxDir>> {
         let Some(dir) = open_existing(&self.dir, execution.as_str())? else { return Ok(None) };
-        let Some(slots) = open_existing(&dir, SLOTS)? else { return Ok(None) };
+        let Some(slots) = open_existing(&dir, SLOTS)? else {
+            if dir.entry(JOURNAL)?.is_some() {
+                let gone = format!("`{TX}/{execution}/{SLOTS}` is gone");
+                return Err(io::Error::other(gone));
+            }
+            return Ok(None);
+        };
         Ok(Some(TxDir { dir, slots }))
     }
 
@@ -124,8 +148,16 @@ impl TxRoot {
         doomed.iter().try_for_each(|name| remove_tree(&self.dir, name))
     }
 
+    /// Removes a transaction's folder for good: a power cut does not bring it back.
+    pub(crate) fn remove_durably(&self, execution: &ExecutionId) -> io::Result<()> {
+        self.remove(execution)?;
+        fault::point("tx.sync")?;
+        Ok(fs::fsync(&self.dir)?)
+    }
+
     /// Everything that was written to this file system, by anybody, is durable when this answers.
     pub(crate) fn barrier(&self) -> io::Result<()> {
+        fault::point("barrier")?;
         Ok(fs::syncfs(&self.dir)?)
     }
 }
@@ -143,7 +175,7 @@ impl TxDir {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(fs::openat(&self.dir, JOURNAL, flags, Mode::empty())?);
         fault::point("journal.append")?;
-        file.write_all(line.as_bytes())?;
+        file.write_all(&journal::appended(line))?;
         if durable {
             fault::point("journal.sync")?;
             file.sync_data()?;
@@ -156,6 +188,10 @@ impl TxDir {
         let mut bytes = Vec::new();
         File::from(fs::openat(&self.slots, name, flags, Mode::empty())?).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    pub(crate) fn has_journal(&self) -> io::Result<bool> {
+        Ok(self.dir.entry(JOURNAL)?.is_some())
     }
 
     pub(crate) fn read_journal(&self) -> io::Result<Option<Vec<u8>>> {
@@ -191,6 +227,26 @@ fn open_existing(dir: &DirHandle, name: &str) -> io::Result<Option<DirHandle>> {
     }
 }
 
+/// Slots hold old secrets, and a version control system must never see them.
+fn ignore(dir: &DirHandle) -> io::Result<()> {
+    const NAME: &str = ".gitignore";
+    if dir.entry(NAME)?.is_some_and(|entry| entry.size > 0) {
+        return Ok(());
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::openat(dir, NAME, flags, Mode::from_raw_mode(0o600))?;
+    File::from(file).write_all(b"*\n")
+}
+
+fn try_renames(probe: &DirHandle) -> Result<(), Errno> {
+    let private = Mode::from_raw_mode(0o700);
+    fs::mkdirat(probe, "a", private)?;
+    fs::mkdirat(probe, "b", private)?;
+    fault::point("probe").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    fs::renameat_with(probe, "a", probe, "b", RenameFlags::EXCHANGE)?;
+    fs::renameat_with(probe, "a", probe, "c", RenameFlags::NOREPLACE)
+}
+
 fn mkdir_if_missing(dir: &DirHandle, name: &str, mode: Mode) -> io::Result<()> {
     match fs::mkdirat(dir, name, mode) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -210,9 +266,16 @@ fn remove_tree(parent: &DirHandle, name: &str) -> io::Result<()> {
     for child in children {
         match fs::unlinkat(&dir, child.as_c_str(), AtFlags::empty()) {
             Ok(()) => {}
+            // An empty one goes without being opened: its mode may forbid that.
             Err(Errno::ISDIR | Errno::PERM) => {
-                let child = child.to_str().map_err(io::Error::other)?;
-                remove_tree(&dir, child)?;
+                match fs::unlinkat(&dir, child.as_c_str(), AtFlags::REMOVEDIR) {
+                    Ok(()) => {}
+                    Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                        let child = child.to_str().map_err(io::Error::other)?;
+                        remove_tree(&dir, child)?;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             Err(error) => return Err(error.into()),
         }
@@ -221,30 +284,11 @@ fn remove_tree(parent: &DirHandle, name: &str) -> io::Result<()> {
 }
 
 /// Whether the mount of a workspace can exchange two names in one call, which is how files are
-/// changed. Tried with two files of our own in the folder of transactions.
+/// changed. Tried in the folder of transactions.
 ///
 /// # Errors
 /// When it cannot be tried.
 pub fn exchange_is_supported(root: &std::path::Path) -> io::Result<bool> {
     let workspace = Workspace::open(root).map_err(io::Error::other)?;
-    let tx = TxRoot::open(&workspace)?;
-    let names = [".probe-a", ".probe-b"];
-    for name in names {
-        match create_file(&tx.dir, name, 0o600) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let [a, b] = names;
-    let flags = rustix::fs::RenameFlags::EXCHANGE;
-    let exchanged = fs::renameat_with(&tx.dir, a, &tx.dir, b, flags);
-    for name in names {
-        fs::unlinkat(&tx.dir, name, AtFlags::empty())?;
-    }
-    match exchanged {
-        Ok(()) => Ok(true),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    TxRoot::open(&workspace)?.renames_are_supported()
 }

@@ -12,11 +12,13 @@
 //! 7. **Settle**: when the ledger has it, the journal is closed. It stays, with what the slots now
 //!    hold, as the record by which it can be undone.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use lictor_capability::{Conflict, FileChange, Item};
-use lictor_context::ExecutionId;
+use lictor_capability::{Conflict, ConflictReason, FileChange, Item};
+use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_executor::{
     Applied, ApplyError, ChangeApplier, GrantedChanges, RecoverError, Recovered, RollbackReport,
     Stuck,
@@ -27,23 +29,28 @@ use lictor_workspace::Workspace;
 use crate::compile;
 use crate::fault;
 use crate::journal::{self, Header, JournalItem, VERSION};
-use crate::operation::{Hands, Operation, OperationError, differs, same};
+use crate::operation::{Hands, Operation, OperationError, conflict, differs, same};
 use crate::recover;
 use crate::rollback::roll_back;
 use crate::stage::stage;
-use crate::store::{TxDir, TxRoot};
+use crate::store::{SlotRef, TxDir, TxRoot};
+
+/// After so many operations it is looked whether the lock is still held.
+const FENCED_EVERY: usize = 64;
 
 /// The transactions of one workspace.
 #[derive(Debug, Clone)]
 pub struct Transactions {
     workspace: Arc<Workspace>,
+    /// Whether the file system was seen to have the renames that everything rests on.
+    probed: Arc<AtomicBool>,
 }
 
 impl Transactions {
     /// Over a workspace.
     #[must_use]
     pub fn new(workspace: Arc<Workspace>) -> Self {
-        Self { workspace }
+        Self { workspace, probed: Arc::new(AtomicBool::new(false)) }
     }
 
     /// The workspace.
@@ -54,6 +61,23 @@ impl Transactions {
 
     pub(crate) fn root(&self) -> io::Result<TxRoot> {
         TxRoot::open(&self.workspace)
+    }
+
+    /// The folder of transactions, on a file system that can do what has to be done.
+    fn capable_root(&self) -> io::Result<TxRoot> {
+        let root = self.root()?;
+        if !self.probed.load(Ordering::Relaxed) {
+            if !root.renames_are_supported()? {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "this file system cannot exchange two names in one call (renameat2 with \
+                     RENAME_EXCHANGE), which all-or-nothing rests on; move the workspace to one \
+                     that can: ext4, xfs, btrfs, tmpfs",
+                ));
+            }
+            self.probed.store(true, Ordering::Relaxed);
+        }
+        Ok(root)
     }
 }
 
@@ -70,31 +94,26 @@ struct Doing<'a> {
 impl ChangeApplier for Transactions {
     fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, ApplyError> {
         let prepare = |error: io::Error| ApplyError::Prepare(error.to_string());
-        let execution = granted.record().execution_id.clone();
-        let root = self.root().map_err(prepare)?;
-        let tx = root.create(&execution).map_err(prepare)?;
-        let items = compile::items(&execution, &granted.changes().items);
-        let mut doing = Doing {
-            workspace: &self.workspace,
-            root,
-            tx,
-            execution,
-            items,
-            operations: Vec::new(),
+        let root = match self.capable_root() {
+            Ok(root) => root,
+            Err(error) => return Err(in_good_order(granted.into_lease(), prepare(error))),
+        };
+        let mut doing = match Doing::begin(&self.workspace, root, &granted) {
+            Ok(doing) => doing,
+            Err((error, true)) => return Err(in_good_order(granted.into_lease(), prepare(error))),
+            Err((error, false)) => return Err(prepare(error)),
         };
         if let Err(error) = doing.prepare(&granted) {
-            doing.discard();
-            // The lease goes with `granted`; nothing is left, so it goes in good order.
-            release(granted.into_lease());
-            return Err(error);
+            return Err(match doing.discard() {
+                Ok(()) => in_good_order(granted.into_lease(), error),
+                Err(left) => doing.still_there(&error, &left),
+            });
         }
         if let Err(error) = doing.publish(granted.lease()) {
-            let in_order = !matches!(error, ApplyError::Incomplete { .. });
-            let lease = granted.into_lease();
-            if in_order {
-                release(lease);
-            }
-            return Err(error);
+            return Err(match error {
+                ApplyError::Incomplete { .. } => error,
+                error => in_good_order(granted.into_lease(), error),
+            });
         }
         let files = granted.changes().files();
         let Doing { root, tx, execution, items, operations, .. } = doing;
@@ -115,7 +134,27 @@ impl ChangeApplier for Transactions {
     }
 }
 
-impl Doing<'_> {
+impl<'a> Doing<'a> {
+    /// Makes the transaction's folder. An error says whether nothing of it is left.
+    fn begin(
+        workspace: &'a Workspace,
+        root: TxRoot,
+        granted: &GrantedChanges,
+    ) -> Result<Self, (io::Error, bool)> {
+        let execution = granted.record().execution_id.clone();
+        let made = homes(&root, &granted.record().undo_of)
+            .and_then(|homes| Ok((root.create(&execution)?, homes)));
+        let (tx, homes) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let removed = root.remove(&execution).is_ok();
+                return Err((error, removed));
+            }
+        };
+        let items = compile::items(&execution, &granted.changes().items, &homes);
+        Ok(Self { workspace, root, tx, execution, items, operations: Vec::new() })
+    }
+
     fn hands(&self) -> Hands<'_> {
         Hands { workspace: self.workspace, root: &self.root, own: (&self.execution, &self.tx) }
     }
@@ -132,6 +171,7 @@ impl Doing<'_> {
             stage(self.workspace, &self.tx, item, planned)
                 .map_err(|error| ApplyError::Prepare(error.to_string()))?;
         }
+        self.note_staged()?;
         let root = self.workspace.id();
         let header = Header {
             v: VERSION,
@@ -143,7 +183,6 @@ impl Doing<'_> {
         let text = journal::seal(&header, &self.items).map_err(|e| prepare(e.into()))?;
         self.tx.write_journal(&text).map_err(prepare)?;
         self.operations = compile::operations(&self.items);
-        fault::point("barrier1.before").map_err(prepare)?;
         // A barrier that failed is never tried again: the kernel has dropped the pages.
         self.root.barrier().map_err(prepare)?;
         fault::point("barrier1.after").map_err(prepare)
@@ -153,8 +192,11 @@ impl Doing<'_> {
     fn preflight(&mut self) -> Result<Vec<Conflict>, ApplyError> {
         let mut conflicts = Vec::new();
         let mut inodes = Vec::with_capacity(self.items.len());
+        let leaving = self.items.iter().filter(|item| item.from != item.to);
+        let leaving: HashSet<&WorkspacePath> =
+            leaving.filter_map(|item| item.from.as_ref()).collect();
         for item in &self.items {
-            match self.hands().look(item) {
+            match self.look(item, &leaving) {
                 Ok(inode) => inodes.push(inode),
                 Err(OperationError::Conflict(conflict)) => {
                     conflicts.push(conflict);
@@ -169,56 +211,97 @@ impl Doing<'_> {
         Ok(conflicts)
     }
 
+    /// Preflight of one item; the old thing's inode, when there is one.
+    fn look(
+        &self,
+        item: &JournalItem,
+        leaving: &HashSet<&WorkspacePath>,
+    ) -> Result<Option<u64>, OperationError> {
+        let hands = self.hands();
+        let mut inode = None;
+        if let (Some(from), Some(before)) = (&item.from, item.before) {
+            let found = hands.path_state(from)?;
+            if !found.is_some_and(|found| item.is_like(&found, &before)) {
+                return Err(differs(from, &before, found));
+            }
+            inode = hands.path_inode(from)?;
+        }
+        if let Some(to) = item.to.as_ref().filter(|to| item.from.as_ref() != Some(*to)) {
+            if !leaving.contains(to) && hands.path_inode(to)?.is_some() {
+                return Err(conflict(to, ConflictReason::Exists, None, None));
+            }
+        }
+        if let (Some(stage), Some(after)) = (&item.stage, item.after)
+            && stage.execution != self.execution
+        {
+            let found = hands.slot_state(stage)?;
+            if !found.is_some_and(|found| same(&found, &after)) {
+                let path = item.path().to_owned();
+                let why = format!(
+                    "what an undo would put back is kept in `.lictor/tx/{}/s/{}`, and that {}",
+                    stage.execution,
+                    stage.name(),
+                    if found.is_some() { "was changed since" } else { "is gone" },
+                );
+                return Err(OperationError::Io { path, source: io::Error::other(why) });
+            }
+        }
+        Ok(inode)
+    }
+
+    /// Notes the inodes of what will arrive.
+    fn note_staged(&mut self) -> Result<(), ApplyError> {
+        let mut inodes = Vec::with_capacity(self.items.len());
+        for item in &self.items {
+            let inode = item.stage.as_ref().map(|slot| self.hands().slot_inode(slot)).transpose();
+            let inode = inode.map_err(|error| ApplyError::Prepare(error.to_string()))?;
+            inodes.push(inode.flatten());
+        }
+        for (item, inode) in self.items.iter_mut().zip(inodes) {
+            item.new_inode = inode;
+        }
+        Ok(())
+    }
+
     /// Steps 5 and 6.
     fn publish(&self, lease: &Lease) -> Result<(), ApplyError> {
         let hands = self.hands();
         for (n, (_, operation)) in self.operations.iter().enumerate() {
-            // Fencing: whoever lost the lock must not write another byte.
-            let published = match n % 64 {
-                0 => lease.check().map_err(|error| (error.to_string(), None)),
-                _ => Ok(()),
+            // Fencing: whoever lost the lock must not write another byte, not even to put things
+            // back. Whoever has it settles this transaction first of all.
+            if n % FENCED_EVERY == 0
+                && let Err(error) = lease.check()
+            {
+                return Err(self.incomplete(error.to_string(), "left to whoever has the lock now"));
             }
-            .and_then(|()| {
-                hands.publish(operation).map_err(|error| match error {
-                    OperationError::Conflict(conflict) => (conflict.to_string(), Some(conflict)),
-                    other => (other.to_string(), None),
-                })
-            });
-            if let Err((reason, conflict)) = published {
+            if let Err(error) = hands.publish(operation) {
                 // An operation that failed after its rename is part of what has to go back.
-                let done = self.operations.get(..=n).unwrap_or_default();
-                return Err(self.put_back(&hands, done, reason, conflict));
+                let begun = self.operations.get(..=n).unwrap_or_default();
+                return Err(self.put_back(&hands, begun, error));
             }
         }
-        let barrier = fault::point("barrier2.before").and_then(|()| self.root.barrier());
-        match barrier {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let stuck = self.items.iter().map(|item| Stuck {
-                    path: item.path().to_owned(),
-                    reason: "in place, but perhaps not durable".to_owned(),
-                });
-                let reason = format!("the barrier after publishing failed: {error}");
-                let report = RollbackReport { restored: Vec::new(), stuck: stuck.collect() };
-                Err(ApplyError::Incomplete { reason, report })
-            }
-        }
+        self.root.barrier().map_err(|error| {
+            let reason = format!("the barrier after publishing failed: {error}");
+            self.incomplete(reason, "in place, but perhaps not durable")
+        })
     }
 
     fn put_back(
         &self,
         hands: &Hands<'_>,
-        done: &[(usize, Operation)],
-        reason: String,
-        conflict: Option<Conflict>,
+        begun: &[(usize, Operation)],
+        error: OperationError,
     ) -> ApplyError {
+        let reason = error.to_string();
+        let conflicts = match error {
+            OperationError::Conflict(conflict) => vec![conflict],
+            OperationError::Io { .. } | OperationError::Contended { .. } => Vec::new(),
+        };
         if let Err(error) = self.tx.append_journal(journal::ABORT, true) {
-            tracing::warn!(%error, "the abort could not be noted; a recovery would roll forward");
+            tracing::warn!(%error, "the abort could not be noted; a crash now would roll forward");
         }
-        let done = recover::really_done(hands, &self.items, done);
-        let report = roll_back(hands, &self.items, &done);
-        close_aborted(&self.root, &self.tx, &self.execution, &report);
-        let conflicts = conflict.into_iter().collect();
+        let mut report = roll_back(hands, &self.items, begun);
+        close_aborted(&self.root, &self.tx, &self.execution, &mut report);
         if report.is_complete() {
             ApplyError::RolledBack { reason, report, conflicts }
         } else {
@@ -226,56 +309,84 @@ impl Doing<'_> {
         }
     }
 
-    fn discard(&self) {
-        if let Err(error) = self.root.remove(&self.execution) {
-            tracing::warn!(%error, "a discarded transaction is left for recovery to remove");
+    fn incomplete(&self, reason: String, why: &str) -> ApplyError {
+        let stuck = all_stuck(&self.items, why);
+        ApplyError::Incomplete { reason, report: RollbackReport { restored: Vec::new(), stuck } }
+    }
+
+    /// Nothing was touched, and nothing of it may be: not by a recovery after a power cut either,
+    /// which could find a journal that was sealed.
+    fn discard(&self) -> io::Result<()> {
+        if self.tx.has_journal()? {
+            let noted = self.tx.append_journal(journal::ABORTED, true);
+            return match noted {
+                Ok(()) => {
+                    if let Err(error) = self.root.remove(&self.execution) {
+                        tracing::debug!(%error, "an aborted transaction is left to be removed");
+                    }
+                    Ok(())
+                }
+                Err(_) => self.root.remove_durably(&self.execution),
+            };
         }
+        self.root.remove(&self.execution)
+    }
+
+    /// The transaction that was to be discarded could not be.
+    fn still_there(&self, error: &ApplyError, left: &io::Error) -> ApplyError {
+        let path = format!(".lictor/tx/{}", self.execution);
+        let reason =
+            format!("nothing was changed, but its preparation could not be removed: {left}");
+        let report = RollbackReport { restored: Vec::new(), stuck: vec![Stuck { path, reason }] };
+        ApplyError::Incomplete { reason: error.to_string(), report }
     }
 }
 
-impl Hands<'_> {
-    /// Preflight of one item; the old thing's inode, when there is one.
-    fn look(&self, item: &JournalItem) -> Result<Option<u64>, OperationError> {
-        let mut inode = None;
-        if let (Some(from), Some(before)) = (&item.from, item.before) {
-            let found = self.path_state(from)?;
-            if !found.is_some_and(|found| same(&found, &before)) {
-                return Err(differs(from, &before, found));
-            }
-            inode = self.path_inode(from)?;
-        }
-        if let (Some(stage), Some(after)) = (&item.stage, item.after)
-            && stage.execution != *self.own.0
-        {
-            let found = self.slot_state(stage)?;
-            if !found.is_some_and(|found| same(&found, &after)) {
-                let path = item.path().to_owned();
-                let source = io::Error::other("the undo record does not hold what it should");
-                return Err(OperationError::Io { path, source });
+/// The slots that what executions put at paths had come from, as far as they are vacant.
+fn homes(root: &TxRoot, taken_back: &[ExecutionId]) -> io::Result<HashMap<WorkspacePath, SlotRef>> {
+    let mut homes = HashMap::new();
+    for execution in taken_back {
+        let Some(tx) = root.get(execution)? else { continue };
+        let Some(text) = tx.read_journal()? else { continue };
+        let Ok(journal) = journal::parse(&text) else { continue };
+        for item in journal.items {
+            if let (Some(to), Some(slot)) = (item.to, item.stage)
+                && let Some(home) = root.get(&slot.execution)?
+                && home.slots.entry(&slot.name())?.is_none()
+            {
+                homes.insert(to, slot);
             }
         }
-        Ok(inode)
     }
+    Ok(homes)
 }
 
-/// Ends a transaction that was put back. What could not be put back keeps its folder.
+/// Ends a transaction that was put back. What could not be put back keeps its folder; and what
+/// could not be noted as put back is not called so.
 pub(crate) fn close_aborted(
     root: &TxRoot,
     tx: &TxDir,
     execution: &ExecutionId,
-    report: &RollbackReport,
+    report: &mut RollbackReport,
 ) {
-    let closed = root.barrier().and_then(|()| {
-        if report.is_complete() {
-            tx.append_journal(journal::ABORTED, true)?;
-            root.remove(execution)
-        } else {
-            Ok(())
-        }
-    });
-    if let Err(error) = closed {
-        tracing::warn!(%error, "an aborted transaction is left for recovery to close");
+    if !report.is_complete() {
+        return;
     }
+    let closed = root.barrier().and_then(|()| tx.append_journal(journal::ABORTED, true));
+    if let Err(error) = closed {
+        let path = format!(".lictor/tx/{execution}");
+        let reason = format!("everything is back, but that is perhaps not durable: {error}");
+        report.stuck.push(Stuck { path, reason });
+        return;
+    }
+    if let Err(error) = root.remove(execution) {
+        tracing::warn!(%error, "an aborted transaction is left for recovery to remove");
+    }
+}
+
+fn all_stuck(items: &[JournalItem], why: &str) -> Vec<Stuck> {
+    let stuck = |item: &JournalItem| Stuck { path: item.path().to_owned(), reason: why.to_owned() };
+    items.iter().map(stuck).collect()
 }
 
 /// Changes that are in place; the lock is held until they are settled.
@@ -290,40 +401,57 @@ struct Published {
     lease: Lease,
 }
 
+impl Published {
+    /// Whoever lost the lock does not write into the journal any more: somebody else may be
+    /// settling this very transaction.
+    fn note(&self, line: &str, durable: bool) -> Result<(), ApplyError> {
+        self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;
+        self.tx
+            .append_journal(line, durable)
+            .map_err(|error| ApplyError::Prepare(error.to_string()))
+    }
+}
+
 impl Applied for Published {
     fn files(&self) -> Vec<FileChange> {
         self.files.clone()
     }
 
     fn verified(&mut self) -> Result<(), ApplyError> {
-        self.tx
-            .append_journal(journal::VERIFIED, true)
-            .map_err(|error| ApplyError::Prepare(error.to_string()))
+        self.note(journal::VERIFIED, true)
     }
 
     fn settle(self: Box<Self>) -> Result<(), ApplyError> {
         // Not synced: a recovery that does not find it notes it again.
-        self.tx
-            .append_journal(journal::DONE, false)
-            .map_err(|error| ApplyError::Prepare(error.to_string()))?;
+        self.note(journal::DONE, false)?;
         release(self.lease);
         Ok(())
     }
 
     fn roll_back(self: Box<Self>, reason: &str) -> RollbackReport {
         tracing::info!(execution = %self.execution, reason, "rolling back");
+        if let Err(error) = self.lease.check() {
+            let why = format!("left to whoever has the lock now: {error}");
+            return RollbackReport { restored: Vec::new(), stuck: all_stuck(&self.items, &why) };
+        }
         if let Err(error) = self.tx.append_journal(journal::ABORT, true) {
             tracing::warn!(%error, "the abort could not be noted; a crash now would roll forward");
         }
         let own = (&self.execution, &self.tx);
         let hands = Hands { workspace: &self.workspace, root: &self.root, own };
-        let report = roll_back(&hands, &self.items, &self.operations);
-        close_aborted(&self.root, &self.tx, &self.execution, &report);
+        let mut report = roll_back(&hands, &self.items, &self.operations);
+        close_aborted(&self.root, &self.tx, &self.execution, &mut report);
         if report.is_complete() {
             release(self.lease);
         }
         report
     }
+}
+
+/// Nothing is left to recover, so the lock goes in good order.
+fn in_good_order(lease: Lease, error: ApplyError) -> ApplyError {
+    release(lease);
+    error
 }
 
 fn release(lease: Lease) {

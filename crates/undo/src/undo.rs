@@ -3,14 +3,14 @@
 //! Nothing is copied: the very things that were taken out lie in the slots and come back from
 //! there, so that mode, owner, times and links come back with them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use lictor_capability::{
     Changes, Conflict, ConflictReason, Content, Contract, ContractError, Effects, Item,
-    KeptContent, State, UndoScope,
+    KeptContent, State, UndoScope, WorkspaceView as _,
 };
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_document::Source;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::history::{History, HistoryError};
 use crate::journal::JournalItem;
-use crate::operation::same;
+use crate::operation::leads_nowhere;
 use crate::store::SlotRef;
 use crate::transaction::Transactions;
 
@@ -48,6 +48,14 @@ pub enum UndoError {
     /// The record cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// What was set aside is not there any more.
+    #[error("what `{execution}` set aside of `{path}` is gone, so it cannot be put back")]
+    Gone {
+        /// The execution that is to be undone.
+        execution: ExecutionId,
+        /// What was set aside.
+        path: String,
+    },
     /// The workspace cannot be read.
     #[error("the workspace cannot be read: {0}")]
     Io(#[from] io::Error),
@@ -64,7 +72,7 @@ pub fn plan_undo(
     executions: &[ExecutionId],
 ) -> Result<Vec<Effects>, UndoError> {
     let history = History::open(transactions)?;
-    let mut planner = Planner { transactions, overlay: HashMap::new() };
+    let mut planner = Planner { transactions, history: &history, overlay: HashMap::new() };
     let mut plans = Vec::with_capacity(executions.len());
     for execution in executions {
         let kept = history.get(execution)?.ok_or_else(|| UndoError::NoRecord(execution.clone()))?;
@@ -75,6 +83,7 @@ pub fn plan_undo(
 
 struct Planner<'a> {
     transactions: &'a Transactions,
+    history: &'a History<'a>,
     /// What paths will hold after the undos that were planned so far.
     overlay: HashMap<WorkspacePath, Option<State>>,
 }
@@ -91,11 +100,11 @@ impl Planner<'_> {
             ..Effects::default()
         };
         let mut after: Vec<(WorkspacePath, Option<State>)> = Vec::new();
-        let leaves: Vec<&WorkspacePath> =
-            items.iter().filter_map(|item| item.to.as_ref()).collect();
+        let paths = Paths::of(items);
         for item in items {
-            match self.judge(item, &leaves)? {
+            match self.judge(item, &paths)? {
                 Judgement::Go => {
+                    self.check_kept(execution, item)?;
                     if let Some(to) = &item.to {
                         after.push((to.clone(), None));
                     }
@@ -118,55 +127,119 @@ impl Planner<'_> {
         Ok(effects)
     }
 
-    fn judge(&self, item: &JournalItem, leaves: &[&WorkspacePath]) -> Result<Judgement, UndoError> {
-        let directory = matches!(item.before.or(item.after), Some(State::Directory { .. }));
+    /// What comes back has to be there. Whether it is still what it was is seen when it is done.
+    fn check_kept(&self, execution: &ExecutionId, item: &JournalItem) -> Result<(), UndoError> {
+        // An undo that is planned before this one may bring it back first.
+        if !self.overlay.is_empty() || item.goes_by_slot() {
+            return Ok(());
+        }
+        match &item.keep {
+            Some(keep) if !self.history.holds(keep)? => {
+                let (execution, path) = (execution.clone(), item.path().to_owned());
+                Err(UndoError::Gone { execution, path })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn judge(&self, item: &JournalItem, paths: &Paths<'_>) -> Result<Judgement, UndoError> {
+        let like = |found: Option<State>, state: Option<State>| {
+            found.zip(state).is_some_and(|(found, state)| item.is_like(&found, &state))
+        };
         match (&item.from, &item.to) {
             (_, Some(to)) => {
                 let found = self.state(to)?;
-                let left = found.zip(item.after).is_some_and(|(found, left)| same(&found, &left));
-                if left {
-                    return Ok(self
-                        .room_at(item, leaves)?
-                        .map_or(Judgement::Go, Judgement::Conflict));
+                if like(found, item.after) {
+                    let conflict = match self.room_at(item, paths)? {
+                        Some(conflict) => Some(conflict),
+                        None => self.in_the_way(item, to, paths)?,
+                    };
+                    return Ok(conflict.map_or(Judgement::Go, Judgement::Conflict));
                 }
                 let back = match &item.from {
                     None => found.is_none(),
                     Some(from) => {
-                        let old = self.state(from)?;
-                        let same = old.zip(item.before).is_some_and(|(old, was)| same(&old, &was));
-                        same && (from == to || found.is_none())
+                        like(self.state(from)?, item.before) && (from == to || found.is_none())
                     }
                 };
-                if back || (directory && found.is_none()) {
+                if back {
                     return Ok(Judgement::AlreadyBack);
                 }
                 Ok(Judgement::Conflict(conflict(to, item, found)))
             }
             (Some(from), None) => match self.state(from)? {
-                None => Ok(Judgement::Go),
-                Some(found) if item.before.is_some_and(|was| same(&found, &was)) => {
-                    Ok(Judgement::AlreadyBack)
-                }
+                None => Ok(self
+                    .nowhere_to(from, item, paths)?
+                    .map_or(Judgement::Go, Judgement::Conflict)),
+                // What stands there now is ours as well, and leaves by the same undo.
+                Some(_) if paths.leave.contains(from) => Ok(Judgement::Go),
+                found if like(found, item.before) => Ok(Judgement::AlreadyBack),
                 found => Ok(Judgement::Conflict(conflict(from, item, found))),
             },
             (None, None) => Ok(Judgement::AlreadyBack),
         }
     }
 
+    /// A directory of ours that has to make room for what was there before, and that somebody has
+    /// put something into.
+    fn in_the_way(
+        &self,
+        item: &JournalItem,
+        to: &WorkspacePath,
+        paths: &Paths<'_>,
+    ) -> Result<Option<Conflict>, UndoError> {
+        if !item.is_directory() || item.from.is_some() || !paths.come_back.contains(to) {
+            return Ok(None);
+        }
+        let workspace = self.transactions.workspace();
+        let listed = workspace.list(Some(to)).map_err(|e| io::Error::other(e.to_string()))?;
+        let theirs = listed
+            .iter()
+            .filter_map(|child| to.join(&child.name).ok())
+            .find(|child| !paths.leave.contains(child) && !self.overlay.contains_key(child));
+        Ok(theirs.map(|path| Conflict {
+            path: path.to_string(),
+            reason: ConflictReason::NotEmpty,
+            expected: None,
+            found: None,
+            restores: None,
+        }))
+    }
+
+    /// The directory that something was deleted from may be gone since.
+    fn nowhere_to(
+        &self,
+        path: &WorkspacePath,
+        item: &JournalItem,
+        paths: &Paths<'_>,
+    ) -> Result<Option<Conflict>, UndoError> {
+        let Some(parent) = path.parent() else { return Ok(None) };
+        if paths.come_back.contains(&parent)
+            || matches!(self.state(&parent)?, Some(State::Directory { .. }))
+        {
+            return Ok(None);
+        }
+        let missing = conflict(path, item, None);
+        Ok(Some(Conflict { reason: ConflictReason::ParentNotADirectory, ..missing }))
+    }
+
     /// A thing that was renamed needs its old path free, or freed by the same undo.
     fn room_at(
         &self,
         item: &JournalItem,
-        leaves: &[&WorkspacePath],
+        paths: &Paths<'_>,
     ) -> Result<Option<Conflict>, UndoError> {
         let Some(from) = item.from.as_ref().filter(|from| item.to.as_ref() != Some(*from)) else {
             return Ok(None);
         };
-        if leaves.contains(&from) {
+        if paths.leave.contains(from) {
             return Ok(None);
         }
         let found = self.state(from)?;
-        Ok(found.is_some().then(|| conflict(from, item, found)))
+        if found.is_some() {
+            return Ok(Some(conflict(from, item, found)));
+        }
+        self.nowhere_to(from, item, paths)
     }
 
     fn state(&self, path: &WorkspacePath) -> Result<Option<State>, UndoError> {
@@ -179,11 +252,25 @@ impl Planner<'_> {
             Ok(Some(parent)) => state_at(&parent, path.name())
                 .map_err(|error| UndoError::Io(io::Error::other(error.to_string()))),
             // A parent that is a file or a link now: the path itself holds nothing.
-            Err(error) => match error.kind() {
-                lictor_capability::ViewErrorKind::NotADirectory
-                | lictor_capability::ViewErrorKind::ThroughSymlink { .. } => Ok(None),
-                _ => Err(UndoError::Io(io::Error::other(error.to_string()))),
-            },
+            Err(error) if leads_nowhere(&error) => Ok(None),
+            Err(error) => Err(UndoError::Io(io::Error::other(error.to_string()))),
+        }
+    }
+}
+
+/// The paths of an execution, as its undo sees them.
+struct Paths<'a> {
+    /// What it put something at: that leaves.
+    leave: HashSet<&'a WorkspacePath>,
+    /// What it took something from: that comes back.
+    come_back: HashSet<&'a WorkspacePath>,
+}
+
+impl<'a> Paths<'a> {
+    fn of(items: &'a [JournalItem]) -> Self {
+        Self {
+            leave: items.iter().filter_map(|item| item.to.as_ref()).collect(),
+            come_back: items.iter().filter_map(|item| item.from.as_ref()).collect(),
         }
     }
 }

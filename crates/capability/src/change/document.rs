@@ -1,7 +1,7 @@
 //! The file that holds a plan and a change set, or only the changes.
 
 use lictor_context::{ChangeSetId, Digest, PlanId};
-use lictor_document::{DocumentError, Limits, Source, from_json};
+use lictor_document::{DocumentError, Limits, Located, Source, from_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ struct RawDocument {
     change_set: Option<RawSet>,
     id: Option<ChangeSetId>,
     plan_id: Option<PlanId>,
-    changes: Option<Vec<RawChange>>,
+    changes: Option<Vec<Located<RawChange>>>,
     checksum: Option<Digest>,
 }
 
@@ -54,7 +54,7 @@ struct RawDocument {
 struct RawSet {
     id: Option<ChangeSetId>,
     plan_id: Option<PlanId>,
-    changes: Vec<RawChange>,
+    changes: Vec<Located<RawChange>>,
     checksum: Option<Digest>,
 }
 
@@ -139,7 +139,13 @@ impl RawDocument {
         };
         let mut changes = Vec::with_capacity(set.changes.len());
         for (index, raw) in set.changes.into_iter().enumerate() {
-            changes.push(raw.into_change(index)?);
+            let place = (raw.line, raw.column);
+            // Its own place, not the list's: that is where the author has to look.
+            let change = raw.value.into_change(index).map_err(|error| {
+                let error = DocumentError::at(source.name, place.0, place.1, error.to_string());
+                Problem::Shape(error.with_excerpt_of(source))
+            })?;
+            changes.push(change);
         }
         Ok(build(self.plan, set.id, set.plan_id, changes, set.checksum)?)
     }

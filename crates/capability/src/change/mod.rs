@@ -2,6 +2,7 @@
 
 mod document;
 mod items;
+mod lines;
 mod resolve;
 mod set;
 

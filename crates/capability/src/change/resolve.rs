@@ -11,12 +11,10 @@ use std::sync::Arc;
 use lictor_context::{Digest, WorkspacePath};
 
 use super::items::{ChangeKind, Changes, Conflict, ConflictReason, Content, Item, State};
+use super::lines::{MAX_COUNTED, changed_lines};
 use super::set::{Body, Change, ChangeSetError, FileMode};
 use crate::effects::Violation;
 use crate::view::{Entry, EntryKind, ViewError, ViewErrorKind, WorkspaceView};
-
-/// Files up to this size are held in memory while their changed lines are counted.
-const MAX_COUNTED: u64 = 8 << 20;
 
 /// What a change set means here.
 #[derive(Debug, Default)]
@@ -112,8 +110,8 @@ impl<'a> Resolver<'a> {
                 self.add(index, path, State::Directory { mode }, None)
             }
             Change::Symlink { path, target } => {
-                if let Some(violation) = link_violation(path, target) {
-                    self.out.violations.push(violation);
+                if let Some(why) = link_offence(path, target) {
+                    self.violate(path, why);
                 }
                 let after = State::Symlink { digest: Digest::of(target.as_bytes()) };
                 self.add(index, path, after, Some(Content::Target(target.clone())))
@@ -190,11 +188,10 @@ impl<'a> Resolver<'a> {
         {
             // The bits belong to the file, not to its name: another name, perhaps outside, would
             // change with it.
-            self.out.violations.push(Violation::new(
-                path.as_str(),
-                "inside_workspace",
+            self.violate(
+                path,
                 "the file has several names (hard links), and a mode change would reach all of them",
-            ));
+            );
         }
         let after = self.after(item);
         let Some(found) = after.as_ref().and_then(State::mode) else {
@@ -379,11 +376,7 @@ impl<'a> Resolver<'a> {
                 bytes: None,
             },
             EntryKind::Special => {
-                self.out.violations.push(Violation::new(
-                    path.as_str(),
-                    "inside_workspace",
-                    "it is a FIFO, a socket or a device",
-                ));
+                self.violate(path, "it is a FIFO, a socket or a device");
                 return Ok(None);
             }
         }))
@@ -395,11 +388,7 @@ impl<'a> Resolver<'a> {
             Ok(entry) => Ok(entry),
             Err(error) => match error.kind() {
                 ViewErrorKind::ThroughSymlink { .. } => {
-                    let violation =
-                        Violation::new(path.as_str(), "inside_workspace", error.kind().to_string());
-                    if !self.out.violations.contains(&violation) {
-                        self.out.violations.push(violation);
-                    }
+                    self.violate(path, error.kind().to_string());
                     Ok(None)
                 }
                 // The parent may be on its way out of the tree; `parents` looks at that.
@@ -411,6 +400,14 @@ impl<'a> Resolver<'a> {
 
     fn after(&self, item: usize) -> Option<State> {
         self.items.get(item).and_then(|item| item.after)
+    }
+
+    /// Something leads outside, or could.
+    fn violate(&mut self, path: &WorkspacePath, why: impl Into<String>) {
+        let violation = Violation::new(path.as_str(), "inside_workspace", why);
+        if !self.out.violations.contains(&violation) {
+            self.out.violations.push(violation);
+        }
     }
 
     fn conflict(&mut self, path: &WorkspacePath, reason: ConflictReason) {
@@ -515,13 +512,9 @@ impl<'a> Resolver<'a> {
                     None => missing.push(dir),
                     Some(EntryKind::Directory) => break,
                     Some(EntryKind::Symlink) => {
-                        self.out.violations.push(Violation::new(
-                            path.as_str(),
-                            "inside_workspace",
-                            format!(
-                                "`{dir}` on the way is a symbolic link, and links are not followed"
-                            ),
-                        ));
+                        let link = dir.to_string();
+                        let why = ViewErrorKind::ThroughSymlink { at: link }.to_string();
+                        self.violate(&path, why);
                         break;
                     }
                     Some(EntryKind::File | EntryKind::Special) => {
@@ -556,48 +549,20 @@ fn file_state(content: &Body, mode: FileMode) -> State {
     State::File { digest: Digest::of(bytes), mode, bytes: bytes.len() as u64 }
 }
 
-/// Lines between the first and the last that differ, of both sides: exact for one hunk, and never
-/// less than a real diff would say.
-fn changed_lines(item: &Item, old: Option<&[u8]>) -> u64 {
-    let new: Option<&[u8]> = match &item.content {
-        Some(Content::Inline(bytes)) => Some(bytes),
-        _ => None,
-    };
-    match (old, new) {
-        (Some(old), Some(new)) => {
-            let old: Vec<&[u8]> = old.split_inclusive(|byte| *byte == b'\n').collect();
-            let new: Vec<&[u8]> = new.split_inclusive(|byte| *byte == b'\n').collect();
-            let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-            let shorter = old.len().min(new.len()) - head;
-            let tail =
-                old.iter().rev().zip(new.iter().rev()).take(shorter).take_while(|(a, b)| a == b);
-            (old.len() + new.len() - 2 * (head + tail.count())) as u64
-        }
-        (None, Some(bytes)) => lines(bytes),
-        (Some(bytes), None) if item.to.is_none() => lines(bytes),
-        _ => 0,
-    }
-}
-
-fn lines(bytes: &[u8]) -> u64 {
-    bytes.split_inclusive(|byte| *byte == b'\n').count() as u64
-}
-
-/// A link may only say where to go inside the workspace.
-fn link_violation(path: &WorkspacePath, target: &str) -> Option<Violation> {
-    let refuse = |why: &str| Some(Violation::new(path.as_str(), "inside_workspace", why));
+/// Why a link's target is not accepted: it may only say where to go inside the workspace.
+fn link_offence(path: &WorkspacePath, target: &str) -> Option<&'static str> {
     if target.is_empty() || target.chars().any(char::is_control) {
-        return refuse("the link's target is empty or holds control characters");
+        return Some("the link's target is empty or holds control characters");
     }
     if target.starts_with('/') {
-        return refuse("the link's target is absolute, and so leads outside of the workspace");
+        return Some("the link's target is absolute, and so leads outside of the workspace");
     }
     let mut depth = path.ancestors().count();
     for segment in target.split('/') {
         match segment {
             "" | "." => {}
             ".." if depth == 0 => {
-                return refuse("the link's target leads outside of the workspace");
+                return Some("the link's target leads outside of the workspace");
             }
             ".." => depth -= 1,
             _ => depth += 1,

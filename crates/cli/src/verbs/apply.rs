@@ -52,7 +52,7 @@ pub(crate) async fn apply(wish: Apply, context: &Context, output: &Output) -> An
 pub(crate) async fn check(proposal: &Proposal, context: &Context, output: &Output) -> Answer {
     let agent = context.agent().await?;
     match judge(change::read(proposal)?, &agent).await? {
-        Judged::Action(action) => checked(agent.check(*action), output),
+        Judged::Action(action) => checked(&agent, *action, output),
         Judged::Standing(done) => {
             show(&done, output);
             Ok(0)
@@ -64,8 +64,8 @@ async fn judge(read: Read, agent: &Agent) -> Result<Judged, Failure> {
     let Read { proposed, key } = read;
     let document = match proposed {
         Proposed::Document(document) => *document,
-        Proposed::Diff(diff, plan) => {
-            if let Some(hidden) = first_hidden(&diff, agent) {
+        Proposed::Diff(diff) => {
+            if let Some(hidden) = first_hidden(&diff.diff, agent) {
                 // Matching hunks would read the file and tell what it holds: the gate answers
                 // before anybody looks.
                 let action = touching(&hidden, agent)?;
@@ -74,7 +74,7 @@ async fn judge(read: Read, agent: &Agent) -> Result<Judged, Failure> {
             if let Some(done) = agent.find_standing(key).await? {
                 return Ok(Judged::Standing(Box::new(done)));
             }
-            change::resolve_diff(diff, plan, agent.runtime().workspace().as_ref())?
+            change::resolve_diff(diff, agent.runtime().workspace().as_ref())?
         }
     };
     if document.derived_plan_id

@@ -36,7 +36,7 @@ pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answ
 
 pub(crate) async fn check(input: &Input, context: &Context, output: &Output) -> Answer {
     let agent = context.agent().await?;
-    checked(agent.check(action(&agent, input)?), output)
+    checked(&agent, action(&agent, input)?, output)
 }
 
 fn action(agent: &Agent, input: &Input) -> Result<Action, Failure> {

@@ -25,7 +25,16 @@ pub(crate) enum Proposed {
     /// A document with changes.
     Document(Box<ChangeDocument>),
     /// A diff, and what is said of it.
-    Diff(UnifiedDiff, Option<Plan>),
+    Diff(ProposedDiff),
+}
+
+/// A diff with the plan that belongs to it.
+pub(crate) struct ProposedDiff {
+    pub(crate) diff: UnifiedDiff,
+    plan: Option<Plan>,
+    /// Whether a plan file names the plan. Else its id comes from the diff, and says nothing
+    /// about intent.
+    named: bool,
 }
 
 /// What was given, and its key.
@@ -47,8 +56,9 @@ pub(crate) fn read(proposal: &Proposal) -> Result<Read, Failure> {
     }
     let diff =
         UnifiedDiff::parse(&given.source(), &files::change_limits()).map_err(Failure::input)?;
+    let named = plan.is_some();
     let plan = said(plan, proposal, || PlanId::from_digest(&key))?;
-    Ok(Read { proposed: Proposed::Diff(diff, plan), key })
+    Ok(Read { proposed: Proposed::Diff(ProposedDiff { diff, plan, named }), key })
 }
 
 fn read_plan(path: &Path) -> Result<Plan, Failure> {
@@ -125,14 +135,12 @@ fn set_failure(error: ChangeSetError) -> Failure {
 
 /// A diff held against a workspace.
 pub(crate) fn resolve_diff(
-    diff: UnifiedDiff,
-    plan: Option<Plan>,
+    proposed: ProposedDiff,
     view: &dyn WorkspaceView,
 ) -> Result<ChangeDocument, Failure> {
-    let changes: Vec<Change> = diff.into_changes(view).map_err(diff_failure)?;
-    let named = plan.is_some();
-    let mut document = ChangeDocument::seal(plan, changes).map_err(set_failure)?;
-    document.derived_plan_id |= !named;
+    let changes: Vec<Change> = proposed.diff.into_changes(view).map_err(diff_failure)?;
+    let mut document = ChangeDocument::seal(proposed.plan, changes).map_err(set_failure)?;
+    document.derived_plan_id = !proposed.named;
     Ok(document)
 }
 
@@ -159,9 +167,9 @@ pub(crate) fn seal(proposal: &Proposal, output: &Output) -> Answer {
 /// `lictor change from-diff`.
 pub(crate) fn from_diff(proposal: &Proposal, context: &Context, output: &Output) -> Answer {
     match read(proposal)?.proposed {
-        Proposed::Diff(diff, plan) => {
+        Proposed::Diff(diff) => {
             let workspace = Workspace::open(&context.workspace).map_err(Failure::input)?;
-            show(&resolve_diff(diff, plan, &workspace)?, output)
+            show(&resolve_diff(diff, &workspace)?, output)
         }
         Proposed::Document(_) => Err(Failure::input(
             "this is a JSON document, not a diff; `lictor change seal` completes one",

@@ -17,13 +17,14 @@ pub(crate) mod view;
 mod workflow;
 
 use clap::CommandFactory as _;
-use lictor::{ActError, Done};
+use lictor::capability::Action;
+use lictor::{Agent, Done};
 use serde_json::{Value, json};
 
 use crate::args::{Change, Check, Cli, Verb};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, visible};
 
 /// What a verb answers: the exit code of something that was done.
 pub(crate) type Answer = Result<u8, Failure>;
@@ -84,17 +85,18 @@ pub(crate) fn done(done: &Done) -> Value {
 }
 
 /// The verdict of a dry run, with the exit code that the real one would begin with.
-pub(crate) fn checked(result: Result<lictor::Checked, ActError>, output: &Output) -> Answer {
+pub(crate) fn checked(agent: &Agent, action: Action, output: &Output) -> Answer {
     use lictor::ErrorCode;
     use lictor::governance::Verdict;
-    let checked = result?;
+    let checked = agent.check(action)?;
     let effects = checked.described.effects();
     let json = json!({
         "decision": checked.decision, "files": effects.changes.files(),
         "conflicts": effects.conflicts,
     });
     output.result(&json, || {
-        format!("{}\n{}", view::described(&checked.described), checked.decision.explain())
+        let described = view::described(&checked.described, agent.runtime().workspace());
+        visible(&format!("{described}\n{}", checked.decision.explain()))
     });
     Ok(match checked.decision.verdict {
         Verdict::Deny => ErrorCode::Denied.exit_code(),

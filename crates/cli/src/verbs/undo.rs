@@ -68,7 +68,7 @@ async fn go(
     if dry {
         let mut code = 0;
         for execution in executions {
-            code = code.max(checked(agent.check(agent.undo_action(execution)?), output)?);
+            code = code.max(checked(agent, agent.undo_action(execution)?, output)?);
         }
         return Ok(code);
     }

@@ -2,11 +2,15 @@
 
 use std::fmt::Write as _;
 
-use lictor::capability::{ChangeKind, Content, Described, FileChange, Item};
+use lictor::capability::{ChangeKind, Content, Described, FileChange, Item, WorkspaceView as _};
+use lictor::workspace::Workspace;
 use similar::TextDiff;
 
+/// The largest file whose old content is shown beside the new one, in bytes.
+const MAX_SHOWN: u64 = 1 << 20;
+
 /// An action with everything that it will do.
-pub(crate) fn described(described: &Described) -> String {
+pub(crate) fn described(described: &Described, workspace: &Workspace) -> String {
     let action = described.action();
     let contract = described.contract();
     let principal = action.session().principal();
@@ -33,7 +37,9 @@ pub(crate) fn described(described: &Described) -> String {
     for item in effects.changes.items.iter().filter(|item| !item.implicit) {
         say(format!("  {}", line(&FileChange::from(item))));
         if let Some(new) = new_text(item) {
-            new.lines().for_each(|line| say(format!("    + {line}")));
+            let old = old_text(item, workspace).unwrap_or_default();
+            let (from, to) = (format!("a/{}", item.path()), format!("b/{}", item.path()));
+            say(unified(&from, &to, &old, new).trim_end().to_owned());
         }
     }
     for conflict in &effects.conflicts {
@@ -48,6 +54,12 @@ fn new_text(item: &Item) -> Option<&str> {
         Some(Content::Inline(bytes)) => std::str::from_utf8(bytes).ok(),
         _ => None,
     }
+}
+
+/// The old content of an item that is changed in place.
+fn old_text(item: &Item, workspace: &Workspace) -> Option<String> {
+    let bytes = workspace.read(item.from.as_ref()?, MAX_SHOWN).ok()?;
+    String::from_utf8(bytes).ok()
 }
 
 /// One changed thing in a line.

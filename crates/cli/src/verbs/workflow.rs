@@ -1,15 +1,258 @@
 //! `run`, `check run` and `workflow`.
+
+use lictor::context::RunId;
+use lictor::document::Limits;
+use lictor::workflow::{
+    EffectState, EngineError, FailureKind, Resume, RollbackStatus, RunRecord, RunStatus,
+    StoreError, Workflow as Document,
+};
+use lictor::{Agent, Consent, ErrorCode, Runtime};
+use serde_json::{Value, json};
+
 use super::Answer;
+use super::call::object;
 use crate::args::{Run, RunInput, Workflow};
+use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::Output;
-pub(crate) async fn run(_wish: Run, _context: &Context, _output: &Output) -> Answer {
-    Err(Failure::failed("x"))
+use crate::files;
+use crate::output::{DIM, GREEN, Output, RED, visible};
+
+pub(crate) async fn run(wish: Run, context: &Context, output: &Output) -> Answer {
+    if wish.dry.dry_run {
+        return check(&wish.input, context, output).await;
+    }
+    let agent = context.agent().await?;
+    let (document, input) = read(&wish.input, &agent)?;
+    let consent = consent_of(wish.consent.approve, agent.runtime(), context, output)?;
+    let engine = agent.runtime().engine(consent);
+    let run = engine.submit(agent.session(), &document, input).await.map_err(engine_failure)?;
+    let run = engine.drive(run).await.map_err(engine_failure)?;
+    ended(&run, output)
 }
-pub(crate) async fn check(_wish: &RunInput, _context: &Context, _output: &Output) -> Answer {
-    Err(Failure::failed("x"))
+
+fn consent_of(
+    approve: bool,
+    runtime: &Runtime,
+    context: &Context,
+    output: &Output,
+) -> Result<Option<Consent>, Failure> {
+    if !approve {
+        return Ok(None);
+    }
+    let (approver, channel) = consent::approver(runtime, context, output)?;
+    Ok(Some(Consent { approver, channel }))
 }
-pub(crate) async fn workflow(_wish: Workflow, _context: &Context, _output: &Output) -> Answer {
-    Err(Failure::failed("x"))
+
+fn read(wish: &RunInput, agent: &Agent) -> Result<(Document, Value), Failure> {
+    let given = files::read(&wish.file, Limits::default().max_bytes)?;
+    let document = Document::from_yaml(&given.source()).map_err(Failure::input)?;
+    agent.runtime().validate_workflow(agent.session(), &document).map_err(Failure::input)?;
+    if let Some(pack) = &document.pack {
+        let message = format!("the workflow needs the pack `{pack}`, and that is not active here");
+        return Err(Failure::new(ErrorCode::Denied, message));
+    }
+    let input = wish.input.as_deref().map(object).transpose()?.unwrap_or_default();
+    Ok((document, Value::Object(input)))
+}
+
+pub(crate) async fn check(wish: &RunInput, context: &Context, output: &Output) -> Answer {
+    let agent = context.agent().await?;
+    let (document, input) = read(wish, &agent)?;
+    let engine = agent.runtime().engine(None);
+    let steps = engine.dry_run(agent.session(), &document, &input).await.map_err(engine_failure)?;
+    let verdict = |name: &str| {
+        steps
+            .iter()
+            .any(|step| step.decision.as_ref().is_some_and(|decision| decision["verdict"] == name))
+    };
+    let code = if verdict("deny") {
+        ErrorCode::Denied.exit_code()
+    } else if verdict("need_approval") {
+        ErrorCode::ApprovalRequired.exit_code()
+    } else {
+        0
+    };
+    let decision =
+        steps.iter().filter_map(|step| step.decision.as_ref()).max_by_key(
+            |decision| match decision["verdict"].as_str() {
+                Some("deny") => 2,
+                Some("need_approval") => 1,
+                _ => 0,
+            },
+        );
+    let json = json!({
+        "workflow": document.id, "order": document.plan().order, "levels": document.plan().levels,
+        "steps": steps, "decision": decision,
+    });
+    output.result(&json, || {
+        let mut text = format!("{} {}\n", document.id, document.version);
+        for step in &steps {
+            let said = match (&step.decision, &step.error) {
+                (Some(decision), _) => decision["verdict"].as_str().unwrap_or_default().to_owned(),
+                (None, Some(error)) => visible(&error.message),
+                (None, None) => "depends on the steps before it".to_owned(),
+            };
+            text.push_str(&format!("  {:<20} {said}\n", step.step));
+        }
+        text
+    });
+    Ok(code)
+}
+
+fn engine_failure(error: EngineError) -> Failure {
+    let code = match &error {
+        EngineError::NotFound(_) => ErrorCode::NotFound,
+        EngineError::Busy(_) => ErrorCode::Busy,
+        EngineError::Store(StoreError::Stale { .. }) => ErrorCode::Busy,
+        EngineError::Store(StoreError::Unavailable(_)) => ErrorCode::Failed,
+        _ => ErrorCode::InvalidInput,
+    };
+    Failure::new(code, error.to_string())
+}
+
+/// What a run came to: an answer, or a failure that says what is left.
+fn ended(run: &RunRecord, output: &Output) -> Answer {
+    let report = run.to_report();
+    let failure = match run.status() {
+        RunStatus::Completed => {
+            output.result(&report, || shown(run));
+            return Ok(0);
+        }
+        RunStatus::Paused => {
+            let waits = run.steps.iter().find_map(|step| step.waiting_for.as_ref());
+            let mut failure = Failure::new(
+                ErrorCode::ApprovalRequired,
+                format!("run `{}` waits for an answer", run.run_id),
+            );
+            if let Some(approval) = waits {
+                failure.details = json!({ "approval_id": approval });
+                failure = failure
+                    .with_step(format!("lictor approvals approve {approval}"))
+                    .with_step(format!("lictor workflow resume {}", run.run_id));
+            }
+            failure
+        }
+        _ => failed(run),
+    };
+    let mut failure = failure;
+    if let Value::Object(report) = &report {
+        // `error` is the failure's own; the engine's stands in its details.
+        let known = report.iter().filter(|(key, _)| *key != "error");
+        failure.known = known.map(|(key, value)| (key.clone(), value.clone())).collect();
+    }
+    if !output.is_json() {
+        output.note(&shown(run));
+    }
+    Err(failure)
+}
+
+fn failed(run: &RunRecord) -> Failure {
+    let changed = run
+        .steps
+        .iter()
+        .flat_map(|step| &step.attempts)
+        .any(|attempt| !matches!(attempt.effect, EffectState::None | EffectState::PutBack));
+    let rolled_back = run.status() == RunStatus::RolledBack;
+    let code = if !rolled_back && (changed || run.rollback.status == RollbackStatus::Partial) {
+        ErrorCode::Incomplete
+    } else if changed {
+        ErrorCode::Failed
+    } else {
+        // Nothing was done, so the reason of the failing step is the whole story.
+        match run.error.as_ref().map(|error| &error.kind) {
+            Some(FailureKind::Denied) => ErrorCode::Denied,
+            Some(FailureKind::Invalid) => ErrorCode::InvalidInput,
+            Some(FailureKind::Conflict) => ErrorCode::Conflict,
+            Some(FailureKind::Busy) => ErrorCode::Busy,
+            Some(FailureKind::Integrity) => ErrorCode::Integrity,
+            _ => ErrorCode::Failed,
+        }
+    };
+    let why = run
+        .error
+        .as_ref()
+        .map_or_else(|| "it did not come to its end".to_owned(), |error| error.message.clone());
+    let after = match run.status() {
+        RunStatus::RolledBack => "everything it did was taken back, verified",
+        _ if code == ErrorCode::Incomplete => "not everything it did was taken back",
+        _ => "it did nothing",
+    };
+    let mut failure = Failure::new(code, format!("{why} ({after})"));
+    failure.details = json!({ "run_error": run.error, "rollback": run.rollback });
+    if code == ErrorCode::Incomplete {
+        failure = failure.with_step(format!("lictor workflow resume {} --rollback", run.run_id));
+    }
+    failure
+}
+
+fn shown(run: &RunRecord) -> String {
+    let style = match run.status() {
+        RunStatus::Completed => GREEN,
+        RunStatus::Failed | RunStatus::RolledBack => RED,
+        _ => DIM,
+    };
+    let mut text =
+        format!("{} {} {style}{}{style:#}\n", run.run_id, run.workflow.id, run.status().as_str());
+    for step in &run.steps {
+        text.push_str(&format!("  {:<20} {}", step.id, step.status.as_str()));
+        if let Some(error) = &step.error {
+            text.push_str(&format!(": {}", visible(&error.message)));
+        }
+        text.push('\n');
+    }
+    for stuck in &run.rollback.stuck {
+        text.push_str(&format!("  STUCK {}: {}\n", stuck.step, visible(&stuck.reason)));
+    }
+    text
+}
+
+pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    let id = |text: &str| RunId::parse(text).map_err(|error| Failure::usage(error.to_string()));
+    match wish {
+        Workflow::List { limit } => {
+            let runs = runs(&runtime, limit)?;
+            let reports: Vec<Value> = runs.iter().map(RunRecord::to_report).collect();
+            output.result(&json!({ "runs": reports }), || {
+                if runs.is_empty() {
+                    return "no workflow was run here yet".to_owned();
+                }
+                let line = |run: &RunRecord| {
+                    let (id, status) = (&run.workflow.id, run.status().as_str());
+                    format!("{} {DIM}{}{DIM:#} {status:<12} {id}\n", run.run_id, run.created_at)
+                };
+                runs.iter().map(line).collect()
+            });
+            Ok(0)
+        }
+        Workflow::Show(shown_id) => {
+            let found = runtime.runs().get(&id(&shown_id.id)?).map_err(Failure::failed)?;
+            let missing = || Failure::not_found(format!("there is no run `{}`", shown_id.id));
+            let found = found.ok_or_else(missing)?;
+            output.result(&found, || {
+                visible(&serde_json::to_string_pretty(&found).unwrap_or_default())
+            });
+            Ok(0)
+        }
+        Workflow::Resume { id: run_id, rollback, consent: wish } => {
+            let run_id = id(&run_id)?;
+            let consent = consent_of(wish.approve, &runtime, context, output)?;
+            let how = if rollback { Resume::RollBack } else { Resume::Continue };
+            let run = runtime.engine(consent).resume(&run_id, how).await;
+            ended(&run.map_err(engine_failure)?, output)
+        }
+        Workflow::Cancel { id: run_id, keep } => {
+            let run = runtime.engine(None).cancel(&id(&run_id)?, !keep).await;
+            let run = run.map_err(engine_failure)?;
+            output.result(&run.to_report(), || shown(&run));
+            let partial = run.rollback.status == RollbackStatus::Partial;
+            Ok(if partial { ErrorCode::Incomplete.exit_code() } else { 0 })
+        }
+    }
+}
+
+fn runs(runtime: &Runtime, limit: u32) -> Result<Vec<RunRecord>, Failure> {
+    let found = runtime.runs().list(limit).map_err(Failure::failed)?;
+    found.into_iter().map(|run| serde_json::from_value(run).map_err(Failure::failed)).collect()
 }

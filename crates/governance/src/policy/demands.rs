@@ -72,6 +72,17 @@ impl Evaluation<'_> {
                 place: None,
             });
         }
+        let approvals = self.described.action().approvals();
+        if approvals > 0 {
+            self.say(Voice {
+                layer: Layer::Contract,
+                rule: text("action.approvals"),
+                verdict: Verdict::NeedApproval,
+                approvals,
+                message: text("whoever asks wants people to agree"),
+                place: None,
+            });
+        }
     }
 
     /// What a change has to bring, and whether what it names exists.

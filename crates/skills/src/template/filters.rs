@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use minijinja::value::{Kwargs, Rest, Value, ValueKind};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, filters, tests};
 use serde::Serialize as _;
 
@@ -33,8 +33,9 @@ pub(super) fn add_to(environment: &mut Environment<'_>) {
     let work = Arc::new(AtomicU64::new(0));
     let mut add = |name: &'static str, filter: Value| {
         let work = Arc::clone(&work);
-        let metered = move |state: &mut State<'_, '_>, arguments: Rest<Value>| {
-            charge(&work, arguments.iter())?;
+        let metered = move |state: &mut State<'_, '_>, arguments: Rest<ValueOrKwargs>| {
+            let arguments = arguments.into_values();
+            charge(&work, &arguments)?;
             let made = filter.call(state, &arguments)?;
             charge(&work, [&made])?;
             Ok::<Value, Error>(made)

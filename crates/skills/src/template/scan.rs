@@ -8,7 +8,7 @@
 /// The most bytes of one tag.
 const MAX_TAG: usize = 512;
 /// The most of `~` and `+` in one tag.
-const MAX_JOINS: usize = 16;
+const MAX_JOINS: usize = 8;
 /// The statements that there are.
 const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"];
 
@@ -181,7 +181,7 @@ mod tests {
         refused("{% for x in [y, y] %}", "`for` takes");
         refused("{% for x in y ~ y %}", "`for` takes");
         refused("{{ 'a' * 9 }}", "`*`");
-        refused(&format!("{{{{ {}a }}}}", "a~".repeat(17)), "more than 16");
+        refused(&format!("{{{{ {}a }}}}", "a~".repeat(9)), "more than 8");
         refused(&format!("{{{{ '{}' }}}}", "a".repeat(600)), "longer than");
     }
 

@@ -5,7 +5,7 @@ use lictor_document::{DocumentError, Located, Source};
 use semver::VersionReq;
 use serde_json::Value;
 
-use super::{Work, Workflow};
+use super::{MAX_PROBLEMS, Work, Workflow};
 use crate::error::WorkflowError;
 use crate::schema::Schema;
 use crate::template::Tree;
@@ -30,6 +30,9 @@ struct Against<'a> {
 
 impl Against<'_> {
     fn problem(&mut self, (line, column): (u32, u32), message: impl AsRef<str>) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         let source = Source::new(&self.workflow.source_name, self.workflow.source.as_bytes());
         let error = DocumentError::at(source.name, line, column, message);
         self.problems.push(error.with_excerpt_of(&source));

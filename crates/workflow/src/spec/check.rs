@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::order::{order, reach};
 use super::raw::{RawApproval, RawCompensate, RawStep, RawWorkflow};
 use super::{
-    ApprovalStep, Call, Compensation, MAX_STEPS, OnError, Reach, Schedule, Step, When, Work,
-    Workflow,
+    ApprovalStep, Call, Compensation, MAX_PROBLEMS, MAX_STEPS, OnError, Reach, Schedule, Step,
+    When, Work, Workflow,
 };
 use crate::error::WorkflowError;
 use crate::schema::Schema;
@@ -26,11 +26,13 @@ const MAX_MESSAGE: usize = 4096;
 
 struct Checker<'a> {
     source: &'a Source<'a>,
+    /// The keys that the input may have, where its schema names all of them.
+    input_keys: Option<Vec<String>>,
     problems: Vec<DocumentError>,
 }
 
 pub(super) fn check(raw: RawWorkflow, source: &Source<'_>) -> Result<Workflow, WorkflowError> {
-    let mut checker = Checker { source, problems: Vec::new() };
+    let mut checker = Checker { source, input_keys: None, problems: Vec::new() };
     let built = checker.workflow(raw);
     let Checker { mut problems, .. } = checker;
     match built {
@@ -44,6 +46,10 @@ pub(super) fn check(raw: RawWorkflow, source: &Source<'_>) -> Result<Workflow, W
 
 impl Checker<'_> {
     fn problem(&mut self, (line, column): (u32, u32), message: impl AsRef<str>) {
+        // Every problem reads the document once more for its excerpt.
+        if self.problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         let error = DocumentError::at(self.source.name, line, column, message);
         self.problems.push(error.with_excerpt_of(self.source));
     }
@@ -58,6 +64,7 @@ impl Checker<'_> {
         let pack = raw.pack.as_ref().map(|pack| self.name(pack));
         let input = raw.input.map(|schema| {
             let at = place(&schema);
+            self.input_keys = keys(schema.value.as_value());
             Schema::compile(schema.value.into_inner()).map_err(|problem| {
                 self.problem(
                     at,
@@ -452,6 +459,14 @@ impl Checker<'_> {
                 }
             }
         }
+        if root == "input"
+            && let Some(key) = path.clone().next()
+            && let Some(known) = &self.input_keys
+            && !known.iter().any(|it| it == key)
+        {
+            let message = format!("there is no `input.{key}`; accepted here: {}", known.join(", "));
+            self.problem(at, message);
+        }
         if root != "steps" {
             return;
         }
@@ -491,6 +506,14 @@ impl Checker<'_> {
 struct Names<'a> {
     ids: &'a [Located<String>],
     positions: &'a HashMap<&'a str, usize>,
+}
+
+/// The keys of objects that fit a schema, if it names all of them.
+fn keys(schema: &Value) -> Option<Vec<String>> {
+    let closed = schema.get("additionalProperties") == Some(&Value::Bool(false))
+        && schema.get("patternProperties").is_none();
+    let properties = schema.get("properties")?.as_object()?;
+    closed.then(|| properties.keys().cloned().collect())
 }
 
 fn place<T>(located: &Located<T>) -> (u32, u32) {

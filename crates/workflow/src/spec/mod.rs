@@ -22,6 +22,8 @@ pub use order::Schedule;
 
 /// Most steps of one workflow.
 pub const MAX_STEPS: usize = 1000;
+/// More problems than this are not told at once.
+const MAX_PROBLEMS: usize = 100;
 
 /// A workflow: read, and checked as far as a document by itself can be.
 #[derive(Debug, Clone)]

@@ -151,6 +151,24 @@ fn a_step_further_away_may_be_named() {
 }
 
 #[test]
+fn an_input_that_the_schema_does_not_have_may_not_be_named() {
+    let found = problems(
+        "id: w\nversion: 1.0.0\ninput: { properties: { x: {} }, additionalProperties: false }\n\
+         steps:\n  - { id: a, use: t.n, with: { x: \"{{ input.x }} {{ input.y.z }}\" } }\n",
+    );
+    assert_eq!(found, ["5:35: there is no `input.y`; accepted here: x"]);
+}
+
+#[test]
+fn a_document_full_of_problems_is_refused_soon() {
+    let needs = "x,".repeat(200_000);
+    let found = problems(&format!(
+        "id: w\nversion: 1.0.0\nsteps:\n  - {{ id: a, use: t.n, needs: [{needs}] }}\n"
+    ));
+    assert_eq!(found.len(), 100);
+}
+
+#[test]
 fn every_problem_is_named_at_once() {
     let found = problems(
         "id: a b\nversion: 1.0.0\npack: c d\ninput: { type: nothing }\ntimeout: 0s\n\

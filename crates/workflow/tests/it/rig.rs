@@ -17,6 +17,7 @@ use lictor_workflow::{
     StoreError, Timer, UndoCall, Workflow,
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 #[derive(Default)]
 pub(crate) struct World {
@@ -31,6 +32,8 @@ pub(crate) struct World {
     pub(crate) compensation_fails: HashSet<String>,
     /// Steps whose calls never answer; whether the effect happens all the same.
     pub(crate) hangs: HashMap<String, bool>,
+    /// Steps whose calls wait until they are let go.
+    pub(crate) held: HashMap<String, Arc<Notify>>,
     /// Steps that the gate wants people to agree to.
     pub(crate) gated: HashMap<String, ApprovalState>,
     /// How approval steps are answered.
@@ -130,6 +133,10 @@ impl FakeRoad {
 impl Road for FakeRoad {
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure> {
         let recorded = self.recorded(&call).await;
+        let held = self.world().held.get(&call.step_id).cloned();
+        if let Some(held) = held {
+            held.notified().await;
+        }
         let hangs = {
             let mut world = self.world();
             if let Err(problem) = recorded {

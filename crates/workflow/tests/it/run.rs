@@ -1,11 +1,13 @@
 //! Going forward.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_workflow::{
     EngineError, FailureKind, MemoryRunStore, Resume, RunRecord, RunStatus, RunStore, StepStatus,
 };
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::rig::{CHAIN, Rig, failure, statuses, workflow};
 
@@ -235,16 +237,88 @@ steps:
 }
 
 #[tokio::test]
-async fn a_run_that_is_paused_goes_on_where_it_stopped() {
+async fn a_run_under_way_stops_before_its_next_step() {
+    let held = Arc::new(Notify::new());
     let rig = Rig::new();
+    rig.road.world().held.insert("two".into(), Arc::clone(&held));
     let run = rig.submit(CHAIN, json!({})).await;
-    assert!(!rig.engine.pause(&run.run_id), "nobody drives it");
-    let done = rig.engine.drive(run).await.unwrap();
+    let id = run.run_id.clone();
+    assert!(!rig.engine.pause(&id), "nobody drives it");
+    let (paused, ()) = tokio::join!(rig.engine.drive(run.clone()), async {
+        assert!(rig.engine.pause(&id));
+        let again = rig.engine.drive(run.clone()).await;
+        assert!(matches!(again, Err(EngineError::Busy(_))), "{again:?}");
+        held.notify_one();
+    });
+    let paused = paused.unwrap();
+    assert_eq!(paused.status(), RunStatus::Paused);
+    let expect = ["one completed", "two completed", "three pending", "four pending"];
+    assert_eq!(statuses(&paused), expect);
+
+    // Again, and this time it is cancelled while the third step is under way.
+    rig.road.world().held.insert("three".into(), Arc::clone(&held));
+    let (cancelled, ()) = tokio::join!(rig.engine.resume(&id, Resume::Continue), async {
+        while rig.store.load(&id).await.unwrap().unwrap().step("three").unwrap().status
+            != StepStatus::Running
+        {
+            tokio::task::yield_now().await;
+        }
+        let now = rig.engine.cancel(&id, true).await.unwrap();
+        assert_eq!(now.status(), RunStatus::Running);
+        assert!(rig.engine.pause(&id), "a pause does not take the place of a cancellation");
+        held.notify_one();
+    });
+    let cancelled = cancelled.unwrap();
+    assert_eq!(cancelled.status(), RunStatus::RolledBack);
+    assert_eq!(cancelled.error.unwrap().kind, FailureKind::Cancelled);
+    let world = rig.road.world();
+    assert!(world.files.is_empty() && world.notes.is_empty());
+}
+
+#[tokio::test]
+async fn what_has_ended_is_not_taken_up_again() {
+    let rig = Rig::new();
+    let done = rig.run(CHAIN, json!({})).await;
     assert_eq!(done.status(), RunStatus::Completed);
-    let again = rig.engine.resume(&done.run_id, Resume::Continue).await;
-    assert!(matches!(again, Err(EngineError::NotResumable { .. })), "{again:?}");
+    for how in [Resume::Continue, Resume::RollBack] {
+        let again = rig.engine.resume(&done.run_id, how).await;
+        assert!(matches!(again, Err(EngineError::NotResumable { .. })), "{again:?}");
+    }
     let cancelled = rig.engine.cancel(&done.run_id, true).await;
     assert!(matches!(cancelled, Err(EngineError::NotResumable { .. })), "{cancelled:?}");
+    let unknown = lictor_context::RunId::parse("wfr_0").unwrap();
+    let missing = rig.engine.cancel(&unknown, true).await;
+    assert!(matches!(missing, Err(EngineError::NotFound(_))), "{missing:?}");
+}
+
+#[test]
+fn only_these_changes_of_status_are_possible() {
+    let mut possible = Vec::new();
+    for from in RunStatus::ALL {
+        for to in RunStatus::ALL {
+            if let Ok(events) = from.transition(to) {
+                assert!(!events.is_empty());
+                possible.push(format!("{from} {to}"));
+            }
+        }
+    }
+    assert_eq!(
+        possible,
+        [
+            "pending running",
+            "pending failed",
+            "running paused",
+            "running completed",
+            "running failed",
+            "running rolling_back",
+            "paused running",
+            "paused failed",
+            "paused rolling_back",
+            "failed rolling_back",
+            "rolling_back failed",
+            "rolling_back rolled_back",
+        ]
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,9 @@
+use std::sync::Arc;
+
+use lictor_capability::{Action, Admitted, Contract};
+
+fn forged(action: Action, contract: Arc<Contract>) -> Admitted {
+    Admitted { action, contract }
+}
+
+fn main() {}
