@@ -102,13 +102,13 @@ impl ExecuteError {
         Self { kind, record: None, rollback: Rollback::NotBegun, checks: Vec::new() }
     }
 
-    pub(crate) fn with_record(mut self, record: ExecutionRecord) -> Self {
-        self.record = Some(Box::new(record));
+    pub(crate) fn with_record(mut self, record: impl Into<Box<ExecutionRecord>>) -> Self {
+        self.record = Some(record.into());
         self
     }
 
     /// It had begun, and nobody came back to say what became of it.
-    pub(crate) fn in_doubt(mut self, record: ExecutionRecord) -> Self {
+    pub(crate) fn in_doubt(mut self, record: impl Into<Box<ExecutionRecord>>) -> Self {
         let report = RollbackReport::unknown(&self.kind);
         self.rollback = Rollback::Incomplete(report);
         self.with_record(record)

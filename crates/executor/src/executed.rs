@@ -61,14 +61,13 @@ pub struct Receipt {
 
 impl Executed {
     pub(crate) fn new(
-        record: ExecutionRecord,
+        record: Box<ExecutionRecord>,
         session: Session,
         applied: Option<Box<dyn Applied>>,
         checks: Vec<CheckReport>,
         started: Event,
     ) -> Self {
-        let (record, started) = (Box::new(record), Box::new(started));
-        Self { record, session, applied, checks, started }
+        Self { record, session, applied, checks, started: Box::new(started) }
     }
 
     /// The execution.

@@ -108,7 +108,7 @@ impl WorkspaceView for DeclaredView<'_> {
 #[derive(Debug)]
 pub struct GrantedChanges {
     described: Described,
-    record: ExecutionRecord,
+    record: Box<ExecutionRecord>,
     lease: Lease,
     back_on_crash: bool,
 }
@@ -116,10 +116,11 @@ pub struct GrantedChanges {
 impl GrantedChanges {
     pub(crate) fn new(
         described: Described,
-        record: ExecutionRecord,
+        record: impl Into<Box<ExecutionRecord>>,
         lease: Lease,
         back_on_crash: bool,
     ) -> Self {
+        let record = record.into();
         Self { described, record, lease, back_on_crash }
     }
 

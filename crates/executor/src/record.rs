@@ -95,12 +95,12 @@ impl ExecutionRecord {
         described: &Described,
         decision: &Decision,
         started_at: Timestamp,
-    ) -> Self {
+    ) -> Box<Self> {
         let action = described.action();
         let session = action.session();
         let effects = described.effects();
-        let undo_of = effects.takes_back.clone();
-        Self {
+        // On the heap at once: it is moved from hand to hand, and it is large.
+        Box::new(Self {
             execution_id,
             status: ExecutionStatus::Applied,
             started_at,
@@ -120,13 +120,13 @@ impl ExecutionRecord {
             idempotency_key: action.remembered_key(),
             run_id: action.origin().run_id.clone(),
             step_id: action.origin().step_id.clone(),
-            undo_of,
+            undo_of: effects.takes_back.clone(),
             undo: effects.undo,
             files: effects.changes.files(),
             output: Value::Null,
             duration_us: 0,
             error: None,
-        }
+        })
     }
 
     /// The session that it ran in, rebuilt for recording what became of it.

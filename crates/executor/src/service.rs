@@ -249,7 +249,7 @@ impl Executor {
     async fn call_handler(
         &self,
         described: Described,
-        mut record: ExecutionRecord,
+        mut record: Box<ExecutionRecord>,
     ) -> Result<Outcome, ExecuteError> {
         let clock = self.parts.clock.as_ref();
         let session = described.action().session().clone();
@@ -272,7 +272,7 @@ impl Executor {
         &self,
         described: Described,
         decision: &Decision,
-        mut record: ExecutionRecord,
+        mut record: Box<ExecutionRecord>,
         lease: Lease,
     ) -> Result<Outcome, ExecuteError> {
         let clock = self.parts.clock.as_ref();
@@ -425,7 +425,7 @@ impl Drop for Waiting {
 
 async fn roll_back_failed_check(
     applied: Box<dyn Applied>,
-    record: ExecutionRecord,
+    record: Box<ExecutionRecord>,
     checks: Vec<CheckReport>,
 ) -> ExecuteError {
     let failed = checks.iter().find(|check| !check.passed);

@@ -13,7 +13,7 @@ fn row(id: &str, revision: u64, status: &str, created_at: i64, record: Value) ->
 }
 
 fn put(store: &Store, row: RunRow) -> Result<(), WriteError<StateError>> {
-    store.write(move |tx| Ok::<_, StateError>(Runs::put_in(tx, &row)?)).wait()
+    store.write(move |tx| Runs::put_in(tx, &row)).wait()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use lictor_context::{
 use lictor_document::Source;
 use lictor_executor::{ExecutionRecord, ExecutionStatus};
 use lictor_governance::{DecisionRecord, PolicySet, Verdict, WriteGate};
-use lictor_state::{Executions, StateError, migrations};
+use lictor_state::{Executions, migrations};
 use lictor_store::{Store, StoreOptions};
 use serde_json::json;
 
@@ -116,7 +116,7 @@ pub(crate) fn of_run(mut record: ExecutionRecord, run: &str) -> ExecutionRecord 
 
 pub(crate) fn put(store: &Store, record: &ExecutionRecord) {
     let record = record.clone();
-    let written = store.write(move |tx| Ok::<_, StateError>(Executions::put_in(tx, &record)?));
+    let written = store.write(move |tx| Executions::put_in(tx, &record));
     written.wait().expect("written");
 }
 

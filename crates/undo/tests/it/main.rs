@@ -1,1 +1,12 @@
-//! x
+//! What the transaction engine promises, down the real road and on real files.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, and plays the person who edits files"
+)]
+
+mod apply;
+mod support;
+mod tree;

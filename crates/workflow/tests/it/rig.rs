@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) compensation_fails: HashSet<String>,
     /// Steps whose calls never answer; whether the effect happens all the same.
     pub(crate) hangs: HashMap<String, bool>,
-    /// Steps whose calls wait until they are let go.
+    /// Steps whose next call waits until it is let go.
     pub(crate) held: HashMap<String, Arc<Notify>>,
     /// Steps that the gate wants people to agree to.
     pub(crate) gated: HashMap<String, ApprovalState>,
@@ -133,7 +133,7 @@ impl FakeRoad {
 impl Road for FakeRoad {
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure> {
         let recorded = self.recorded(&call).await;
-        let held = self.world().held.get(&call.step_id).cloned();
+        let held = self.world().held.remove(&call.step_id);
         if let Some(held) = held {
             held.notified().await;
         }

@@ -1,0 +1,193 @@
+//! The process that is killed: this very program, run again for one step on one workspace.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use lictor_context::ExecutionId;
+use lictor_executor::{Recovered, Recovery};
+
+use crate::support::{Failure, World};
+use crate::tree::{Tree, mixed_changes, mixed_tree, model, read_tree, write_tree};
+
+const STEP: &str = "LICTOR_TEST_STEP";
+const ROOT: &str = "LICTOR_TEST_ROOT";
+
+/// What the child does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Apply,
+    /// With a check that looks at the change.
+    ApplyChecked,
+    /// With a check that is not passed.
+    ApplyRefused,
+    Undo,
+    Redo,
+    Recover,
+}
+
+impl Step {
+    pub(crate) const CHANGING: [Self; 5] =
+        [Self::Apply, Self::ApplyChecked, Self::ApplyRefused, Self::Undo, Self::Redo];
+}
+
+/// One workspace before a step, and what the step makes of it.
+pub(crate) struct Case {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) step: Step,
+    pub(crate) old: Tree,
+    pub(crate) new: Tree,
+}
+
+impl Case {
+    pub(crate) fn new(step: Step) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let case = Self { dir, step, old: Tree::new(), new: Tree::new() };
+        let root = case.root();
+        fs::create_dir(&root).expect("a workspace");
+        let first = mixed_tree();
+        write_tree(&root, &first);
+        let second = model(&first, &mixed_changes());
+        let (old, new) = match step {
+            Step::Apply | Step::ApplyChecked | Step::ApplyRefused => (first, second),
+            Step::Undo | Step::Redo | Step::Recover => {
+                let world = World::at(&root);
+                let mut execution = world.apply(mixed_changes());
+                if step == Step::Redo {
+                    execution = world.undo(&execution);
+                }
+                fs::write(case.dir.path().join("execution"), execution.as_str()).expect("an id");
+                if step == Step::Redo { (first, second) } else { (second, first) }
+            }
+        };
+        Self { old, new, ..case }
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.path().join("ws")
+    }
+
+    /// Runs the step in a child with a fault, and says what became of it: nothing if it died.
+    pub(crate) fn run(&self, fault: &str) -> Option<String> {
+        self.run_step(self.step, fault)
+    }
+
+    pub(crate) fn run_step(&self, step: Step, fault: &str) -> Option<String> {
+        let answer = self.dir.path().join("answer");
+        fs::remove_file(&answer).unwrap_or_default();
+        let status = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "child::a_step_of_another_test", "--test-threads=1", "--quiet"])
+            .env(STEP, format!("{step:?}"))
+            .env(ROOT, self.dir.path())
+            .env("LICTOR_FAULT", fault)
+            .env("LICTOR_FAULT_COUNT", self.dir.path().join("points"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("a child");
+        let answer = fs::read_to_string(answer).ok();
+        assert!(answer.is_some() || !status.success(), "the child said nothing");
+        answer
+    }
+
+    /// The names of the points that the last child passed.
+    pub(crate) fn points(&self) -> Vec<String> {
+        let points = self.dir.path().join("points");
+        let text = fs::read_to_string(&points).unwrap_or_default();
+        fs::remove_file(&points).unwrap_or_default();
+        let names = text.lines().filter_map(|line| line.split_once(' '));
+        names.map(|(_, name)| name.to_owned()).collect()
+    }
+
+    /// Recovers as a new process would, and checks that nothing is mixed, nothing is left, and
+    /// work goes on.
+    #[track_caller]
+    pub(crate) fn recovers(&self, context: &str) -> Vec<Recovered> {
+        let root = self.root();
+        let world = World::at(&root);
+        let recovered = world.recover();
+        let tree = read_tree(&root);
+        let whole = tree == self.old || tree == self.new;
+        assert!(whole, "{context}: a mixture after {recovered:?}:\n{}", self.mixture(&tree));
+        for one in &recovered {
+            let says = match one.recovery {
+                Recovery::Discarded | Recovery::PutBack => tree == self.old,
+                Recovery::Finished => tree == self.new,
+                Recovery::Incomplete => false,
+            };
+            assert!(says, "{context}: the tree is not what the recovery says: {one:?}");
+        }
+        assert_eq!(world.unsettled(), Vec::<String>::new(), "{context}");
+        assert!(world.recover().is_empty(), "{context}: a second recovery finds something");
+        let next = world.apply(vec![crate::tree::create("after-the-fault", "fine\n")]);
+        world.undo(&next);
+        assert_eq!(read_tree(&root), tree, "{context}");
+        recovered
+    }
+
+    fn mixture(&self, tree: &Tree) -> String {
+        let keys: std::collections::BTreeSet<&String> =
+            self.old.keys().chain(self.new.keys()).chain(tree.keys()).collect();
+        let lines = keys.into_iter().filter_map(|key| {
+            let (old, new, found) = (self.old.get(key), self.new.get(key), tree.get(key));
+            (old != new || found != old).then(|| {
+                let side = match (found == old, found == new) {
+                    (true, true) => "same",
+                    (true, false) => "old",
+                    (false, true) => "new",
+                    (false, false) => "NEITHER",
+                };
+                format!("  {key}: {side} ({found:?})")
+            })
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// How many points a step passes.
+pub(crate) fn count(step: Step) -> Vec<String> {
+    let case = Case::new(step);
+    case.run("none@0").expect("it was not to die");
+    case.points()
+}
+
+/// Not a test of its own: what the others run, in a process that may die of it.
+#[test]
+fn a_step_of_another_test() {
+    let (Ok(step), Some(root)) = (std::env::var(STEP), std::env::var_os(ROOT)) else { return };
+    let dir = Path::new(&root);
+    let ws = dir.join("ws");
+    let execution = || {
+        let id = fs::read_to_string(dir.join("execution")).expect("an id");
+        ExecutionId::parse(&id).expect("an id")
+    };
+    let outcome = match step.as_str() {
+        "Apply" => World::at(&ws).try_apply(mixed_changes()).map(|_| ()),
+        "ApplyChecked" => World::checked(&ws, true).try_apply(mixed_changes()).map(|_| ()),
+        "ApplyRefused" => World::checked(&ws, false).try_apply(mixed_changes()).map(|_| ()),
+        "Undo" | "Redo" => World::at(&ws).try_undo(&execution()).map(|_| ()),
+        _ => {
+            let recovered = World::at(&ws).try_recover();
+            let answer = recovered.map_or_else(
+                |error| format!("refused: {error}"),
+                |all| all.iter().map(|one| format!("{:?} {:?}", one.recovery, one.stuck)).collect(),
+            );
+            fs::write(dir.join("answer"), format!("recovered: {answer}")).expect("an answer");
+            return;
+        }
+    };
+    let answer = match outcome {
+        Ok(()) => "ok".to_owned(),
+        Err(failure) => format!("{}: {}", failure.left(), told(&failure)),
+    };
+    fs::write(dir.join("answer"), answer).expect("an answer");
+}
+
+fn told(failure: &Failure) -> String {
+    match failure {
+        Failure::Described(error) => error.to_string(),
+        Failure::Executed(error) => format!("{error} {:?}", error.rollback()),
+        Failure::Commit(error) => format!("{error} {:?}", error.report()),
+    }
+}

@@ -1,0 +1,105 @@
+//! `status_never_overstates` when a system call fails: once, or from some point on for good.
+
+use std::collections::BTreeMap;
+
+use crate::child::{Case, Step, count};
+use crate::tree::read_tree;
+
+/// Lets every point of a step fail, and compares what is told with what is there.
+#[track_caller]
+fn tells_the_truth(step: Step, faults: &[&str]) {
+    let points = count(step);
+    let mut told: BTreeMap<String, u32> = BTreeMap::new();
+    for (n, name) in (1..).zip(&points) {
+        for fault in faults {
+            let fault = fault.replace('N', &n.to_string());
+            let context = format!("{step:?}, {fault} ({name})");
+            let case = Case::new(step);
+            let answer = case.run(&fault).unwrap_or_else(|| panic!("{context}: it died"));
+            let tree = read_tree(&case.root());
+            let status = answer.split(':').next().unwrap_or_default().to_owned();
+            match status.as_str() {
+                "ok" => assert_eq!(tree, case.new, "{context}"),
+                "not begun" | "rolled back" => assert_eq!(tree, case.old, "{context}: {answer}"),
+                "incomplete" => {
+                    let unknown = answer.contains("durable") || answer.contains("removed");
+                    assert!(tree != case.old || unknown, "{context}: it is all back: {answer}");
+                }
+                _ => panic!("{context}: {answer}"),
+            }
+            case.recovers(&context);
+            let after = read_tree(&case.root());
+            // What was told stays true, whoever recovers afterwards.
+            match status.as_str() {
+                "ok" => assert_eq!(after, case.new, "{context}: {answer}"),
+                "not begun" | "rolled back" => assert_eq!(after, case.old, "{context}: {answer}"),
+                _ => {}
+            }
+            *told.entry(status).or_default() += 1;
+        }
+    }
+    eprintln!("{step:?}: {} points by {} faults: {told:?}", points.len(), faults.len());
+}
+
+#[test]
+fn an_apply_with_an_error_anywhere_says_what_is_left() {
+    tells_the_truth(Step::Apply, &["EIO@N", "ENOSPC@N"]);
+}
+
+#[test]
+fn an_apply_with_another_error_anywhere_says_what_is_left() {
+    tells_the_truth(Step::Apply, &["EROFS@N", "EACCES@N"]);
+}
+
+#[test]
+fn an_apply_on_a_disk_that_does_not_come_back_says_what_is_left() {
+    tells_the_truth(Step::Apply, &["EIO@N..", "EROFS@N.."]);
+}
+
+#[test]
+fn a_rollback_with_an_error_anywhere_says_what_is_left() {
+    tells_the_truth(Step::ApplyRefused, &["EIO@N", "ENOSPC@N.."]);
+}
+
+#[test]
+fn an_undo_with_an_error_anywhere_says_what_is_left() {
+    tells_the_truth(Step::Undo, &["EIO@N", "EROFS@N.."]);
+}
+
+#[test]
+fn a_redo_with_an_error_anywhere_says_what_is_left() {
+    tells_the_truth(Step::Redo, &["ENOSPC@N", "EIO@N.."]);
+}
+
+/// A recovery that fails changes nothing for the worse: the next one settles it.
+#[test]
+fn a_recovery_with_an_error_anywhere_is_done_again() {
+    for step in [Step::Apply, Step::ApplyChecked, Step::Undo] {
+        let n = count(step).len() / 2;
+        let case = Case::new(step);
+        case.run(&format!("kill@{n}"));
+        case.points();
+        case.run_step(Step::Recover, "none@0");
+        for at in 1..=case.points().len() {
+            let context = format!("{step:?} killed at {n}, recovery with EIO at {at}");
+            let case = Case::new(step);
+            case.run(&format!("kill@{n}"));
+            let answer = case.run_step(Step::Recover, &format!("EIO@{at}"));
+            assert!(answer.is_some(), "{context}: it died");
+            case.recovers(&context);
+        }
+    }
+}
+
+/// Without the exchange nothing is begun, and the reason says what to do.
+#[test]
+fn a_file_system_that_cannot_exchange_is_refused_before_anything_is_done() {
+    let points = count(Step::Apply);
+    let probe = points.iter().position(|name| name == "probe").expect("a probe") + 1;
+    let case = Case::new(Step::Apply);
+    let answer = case.run(&format!("EINVAL@{probe}")).expect("an answer");
+    assert!(answer.starts_with("not begun"), "{answer}");
+    assert!(answer.contains("cannot exchange two names"), "{answer}");
+    assert_eq!(read_tree(&case.root()), case.old);
+    assert!(case.recovers("no exchange").is_empty());
+}

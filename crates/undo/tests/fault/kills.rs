@@ -1,0 +1,83 @@
+//! `all_or_nothing` under `kill -9` at every point: of applying, of undoing, of redoing, and of the
+//! recovery itself.
+
+use lictor_executor::Recovery;
+
+use crate::child::{Case, Step, count};
+
+/// Kills a step at every point; what is there afterwards is the old tree or the new one.
+#[track_caller]
+fn survives(step: Step) {
+    let points = count(step);
+    eprintln!("{step:?}: {} fault points", points.len());
+    let mut ends = [0; 3];
+    for (n, name) in (1..).zip(&points) {
+        let context = format!("{step:?}, killed at {n} ({name})");
+        let case = Case::new(step);
+        let answer = case.run(&format!("kill@{n}"));
+        assert_eq!(answer, None, "{context}: it lived");
+        for one in case.recovers(&context) {
+            let end = match one.recovery {
+                Recovery::Discarded => 0,
+                Recovery::PutBack | Recovery::Incomplete => 1,
+                Recovery::Finished => 2,
+            };
+            ends[end] += 1;
+        }
+    }
+    let [discarded, put_back, finished] = ends;
+    eprintln!("{step:?}: {discarded} discarded, {put_back} put back, {finished} finished");
+    assert!(points.len() > 50, "the points are there");
+}
+
+#[test]
+fn an_apply_that_is_killed_anywhere_is_whole_or_not_at_all() {
+    survives(Step::Apply);
+}
+
+#[test]
+fn an_apply_that_is_still_to_be_checked_goes_back_until_it_was() {
+    survives(Step::ApplyChecked);
+}
+
+#[test]
+fn a_rollback_that_is_killed_anywhere_is_finished() {
+    survives(Step::ApplyRefused);
+}
+
+#[test]
+fn an_undo_that_is_killed_anywhere_is_whole_or_not_at_all() {
+    survives(Step::Undo);
+}
+
+#[test]
+fn a_redo_that_is_killed_anywhere_is_whole_or_not_at_all() {
+    survives(Step::Redo);
+}
+
+/// A step is killed, then the recovery at each of its own points, then another one recovers.
+#[test]
+fn a_recovery_that_is_killed_anywhere_is_finished_by_the_next() {
+    let mut pairs = 0;
+    for step in Step::CHANGING {
+        let points = count(step);
+        let n = points.len();
+        for first in [n / 3, n / 2, n * 2 / 3, n * 9 / 10] {
+            let case = Case::new(step);
+            case.run(&format!("kill@{first}"));
+            case.points();
+            let whole = case.run_step(Step::Recover, "none@0");
+            assert!(whole.is_some(), "{step:?} killed at {first}: a recovery that lives");
+            let of_recovery = case.points().len();
+            for second in (1..=of_recovery).step_by(3) {
+                let context = format!("{step:?}, killed at {first}, recovery killed at {second}");
+                let case = Case::new(step);
+                case.run(&format!("kill@{first}"));
+                assert_eq!(case.run_step(Step::Recover, &format!("kill@{second}")), None);
+                case.recovers(&context);
+                pairs += 1;
+            }
+        }
+    }
+    eprintln!("{pairs} pairs of crashes");
+}

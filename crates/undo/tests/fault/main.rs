@@ -1,0 +1,19 @@
+//! What the transaction engine promises when the process dies, or the disk fails, at any point.
+//!
+//! `cargo test -p lictor-undo --features fault-injection --test fault`
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, and plays the person who edits files"
+)]
+
+mod child;
+mod errors;
+mod kills;
+#[path = "../it/support.rs"]
+#[expect(dead_code, reason = "shared with the other tests")]
+mod support;
+#[path = "../it/tree.rs"]
+mod tree;

@@ -1,0 +1,370 @@
+//! A small and real road: a workspace on a disk, a gate that allows everything, an executor over
+//! the transactions under test, and a ledger that only remembers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lictor_capability::{
+    Action, CapabilityGraph, CapabilityId, Change, ChangeSet, Conflict, Contract, Described,
+    Effects, Plan, Resolved, Risk, resolve,
+};
+use lictor_context::{
+    ChangeSetId, Clock, Digest, Event, ExecutionId, Name, PlanId, Principal, Session, SystemClock,
+    Timestamp,
+};
+use lictor_document::Source;
+use lictor_executor::{
+    ApplyError, Check, CheckFailure, CheckPhase, CheckRun, CheckSource, CommitError, DescribeError,
+    ExecuteError, ExecuteErrorKind, Executed, ExecutionRecord, Executor, Granted, Handler,
+    HandlerError, Handlers, Ledger, LedgerError, LockSettings, Outcome, Recovered, Request,
+    Rollback, RollbackReport,
+};
+use lictor_governance::{PolicySet, WriteGate};
+use lictor_lock::WorkspaceLock;
+use lictor_undo::{Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
+use lictor_workspace::Workspace;
+use serde_json::{Value, json};
+use tower::Service as _;
+
+const APPLY: &str = r#"
+id: test.apply
+version: 1.0.0
+title: Apply
+description: Applies the change set that comes with the action.
+kind: skill
+source: builtin
+input: {type: object}
+output: {type: object}
+risk: low
+effects:
+  fs: {read: ["**"], write: ["**"], delete: ["**"]}
+timeout: 5m
+handler: {builtin: test.apply}
+"#;
+
+const POLICY: &[u8] = b"version: 1\ndefault: allow\n";
+
+/// Does what `change.apply` does.
+struct Apply;
+
+#[async_trait]
+impl Handler for Apply {
+    fn describe(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
+        let changes = request.action.change_set().expect("a change set").changes();
+        let Resolved { changes, conflicts, violations } = resolve(changes, request.view)?;
+        Ok(Effects { changes, conflicts, violations, ..Effects::default() })
+    }
+
+    async fn run(&self, _: Granted<'_>) -> Result<Value, HandlerError> {
+        Ok(json!({}))
+    }
+}
+
+/// Remembers what was settled and what was recovered.
+#[derive(Default)]
+pub(crate) struct MemoryLedger {
+    pub(crate) records: Mutex<Vec<ExecutionRecord>>,
+    pub(crate) recovered: Mutex<Vec<Recovered>>,
+    pub(crate) refuses: Mutex<bool>,
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn find(&self, _: Digest, _: Timestamp) -> Result<Option<ExecutionRecord>, LedgerError> {
+        Ok(None)
+    }
+
+    async fn settle(
+        &self,
+        record: Option<ExecutionRecord>,
+        _: Vec<Event>,
+    ) -> Result<(), LedgerError> {
+        if *self.refuses.lock().expect("the switch") {
+            return Err(LedgerError("it is full".to_owned()));
+        }
+        self.records.lock().expect("the records").extend(record);
+        Ok(())
+    }
+
+    async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {
+        self.recovered.lock().expect("the recovered").extend(recovered);
+        Ok(())
+    }
+}
+
+/// One check, which answers what it is told to.
+#[derive(Clone)]
+struct OneCheck(bool);
+
+#[async_trait]
+impl CheckRun for OneCheck {
+    async fn run(&self) -> Result<String, CheckFailure> {
+        if self.0 { Ok("fine".to_owned()) } else { Err(CheckFailure::new("not fine")) }
+    }
+}
+
+impl CheckSource for OneCheck {
+    fn checks(&self, _: &Described, _: Risk) -> Result<Vec<Check>, CheckFailure> {
+        Ok(vec![Check {
+            name: "one".to_owned(),
+            phase: CheckPhase::Verification,
+            timeout: Duration::from_secs(5),
+            run: Arc::new(self.clone()),
+        }])
+    }
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Described(DescribeError),
+    Executed(ExecuteError),
+    Commit(CommitError),
+}
+
+impl Failure {
+    pub(crate) fn conflicts(&self) -> Vec<Conflict> {
+        match self {
+            Self::Executed(error) => error.conflicts().to_vec(),
+            Self::Described(_) | Self::Commit(_) => Vec::new(),
+        }
+    }
+
+    /// In a word: nothing begun, everything put back, or something left.
+    pub(crate) fn left(&self) -> &'static str {
+        let of = |report: &RollbackReport| {
+            if report.is_complete() { "rolled back" } else { "incomplete" }
+        };
+        match self {
+            Self::Described(_) => "not begun",
+            Self::Commit(error) => of(error.report()),
+            Self::Executed(error) => match error.rollback() {
+                Rollback::NotBegun => "not begun",
+                Rollback::Complete(_) => "rolled back",
+                Rollback::Incomplete(_) => "incomplete",
+            },
+        }
+    }
+
+    pub(crate) fn apply_error(&self) -> Option<&ApplyError> {
+        match self {
+            Self::Executed(error) => match error.kind() {
+                ExecuteErrorKind::Apply(error) => Some(error),
+                _ => None,
+            },
+            Self::Described(_) | Self::Commit(_) => None,
+        }
+    }
+}
+
+/// A workspace with everything that it takes to change it.
+pub(crate) struct World {
+    pub(crate) root: PathBuf,
+    pub(crate) transactions: Transactions,
+    pub(crate) lock: WorkspaceLock,
+    pub(crate) ledger: Arc<MemoryLedger>,
+    pub(crate) executor: Executor,
+    gate: WriteGate,
+    graph: CapabilityGraph,
+    session: Session,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// A workspace that goes away with its test.
+pub(crate) struct Temp {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) world: World,
+}
+
+impl std::ops::Deref for Temp {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+/// A fresh workspace.
+pub(crate) fn world() -> Temp {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("ws");
+    fs::create_dir(&root).expect("a workspace");
+    Temp { world: World::at(&root), dir }
+}
+
+impl World {
+    /// Over a directory that is there.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self::with_checks(root, None)
+    }
+
+    /// With one check after each change, that is passed or not.
+    pub(crate) fn checked(root: &Path, passes: bool) -> Self {
+        Self::with_checks(root, Some(Arc::new(OneCheck(passes))))
+    }
+
+    fn with_checks(root: &Path, checks: Option<Arc<dyn CheckSource>>) -> Self {
+        fs::create_dir_all(root.join(".lictor")).expect("a folder for state");
+        let workspace = Arc::new(Workspace::open(root).expect("a workspace"));
+        let transactions = Transactions::new(Arc::clone(&workspace));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let policies = PolicySet::workspace(&Source::new("policy.yaml", POLICY));
+        let gate = WriteGate::new(Arc::new(policies.expect("a policy")), Arc::clone(&clock));
+        let name = |text| Name::parse(text).expect("a name");
+        let principal = Principal { org: name("acme"), user: name("ann"), agent: name("planner") };
+        let session = Session::new(principal, &SystemClock);
+        let apply = Contract::from_yaml_lazily(&Source::new("apply.yaml", APPLY.as_bytes()));
+        let contracts =
+            [Arc::new(apply.expect("a contract")), undo_contract().expect("the undo's contract")];
+        let graph = CapabilityGraph::build(&session, &contracts);
+        let ledger = Arc::new(MemoryLedger::default());
+        let lock = WorkspaceLock::new(root.join(".lictor/lock"));
+        let handlers = Handlers::default()
+            .with("test.apply", Arc::new(Apply))
+            .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())));
+        let mut builder = Executor::builder(
+            gate.identity(),
+            clock,
+            handlers,
+            workspace,
+            Arc::new(transactions.clone()),
+            Arc::<MemoryLedger>::clone(&ledger),
+            LockSettings {
+                lock: lock.clone(),
+                timeout: Duration::from_secs(20),
+                holder: "test".to_owned(),
+            },
+        );
+        if let Some(checks) = checks {
+            builder = builder.checks(checks);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        Self {
+            root: root.to_owned(),
+            transactions,
+            lock,
+            ledger,
+            executor: builder.build(),
+            gate,
+            graph,
+            session,
+            runtime: runtime.expect("a runtime"),
+        }
+    }
+
+    /// Takes changes down the road as far as they are done and not settled.
+    pub(crate) fn execute(&self, changes: Vec<Change>) -> Result<Executed, Failure> {
+        let plan = PlanId::parse("plan-1").expect("an id");
+        let set = ChangeSetId::parse("set-1").expect("an id");
+        let set = ChangeSet::seal(set, plan.clone(), changes).expect("changes");
+        let action = self.action("test.apply", json!({})).with_change_set(Plan::bare(plan), set);
+        self.act(action)
+    }
+
+    fn action(&self, capability: &str, input: Value) -> Action {
+        let id = CapabilityId::parse(capability).expect("an id");
+        Action::new(&self.session, id, input, &SystemClock)
+    }
+
+    fn act(&self, action: Action) -> Result<Executed, Failure> {
+        let admitted = self.graph.admit(action).expect("admitted");
+        let described = self.executor.describe(admitted).map_err(Failure::Described)?;
+        let decision = self.gate.decide(&described);
+        let explained = decision.explain();
+        let warrant = self.gate.authorize(described, &decision, None);
+        let warrant = warrant.unwrap_or_else(|error| panic!("{error}: {explained}"));
+        let outcome = self.runtime.block_on(self.executor.clone().call(warrant));
+        match outcome.map_err(Failure::Executed)? {
+            Outcome::Executed(executed) => Ok(executed),
+            Outcome::Duplicate(_) => panic!("nothing here has a key"),
+        }
+    }
+
+    /// Settles what was done.
+    pub(crate) fn commit(&self, executed: Executed) -> Result<ExecutionId, Failure> {
+        let committed = executed.commit(self.ledger.as_ref(), &SystemClock, Vec::new());
+        let receipt = self.runtime.block_on(committed).map_err(Failure::Commit)?;
+        Ok(receipt.record.execution_id)
+    }
+
+    /// Takes back what was done.
+    pub(crate) fn roll_back(&self, executed: Executed) -> RollbackReport {
+        let ledger = self.ledger.as_ref();
+        let report = executed.roll_back(ledger, &SystemClock, Vec::new(), "the test wants it");
+        self.runtime.block_on(report).expect("a rollback that is recorded")
+    }
+
+    pub(crate) fn try_apply(&self, changes: Vec<Change>) -> Result<ExecutionId, Failure> {
+        self.commit(self.execute(changes)?)
+    }
+
+    #[track_caller]
+    pub(crate) fn apply(&self, changes: Vec<Change>) -> ExecutionId {
+        match self.try_apply(changes) {
+            Ok(id) => id,
+            Err(failure) => panic!("{failure:#?}"),
+        }
+    }
+
+    pub(crate) fn try_undo(&self, execution: &ExecutionId) -> Result<ExecutionId, Failure> {
+        let action = self.action(UNDO_CAPABILITY, json!({ "execution": execution }));
+        self.commit(self.act(action)?)
+    }
+
+    #[track_caller]
+    pub(crate) fn undo(&self, execution: &ExecutionId) -> ExecutionId {
+        match self.try_undo(execution) {
+            Ok(id) => id,
+            Err(failure) => panic!("{failure:#?}"),
+        }
+    }
+
+    pub(crate) fn try_recover(&self) -> Result<Vec<Recovered>, ExecuteError> {
+        self.runtime.block_on(self.executor.recover())
+    }
+
+    #[track_caller]
+    pub(crate) fn recover(&self) -> Vec<Recovered> {
+        self.try_recover().expect("a recovery")
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    pub(crate) fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        fs::write(path, bytes).expect("a file");
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).expect("a text")
+    }
+
+    pub(crate) fn chmod(&self, path: &str, mode: u32) {
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+
+    /// The folders of transactions.
+    pub(crate) fn folders(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path(".lictor/tx")) else { return Vec::new() };
+        let names = entries.map(|e| e.expect("an entry").file_name().into_string().expect("text"));
+        let mut names: Vec<String> = names.filter(|name| name != ".gitignore").collect();
+        names.sort();
+        names
+    }
+
+    /// The transactions that nobody has settled.
+    pub(crate) fn unsettled(&self) -> Vec<String> {
+        let open = |name: &String| {
+            let journal = self.path(".lictor/tx").join(name).join("journal");
+            !fs::read_to_string(journal).is_ok_and(|text| text.contains("{\"done\":true}\n"))
+        };
+        self.folders().into_iter().filter(open).collect()
+    }
+}

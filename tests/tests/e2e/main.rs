@@ -1,0 +1,34 @@
+//! The command, from outside: exit codes, JSON, the disk and the trail, as `cli.md` and
+//! `formats.md` promise them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests start programs, write files and read clocks, as whoever uses the command does"
+)]
+
+mod approvals;
+mod audit;
+mod binary;
+mod change;
+mod concurrency;
+mod crash;
+mod demo;
+mod dry_run;
+mod hostile;
+mod place;
+mod random;
+mod refusals;
+mod road;
+mod secrets;
+mod terminal;
+mod tree;
+mod verbs;
+mod workflow;
