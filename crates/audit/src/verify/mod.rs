@@ -1,0 +1,174 @@
+//! Whether a log holds: everything is read and computed anew, in memory that does not grow with
+//! the number of events.
+
+mod file;
+mod store;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use lictor_context::Digest;
+use serde::Serialize;
+
+use crate::line::Header;
+use crate::log::{Hash, Tree, leaf_hash};
+
+pub use file::verify_file;
+pub(crate) use store::{StoreEvidence, verify_rows};
+
+/// What a verification found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every event that was signed is there, as it was signed, and no other one.
+    Complete,
+    /// What is there is as it was signed, from the first event on; the end is not proven.
+    ValidPrefix,
+    /// Something is not as it was signed.
+    Tampered,
+    /// It holds in itself, but another history was signed as well.
+    Forked,
+    /// It holds in itself, but more was signed once: an older copy was put back.
+    RolledBack,
+    /// As complete, but for old events whose removal is itself proven. Not given yet.
+    Pruned,
+    /// There is nothing that could prove anything.
+    NoEvidence,
+}
+
+impl Verdict {
+    /// The name that stands in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ValidPrefix => "valid_prefix",
+            Self::Tampered => "tampered",
+            Self::Forked => "forked",
+            Self::RolledBack => "rolled_back",
+            Self::Pruned => "pruned",
+            Self::NoEvidence => "no_evidence",
+        }
+    }
+
+    /// Whether everything is proven, the end included.
+    #[must_use]
+    pub const fn is_proven(self) -> bool {
+        matches!(self, Self::Complete | Self::Pruned)
+    }
+
+    /// Whether what is there is proven, or there is nothing to prove, and only the end is open.
+    #[must_use]
+    pub const fn is_unproven_end(self) -> bool {
+        matches!(self, Self::ValidPrefix | Self::NoEvidence)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a verification found, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[must_use]
+pub struct Verification {
+    /// The result.
+    pub verdict: Verdict,
+    /// How many events were read.
+    pub events: u64,
+    /// The root over them; none when there are none.
+    pub root: Option<Digest>,
+    /// The first place at which something is not as it should be, when it can be told.
+    pub first_bad_seq: Option<u64>,
+    /// What is the matter, in words; nothing when everything is well.
+    pub problem: Option<String>,
+    /// Which log the checkpoint says that it is of.
+    #[serde(skip)]
+    pub origin: Option<String>,
+}
+
+/// Reads lines in the order in which they were signed, and remembers the first that is wrong.
+#[derive(Default, Clone)]
+pub(super) struct Walk {
+    pub(super) tree: Tree,
+    pub(super) sessions: HashMap<String, u64>,
+    pub(super) first_bad: Option<Bad>,
+}
+
+#[derive(Clone)]
+pub(super) struct Bad {
+    pub(super) seq: u64,
+    pub(super) problem: String,
+}
+
+impl Walk {
+    /// One more line. `org` is whose log it has to be.
+    pub(super) fn step<'a>(
+        &mut self,
+        line: &'a [u8],
+        org: Option<&str>,
+    ) -> (Hash, Option<Header<'a>>) {
+        let leaf = leaf_hash(line);
+        let header = Header::parse(line);
+        self.check(header.as_ref(), org);
+        self.tree.push(leaf);
+        (leaf, header)
+    }
+
+    pub(super) fn check(&mut self, header: Option<&Header<'_>>, org: Option<&str>) {
+        let due = self.tree.size();
+        let Some(header) = header else {
+            return self.bad("it is not an event");
+        };
+        if header.seq > due {
+            self.bad(format!("it is missing: event {} stands in its place", header.seq));
+        } else if header.seq < due {
+            self.bad(format!("event {} stands in its place", header.seq));
+        }
+        if org.is_some_and(|org| org != header.org_id) {
+            self.bad("it is of another organisation");
+        }
+        let next = match self.sessions.get_mut(&*header.session_id) {
+            Some(next) => next,
+            None => self.sessions.entry(header.session_id.clone().into_owned()).or_insert(0),
+        };
+        let session_due = *next;
+        *next += 1;
+        if header.session_seq != session_due {
+            self.bad(format!("its session_seq is {}, not {session_due}", header.session_seq));
+        }
+    }
+
+    /// The event that is due is wrong.
+    pub(super) fn bad(&mut self, problem: impl Into<String>) {
+        let seq = self.tree.size();
+        self.bad_at(seq, problem);
+    }
+
+    pub(super) fn bad_at(&mut self, seq: u64, problem: impl Into<String>) {
+        if self.first_bad.as_ref().is_none_or(|bad| seq < bad.seq) {
+            self.first_bad = Some(Bad { seq, problem: problem.into() });
+        }
+    }
+
+    pub(super) fn result(self, verdict: Verdict, problem: Option<&str>) -> Verification {
+        let events = self.tree.size();
+        let bad = (verdict == Verdict::Tampered).then_some(self.first_bad).flatten();
+        let seq = bad.as_ref().map(|bad| bad.seq);
+        let named = bad.map(|bad| format!("event {}: {}", bad.seq, bad.problem));
+        Verification {
+            verdict,
+            events,
+            root: (events > 0).then(|| Digest::from_bytes(self.tree.root())),
+            first_bad_seq: seq,
+            problem: named.or_else(|| problem.map(str::to_owned)),
+            origin: None,
+        }
+    }
+
+    pub(super) fn tampered(self, problem: &str) -> Verification {
+        self.result(Verdict::Tampered, Some(problem))
+    }
+}
