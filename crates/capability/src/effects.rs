@@ -1,12 +1,13 @@
 //! Effects: what an action will do, concretely, worked out before anything is done.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use lictor_context::{Digest, ExecutionId, WorkspacePath};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::change::{ChangeKind, Changes, Conflict};
+use crate::change::{Change, ChangeKind, Changes, Conflict};
 use crate::contract::EffectCeiling;
 
 /// The kinds of effect that policies speak about.
@@ -120,11 +121,36 @@ pub struct Effects {
     pub takes_back: Vec<ExecutionId>,
     /// Where the workspace holds something else than expected. The gate speaks first.
     pub conflicts: Vec<Conflict>,
+    /// With conflicts: what was asked for. None of it will happen, and yet the gate judges it, or
+    /// a conflict would tell what a forbidden file holds.
+    pub intended: Vec<(EffectKind, WorkspacePath)>,
     /// What no policy can allow.
     pub violations: Vec<Violation>,
 }
 
 impl Effects {
+    /// What operations ask for by themselves, whatever the workspace holds.
+    #[must_use]
+    pub fn intended_by(changes: &[Change]) -> Vec<(EffectKind, WorkspacePath)> {
+        let mut intended = Vec::with_capacity(changes.len());
+        for change in changes {
+            let kind = match change {
+                Change::Delete { .. } | Change::Rmdir { .. } => EffectKind::FsDelete,
+                Change::Create { .. }
+                | Change::Modify { .. }
+                | Change::Rename { .. }
+                | Change::Chmod { .. }
+                | Change::Mkdir { .. }
+                | Change::Symlink { .. } => EffectKind::FsWrite,
+            };
+            intended.push((kind, change.path().clone()));
+            if let Change::Rename { to, .. } = change {
+                intended.push((kind, to.clone()));
+            }
+        }
+        intended
+    }
+
     /// The effects one by one, in the terms of policies. Both ends of a rename are written.
     #[must_use]
     pub fn iter(&self) -> Vec<Effect<'_>> {
@@ -141,6 +167,12 @@ impl Effects {
             let ends =
                 [item.from.as_ref(), item.to.as_ref().filter(|to| item.from.as_ref() != Some(*to))];
             all.extend(ends.into_iter().flatten().map(|path| effect(kind, path.as_str())));
+        }
+        if !self.intended.is_empty() {
+            let known: HashSet<_> = all.iter().map(|one| (one.kind, one.target)).collect();
+            let wanted = self.intended.iter().map(|(kind, path)| (*kind, path.as_str()));
+            let wanted: Vec<_> = wanted.filter(|one| !known.contains(one)).collect();
+            all.extend(wanted.into_iter().map(|(kind, path)| effect(kind, path)));
         }
         all.extend(self.hosts.iter().map(|host| effect(EffectKind::Net, host)));
         all.extend(self.programs.iter().map(|program| effect(EffectKind::Process, program)));

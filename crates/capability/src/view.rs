@@ -114,6 +114,9 @@ pub enum ViewErrorKind {
     /// The path is not among those that the action was allowed to read.
     #[error("the action did not say that it reads this")]
     Undeclared,
+    /// The path is forbidden.
+    #[error("it is forbidden")]
+    Forbidden,
     /// The file system failed.
     #[error("{0}")]
     Io(#[source] std::io::Error),

@@ -25,8 +25,38 @@ fn token(context: &Context) -> Result<Option<String>, Failure> {
     Ok(env_text("LICTOR_APPROVER_TOKEN").map(|token| token.trim().to_owned()))
 }
 
-/// An approver: by token where one is given, else at the terminal.
-pub(crate) fn approver(
+/// An approver, for what they are to agree to: by token where one is given, else at the terminal.
+/// Who does not prove to be one is refused, and that stands in the trail.
+pub(crate) async fn approver(
+    what: &str,
+    runtime: &Runtime,
+    context: &Context,
+    output: &Output,
+) -> Result<(Approver, Channel), Failure> {
+    match proven(runtime, context, output) {
+        Ok(proven) => Ok(proven),
+        Err(failure) => Err(refused(what, failure, runtime, context).await),
+    }
+}
+
+/// Records a refusal of something that is no action of the road.
+pub(crate) async fn refused(
+    what: &str,
+    failure: Failure,
+    runtime: &Runtime,
+    context: &Context,
+) -> Failure {
+    let session = match context.session() {
+        Ok(session) => session,
+        Err(failure) => return failure,
+    };
+    match runtime.agent(&session).record_refusal(what, &failure.message).await {
+        Ok(()) => failure,
+        Err(unrecorded) => unrecorded.into(),
+    }
+}
+
+fn proven(
     runtime: &Runtime,
     context: &Context,
     output: &Output,
@@ -43,7 +73,7 @@ pub(crate) fn approver(
              at a terminal",
         ));
     }
-    let name: &Name = &context.principal.user;
+    let name: &Name = &context.os_user;
     let challenge = runtime.approvers().challenge(name).map_err(|error| denied(&error))?;
     output.note(&format!(
         "You answer as `{name}`. Type {} to agree, anything else to leave it:",
@@ -57,7 +87,7 @@ pub(crate) fn approver(
 
 /// Consent in advance, when `--approve` was given and the policy asks for approval. The person
 /// sees what they agree to before they are asked.
-pub(crate) fn in_advance(
+pub(crate) async fn in_advance(
     agent: &Agent,
     action: &Action,
     wish: args::Consent,
@@ -67,7 +97,8 @@ pub(crate) fn in_advance(
     if !wish.approve {
         return Ok(None);
     }
-    let checked = agent.check(action.clone())?;
+    // What cannot be judged is refused on the road, and recorded there.
+    let Ok(checked) = agent.check(action.clone()) else { return Ok(None) };
     if checked.decision.verdict != Verdict::NeedApproval {
         return Ok(None);
     }
@@ -75,7 +106,8 @@ pub(crate) fn in_advance(
         output.note(&visible(&view::described(&checked.described, agent.runtime().workspace())));
         output.note(&visible(&checked.decision.explain()));
     }
-    let (approver, channel) = approver(agent.runtime(), context, output)?;
+    let what = action.capability().to_string();
+    let (approver, channel) = approver(&what, agent.runtime(), context, output).await?;
     Ok(Some(Consent { approver, channel }))
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Context {
     pub(crate) workspace: PathBuf,
     pub(crate) global: Global,
     pub(crate) principal: Principal,
+    /// The user of the operating system, whatever name was given: who sits at the terminal.
+    pub(crate) os_user: Name,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a door reads the environment, nobody else")]
@@ -31,14 +33,15 @@ impl Context {
     pub(crate) fn new(global: Global) -> Result<Self, Failure> {
         let name =
             |text: &str| Name::parse(text).map_err(|error| Failure::usage(error.to_string()));
-        let user = global.user.clone().unwrap_or_else(os_user);
+        let os_user = os_user();
+        let user = global.user.as_ref().unwrap_or(&os_user);
         let principal =
-            Principal { org: name(&global.org)?, user: name(&user)?, agent: name(&global.agent)? };
+            Principal { org: name(&global.org)?, user: name(user)?, agent: name(&global.agent)? };
         let workspace = match &global.workspace {
             Some(given) => given.clone(),
             None => nearest()?,
         };
-        Ok(Self { workspace, global, principal })
+        Ok(Self { workspace, principal, os_user: name(&os_user)?, global })
     }
 
     pub(crate) fn session(&self) -> Result<Session, Failure> {

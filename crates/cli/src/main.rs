@@ -36,14 +36,26 @@ fn main() -> ExitCode {
 fn unparsed(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && json {
-        let text = error.to_string();
-        let message = text.lines().next().unwrap_or("wrong usage").trim_start_matches("error: ");
-        return Output::json_only().failure(&Failure::usage(message));
+        return Output::json_only().failure(&Failure::usage(said(error)));
     }
     // Printing can fail only when nobody reads.
     let printed = error.print();
     let code = if error.use_stderr() || printed.is_err() { 2 } else { 0 };
     ExitCode::from(code)
+}
+
+/// What clap says without what it shows for people: how to use the command, and its whole help.
+fn said(error: &clap::Error) -> String {
+    use clap::error::ErrorKind;
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a verb is missing; `lictor help` lists them".to_owned();
+    }
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said = lines.take_while(|line| {
+        !["Usage:", "For more information", "tip:"].iter().any(|part| line.starts_with(part))
+    });
+    said.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
 }
 
 fn logging(verbose: u8) {

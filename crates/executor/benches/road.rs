@@ -1,6 +1,5 @@
 //! What the road costs without a disk: a read-only skill from the contract to the ledger.
 
-#![expect(missing_docs, reason = "criterion's macros make public functions")]
 #![expect(
     clippy::expect_used,
     clippy::panic,

@@ -32,6 +32,7 @@ pub struct ExecutorBuilder {
     clock: Arc<dyn Clock>,
     handlers: Handlers,
     view: Arc<dyn WorkspaceView>,
+    run_view: Option<Arc<dyn WorkspaceView>>,
     applier: Arc<dyn ChangeApplier>,
     ledger: Arc<dyn Ledger>,
     checks: Arc<dyn CheckSource>,
@@ -68,6 +69,13 @@ impl ExecutorBuilder {
         self
     }
 
+    /// Sets a narrower view for handlers while they run: one without what nobody may look into.
+    #[must_use]
+    pub fn run_view(mut self, view: Arc<dyn WorkspaceView>) -> Self {
+        self.run_view = Some(view);
+        self
+    }
+
     /// Sets how long a duplicate is answered from the record; an hour unless set.
     #[must_use]
     pub fn idempotency_ttl(mut self, ttl: Duration) -> Self {
@@ -99,6 +107,7 @@ impl Executor {
             clock,
             handlers,
             view,
+            run_view: None,
             applier,
             ledger,
             checks: Arc::new(NoChecks),
@@ -171,6 +180,7 @@ impl Executor {
         if warrant.expired(now) {
             return Err(ExecuteError::not_begun(ExecuteErrorKind::ExpiredWarrant));
         }
+        let expires_at = warrant.expires_at();
         let WarrantParts { described, decision, .. } = warrant.into_parts();
         if !described.effects().conflicts.is_empty() {
             let conflicts = described.effects().conflicts.clone();
@@ -183,7 +193,16 @@ impl Executor {
         }
         let lease = match described.effects().changes.items.is_empty() {
             true => None,
-            false => Some(self.lock(&record).await?),
+            false => {
+                let lease = self.lock(&record).await?;
+                // The wait may have been long.
+                if parts.clock.now() >= expires_at {
+                    release(lease);
+                    let expired = ExecuteError::not_begun(ExecuteErrorKind::ExpiredWarrant);
+                    return Err(expired.with_record(record));
+                }
+                Some(lease)
+            }
         };
         // From here on there is something to take back, or to answer for: it runs to its end on
         // its own, whether or not somebody still waits for it.
@@ -366,7 +385,8 @@ impl Executor {
         let Some(handler) = self.parts.handlers.of(contract) else {
             return Err(ExecuteErrorKind::NoHandler(contract.id.to_string()));
         };
-        let granted = Granted::new(described, self.parts.view.as_ref());
+        let view = self.parts.run_view.as_ref().unwrap_or(&self.parts.view);
+        let granted = Granted::new(described, view.as_ref());
         let limit = contract.timeout.as_duration();
         let output = match tokio::time::timeout(limit, Caught(handler.run(granted))).await {
             Ok(output) => output

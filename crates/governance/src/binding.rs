@@ -79,8 +79,9 @@ impl Binding {
     }
 
     fn effects(&mut self, effects: &Effects) {
-        // Conflicts and violations are judged, not agreed to: a denial stands against them, and
-        // the workspace is looked at again before anything is done.
+        // Conflicts, what was intended in spite of them, and violations are judged, not agreed to:
+        // a denial stands against them, and the workspace is looked at again before anything is
+        // done.
         let Effects {
             reads,
             reads_root,
@@ -91,6 +92,7 @@ impl Binding {
             undo,
             takes_back,
             conflicts: _,
+            intended: _,
             violations: _,
         } = effects;
         self.list(reads, |bind, path| bind.path(Some(path)));

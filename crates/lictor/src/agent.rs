@@ -217,10 +217,10 @@ impl Agent {
 
     /// The execution of a document that names no plan, when what it did still stands in the
     /// workspace. Such a document says nothing about intent: once its effect is gone, the same
-    /// document is another wish.
+    /// document is another wish. Records nothing; see [`Agent::record_repeat`].
     ///
     /// # Errors
-    /// When the ledger cannot be asked, or it cannot be recorded that it was asked again.
+    /// When the ledger cannot be asked.
     pub async fn find_standing(&self, key: Digest) -> Result<Option<Done>, ActError> {
         let Some(record) = self.find(key).await? else { return Ok(None) };
         let stands = record.files.iter().all(|file| {
@@ -244,11 +244,18 @@ impl Agent {
         if !stands {
             return Ok(None);
         }
-        let capability = CapabilityId::parse(&record.capability)
-            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
-        let action = self.action(capability, record.params.clone());
-        self.record_duplicate(&action, &record, self.prelude()).await?;
         Ok(Some(Done { record, duplicate: true, checks: Vec::new() }))
+    }
+
+    /// Records that what was done before was asked for again, and answered from the record.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn record_repeat(&self, done: &Done) -> Result<(), ActError> {
+        let capability = CapabilityId::parse(&done.record.capability)
+            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
+        let action = self.action(capability, done.record.params.clone());
+        self.record_duplicate(&action, &done.record, self.prelude()).await
     }
 
     async fn record_duplicate(

@@ -17,6 +17,7 @@ use lictor_workspace::Workspace;
 use crate::agent::Agent;
 use crate::checks::PolicyChecks;
 use crate::error::{ActError, ActErrorKind};
+use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
@@ -82,6 +83,10 @@ impl Runtime {
                 holder: options.holder.clone(),
             },
         )
+        .run_view(Arc::new(HidingView {
+            workspace: Arc::clone(&workspace),
+            gate: Arc::clone(&gate),
+        }))
         .checks(Arc::new(PolicyChecks {
             gate: Arc::clone(&gate),
             workspace: Arc::clone(&workspace),
@@ -278,7 +283,7 @@ async fn recover_if_needed(
     let crashed = match lock.status().map_err(|error| fail(&error))? {
         Status::Held { .. } | Status::Free { last: None } => false,
         Status::Free { last: Some(last) } => {
-            !last.released || last.boot_id != lictor_lock::boot_id()
+            !last.released || last.broken || last.boot_id != lictor_lock::boot_id()
         }
     };
     if !crashed {

@@ -1,6 +1,6 @@
 //! Undo and redo of executions, sessions and runs: each execution by an action of its own.
 
-use lictor_capability::{Action, CapabilityId, FileChange};
+use lictor_capability::{Action, CapabilityId, Conflict, FileChange};
 use lictor_context::{Event, EventFacts, EventType, ExecutionId, RunId, SessionId};
 use lictor_executor::ExecutionStatus;
 use lictor_governance::DecisionRecord;
@@ -151,10 +151,18 @@ impl Agent {
         Ok(done)
     }
 
-    async fn plan_all(&self, executions: &[ExecutionId]) -> Result<(), ActError> {
+    /// Where somebody has changed what these undos, in this order, would put back.
+    ///
+    /// # Errors
+    /// When one of them cannot be planned.
+    pub fn undo_conflicts(&self, executions: &[ExecutionId]) -> Result<Vec<Conflict>, ActError> {
         let plans = plan_undo(self.runtime().transactions(), executions)
             .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
-        let conflicts: Vec<_> = plans.into_iter().flat_map(|plan| plan.conflicts).collect();
+        Ok(plans.into_iter().flat_map(|plan| plan.conflicts).collect())
+    }
+
+    async fn plan_all(&self, executions: &[ExecutionId]) -> Result<(), ActError> {
+        let conflicts = self.undo_conflicts(executions)?;
         if conflicts.is_empty() {
             return Ok(());
         }

@@ -49,6 +49,8 @@ pub(crate) fn changing(
     changes: &[Change],
     view: &dyn WorkspaceView,
 ) -> Result<Effects, HandlerError> {
-    let Resolved { changes, conflicts, violations } = resolve(changes, view)?;
-    Ok(Effects { changes, conflicts, violations, ..Effects::default() })
+    let Resolved { changes: items, conflicts, violations } = resolve(changes, view)?;
+    let intended =
+        if conflicts.is_empty() { Vec::new() } else { Effects::intended_by(changes) };
+    Ok(Effects { changes: items, conflicts, intended, violations, ..Effects::default() })
 }

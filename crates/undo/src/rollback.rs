@@ -1,8 +1,9 @@
 //! Putting back what was done of a transaction, and verifying that it is back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use lictor_capability::State;
+use lictor_context::WorkspacePath;
 use lictor_executor::{RollbackReport, Stuck};
 
 use crate::journal::JournalItem;
@@ -32,10 +33,12 @@ pub(crate) fn roll_back(
             *seen = trouble;
         }
     }
+    let comes_back: HashSet<&WorkspacePath> =
+        items.iter().filter_map(|item| item.from.as_ref()).collect();
     for (index, trouble) in touched {
         let Some(item) = items.get(index) else { continue };
         let path = || item.path().to_owned();
-        match (trouble, verify(hands, item)) {
+        match (trouble, verify(hands, item, &comes_back)) {
             // Somebody's own save is where it belongs again.
             (Some(Trouble::GivenBack), _) => {}
             (Some(Trouble::Failed(error @ OperationError::Contended { .. })), _) => {
@@ -85,15 +88,22 @@ fn put_back(
     }
 }
 
-/// Whether an item is as it was before.
-fn verify(hands: &Hands<'_>, item: &JournalItem) -> Result<(), String> {
+/// Whether an item is as it was before. What was new at a path where something `comes_back` to is
+/// gone when that one is there.
+fn verify(
+    hands: &Hands<'_>,
+    item: &JournalItem,
+    comes_back: &HashSet<&WorkspacePath>,
+) -> Result<(), String> {
     if let (Some(from), Some(before)) = (&item.from, &item.before) {
         let found = hands.path_state(from).map_err(|error| error.to_string())?;
         if !found.is_some_and(|found| item.is_like(&found, before)) {
             return Err("it is not what it was before".to_owned());
         }
     }
-    if let (None, Some(to)) = (&item.from, &item.to) {
+    if let (None, Some(to)) = (&item.from, &item.to)
+        && !comes_back.contains(to)
+    {
         let found = hands.path_state(to).map_err(|error| error.to_string())?;
         // A directory of ours that somebody put something into stays, and is theirs now.
         let theirs = matches!(found, Some(State::Directory { .. }))

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lictor_capability::{
-    Changes, Conflict, ConflictReason, Content, Contract, ContractError, Effects, Item,
-    KeptContent, State, UndoScope, WorkspaceView as _,
+    Changes, Conflict, ConflictReason, Content, Contract, ContractError, EffectKind,
+    Effects, Item, KeptContent, State, UndoScope, WorkspaceView as _,
 };
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_document::Source;
@@ -113,7 +113,11 @@ impl Planner<'_> {
                     }
                 }
                 Judgement::AlreadyBack => {}
-                Judgement::Conflict(conflict) => effects.conflicts.push(conflict),
+                Judgement::Conflict(conflict) => {
+                    effects.conflicts.push(conflict);
+                    let ends = [&item.from, &item.to].into_iter().flatten();
+                    effects.intended.extend(ends.map(|path| (EffectKind::FsWrite, path.clone())));
+                }
             }
         }
         // What arrives is noted last: a swap leaves and arrives at the same paths.

@@ -72,9 +72,9 @@ impl Tree {
         self.0.get(Path::new(path)).map(String::as_str)
     }
 
-    /// Without everything below `.lictor`.
-    pub(crate) fn outside_lictor(mut self) -> Self {
-        self.0.retain(|path, _| !path.starts_with(".lictor"));
+    /// Without everything below a folder.
+    pub(crate) fn without(mut self, folder: &str) -> Self {
+        self.0.retain(|path, _| !path.starts_with(folder));
         self
     }
 }

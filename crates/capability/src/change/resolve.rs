@@ -161,7 +161,7 @@ impl<'a> Resolver<'a> {
         let Some(item) = self.source(path)? else { return Ok(()) };
         let Some(State::File { digest, mode: old_mode, .. }) = self.after(item) else {
             self.conflict(path, ConflictReason::KindDiffers);
-            return Ok(());
+            return self.check_link(path);
         };
         if digest != before {
             self.differs(path, ConflictReason::ContentDiffers, before, digest);
@@ -196,7 +196,7 @@ impl<'a> Resolver<'a> {
         let after = self.after(item);
         let Some(found) = after.as_ref().and_then(State::mode) else {
             self.conflict(path, ConflictReason::KindDiffers);
-            return Ok(());
+            return self.check_link(path);
         };
         if found != before {
             self.differs(path, ConflictReason::ModeDiffers, before, found);
@@ -232,7 +232,7 @@ impl<'a> Resolver<'a> {
         };
         if !fits {
             self.conflict(path, ConflictReason::KindDiffers);
-            return Ok(());
+            return self.check_link(path);
         }
         self.depart(path, item);
         if let Some(item) = self.items.get_mut(item) {
@@ -298,6 +298,7 @@ impl<'a> Resolver<'a> {
             return Ok(true);
         }
         self.conflict(path, ConflictReason::Exists);
+        self.check_link(path)?;
         Ok(false)
     }
 
@@ -400,6 +401,18 @@ impl<'a> Resolver<'a> {
 
     fn after(&self, item: usize) -> Option<State> {
         self.items.get(item).and_then(|item| item.after)
+    }
+
+    /// What stands in the way may be a link, and one that leads outside is not only a conflict:
+    /// whoever names it wants to write there.
+    fn check_link(&mut self, path: &WorkspacePath) -> Result<(), ResolveError> {
+        let Some(entry) = self.entry(path)? else { return Ok(()) };
+        if entry.kind == EntryKind::Symlink
+            && let Some(why) = link_offence(path, &self.view.read_link(path)?)
+        {
+            self.violate(path, format!("it is a symbolic link; {why}"));
+        }
+        Ok(())
     }
 
     /// Something leads outside, or could.

@@ -39,9 +39,13 @@ pub(crate) async fn apply(wish: Apply, context: &Context, output: &Output) -> An
         }
     };
     let outcome = match judged {
-        Judged::Standing(done) => *done,
+        Judged::Standing(done) => {
+            agent.record_repeat(&done).await?;
+            *done
+        }
         Judged::Action(action) => {
-            let consent = consent::in_advance(&agent, &action, wish.consent, context, output)?;
+            let consent = consent::in_advance(&agent, &action, wish.consent, context, output);
+            let consent = consent.await?;
             agent.act(*action, consent.as_ref()).await?
         }
     };

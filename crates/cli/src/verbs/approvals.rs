@@ -1,7 +1,9 @@
 //! `approvals` and `approvers`.
 
 use lictor::context::{ApprovalId, Event, EventFacts, EventType, Name};
-use lictor::governance::{Approval, ApprovalError, ApproverError, ApproverStoreError};
+use lictor::governance::{
+    Approval, ApprovalError, Approver, ApproverError, ApproverStoreError, Channel,
+};
 use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
 
@@ -65,14 +67,20 @@ async fn answer(
     if at_terminal() && !output.is_json() {
         output.note(&full(&approval));
     }
-    let (approver, channel) = consent::approver(runtime, context, output)?;
+    let what = if agree { "approvals.approve" } else { "approvals.deny" };
+    let (approver, channel) = consent::approver(what, runtime, context, output).await?;
     let reason = reply.reason.as_deref().unwrap_or_default();
     let settled = if agree {
         runtime.approvals().grant(approval.id(), &approver, channel)
     } else {
         runtime.approvals().deny(approval.id(), &approver, reason)
     };
-    let settled = settled.map_err(approval_failure)?;
+    let settled = match settled {
+        Ok(settled) => settled,
+        Err(error) => {
+            return Err(consent::refused(what, approval_failure(error), runtime, context).await);
+        }
+    };
     let kind = if agree { EventType::ApprovalGranted } else { EventType::ApprovalDenied };
     let mut facts = EventFacts {
         action_name: Some(settled.action().capability.clone()),
@@ -175,9 +183,17 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
                 output.result(&json!({ "name": name }), || format!("would enrol `{name}`"));
                 return Ok(0);
             }
-            let (by, _) = consent::approver(&runtime, context, output)?;
-            let (record, token) =
-                runtime.approvers().enroll(name, roles, &by).map_err(approver_failure)?;
+            let what = "approvers.add";
+            let (by, channel) = consent::approver(what, &runtime, context, output).await?;
+            let params = json!({ "name": name, "roles": roles });
+            let (record, token) = match runtime.approvers().enroll(name, roles, &by) {
+                Ok(enrolled) => enrolled,
+                Err(error) => {
+                    let failure = approver_failure(error);
+                    return Err(consent::refused(what, failure, &runtime, context).await);
+                }
+            };
+            record_done(what, params, (&by, channel), &runtime, context).await?;
             let json = json!({ "name": record.name, "token": token.expose() });
             output.result(&json, || {
                 format!(
@@ -193,13 +209,41 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
                 output.result(&json!({ "name": name }), || format!("would revoke `{name}`"));
                 return Ok(0);
             }
-            let (by, _) = consent::approver(&runtime, context, output)?;
-            runtime.approvers().revoke(&name, &by).map_err(approver_failure)?;
+            let what = "approvers.revoke";
+            let (by, channel) = consent::approver(what, &runtime, context, output).await?;
+            if let Err(error) = runtime.approvers().revoke(&name, &by) {
+                let failure = approver_failure(error);
+                return Err(consent::refused(what, failure, &runtime, context).await);
+            }
+            let params = json!({ "name": name });
+            record_done(what, params, (&by, channel), &runtime, context).await?;
             let json = json!({ "name": name, "revoked": true });
             output.result(&json, || format!("`{name}` may not approve any more"));
         }
     }
     Ok(0)
+}
+
+/// Who may approve has changed: that stands in the trail like anything else that was done.
+async fn record_done(
+    what: &str,
+    params: Value,
+    (by, channel): (&Approver, Channel),
+    runtime: &Runtime,
+    context: &Context,
+) -> Result<(), Failure> {
+    let mut facts = EventFacts {
+        action_name: Some(what.to_owned()),
+        action_params: Some(params),
+        success: Some(true),
+        ..EventFacts::default()
+    };
+    let about = json!({ "approver": by.name(), "channel": channel });
+    facts.metadata.insert("approval".to_owned(), about);
+    let session = context.session()?;
+    let event =
+        Event::new(&session, EventType::ActionCompleted, facts, runtime.clock().as_ref());
+    Ok(runtime.record(vec![event]).await?)
 }
 
 fn approver_failure(error: ApproverError) -> Failure {

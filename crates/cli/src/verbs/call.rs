@@ -21,7 +21,7 @@ pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answ
     }
     let agent = context.agent().await?;
     let action = action(&agent, &wish.input)?;
-    let consent = consent::in_advance(&agent, &action, wish.consent, context, output)?;
+    let consent = consent::in_advance(&agent, &action, wish.consent, context, output).await?;
     let outcome = agent.act(action, consent.as_ref()).await?;
     output.result(&done(&outcome), || {
         let mut text = serde_json::to_string_pretty(&outcome.record.output).unwrap_or_default();

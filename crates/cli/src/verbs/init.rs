@@ -56,7 +56,7 @@ pub(crate) fn init(wish: Init, context: &Context, output: &Output) -> Answer {
             text.push_str("  everything was there already; nothing was changed\n");
         }
         if let Some(token) = &token {
-            let user = &context.principal.user;
+            let user = &context.os_user;
             text.push_str(&format!(
                 "\n`{user}` may approve what the policy asks approval for. Their token, shown only now:\n\n  \
                  {token}\n\nKeep it where no agent reads it; it goes into LICTOR_APPROVER_TOKEN.\n"
@@ -122,7 +122,7 @@ fn first_approver(root: &Path, context: &Context) -> Result<Option<String>, Fail
     let store = lictor::Runtime::open_store(&options)?;
     let approvers =
         Approvers::new(Arc::new(SqliteApproverStore::new(store)), Arc::new(SystemClock));
-    match approvers.bootstrap(context.principal.user.clone(), Vec::new()) {
+    match approvers.bootstrap(context.os_user.clone(), Vec::new()) {
         Ok((_, token)) => Ok(Some(token.expose().to_owned())),
         Err(ApproverError::Store(ApproverStoreError::Exists)) => Ok(None),
         Err(error) => Err(Failure::failed(error)),

@@ -17,8 +17,9 @@ pub(crate) mod view;
 mod workflow;
 
 use clap::CommandFactory as _;
-use lictor::capability::Action;
-use lictor::{Agent, Done};
+use lictor::capability::{Action, Conflict};
+use lictor::governance::Verdict;
+use lictor::{Agent, Checked, Done, ErrorCode};
 use serde_json::{Value, json};
 
 use crate::args::{Change, Check, Cli, Verb};
@@ -84,24 +85,62 @@ pub(crate) fn done(done: &Done) -> Value {
     })
 }
 
-/// The verdict of a dry run, with the exit code that the real one would begin with.
+/// What the gate would say to an action, as the answer of a dry run.
 pub(crate) fn checked(agent: &Agent, action: Action, output: &Output) -> Answer {
-    use lictor::ErrorCode;
-    use lictor::governance::Verdict;
     let checked = agent.check(action)?;
-    let effects = checked.described.effects();
-    let json = json!({
-        "decision": checked.decision, "files": effects.changes.files(),
-        "conflicts": effects.conflicts,
-    });
-    output.result(&json, || {
-        let described = view::described(&checked.described, agent.runtime().workspace());
-        visible(&format!("{described}\n{}", checked.decision.explain()))
-    });
-    Ok(match checked.decision.verdict {
-        Verdict::Deny => ErrorCode::Denied.exit_code(),
-        _ if !effects.conflicts.is_empty() => ErrorCode::Conflict.exit_code(),
-        Verdict::NeedApproval => ErrorCode::ApprovalRequired.exit_code(),
-        Verdict::Allow => 0,
-    })
+    let conflicts = checked.described.effects().conflicts.clone();
+    judged(&[checked], &conflicts, agent, output)
+}
+
+/// The answer of a dry run: it ends as the real one would begin.
+pub(crate) fn judged(
+    all: &[Checked],
+    conflicts: &[Conflict],
+    agent: &Agent,
+    output: &Output,
+) -> Answer {
+    let strictest = all.iter().map(|one| &one.decision).max_by_key(|decision| decision.verdict);
+    let files: Vec<_> =
+        all.iter().flat_map(|one| one.described.effects().changes.files()).collect();
+    let json = json!({ "decision": strictest, "files": files, "conflicts": conflicts });
+    let shown = || {
+        let workspace = agent.runtime().workspace();
+        let text = all.iter().map(|one| {
+            let described = view::described(&one.described, workspace);
+            format!("{described}\n{}\n", one.decision.explain())
+        });
+        visible(&text.collect::<String>())
+    };
+    let code = match strictest.map(|decision| decision.verdict) {
+        Some(Verdict::Deny) => Some((ErrorCode::Denied, "it would be denied")),
+        _ if !conflicts.is_empty() => {
+            Some((ErrorCode::Conflict, "the workspace holds something else than expected"))
+        }
+        Some(Verdict::NeedApproval) => {
+            Some((ErrorCode::ApprovalRequired, "it would wait for approval"))
+        }
+        Some(Verdict::Allow) | None => None,
+    };
+    refused_or(json, shown, code, output)
+}
+
+/// The answer of a dry run, beside the error that the real one would end with.
+pub(crate) fn refused_or(
+    json: Value,
+    shown: impl FnOnce() -> String,
+    code: Option<(ErrorCode, &str)>,
+    output: &Output,
+) -> Answer {
+    let Some((code, why)) = code else {
+        output.result(&json, shown);
+        return Ok(0);
+    };
+    if !output.is_json() {
+        output.result(&json, shown);
+    }
+    let mut failure = Failure::new(code, why);
+    if let Value::Object(known) = json {
+        failure.known = known;
+    }
+    Err(failure)
 }

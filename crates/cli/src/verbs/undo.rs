@@ -4,7 +4,7 @@ use lictor::context::{ExecutionId, RunId, SessionId};
 use lictor::{Agent, UndoDone, UndoRequest};
 use serde_json::json;
 
-use super::{Answer, checked, view};
+use super::{Answer, judged, view};
 use crate::args::{Consent, Redo, Undo};
 use crate::consent;
 use crate::context::Context;
@@ -66,16 +66,14 @@ async fn go(
     output: &Output,
 ) -> Answer {
     if dry {
-        let mut code = 0;
-        for execution in executions {
-            code = code.max(checked(agent, agent.undo_action(execution)?, output)?);
-        }
-        return Ok(code);
+        let check = |execution| agent.check(agent.undo_action(execution)?);
+        let checked = executions.iter().map(check).collect::<Result<Vec<_>, _>>()?;
+        return judged(&checked, &agent.undo_conflicts(executions)?, agent, output);
     }
     let consent = match executions.first() {
         Some(first) => {
             let action = agent.undo_action(first)?;
-            consent::in_advance(agent, &action, wish, context, output)?
+            consent::in_advance(agent, &action, wish, context, output).await?
         }
         None => None,
     };

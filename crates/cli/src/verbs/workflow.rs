@@ -9,7 +9,7 @@ use lictor::workflow::{
 use lictor::{Agent, Consent, ErrorCode, Runtime};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, refused_or};
 use super::call::object;
 use crate::args::{Run, RunInput, Workflow};
 use crate::consent;
@@ -23,15 +23,20 @@ pub(crate) async fn run(wish: Run, context: &Context, output: &Output) -> Answer
         return check(&wish.input, context, output).await;
     }
     let agent = context.agent().await?;
-    let (document, input) = read(&wish.input, &agent)?;
-    let consent = consent_of(wish.consent.approve, agent.runtime(), context, output)?;
+    let (document, input) = match read(&wish.input, &agent) {
+        Ok(read) => read,
+        Err(failure) => {
+            return Err(consent::refused("workflow.run", failure, agent.runtime(), context).await);
+        }
+    };
+    let consent = consent_of(wish.consent.approve, agent.runtime(), context, output).await?;
     let engine = agent.runtime().engine(consent);
     let run = engine.submit(agent.session(), &document, input).await.map_err(engine_failure)?;
     let run = engine.drive(run).await.map_err(engine_failure)?;
     ended(&run, output)
 }
 
-fn consent_of(
+async fn consent_of(
     approve: bool,
     runtime: &Runtime,
     context: &Context,
@@ -40,7 +45,7 @@ fn consent_of(
     if !approve {
         return Ok(None);
     }
-    let (approver, channel) = consent::approver(runtime, context, output)?;
+    let (approver, channel) = consent::approver("workflow.run", runtime, context, output).await?;
     Ok(Some(Consent { approver, channel }))
 }
 
@@ -67,11 +72,11 @@ pub(crate) async fn check(wish: &RunInput, context: &Context, output: &Output) -
             .any(|step| step.decision.as_ref().is_some_and(|decision| decision["verdict"] == name))
     };
     let code = if verdict("deny") {
-        ErrorCode::Denied.exit_code()
+        Some((ErrorCode::Denied, "a step would be denied"))
     } else if verdict("need_approval") {
-        ErrorCode::ApprovalRequired.exit_code()
+        Some((ErrorCode::ApprovalRequired, "a step would wait for approval"))
     } else {
-        0
+        None
     };
     let decision =
         steps.iter().filter_map(|step| step.decision.as_ref()).max_by_key(
@@ -85,7 +90,7 @@ pub(crate) async fn check(wish: &RunInput, context: &Context, output: &Output) -
         "workflow": document.id, "order": document.plan().order, "levels": document.plan().levels,
         "steps": steps, "decision": decision,
     });
-    output.result(&json, || {
+    let shown = || {
         let mut text = format!("{} {}\n", document.id, document.version);
         for step in &steps {
             let said = match (&step.decision, &step.error) {
@@ -96,8 +101,8 @@ pub(crate) async fn check(wish: &RunInput, context: &Context, output: &Output) -
             text.push_str(&format!("  {:<20} {said}\n", step.step));
         }
         text
-    });
-    Ok(code)
+    };
+    refused_or(json, shown, code, output)
 }
 
 fn engine_failure(error: EngineError) -> Failure {
@@ -237,7 +242,7 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
         }
         Workflow::Resume { id: run_id, rollback, consent: wish } => {
             let run_id = id(&run_id)?;
-            let consent = consent_of(wish.approve, &runtime, context, output)?;
+            let consent = consent_of(wish.approve, &runtime, context, output).await?;
             let how = if rollback { Resume::RollBack } else { Resume::Continue };
             let run = runtime.engine(consent).resume(&run_id, how).await;
             ended(&run.map_err(engine_failure)?, output)
@@ -245,9 +250,11 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
         Workflow::Cancel { id: run_id, keep } => {
             let run = runtime.engine(None).cancel(&id(&run_id)?, !keep).await;
             let run = run.map_err(engine_failure)?;
+            if run.rollback.status == RollbackStatus::Partial {
+                return ended(&run, output);
+            }
             output.result(&run.to_report(), || shown(&run));
-            let partial = run.rollback.status == RollbackStatus::Partial;
-            Ok(if partial { ErrorCode::Incomplete.exit_code() } else { 0 })
+            Ok(0)
         }
     }
 }

@@ -30,6 +30,24 @@ async fn a_busy_workspace_is_said_to_be_with_its_holder() {
 }
 
 #[tokio::test]
+async fn a_warrant_that_expires_while_it_waits_opens_nothing() {
+    let world = world();
+    let lease = world.lock.try_acquire(Claim::new("bob", "exe_9")).expect("a lease");
+    let mut running = world.executor.clone().call(world.warrant(writes(&["a.txt"])));
+    std::future::poll_fn(|cx| {
+        assert!(running.as_mut().poll(cx).is_pending(), "bob has the lock");
+        std::task::Poll::Ready(())
+    })
+    .await;
+    world.clock.advance(Duration::from_secs(60));
+    lease.release().expect("released");
+    let error = running.await.expect_err("refused");
+    assert!(matches!(error.kind(), ExecuteErrorKind::ExpiredWarrant), "{error}");
+    assert_eq!(world.calls.all(), [""; 0]);
+    world.lock_is_clean();
+}
+
+#[tokio::test]
 async fn reading_needs_no_lock() {
     let world = world();
     let lease = world.lock.try_acquire(Claim::new("bob", "exe_9")).expect("a lease");

@@ -442,7 +442,7 @@ pub(crate) fn world_with(checks: Option<Arc<dyn CheckSource>>) -> World {
         ledger.clone(),
         LockSettings {
             lock: lock.clone(),
-            timeout: Duration::from_millis(5),
+            timeout: Duration::from_millis(100),
             holder: "test".to_owned(),
         },
     );

@@ -8,7 +8,7 @@ use lictor_executor::{HandlerError, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{path, reading};
+use super::{opening, path};
 use crate::skill::{Skill, parse};
 
 /// Named, but not gone into by a recursive listing.
@@ -32,7 +32,7 @@ impl Skill for List {
         let input: Input<'_> = parse(request.input())?;
         let root = input.path.map(|text| path("path", text)).transpose()?;
         let mut effects = match &root {
-            Some(root) => reading(request.view, root.clone()),
+            Some(root) => opening(request.view, root.clone()),
             None => Effects { reads_root: true, ..Effects::default() },
         };
         if input.recursive && effects.violations.is_empty() {

@@ -8,7 +8,9 @@ mod rename;
 mod tree;
 mod write;
 
-use lictor_capability::{Effects, Entry, ViewError, ViewErrorKind, Violation, WorkspaceView};
+use lictor_capability::{
+    Effects, Entry, EntryKind, ViewError, ViewErrorKind, Violation, WorkspaceView,
+};
 use lictor_context::{Digest, WorkspacePath};
 use lictor_executor::HandlerError;
 
@@ -57,6 +59,18 @@ fn reading(view: &dyn WorkspaceView, path: WorkspacePath) -> Effects {
         _ => Vec::new(),
     };
     Effects { reads: vec![path], violations, ..Effects::default() }
+}
+
+/// The effects of opening what stands at a path, as opposed to looking at it: a link there is not
+/// followed either, wherever it leads.
+fn opening(view: &dyn WorkspaceView, path: WorkspacePath) -> Effects {
+    let link = view.entry(&path).ok().flatten().is_some_and(|it| it.kind == EntryKind::Symlink);
+    let mut effects = reading(view, path.clone());
+    if link {
+        let why = "it is a symbolic link, and links are not followed";
+        effects.violations.push(Violation::new(path.as_str(), "inside_workspace", why));
+    }
+    effects
 }
 
 /// Stands for the digest of what has none: there is nothing, or nothing that may be read. Resolving

@@ -8,7 +8,7 @@ use lictor_executor::{HandlerError, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{path, reading};
+use super::{opening, path, reading};
 use crate::skill::{Skill, parse};
 
 /// How much is read unless the input says.
@@ -25,7 +25,7 @@ pub(crate) struct Read;
 impl Skill for Read {
     fn effects(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let input: Input<'_> = parse(request.input())?;
-        Ok(reading(request.view, path("path", input.path)?))
+        Ok(opening(request.view, path("path", input.path)?))
     }
 
     fn output(

@@ -41,7 +41,15 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn new(step: Step) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        // In memory where there is such a place: a killed process loses no more there than on a
+        // disk, and hundreds of them wait for no other program's flushes.
+        let memory = Path::new("/dev/shm");
+        let dir = match std::env::var_os("LICTOR_TEST_DIR") {
+            Some(dir) => tempfile::tempdir_in(dir),
+            None if memory.is_dir() => tempfile::tempdir_in(memory),
+            None => tempfile::tempdir(),
+        };
+        let dir = dir.expect("a directory");
         let case = Self { dir, step, old: Tree::new(), new: Tree::new() };
         let root = case.root();
         fs::create_dir(&root).expect("a workspace");
@@ -109,14 +117,16 @@ impl Case {
         let recovered = world.recover();
         let tree = read_tree(&root);
         let whole = tree == self.old || tree == self.new;
-        assert!(whole, "{context}: a mixture after {recovered:?}:\n{}", self.mixture(&tree));
+        let told: Vec<_> = recovered.iter().map(|one| (one.recovery, &one.stuck)).collect();
+        assert!(whole, "{context}: a mixture after {told:?}:\n{}", self.mixture(&tree));
         for one in &recovered {
             let says = match one.recovery {
                 Recovery::Discarded | Recovery::PutBack => tree == self.old,
                 Recovery::Finished => tree == self.new,
                 Recovery::Incomplete => false,
             };
-            assert!(says, "{context}: the tree is not what the recovery says: {one:?}");
+            let (told, stuck) = (one.recovery, &one.stuck);
+            assert!(says, "{context}: the tree is not what the recovery says: {told:?} {stuck:?}");
         }
         assert_eq!(world.unsettled(), Vec::<String>::new(), "{context}");
         assert!(world.recover().is_empty(), "{context}: a second recovery finds something");

@@ -92,6 +92,7 @@ impl Driver<'_> {
                 takes_back: Vec::new(),
             };
             // INVARIANT: the intent is durable before the effect.
+            self.flush().await?;
             let answer = self.within(limit, self.engine.road.act(wanted)).await;
             let in_doubt = answer.is_none();
             let failure = match answer.unwrap_or_else(|| Err(unanswered())) {

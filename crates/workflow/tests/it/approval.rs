@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lictor_workflow::{ApprovalState, EngineError, FailureKind, Resume, RunStatus};
+use lictor_workflow::{
+    ApprovalState, EngineError, FailureKind, Resume, RunRecord, RunStatus, RunStore,
+};
 use serde_json::json;
 
 use crate::rig::{CHAIN, Rig, statuses};
@@ -52,13 +54,22 @@ async fn an_approval_pauses_the_run_and_agreement_resumes_it() {
 }
 
 #[tokio::test]
-async fn another_input_is_another_question() {
+async fn an_approval_is_bound_to_all_that_was_seen() {
     let rig = Rig::new();
     rig.road.world().answer = pending();
-    rig.run(REVIEW, json!({ "text": "x" })).await;
-    rig.run(REVIEW, json!({ "text": "y" })).await;
-    let questions = &rig.road.world().questions;
-    assert_ne!(questions[0].1, questions[1].1);
+    let run = rig.run(REVIEW, json!({ "text": "x" })).await;
+    let ask = async |change: &dyn Fn(&mut RunRecord)| {
+        let mut changed = rig.store.load(&run.run_id).await.unwrap().unwrap();
+        change(&mut changed);
+        changed.revision += 1;
+        rig.store.save(&changed, Vec::new()).await.unwrap();
+        rig.engine.resume(&run.run_id, Resume::Continue).await.unwrap();
+        rig.road.world().questions.last().unwrap().1
+    };
+    let first = ask(&|_| {}).await;
+    let other_input = ask(&|run| run.input = json!({ "text": "y" })).await;
+    let other_output = ask(&|run| run.steps[0].output["id"] = json!("z")).await;
+    assert!(first != other_input && other_input != other_output);
 }
 
 #[tokio::test]

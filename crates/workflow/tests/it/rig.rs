@@ -13,8 +13,8 @@ use lictor_context::{
 use lictor_document::Source;
 use lictor_workflow::{
     ApprovalCall, ApprovalState, EffectState, Engine, FailureKind, MemoryRunStore, Purpose,
-    Recalled, Road, RunRecord, RunStatus, RunStore, StepCall, StepDone, StepFailure, StepStatus,
-    StoreError, Timer, UndoCall, Workflow,
+    Recalled, Road, RunRecord, RunStatus, RunStore, StepCall, StepDone, StepFailure, StepRecord,
+    StepStatus, StoreError, Timer, UndoCall, Workflow,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -185,6 +185,11 @@ impl Road for FakeRoad {
         let mut world = self.world();
         if run.status() != RunStatus::RollingBack {
             world.violations.push(format!("undo while {}", run.status()));
+        }
+        // What was done before it is on record.
+        let open = |step: &StepRecord| step.compensation.iter().any(|it| it.ended_at.is_none());
+        if run.steps.iter().any(open) {
+            world.violations.push(format!("undo {} over an open compensation", call.step_id));
         }
         world.log.push(format!("undo {}", call.step_id));
         if world.undo_fails.contains(&call.step_id) {

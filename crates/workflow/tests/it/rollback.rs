@@ -121,6 +121,23 @@ async fn a_compensation_runs_with_and_without_an_output() {
 }
 
 #[tokio::test]
+async fn a_compensation_is_done_once_however_often_the_rollback_is_taken_up() {
+    let rig = Rig::new();
+    rig.road.world().undo_fails.insert("four".into());
+    let text = format!("{CHAIN}output: \"{{{{ steps.one.output.nothing }}}}\"\n");
+    let run = rig.run(&text, json!({})).await;
+    assert_eq!(run.rollback.stuck[0].reason, "the undo failed: told to fail");
+    rig.engine.resume(&run.run_id, Resume::RollBack).await.unwrap();
+    rig.road.world().undo_fails.clear();
+    let run = rig.engine.resume(&run.run_id, Resume::RollBack).await.unwrap();
+    assert_eq!(run.status(), RunStatus::RolledBack);
+    assert_eq!(run.step("four").unwrap().status, StepStatus::Compensated);
+    let compensated = |line: &&String| line.starts_with("compensate four");
+    assert_eq!(rig.log().iter().filter(compensated).count(), 1, "{:?}", rig.log());
+    rig.assert_no_violations();
+}
+
+#[tokio::test]
 async fn what_cannot_be_taken_back_is_said() {
     let rig = Rig::new();
     let text = r#"

@@ -1,0 +1,56 @@
+//! The workspace as handlers see it while they run: without what the policies in force hide.
+//!
+//! An action that says it reads a folder was judged by the folder. What lies in it and is
+//! forbidden stays out of reach all the same.
+
+use std::sync::Arc;
+
+use lictor_capability::{Entry, Listed, ViewError, ViewErrorKind, WorkspaceView};
+use lictor_context::{Digest, WorkspacePath};
+use lictor_governance::WriteGate;
+use lictor_workspace::Workspace;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct HidingView {
+    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) gate: Arc<WriteGate>,
+}
+
+impl HidingView {
+    fn check(&self, path: &WorkspacePath) -> Result<(), ViewError> {
+        if self.gate.policies().hides(path) {
+            return Err(ViewError::new(path.as_str(), ViewErrorKind::Forbidden));
+        }
+        Ok(())
+    }
+}
+
+impl WorkspaceView for HidingView {
+    fn entry(&self, path: &WorkspacePath) -> Result<Option<Entry>, ViewError> {
+        // That something is there may be known; a listing of its folder says so as well.
+        self.workspace.entry(path)
+    }
+
+    fn digest(&self, path: &WorkspacePath) -> Result<Digest, ViewError> {
+        self.check(path)?;
+        self.workspace.digest(path)
+    }
+
+    fn read(&self, path: &WorkspacePath, max_bytes: u64) -> Result<Vec<u8>, ViewError> {
+        self.check(path)?;
+        self.workspace.read(path, max_bytes)
+    }
+
+    fn read_link(&self, path: &WorkspacePath) -> Result<String, ViewError> {
+        self.check(path)?;
+        self.workspace.read_link(path)
+    }
+
+    fn list(&self, dir: Option<&WorkspacePath>) -> Result<Vec<Listed>, ViewError> {
+        if let Some(dir) = dir {
+            self.check(dir)?;
+        }
+        self.workspace.list(dir)
+    }
+}
