@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::{Described, Risk};
+use lictor_context::Clock;
 use serde::Serialize;
 
 use crate::caught::{Caught, Panicked};
@@ -95,12 +96,35 @@ impl CheckSource for NoChecks {
     }
 }
 
-/// Makes the checks in order and stops at the first that is not passed.
-pub(crate) async fn run_all(checks: &[Check]) -> (Vec<CheckReport>, bool) {
+/// How much of an execution's time is left.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    /// By the clock's monotonic time; `None` is no limit.
+    pub(crate) until: Option<Duration>,
+}
+
+impl Deadline<'_> {
+    /// `limit`, or what is left when that is less.
+    fn at_most(&self, limit: Duration) -> Duration {
+        match self.until {
+            Some(until) => limit.min(until.saturating_sub(self.clock.monotonic())),
+            None => limit,
+        }
+    }
+}
+
+/// Makes the checks in order and stops at the first that is not passed, or when the execution's
+/// time is over.
+pub(crate) async fn run_all(checks: &[Check], deadline: Deadline<'_>) -> (Vec<CheckReport>, bool) {
     let mut reports = Vec::with_capacity(checks.len());
     for check in checks {
-        let outcome = match tokio::time::timeout(check.timeout, Caught(check.run.run())).await {
+        let limit = deadline.at_most(check.timeout);
+        let outcome = match tokio::time::timeout(limit, Caught(check.run.run())).await {
             Ok(outcome) => outcome.unwrap_or_else(|Panicked| Err(CheckFailure::new("it panicked"))),
+            Err(_) if limit < check.timeout => {
+                Err(CheckFailure::new("the time of the whole execution is over"))
+            }
             Err(_) => Err(CheckFailure::new(format!("not done within {:?}", check.timeout))),
         };
         let passed = outcome.is_ok();

@@ -26,4 +26,4 @@ pub use port::{
     RollbackReport, Stuck,
 };
 pub use record::{ExecutionRecord, ExecutionStatus};
-pub use service::{Executor, ExecutorBuilder, ExecutorService};
+pub use service::{Executor, ExecutorBuilder, ExecutorService, TimeLimits};

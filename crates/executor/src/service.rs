@@ -15,7 +15,7 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::{BoxError, Layer as _, Service};
 
 use crate::caught::{Caught, Panicked};
-use crate::check::{CheckPhase, CheckReport, CheckSource, NoChecks, run_all};
+use crate::check::{CheckPhase, CheckReport, CheckSource, Deadline, NoChecks, run_all};
 use crate::describe::{DescribeError, describe};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
 use crate::executed::{Executed, Outcome, execution_facts, put_back};
@@ -38,6 +38,16 @@ pub struct ExecutorBuilder {
     checks: Arc<dyn CheckSource>,
     lock: LockSettings,
     idempotency_ttl: Duration,
+    limits: TimeLimits,
+}
+
+/// How long things may take, beside what contracts and checks say for themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// A whole execution, from the moment it has the lock.
+    pub execution: Option<Duration>,
+    /// The run of a handler.
+    pub step: Option<Duration>,
 }
 
 /// Does what warrants allow. Cheap to clone.
@@ -83,6 +93,13 @@ impl ExecutorBuilder {
         self
     }
 
+    /// Sets how long things may take; what takes longer is taken back.
+    #[must_use]
+    pub fn time_limits(mut self, limits: TimeLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// The executor.
     #[must_use]
     pub fn build(self) -> Executor {
@@ -113,6 +130,7 @@ impl Executor {
             checks: Arc::new(NoChecks),
             lock,
             idempotency_ttl: Duration::from_secs(3600),
+            limits: TimeLimits::default(),
         }
     }
 
@@ -323,7 +341,8 @@ impl Executor {
             Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
         let mut applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
         record.files = applied.files();
-        let (mut reports, mut passed) = run_all(&checks).await;
+        let until = self.parts.limits.execution.map(|limit| began + limit);
+        let (mut reports, mut passed) = run_all(&checks, Deadline { clock, until }).await;
         if passed && !checks.is_empty() {
             let noted = blocking(move || (applied.verified(), applied)).await;
             let (verified, unsettled) = noted.map_err(|error| error.in_doubt(record.clone()))?;
@@ -387,7 +406,11 @@ impl Executor {
         };
         let view = self.parts.run_view.as_ref().unwrap_or(&self.parts.view);
         let granted = Granted::new(described, view.as_ref());
-        let limit = contract.timeout.as_duration();
+        let limits = self.parts.limits;
+        let limit = [limits.step, limits.execution]
+            .into_iter()
+            .flatten()
+            .fold(contract.timeout.as_duration(), Duration::min);
         let output = match tokio::time::timeout(limit, Caught(handler.run(granted))).await {
             Ok(output) => output
                 .unwrap_or_else(|Panicked| Err(HandlerError::failed("the handler panicked")))

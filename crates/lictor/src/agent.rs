@@ -4,7 +4,6 @@
 //! the gate -> approved by people, where the policy asks -> a warrant -> executed -> committed to
 //! the ledger with its events.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,15 +14,16 @@ use lictor_capability::{
 use lictor_context::{
     Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp, WorkspacePath,
 };
-use lictor_executor::{CheckReport, ExecuteError, ExecutionRecord, Ledger as _, Outcome, Rollback};
+use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _};
 use lictor_governance::{
     Approval, ApprovalError, Approver, Channel, Decision, DecisionRecord, SpentApproval, Verdict,
 };
 use serde_json::{Value, json};
-use tower::Service as _;
+use tracing::Instrument as _;
 
 use crate::error::{ActError, ActErrorKind};
 use crate::events;
+use crate::going::Going;
 use crate::runtime::Runtime;
 
 /// The capability by which change sets are applied.
@@ -172,30 +172,15 @@ impl Agent {
                 return Err(self.reject(&action, Some(&decision), kind, before).await);
             }
         };
-        let mut service = self.runtime.parts.service.clone();
-        let outcome = match poll_fn(|cx| service.poll_ready(cx)).await {
-            Ok(()) => service.call(warrant).await,
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(Outcome::Executed(executed)) => {
-                let ledger = self.runtime.parts.ledger.as_ref();
-                match executed.commit(ledger, self.clock(), before).await {
-                    Ok(receipt) => Ok(Done {
-                        record: receipt.record,
-                        duplicate: false,
-                        checks: receipt.checks,
-                    }),
-                    Err(error) => Err(ActError::from(ActErrorKind::NotRecorded(error.to_string()))
-                        .with_decision(decision.record())),
-                }
-            }
-            Ok(Outcome::Duplicate(record)) => {
-                self.record_duplicate(&action, &record, before).await?;
-                Ok(Done { record: *record, duplicate: true, checks: Vec::new() })
-            }
-            Err(error) => Err(self.failed(&action, &decision, error, before).await),
-        }
+        let going = Going { agent: self.clone(), action, warrant, decision, before };
+        // On its own task: what has begun comes to an end that is recorded, whether or not
+        // somebody still waits for it.
+        let (answer, outcome) = tokio::sync::oneshot::channel();
+        tokio::spawn(going.go(answer).in_current_span());
+        outcome.await.unwrap_or_else(|_| {
+            let why = "its task ended early; `lictor recover` settles what it left";
+            Err(ActErrorKind::NotRecorded(why.to_owned()).into())
+        })
     }
 
     /// The result that is recorded under the action's idempotency key, when it is fresh enough.
@@ -258,7 +243,7 @@ impl Agent {
         self.record_duplicate(&action, &done.record, self.prelude()).await
     }
 
-    async fn record_duplicate(
+    pub(crate) async fn record_duplicate(
         &self,
         action: &Action,
         record: &ExecutionRecord,
@@ -407,41 +392,6 @@ impl Agent {
         }
     }
 
-    /// Records a failed execution with what became of it.
-    async fn failed(
-        &self,
-        action: &Action,
-        decision: &Decision,
-        error: ExecuteError,
-        mut before: Vec<Event>,
-    ) -> ActError {
-        let kept = error.record_failure(&self.session, self.clock(), &mut before);
-        if kept.is_none() {
-            let record = Some(decision.record());
-            let why = error.to_string();
-            before.push(events::rejected(
-                action,
-                None,
-                record,
-                &why,
-                error.conflicts(),
-                self.clock(),
-            ));
-        }
-        let begun = !matches!(error.rollback(), Rollback::NotBegun);
-        let kept = kept.filter(|_| begun);
-        let outcome = ActError::from(ActErrorKind::Execution(Box::new(error)))
-            .with_decision(decision.record());
-        match self.runtime.parts.ledger.settle(kept, before).await {
-            Ok(()) => outcome,
-            Err(unrecorded) => {
-                // What happened stands in the answer; that it is not recorded is said as well.
-                tracing::error!(error = %unrecorded, "a failed execution could not be recorded");
-                outcome
-            }
-        }
-    }
-
     /// The session's first event, once.
     fn prelude(&self) -> Vec<Event> {
         if self.begun.swap(true, Ordering::Relaxed) {
@@ -451,7 +401,7 @@ impl Agent {
         vec![Event::new(&self.session, EventType::SessionStarted, facts, self.clock())]
     }
 
-    fn clock(&self) -> &dyn Clock {
+    pub(crate) fn clock(&self) -> &dyn Clock {
         self.runtime.parts.clock.as_ref()
     }
 }

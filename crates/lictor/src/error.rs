@@ -115,6 +115,9 @@ pub enum ActErrorKind {
     /// It cannot be recorded, so it may not happen.
     #[error("it cannot be recorded, so it was not done: {0}")]
     NotRecorded(String),
+    /// It was done, could not be recorded, and could not be taken back.
+    #[error("it could not be recorded and not be taken back; what is left: {}", left(.0))]
+    LeftUnrecorded(RollbackReport),
     /// There is no such execution, approval, or run.
     #[error("{0}")]
     NotFound(String),
@@ -181,6 +184,7 @@ impl ActError {
             ActErrorKind::NotAuthorized(error) if error.is_integrity() => ErrorCode::Integrity,
             ActErrorKind::NotAuthorized(_) => ErrorCode::Denied,
             ActErrorKind::Execution(error) => execute_code(error),
+            ActErrorKind::LeftUnrecorded(_) => ErrorCode::Incomplete,
             ActErrorKind::NotRecorded(_) | ActErrorKind::TimedOut { .. } => ErrorCode::Failed,
             ActErrorKind::NotFound(_) => ErrorCode::NotFound,
             ActErrorKind::Invalid(_) => ErrorCode::InvalidInput,
@@ -201,6 +205,7 @@ impl ActError {
     #[must_use]
     pub fn stuck(&self) -> &[Stuck] {
         match &self.kind {
+            ActErrorKind::LeftUnrecorded(report) => &report.stuck,
             ActErrorKind::Execution(error) => match error.rollback() {
                 Rollback::Incomplete(report) => &report.stuck,
                 Rollback::NotBegun | Rollback::Complete(_) => &[],
@@ -270,6 +275,11 @@ impl ActError {
         }
         steps
     }
+}
+
+fn left(report: &RollbackReport) -> String {
+    let stuck = report.stuck.iter().map(|one| format!("`{}` ({})", one.path, one.reason));
+    stuck.collect::<Vec<_>>().join(", ")
 }
 
 fn describe_code(error: &DescribeError) -> ErrorCode {

@@ -4,6 +4,7 @@ mod agent; // one session on the road: begin here
 mod checks;
 mod error;
 mod events;
+mod going;
 mod hiding;
 mod ledger;
 mod options;

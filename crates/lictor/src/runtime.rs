@@ -5,7 +5,10 @@ use std::sync::Arc;
 use lictor_audit::{AuditLog, AuditOptions, SigningKey};
 use lictor_capability::CapabilityGraph;
 use lictor_context::{Clock, Session};
-use lictor_executor::{Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered};
+use lictor_document::HumanDuration;
+use lictor_executor::{
+    Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, TimeLimits,
+};
 use lictor_governance::{Approvals, Approvers, Catalogue, WriteGate};
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
@@ -92,6 +95,10 @@ impl Runtime {
             workspace: Arc::clone(&workspace),
         }))
         .idempotency_ttl(settings.idempotency_ttl.as_duration())
+        .time_limits(TimeLimits {
+            execution: settings.limits.max_execution_time.map(HumanDuration::as_duration),
+            step: settings.limits.max_step_time.map(HumanDuration::as_duration),
+        })
         .build();
         let recovered = recover_if_needed(&lock, &executor).await?;
         let mut builtins = lictor_skills::contracts()?;

@@ -38,7 +38,9 @@ pub(crate) fn roll_back(
     for (index, trouble) in touched {
         let Some(item) = items.get(index) else { continue };
         let path = || item.path().to_owned();
-        match (trouble, verify(hands, item, &comes_back)) {
+        // Where something failed nothing is taken on trust, a directory's mode least of all.
+        let exact = trouble.is_some();
+        match (trouble, verify(hands, item, &comes_back, exact)) {
             // Somebody's own save is where it belongs again.
             (Some(Trouble::GivenBack), _) => {}
             (Some(Trouble::Failed(error @ OperationError::Contended { .. })), _) => {
@@ -94,10 +96,13 @@ fn verify(
     hands: &Hands<'_>,
     item: &JournalItem,
     comes_back: &HashSet<&WorkspacePath>,
+    exact: bool,
 ) -> Result<(), String> {
     if let (Some(from), Some(before)) = (&item.from, &item.before) {
         let found = hands.path_state(from).map_err(|error| error.to_string())?;
-        if !found.is_some_and(|found| item.is_like(&found, before)) {
+        let like =
+            |found: State| if exact { found == *before } else { item.is_like(&found, before) };
+        if !found.is_some_and(like) {
             return Err("it is not what it was before".to_owned());
         }
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lictor_capability::{
-    Changes, Conflict, ConflictReason, Content, Contract, ContractError, EffectKind,
-    Effects, Item, KeptContent, State, UndoScope, WorkspaceView as _,
+    Changes, Conflict, ConflictReason, Content, Contract, ContractError, EffectKind, Effects, Item,
+    KeptContent, State, UndoScope, WorkspaceView as _,
 };
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_document::Source;
@@ -295,7 +295,10 @@ fn conflict(path: &WorkspacePath, item: &JournalItem, found: Option<State>) -> C
         (None, _) => ConflictReason::Missing,
         (Some(_), None) => ConflictReason::Exists,
         (Some(found), Some(left)) if found.digest() == left.digest() => ConflictReason::ModeDiffers,
-        (Some(State::File { .. }), Some(State::File { .. })) => ConflictReason::ContentDiffers,
+        (Some(State::File { .. }), Some(State::File { .. }))
+        | (Some(State::Symlink { .. }), Some(State::Symlink { .. })) => {
+            ConflictReason::ContentDiffers
+        }
         _ => ConflictReason::KindDiffers,
     };
     let mode = |state: Option<State>| state.and_then(|s| s.mode()).map(|mode| mode.to_string());

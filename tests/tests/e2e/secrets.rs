@@ -1,1 +1,95 @@
-//! Nothing yet.
+//! Where what was given ends up: only where it has to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::place::Place;
+
+/// Every file below a folder.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            files(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// The files of Lictor, in the workspace and in the home, that hold a text.
+fn holders(place: &Place, text: &str) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    files(&place.root.join(".lictor"), &mut all);
+    files(&place.home(), &mut all);
+    place.trail();
+    files(&place.beside(""), &mut all);
+    let given = |path: &Path| path.starts_with(place.beside("given"));
+    all.retain(|path| {
+        let bytes = fs::read(path).unwrap();
+        let holds = bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        holds && !given(path)
+    });
+    all
+}
+
+#[track_caller]
+pub(crate) fn assert_nowhere(place: &Place, text: &str) {
+    let found = holders(place, text);
+    assert!(found.is_empty(), "{found:?}");
+}
+
+const CANARY: &str = "canary-6f1d0c2e-hunter2";
+
+#[test]
+fn what_is_written_is_kept_nowhere_else() {
+    let place = Place::new();
+    let pair = format!("content={CANARY}");
+    place.run(&["call", "fs.write", "path=a", &pair]).done();
+    assert_nowhere(&place, CANARY);
+    // Once it is overwritten, the undo record has to hold it, and nothing else does.
+    place.run(&["call", "fs.write", "path=a", "content=other"]).done();
+    let found = holders(&place, CANARY);
+    let slots = place.root.join(".lictor/tx");
+    assert!(!found.is_empty() && found.iter().all(|path| path.starts_with(&slots)), "{found:?}");
+    assert!(found.iter().all(|path| path.parent().unwrap().ends_with("slots")), "{found:?}");
+}
+
+#[test]
+fn what_is_refused_is_kept_nowhere() {
+    let place = Place::new();
+    let pair = format!("content={CANARY}");
+    place.run(&["call", "fs.write", "path=no/a", &pair]).ends(3, "denied");
+    place.run(&["call", "fs.write", "path=../a", &pair]).ends_with_one_of(&[2, 3]);
+    place.run(&["call", "fs.write", "path=a", &pair, "colour=red"]).ends(2, "invalid_input");
+    let input = json!({ "path": "a", "content": CANARY, "content_base64": "eA==" }).to_string();
+    place.run(&["call", "fs.write", "--input", &input]).ends(2, "invalid_input");
+    assert_nowhere(&place, CANARY);
+}
+
+#[test]
+fn a_change_set_and_a_diff_are_kept_nowhere() {
+    let place = Place::new();
+    fs::create_dir(place.beside("given")).unwrap();
+    let changes = json!({ "changes": [{ "op": "create", "path": "a", "content": CANARY }] });
+    let document = place.document("given/a.json", changes.to_string());
+    place.run(&["apply", &document]).done();
+    let diff = format!("--- /dev/null\n+++ b/b\n@@ -0,0 +1 @@\n+{CANARY}\n");
+    let diff = place.document("given/b.diff", diff);
+    place.run(&["apply", &diff]).done();
+    let broken = place.document("given/c.json", format!("{{ \"changes\": [\"{CANARY}\"] }}"));
+    place.run(&["apply", &broken]).ends(2, "invalid_input");
+    assert_nowhere(&place, CANARY);
+}
+
+#[test]
+fn secret_looking_inputs_are_sealed() {
+    let place = Place::new();
+    for key in ["password", "api_key", "token", "Authorization", "cookie"] {
+        let input = json!({ "template": "x", "variables": { key: CANARY } }).to_string();
+        place.run(&["call", "text.render", "--input", &input]).done();
+    }
+    assert_nowhere(&place, CANARY);
+}

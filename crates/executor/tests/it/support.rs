@@ -67,6 +67,11 @@ impl Calls {
     }
 
     pub(crate) async fn until(&self, call: &str) {
+        let noted = tokio::time::timeout(Duration::from_secs(20), self.noted(call)).await;
+        assert!(noted.is_ok(), "nobody came to `{call}`: {:?}", self.all());
+    }
+
+    async fn noted(&self, call: &str) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);

@@ -29,6 +29,11 @@ pub(crate) enum Step {
 impl Step {
     pub(crate) const CHANGING: [Self; 5] =
         [Self::Apply, Self::ApplyChecked, Self::ApplyRefused, Self::Undo, Self::Redo];
+
+    /// How many of the first points another step passes just the same.
+    pub(crate) fn skipped(self) -> usize {
+        if self == Self::ApplyRefused { count(Self::Apply).len() - 2 } else { 0 }
+    }
 }
 
 /// One workspace before a step, and what the step makes of it.

@@ -10,9 +10,9 @@ use crate::tree::read_tree;
 fn tells_the_truth(step: Step, faults: &[&str]) {
     let points = count(step);
     let mut told: BTreeMap<String, u32> = BTreeMap::new();
-    for (n, name) in (1..).zip(&points) {
+    for (n, name) in (1..).zip(&points).skip(step.skipped()) {
         for fault in faults {
-            let fault = fault.replace('N', &n.to_string());
+            let fault = fault.replace('#', &n.to_string());
             let context = format!("{step:?}, {fault} ({name})");
             let case = Case::new(step);
             let answer = case.run(&fault).unwrap_or_else(|| panic!("{context}: it died"));
@@ -43,32 +43,32 @@ fn tells_the_truth(step: Step, faults: &[&str]) {
 
 #[test]
 fn an_apply_with_an_error_anywhere_says_what_is_left() {
-    tells_the_truth(Step::Apply, &["EIO@N", "ENOSPC@N"]);
+    tells_the_truth(Step::Apply, &["EIO@#", "ENOSPC@#"]);
 }
 
 #[test]
 fn an_apply_with_another_error_anywhere_says_what_is_left() {
-    tells_the_truth(Step::Apply, &["EROFS@N", "EACCES@N"]);
+    tells_the_truth(Step::Apply, &["EROFS@#", "EACCES@#"]);
 }
 
 #[test]
 fn an_apply_on_a_disk_that_does_not_come_back_says_what_is_left() {
-    tells_the_truth(Step::Apply, &["EIO@N..", "EROFS@N.."]);
+    tells_the_truth(Step::Apply, &["EROFS@#.."]);
 }
 
 #[test]
 fn a_rollback_with_an_error_anywhere_says_what_is_left() {
-    tells_the_truth(Step::ApplyRefused, &["EIO@N", "ENOSPC@N.."]);
+    tells_the_truth(Step::ApplyRefused, &["EIO@#", "ENOSPC@#.."]);
 }
 
 #[test]
 fn an_undo_with_an_error_anywhere_says_what_is_left() {
-    tells_the_truth(Step::Undo, &["EIO@N", "EROFS@N.."]);
+    tells_the_truth(Step::Undo, &["EIO@#", "EROFS@#.."]);
 }
 
 #[test]
 fn a_redo_with_an_error_anywhere_says_what_is_left() {
-    tells_the_truth(Step::Redo, &["ENOSPC@N", "EIO@N.."]);
+    tells_the_truth(Step::Redo, &["ENOSPC@#", "EIO@#.."]);
 }
 
 /// A recovery that fails changes nothing for the worse: the next one settles it.

@@ -11,7 +11,7 @@ fn survives(step: Step) {
     let points = count(step);
     eprintln!("{step:?}: {} fault points", points.len());
     let mut ends = [0; 3];
-    for (n, name) in (1..).zip(&points) {
+    for (n, name) in (1..).zip(&points).skip(step.skipped()) {
         let context = format!("{step:?}, killed at {n} ({name})");
         let case = Case::new(step);
         let answer = case.run(&format!("kill@{n}"));
@@ -62,14 +62,14 @@ fn a_recovery_that_is_killed_anywhere_is_finished_by_the_next() {
     for step in Step::CHANGING {
         let points = count(step);
         let n = points.len();
-        for first in [n / 3, n / 2, n * 2 / 3, n * 9 / 10] {
+        for first in [n / 2, n * 2 / 3, n * 9 / 10] {
             let case = Case::new(step);
             case.run(&format!("kill@{first}"));
             case.points();
             let whole = case.run_step(Step::Recover, "none@0");
             assert!(whole.is_some(), "{step:?} killed at {first}: a recovery that lives");
             let of_recovery = case.points().len();
-            for second in (1..=of_recovery).step_by(3) {
+            for second in (1..=of_recovery).step_by(4) {
                 let context = format!("{step:?}, killed at {first}, recovery killed at {second}");
                 let case = Case::new(step);
                 case.run(&format!("kill@{first}"));

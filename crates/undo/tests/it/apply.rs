@@ -1,22 +1,234 @@
-//! `all_or_nothing` and `undo_restores`, on a change set of every operation.
+//! `all_or_nothing`: what an apply makes of a workspace, and what it never touches.
 
-use crate::support::world;
-use crate::tree::{mixed_changes, mixed_tree, model, read_tree, write_tree};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+
+use crate::support::{Failure, World, world};
+use crate::tree::{
+    chmod, create, delete, link, mixed_changes, mixed_tree, mkdir, model, modify, path, read_tree,
+    rename, rmdir, write_tree,
+};
+use lictor_capability::ConflictReason;
 
 #[test]
-fn a_mixed_change_set_makes_the_models_tree_and_undo_and_redo_go_back_and_forth() {
+fn a_mixed_change_set_makes_exactly_the_models_tree() {
     let world = world();
     let old = mixed_tree();
     write_tree(&world.root, &old);
     let changes = mixed_changes();
+    assert!(changes.len() >= 40);
     let new = model(&old, &changes);
-    let mut execution = world.apply(changes);
+    world.apply(changes);
     assert_eq!(read_tree(&world.root), new);
-    for _ in 0..4 {
-        execution = world.undo(&execution);
-        assert_eq!(read_tree(&world.root), old);
-        execution = world.undo(&execution);
-        assert_eq!(read_tree(&world.root), new);
-    }
     assert_eq!(world.unsettled(), Vec::<String>::new());
+}
+
+#[test]
+fn a_failed_check_puts_the_old_tree_back() {
+    let world = world();
+    let old = mixed_tree();
+    write_tree(&world.root, &old);
+    let failure = World::checked(&world.root, false).try_apply(mixed_changes());
+    assert_eq!(failure.expect_err("refused").left(), "rolled back");
+    assert_eq!(read_tree(&world.root), old);
+    assert_eq!(world.folders(), Vec::<String>::new());
+}
+
+#[test]
+fn a_ledger_that_does_not_record_it_puts_the_old_tree_back() {
+    let world = world();
+    let old = mixed_tree();
+    write_tree(&world.root, &old);
+    *world.ledger.refuses.lock().expect("the switch") = true;
+    let failure = world.try_apply(mixed_changes()).expect_err("not recorded");
+    assert!(matches!(failure, Failure::Commit(_)), "{failure:?}");
+    assert_eq!(failure.left(), "rolled back");
+    assert_eq!(read_tree(&world.root), old);
+}
+
+#[test]
+fn a_rollback_on_demand_puts_the_old_tree_back() {
+    let world = world();
+    let old = mixed_tree();
+    write_tree(&world.root, &old);
+    let executed = world.execute(mixed_changes()).expect("done");
+    let report = world.roll_back(executed);
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!(read_tree(&world.root), old);
+}
+
+/// A save that comes between the judgement and the exchange: found before anything is touched.
+#[test]
+fn a_path_that_changed_since_it_was_judged_is_a_conflict_and_nothing_is_done() {
+    let world = world();
+    world.write("a", "old\n");
+    let failure = world
+        .try_apply(vec![create("new", "new\n"), modify("a", "other\n", "new\n")])
+        .expect_err("a conflict");
+    assert_eq!(failure.left(), "not begun");
+    assert_eq!(failure.conflicts()[0].reason, ConflictReason::ContentDiffers);
+    assert_eq!(world.read("a"), "old\n");
+    assert!(!world.path("new").exists());
+}
+
+#[test]
+fn a_replaced_file_keeps_its_extended_attributes_and_undo_brings_the_very_inode_back() {
+    let world = world();
+    world.write("a", "old\n");
+    world.chmod("a", 0o640);
+    fs::hard_link(world.path("a"), world.path("b")).expect("a link");
+    let noted = rustix::fs::setxattr(
+        world.path("a"),
+        "user.note",
+        b"mine",
+        rustix::fs::XattrFlags::empty(),
+    );
+    let before = fs::metadata(world.path("a")).expect("metadata");
+    let execution = world.apply(vec![modify("a", "old\n", "new\n")]);
+    let between = fs::metadata(world.path("a")).expect("metadata");
+    assert_ne!(between.ino(), before.ino());
+    assert_eq!(between.mode(), before.mode());
+    assert_eq!(world.read("b"), "old\n", "another name of the old file is none of ours");
+    let note = || {
+        let mut value = [0_u8; 16];
+        let read = rustix::fs::getxattr(world.path("a"), "user.note", &mut value[..]);
+        read.map(|n| value[..n].to_vec())
+    };
+    if noted.is_ok() {
+        assert_eq!(note().as_deref(), Ok(&b"mine"[..]));
+    } else {
+        eprintln!("skipped: this file system has no extended attributes");
+    }
+    world.undo(&execution);
+    let after = fs::metadata(world.path("a")).expect("metadata");
+    assert_eq!(after.ino(), before.ino());
+    assert_eq!(after.nlink(), 2);
+    assert_eq!((after.mtime(), after.mtime_nsec()), (before.mtime(), before.mtime_nsec()));
+    if noted.is_ok() {
+        assert_eq!(note().as_deref(), Ok(&b"mine"[..]));
+    }
+}
+
+#[test]
+fn the_processs_umask_has_no_say_in_modes() {
+    let world = world();
+    let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let wide = |at: &str| lictor_capability::Change::Mkdir {
+        path: path(at),
+        mode: Some(crate::tree::mode(0o777)),
+    };
+    world.apply(vec![create("dir/file", "x"), wide("wide"), mkdir("plain")]);
+    rustix::process::umask(old);
+    let mode = |at: &str| fs::metadata(world.path(at)).expect("metadata").mode() & 0o7777;
+    assert_eq!((mode("dir"), mode("dir/file")), (0o755, 0o644));
+    assert_eq!((mode("wide"), mode("plain")), (0o777, 0o755));
+    assert_eq!(mode(".lictor/tx"), 0o700);
+}
+
+#[test]
+fn a_symlinked_folder_of_transactions_is_refused() {
+    for name in [".lictor/tx", ".lictor"] {
+        let world = world();
+        world.write("a", "old\n");
+        let outside = world.dir.path().join("outside");
+        fs::create_dir(&outside).expect("a directory");
+        if name == ".lictor" {
+            fs::remove_dir_all(world.path(".lictor")).expect("gone");
+        }
+        symlink(&outside, world.path(name)).expect("a link");
+        let failure = world.try_apply(vec![modify("a", "old\n", "new\n")]).expect_err("refused");
+        assert_eq!(failure.left(), "not begun", "{failure:?}");
+        assert_eq!(world.read("a"), "old\n");
+        let inside = fs::read_dir(&outside).expect("a directory");
+        let planted: Vec<_> = inside.map(|entry| entry.expect("an entry").file_name()).collect();
+        assert!(planted.iter().all(|name| name == "lock"), "{planted:?}");
+    }
+}
+
+#[test]
+fn what_slots_hold_is_private_and_ignored_by_git() {
+    let world = world();
+    world.write("secret", "old\n");
+    world.apply(vec![delete("secret", "old\n")]);
+    let mode = |at: &str| fs::metadata(world.path(at)).expect("metadata").mode() & 0o777;
+    assert_eq!(mode(".lictor/tx"), 0o700);
+    assert_eq!(world.read(".lictor/tx/.gitignore"), "*\n");
+    fs::write(world.path(".lictor/tx/.gitignore"), "").expect("cut short by a crash");
+    world.apply(vec![create("a", "a")]);
+    assert_eq!(world.read(".lictor/tx/.gitignore"), "*\n");
+}
+
+/// The names of a chain may meet in any order.
+#[test]
+fn a_rename_over_a_name_that_becomes_free_in_the_same_set_is_done() {
+    let world = world();
+    world.write("a", "a\n");
+    world.write("b", "b\n");
+    world.write("f", "f\n");
+    let execution = world.apply(vec![
+        rename("b", "c", "b\n"),
+        rename("a", "b", "a\n"),
+        create("a", "new\n"),
+        rename("f", "f/f", "f\n"),
+    ]);
+    let all = ["a", "b", "c", "f/f"].map(|at| world.read(at));
+    assert_eq!(all, ["new\n", "a\n", "b\n", "f\n"]);
+    world.undo(&execution);
+    let all = ["a", "b", "f"].map(|at| world.read(at));
+    assert_eq!(all, ["a\n", "b\n", "f\n"]);
+    assert!(!world.path("c").exists());
+}
+
+/// After a crash the modes tell nothing: the two files have each other's.
+#[test]
+fn a_chain_of_renames_with_modes_is_exact() {
+    let world = world();
+    world.write("a", "a\n");
+    world.write("b", "b\n");
+    world.chmod("b", 0o600);
+    let execution = world.apply(vec![
+        rename("b", "c", "b\n"),
+        rename("a", "b", "a\n"),
+        chmod("b", 0o644, 0o600),
+        chmod("c", 0o600, 0o644),
+        link("d", "b"),
+    ]);
+    let mode = |at: &str| fs::metadata(world.path(at)).expect("metadata").mode() & 0o777;
+    assert_eq!((mode("b"), mode("c")), (0o600, 0o644));
+    world.undo(&execution);
+    assert_eq!((mode("a"), mode("b")), (0o644, 0o600));
+}
+
+/// A directory that a person fills while it is being removed stays, and so does everything else.
+#[test]
+fn a_directory_that_is_not_empty_is_not_removed() {
+    let world = world();
+    fs::create_dir(world.path("dir")).expect("a directory");
+    world.write("dir/theirs", "theirs\n");
+    world.write("a", "a\n");
+    let failure =
+        world.try_apply(vec![delete("a", "a\n"), rmdir("dir")]).expect_err("it is not empty");
+    assert_eq!(failure.left(), "not begun");
+    assert_eq!(world.read("a"), "a\n");
+    assert_eq!(world.read("dir/theirs"), "theirs\n");
+}
+
+/// What could not be put back is said, kept, and in nobody's way.
+#[test]
+fn a_rollback_that_meets_a_save_says_so_and_keeps_both() {
+    let world = world();
+    world.write("a", "old\n");
+    let executed = world.execute(vec![modify("a", "old\n", "new\n")]).expect("done");
+    world.write("a", "theirs\n");
+    let report = world.roll_back(executed);
+    assert_eq!(report.stuck.len(), 1, "{report:?}");
+    assert_eq!(report.stuck[0].path, "a");
+    assert!(report.stuck[0].reason.contains("not what the author saw"), "{report:?}");
+    assert_eq!(world.read("a"), "theirs\n", "nobody's save is overwritten");
+    world.apply(vec![create("b", "b\n")]);
+    assert_eq!(world.ledger.recovered.lock().expect("the recovered").len(), 1);
+    let kept = world.unsettled();
+    assert_eq!(kept.len(), 1, "what could not be put back is kept: {kept:?}");
+    let slot = world.path(&format!(".lictor/tx/{}/s/0000", kept[0]));
+    assert_eq!(fs::read_to_string(slot).expect("the old file"), "old\n");
 }

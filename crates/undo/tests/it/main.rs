@@ -2,11 +2,18 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and plays the person who edits files"
 )]
 
 mod apply;
+mod conflicts;
+mod flushes;
+mod plain_user;
+mod properties;
+mod races;
+mod recovery;
 mod support;
 mod tree;
+mod undo;

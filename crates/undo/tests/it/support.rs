@@ -190,7 +190,17 @@ impl std::ops::Deref for Temp {
 
 /// A fresh workspace.
 pub(crate) fn world() -> Temp {
-    let dir = tempfile::tempdir().expect("a directory");
+    within(tempfile::tempdir())
+}
+
+/// A fresh workspace where a flush costs nothing, if there is such a place.
+pub(crate) fn world_in_memory() -> Temp {
+    let memory = Path::new("/dev/shm");
+    within(if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() })
+}
+
+fn within(dir: std::io::Result<tempfile::TempDir>) -> Temp {
+    let dir = dir.expect("a directory");
     let root = dir.path().join("ws");
     fs::create_dir(&root).expect("a workspace");
     Temp { world: World::at(&root), dir }

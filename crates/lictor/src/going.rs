@@ -1,0 +1,125 @@
+//! The end of the road: what a warrant allows is done, and settled.
+
+use std::future::poll_fn;
+
+use lictor_capability::Action;
+use lictor_context::Event;
+use lictor_executor::{ExecuteError, Executed, Ledger as _, Outcome, Rollback};
+use lictor_governance::{Decision, Warrant};
+use tokio::sync::oneshot::Sender;
+use tower::Service as _;
+
+use crate::agent::{Agent, Done};
+use crate::error::{ActError, ActErrorKind};
+use crate::events;
+
+/// An action that was let through, with the events that are owed before its own.
+pub(crate) struct Going {
+    pub(crate) agent: Agent,
+    pub(crate) action: Action,
+    pub(crate) warrant: Warrant,
+    pub(crate) decision: Decision,
+    pub(crate) before: Vec<Event>,
+}
+
+impl Going {
+    /// Does it, settles it, and answers; takes it back when nobody waits for the answer.
+    pub(crate) async fn go(self, mut answer: Sender<Result<Done, ActError>>) {
+        let Self { agent, action, warrant, decision, before } = self;
+        let mut service = agent.runtime().parts.service.clone();
+        let execution = async {
+            poll_fn(|cx| service.poll_ready(cx)).await?;
+            service.call(warrant).await
+        };
+        let outcome = tokio::select! {
+            outcome = execution => outcome,
+            () = answer.closed() => {
+                // The executor takes back what it had begun, and records that by itself.
+                return unrecorded(agent.runtime().record(before).await);
+            }
+        };
+        let settling = Settling { agent: &agent, action: &action, decision: &decision };
+        match outcome {
+            Ok(Outcome::Executed(executed)) if answer.is_closed() => {
+                settling.take_back(executed, before).await;
+            }
+            Ok(Outcome::Executed(executed)) => {
+                reply(answer, settling.commit(executed, before).await);
+            }
+            Ok(Outcome::Duplicate(record)) => {
+                let recorded = agent.record_duplicate(&action, &record, before).await;
+                let done = Done { record: *record, duplicate: true, checks: Vec::new() };
+                reply(answer, recorded.map(|()| done));
+            }
+            Err(error) => reply(answer, Err(settling.failed(error, before).await)),
+        }
+    }
+}
+
+fn reply(answer: Sender<Result<Done, ActError>>, outcome: Result<Done, ActError>) {
+    // Nobody waits for it any more; it is settled and recorded all the same.
+    if answer.send(outcome).is_err() {
+        tracing::debug!("an outcome was not waited for");
+    }
+}
+
+fn unrecorded(recorded: Result<(), ActError>) {
+    if let Err(error) = recorded {
+        tracing::error!(%error, "events of an abandoned action could not be recorded");
+    }
+}
+
+struct Settling<'a> {
+    agent: &'a Agent,
+    action: &'a Action,
+    decision: &'a Decision,
+}
+
+impl Settling<'_> {
+    async fn commit(&self, executed: Executed, before: Vec<Event>) -> Result<Done, ActError> {
+        let ledger = self.agent.runtime().parts.ledger.as_ref();
+        match executed.commit(ledger, self.agent.clock(), before).await {
+            Ok(receipt) => {
+                Ok(Done { record: receipt.record, duplicate: false, checks: receipt.checks })
+            }
+            Err(error) => {
+                let incomplete = !error.report().is_complete();
+                let kind = if incomplete {
+                    ActErrorKind::LeftUnrecorded(error.report().clone())
+                } else {
+                    ActErrorKind::NotRecorded(error.to_string())
+                };
+                Err(ActError::from(kind).with_decision(self.decision.record()))
+            }
+        }
+    }
+
+    async fn take_back(&self, executed: Executed, before: Vec<Event>) {
+        let ledger = self.agent.runtime().parts.ledger.as_ref();
+        let reason = "whoever asked for it stopped waiting";
+        let rolled_back = executed.roll_back(ledger, self.agent.clock(), before, reason).await;
+        if let Err((report, error)) = rolled_back {
+            tracing::error!(?report, %error, "an abandoned execution could not be recorded");
+        }
+    }
+
+    /// Records a failed execution with what became of it.
+    async fn failed(&self, error: ExecuteError, mut before: Vec<Event>) -> ActError {
+        let clock = self.agent.clock();
+        let kept = error.record_failure(self.agent.session(), clock, &mut before);
+        if kept.is_none() {
+            let record = Some(self.decision.record());
+            let (why, conflicts) = (error.to_string(), error.conflicts());
+            before.push(events::rejected(self.action, None, record, &why, conflicts, clock));
+        }
+        let begun = !matches!(error.rollback(), Rollback::NotBegun);
+        let kept = kept.filter(|_| begun);
+        let outcome = ActError::from(ActErrorKind::Execution(Box::new(error)))
+            .with_decision(self.decision.record());
+        if let Err(error) = self.agent.runtime().parts.ledger.settle(kept, before).await {
+            // What happened stands in the answer all the same.
+            tracing::error!(%error, "a failed execution could not be recorded");
+        }
+        outcome
+    }
+}

@@ -1,0 +1,75 @@
+//! Durability costs two barriers, however much is changed.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::support::World;
+use crate::tree::{create, modify};
+
+const ROOT: &str = "LICTOR_TEST_FLUSHES";
+
+/// Not a test of its own: what the other one runs under strace.
+#[test]
+fn a_step_of_the_other_test() {
+    let Some(root) = std::env::var_os(ROOT) else { return };
+    let root = std::path::Path::new(&root);
+    let wanted = fs::read_to_string(root.join(".lictor/wanted")).expect("a wish");
+    let (what, n) = wanted.split_once(' ').expect("a wish");
+    let world = World::at(root);
+    if what == "undo" {
+        world.undo(&lictor_context::ExecutionId::parse(n).expect("an id"));
+        return;
+    }
+    let files = 0..n.parse::<u32>().expect("a number");
+    world.apply(
+        files
+            .flat_map(|i| {
+                let old = format!("dir-{}/old-{i}", i % 10);
+                let new = format!("dir-{}/new-{i}", i % 10);
+                [modify(&old, "old\n", "new\n"), create(&new, "new\n")]
+            })
+            .collect(),
+    );
+}
+
+/// The flushing calls that one step makes.
+fn flushes(world: &World, wish: &str) -> Vec<String> {
+    fs::write(world.path(".lictor/wanted"), wish).expect("a wish");
+    let log = world.path(".lictor/strace");
+    let status = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=fsync,fdatasync,syncfs,sync,msync,sync_file_range", "-o"])
+        .arg(&log)
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", "flushes::a_step_of_the_other_test", "--test-threads=1"])
+        .env(ROOT, &world.root)
+        .stdout(Stdio::null())
+        .status()
+        .expect("strace");
+    assert!(status.success());
+    let log = fs::read_to_string(log).expect("a log");
+    let calls = log.lines().filter(|line| line.contains("sync"));
+    calls
+        .map(|line| line.split_once(' ').map_or(line, |(_, call)| call).trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_number_of_flushes_does_not_grow_with_the_number_of_files() {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return;
+    }
+    for n in [1, 10, 100] {
+        let world = crate::support::world();
+        for i in 0..n {
+            world.write(&format!("dir-{}/old-{i}", i % 10), "old\n");
+        }
+        let apply = flushes(&world, &format!("apply {n}"));
+        assert_eq!(apply.len(), 2, "apply of {n}: {apply:?}");
+        assert!(apply.iter().all(|call| call.starts_with("syncfs(")), "{apply:?}");
+        let execution = &world.folders()[0];
+        let undo = flushes(&world, &format!("undo {execution}"));
+        assert_eq!(undo.len(), 2, "undo of {n}: {undo:?}");
+        assert_eq!(world.read("dir-0/old-0"), "old\n");
+    }
+}

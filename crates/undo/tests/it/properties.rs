@@ -1,0 +1,313 @@
+//! Random trees, random change sets, random edits by people, against a model.
+//!
+//! `LICTOR_CASES` sets how many, `LICTOR_SEED` where they begin; a failure prints its own seed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use lictor_capability::{Body, Change};
+use lictor_context::{Digest, ExecutionId};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+
+use crate::support::{Temp, world_in_memory};
+use crate::tree::{
+    Node, Tree, chmod, create, delete, link, mkdir, mode, model, path, read_tree, rename, rmdir,
+};
+
+const NAMES: [&str; 14] =
+    ["a", "b", "c", "d", "a/a", "a/b", "b/a", "b/b", "c/a", "c/a/a", "d/x", "d/y", "e/e/e", "f"];
+
+/// One random choice; what it means depends on the tree that it meets.
+type Choice = (u8, u8, u8, u16);
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+#[track_caller]
+fn check<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>)
+where
+    S::Value: std::fmt::Debug,
+{
+    let seed = number("LICTOR_SEED", 0x11c7);
+    let cases = u32::try_from(number("LICTOR_CASES", cases.into())).unwrap_or(cases);
+    let config = Config {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    eprintln!("seed {seed}, {cases} cases");
+    match TestRunner::new(config).run(&strategy, test) {
+        Ok(()) => {}
+        Err(TestError::Fail(why, input)) => panic!("seed {seed}: {why}\nwith {input:#?}"),
+        Err(error) => panic!("seed {seed}: {error}"),
+    }
+}
+
+fn text(seed: u16) -> Vec<u8> {
+    match seed % 5 {
+        0 => Vec::new(),
+        1 => vec![0, 255, u8::try_from(seed % 251).expect("small")],
+        _ => format!("text {seed}\n").into_bytes(),
+    }
+}
+
+fn some_mode(seed: u16, of: [u32; 3]) -> u32 {
+    of[usize::from(seed % 3)]
+}
+
+/// Builds a change set that the tree allows, one choice at a time; what does not fit is left out.
+/// Each path is named by one operation only.
+fn changes(tree: &Tree, choices: &[Choice]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut named: Vec<String> = Vec::new();
+    let (mut leaving, mut arriving): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    for (what, one, other, seed) in choices {
+        let at = NAMES[usize::from(*one) % NAMES.len()];
+        let to = NAMES[usize::from(*other) % NAMES.len()];
+        if named.iter().any(|name| name == at) {
+            continue;
+        }
+        let free = |at: &str| {
+            let vacant = !tree.contains_key(at) || leaving.iter().any(|name| name == at);
+            let unclaimed = !arriving.iter().any(|name| name == at);
+            let parents = path(at).ancestors().all(|parent| {
+                let parent = parent.to_string();
+                match tree.get(&parent) {
+                    Some(Node::Directory { .. }) => !leaving.contains(&parent),
+                    Some(_) => leaving.contains(&parent) && !arriving.contains(&parent),
+                    None => !arriving.contains(&parent),
+                }
+            });
+            let below = format!("{at}/");
+            let childless = !arriving.iter().any(|name| name.starts_with(&below));
+            vacant && unclaimed && parents && childless
+        };
+        let bytes = |node: &Node| match node {
+            Node::File { bytes, .. } => Some(bytes.clone()),
+            Node::Link { target } => Some(target.clone().into_bytes()),
+            Node::Directory { .. } => None,
+        };
+        let node = tree.get(at);
+        match (what % 9, node) {
+            (0 | 1, _) if free(at) => {
+                changes.push(create(at, text(*seed)));
+                arriving.push(at.to_owned());
+                // What left from here was named; what arrives may be at the same place.
+            }
+            (2, Some(Node::File { bytes, .. })) => {
+                let wanted = (seed % 2 == 0).then(|| some_mode(*seed, [0o600, 0o444, 0o755]));
+                changes.push(Change::Modify {
+                    path: path(at),
+                    before: Digest::of(bytes),
+                    content: Body::new(text(seed.wrapping_add(1))),
+                    mode: wanted.map(mode),
+                });
+                named.push(at.to_owned());
+            }
+            (3, Some(node)) if bytes(node).is_some() => {
+                changes.push(delete(at, bytes(node).unwrap_or_default()));
+                leaving.push(at.to_owned());
+                named.push(at.to_owned());
+            }
+            (4 | 5, Some(node)) if bytes(node).is_some() && at != to => {
+                leaving.push(at.to_owned());
+                named.push(at.to_owned());
+                let vacant =
+                    !tree.contains_key(to) || leaving.iter().any(|name| name == to && name != at);
+                let below = format!("{to}/");
+                let fits = vacant
+                    && !arriving.iter().any(|name| name == to || name.starts_with(&below))
+                    && path(to).ancestors().all(|parent| {
+                        let parent = parent.to_string();
+                        match tree.get(&parent) {
+                            Some(Node::Directory { .. }) => !leaving.contains(&parent),
+                            Some(_) => leaving.contains(&parent) && !arriving.contains(&parent),
+                            None => !arriving.contains(&parent),
+                        }
+                    });
+                if fits {
+                    changes.push(rename(at, to, bytes(node).unwrap_or_default()));
+                    arriving.push(to.to_owned());
+                } else {
+                    changes.push(delete(at, bytes(node).unwrap_or_default()));
+                }
+            }
+            (6, Some(Node::File { mode, .. } | Node::Directory { mode }))
+                if !leaving.iter().any(|name| name == at) =>
+            {
+                let new = match node {
+                    Some(Node::File { .. }) => some_mode(*seed, [0o600, 0o644, 0o555]),
+                    _ => some_mode(*seed, [0o700, 0o755, 0o750]),
+                };
+                if new != *mode {
+                    changes.push(chmod(at, *mode, new));
+                    named.push(at.to_owned());
+                }
+            }
+            (7, Some(Node::Directory { .. })) => {
+                let below = format!("{at}/");
+                let empties = tree
+                    .keys()
+                    .filter(|key| key.starts_with(&below))
+                    .all(|key| leaving.contains(key));
+                let filled = arriving.iter().any(|name| name.starts_with(&below));
+                if empties && !filled {
+                    changes.push(rmdir(at));
+                    leaving.push(at.to_owned());
+                    named.push(at.to_owned());
+                }
+            }
+            (7, None) if free(at) => {
+                changes.push(mkdir(at));
+                arriving.push(at.to_owned());
+                named.push(at.to_owned());
+            }
+            (8, _) if free(at) => {
+                changes.push(link(at, "somewhere"));
+                arriving.push(at.to_owned());
+                named.push(at.to_owned());
+            }
+            _ => {}
+        }
+    }
+    changes
+}
+
+fn choices(most: usize) -> impl Strategy<Value = Vec<Choice>> {
+    prop::collection::vec(any::<Choice>(), 1..most)
+}
+
+/// Applies what the choices mean here, if anything, and checks it against the model.
+fn apply(
+    world: &Temp,
+    choices: &[Choice],
+) -> Result<Option<(ExecutionId, Tree, Tree)>, TestCaseError> {
+    let old = read_tree(&world.root);
+    let changes = changes(&old, choices);
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let new = model(&old, &changes);
+    match world.try_apply(changes.clone()) {
+        Ok(execution) => {
+            prop_assert_eq!(&read_tree(&world.root), &new, "{:#?}", changes);
+            Ok(Some((execution, old, new)))
+        }
+        Err(failure) => {
+            prop_assert!(false, "{:#?}: {:#?}", changes, failure);
+            Ok(None)
+        }
+    }
+}
+
+#[test]
+fn random_change_sets_are_applied_undone_and_redone_as_the_model_says() {
+    check(250, prop::collection::vec(choices(14), 1..6), |sets| {
+        let world = world_in_memory();
+        let mut stack = Vec::new();
+        for set in &sets {
+            stack.extend(apply(&world, set)?);
+        }
+        let mut redos = Vec::new();
+        while let Some((execution, old, new)) = stack.pop() {
+            let undo = world.try_undo(&execution);
+            prop_assert!(undo.is_ok(), "{:#?}", undo);
+            prop_assert_eq!(&read_tree(&world.root), &old);
+            redos.extend(
+                undo.into_iter().map(|undo| (execution.clone(), undo, old.clone(), new.clone())),
+            );
+        }
+        while let Some((execution, undo, old, new)) = redos.pop() {
+            let redo = world.try_undo(&undo);
+            prop_assert!(redo.is_ok(), "{:#?}", redo);
+            prop_assert_eq!(&read_tree(&world.root), &new);
+            if redos.is_empty() {
+                // The first execution stands again, and can be undone by its own name.
+                let again = world.try_undo(&execution);
+                prop_assert!(again.is_ok(), "{:#?}", again);
+                prop_assert_eq!(&read_tree(&world.root), &old);
+            }
+        }
+        prop_assert_eq!(world.unsettled(), Vec::<String>::new());
+        Ok(())
+    });
+}
+
+/// A person's edit: a save, a deletion, a new file, a mode.
+fn edit(world: &Temp, (what, one, _, seed): Choice) {
+    let at = world.path(NAMES[usize::from(one) % NAMES.len()]);
+    let Ok(metadata) = fs::symlink_metadata(&at) else {
+        if at.parent().is_some_and(|parent| parent.is_dir() && !parent.is_symlink()) {
+            fs::write(&at, text(seed)).expect("a new file");
+        }
+        return;
+    };
+    if metadata.is_dir() {
+        fs::remove_dir(&at).unwrap_or_default();
+    } else if metadata.is_symlink() || what % 3 == 0 {
+        fs::remove_file(&at).expect("a deletion");
+    } else if what % 3 == 1 {
+        fs::write(&at, text(seed)).expect("a save");
+    } else {
+        let mode = some_mode(seed, [0o600, 0o640, 0o644]);
+        fs::set_permissions(&at, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+}
+
+/// Whatever was edited in between: an undo puts back all that the execution had changed, or
+/// nothing at all; and it never touches what the execution had not.
+#[test]
+fn undo_never_clobbers_what_people_edited() {
+    let edits = prop::collection::vec(any::<Choice>(), 0..4);
+    let (restored, refused) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    check(600, (choices(10), choices(10), edits), |(first, second, edits)| {
+        let world = world_in_memory();
+        apply(&world, &first)?;
+        let Some((execution, old, new)) = apply(&world, &second)? else { return Ok(()) };
+        for choice in &edits {
+            edit(&world, *choice);
+        }
+        let edited = read_tree(&world.root);
+        match world.try_undo(&execution) {
+            Ok(_) => {
+                restored.set(restored.get() + 1);
+                let after = read_tree(&world.root);
+                let all: std::collections::BTreeSet<&String> =
+                    old.keys().chain(new.keys()).chain(edited.keys()).collect();
+                for at in all {
+                    let (was, left) = (old.get(at), new.get(at));
+                    let (found, now) = (edited.get(at), after.get(at));
+                    if was == left {
+                        prop_assert_eq!(now, found, "{} is none of the execution's", at);
+                    } else if found == left || found == was {
+                        // A directory of ours stays for what a person put into it.
+                        let below = format!("{at}/");
+                        let theirs =
+                            was.is_none() && after.keys().any(|key| key.starts_with(&below));
+                        let twice = matches!(
+                            (was, left),
+                            (Some(Node::Directory { .. }), Some(Node::Directory { .. }))
+                        );
+                        if !theirs && !twice {
+                            prop_assert_eq!(now, was, "{} is not restored", at);
+                        }
+                    } else {
+                        prop_assert_eq!(now, found, "{} is clobbered", at);
+                    }
+                }
+            }
+            Err(failure) => {
+                refused.set(refused.get() + 1);
+                prop_assert!(failure.left() != "incomplete", "{:#?}", failure);
+                prop_assert_eq!(read_tree(&world.root), edited, "{:#?}", failure);
+            }
+        }
+        prop_assert_eq!(world.unsettled(), Vec::<String>::new());
+        Ok(())
+    });
+    eprintln!("{} restored, {} refused", restored.get(), refused.get());
+    assert!(restored.get() > 20 && refused.get() > 20);
+}

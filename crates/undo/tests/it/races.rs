@@ -1,0 +1,142 @@
+//! People save files while changes are applied; nobody's save is lost, and nothing lands outside.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::support::world_in_memory;
+use crate::tree::{create, modify};
+
+/// How many times; `LICTOR_RACES` raises it.
+fn rounds() -> usize {
+    let wanted = std::env::var("LICTOR_RACES").ok();
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(2000)
+}
+
+/// In each round one save meets one change of the same file. The change was judged before the
+/// save, so the save has to stand at the path in the end; or, when it was written through a handle
+/// that was open before, lie in the slot with the file that it went to.
+#[track_caller]
+fn no_save_is_lost(save: impl Fn(&Path, &str) + Send + Sync) {
+    let world = world_in_memory();
+    world.write("file", "save 0\n");
+    let file = world.path("file");
+    let rounds = rounds();
+    let meet = Barrier::new(2);
+    let spin = AtomicUsize::new(0);
+    let (mut before, mut after, mut refused, mut aside) = (0, 0, 0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..rounds {
+                meet.wait();
+                for _ in 0..spin.load(Ordering::SeqCst) {
+                    std::hint::spin_loop();
+                }
+                save(&file, &format!("save {round}\n"));
+                meet.wait();
+            }
+        });
+        let mut random = 0x2545_f491_4f6c_dd17_u64;
+        let mut window = 200_000_u64;
+        for round in 0..rounds {
+            let seen = fs::read_to_string(&file).expect("the file");
+            let ours = format!("change {round}\n");
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let wait = random % window;
+            spin.store(usize::try_from(wait).expect("small"), Ordering::SeqCst);
+            meet.wait();
+            let outcome = world.try_apply(vec![modify("file", &seen, &ours)]);
+            meet.wait();
+            let now = fs::read_to_string(&file).expect("the file");
+            let saved = format!("save {round}\n");
+            match &outcome {
+                Ok(_) if now == saved => after += 1,
+                Ok(execution) => {
+                    let slot = world.path(&format!(".lictor/tx/{execution}/s/0000"));
+                    let kept = fs::read_to_string(slot).expect("the slot");
+                    assert_eq!(kept, saved, "round {round}: the save is lost; the file: {now}");
+                    aside += 1;
+                }
+                Err(failure) => {
+                    assert_eq!(now, saved, "round {round}: the save is lost: {failure:?}");
+                    if failure.left() == "not begun" { before += 1 } else { refused += 1 }
+                }
+            }
+            // Keeps most saves within the time that an apply takes.
+            window =
+                if now == saved && outcome.is_ok() { window * 9 / 10 } else { window * 11 / 10 };
+            window = window.max(1000);
+            if let Ok(execution) = outcome {
+                fs::remove_dir_all(world.path(&format!(".lictor/tx/{execution}"))).expect("gone");
+            }
+        }
+    });
+    eprintln!(
+        "{rounds} saves: {before} found before anything was touched, {refused} given back, \
+         {after} came afterwards, {aside} kept in a slot"
+    );
+    assert!(before > 0 && after > 0, "there was a race");
+}
+
+#[test]
+fn no_save_by_renaming_over_is_lost() {
+    no_save_is_lost(|file, text| {
+        let temporary = file.with_extension("tmp");
+        fs::write(&temporary, text).expect("a save");
+        fs::rename(temporary, file).expect("a save");
+    });
+}
+
+#[test]
+fn no_save_in_place_is_lost() {
+    no_save_is_lost(|file, text| fs::write(file, text).expect("a save"));
+}
+
+/// Somebody swaps a directory for a link that leads outside, over and over.
+#[test]
+fn no_byte_lands_outside_while_a_parent_is_swapped_for_a_link() {
+    let world = world_in_memory();
+    let outside = world.dir.path().join("outside");
+    fs::create_dir(&outside).expect("a directory");
+    fs::write(outside.join("file"), "outside\n").expect("a file");
+    world.write("dir/file", "0\n");
+    let (dir, aside) = (world.path("dir"), world.path("aside"));
+    let stop = AtomicBool::new(false);
+    let (mut applied, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                fs::rename(&dir, &aside).expect("out of the way");
+                symlink(&outside, &dir).expect("a link");
+                fs::remove_file(&dir).expect("the link goes");
+                fs::rename(&aside, &dir).expect("back");
+            }
+        });
+        for round in 0..rounds().div_ceil(2) {
+            let seen = fs::read_to_string(world.path("dir/file"));
+            let seen = seen.or_else(|_| fs::read_to_string(world.path("aside/file")));
+            let Ok(seen) = seen else { continue };
+            let changes = vec![
+                create(&format!("dir/new-{round}"), "new\n"),
+                modify("dir/file", seen, format!("{round}\n")),
+            ];
+            match world.try_apply(changes) {
+                Ok(_) => applied += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+        swapper.join().expect("the swapper");
+    });
+    eprintln!("{applied} applied, {refused} refused");
+    let names: Vec<_> = fs::read_dir(&outside)
+        .expect("a directory")
+        .map(|e| e.expect("an entry").file_name())
+        .collect();
+    assert_eq!(names, ["file"]);
+    assert_eq!(fs::read_to_string(outside.join("file")).expect("a file"), "outside\n");
+}

@@ -1,0 +1,292 @@
+//! Recovery: of what was dropped, cut short, torn, copied or written by somebody newer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lictor_executor::{ExecuteErrorKind, Recovery};
+use lictor_lock::Claim;
+
+use crate::support::{Temp, World, world};
+use crate::tree::{
+    Tree, create, delete, mixed_changes, mixed_tree, model, modify, read_tree, rename, write_tree,
+};
+
+/// A workspace whose last transaction nobody settled, as a crash right after it leaves it.
+fn unsettled() -> (Temp, Tree, Tree) {
+    let world = world();
+    let old = mixed_tree();
+    write_tree(&world.root, &old);
+    let new = model(&old, &mixed_changes());
+    drop(world.execute(mixed_changes()).expect("done"));
+    assert_eq!(read_tree(&world.root), new);
+    (world, old, new)
+}
+
+fn journal(world: &World) -> PathBuf {
+    let folders = world.folders();
+    world.path(&format!(".lictor/tx/{}/journal", folders.last().expect("a transaction")))
+}
+
+fn edit(path: &Path, change: impl FnOnce(String) -> String) {
+    let text = fs::read_to_string(path).expect("a journal");
+    fs::write(path, change(text)).expect("an edit");
+}
+
+/// The tree as it was, with the transaction sealed and not one operation done: as a crash right
+/// after the first barrier leaves it.
+fn sealed() -> (Temp, Tree, Tree) {
+    let world = world();
+    world.write("a", "old a\n");
+    world.write("b", "old b\n");
+    world.write("c", "old c\n");
+    let old = read_tree(&world.root);
+    let executed = world
+        .execute(vec![
+            create("new", "new\n"),
+            modify("a", "old a\n", "new a\n"),
+            delete("b", "old b\n"),
+            rename("c", "d", "old c\n"),
+        ])
+        .expect("done");
+    let new = read_tree(&world.root);
+    drop(executed);
+    let slots = journal(&world).with_file_name("s");
+    fs::rename(world.path("new"), slots.join("0000")).expect("back");
+    rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        world.path("a"),
+        rustix::fs::CWD,
+        slots.join("0001"),
+        rustix::fs::RenameFlags::EXCHANGE,
+    )
+    .expect("back");
+    fs::rename(slots.join("0002"), world.path("b")).expect("back");
+    fs::rename(world.path("d"), world.path("c")).expect("back");
+    assert_eq!(read_tree(&world.root), old);
+    (world, old, new)
+}
+
+#[test]
+fn what_is_dropped_without_being_settled_is_finished_by_whoever_comes_next() {
+    let (world, _, mut new) = unsettled();
+    world.apply(vec![create("next", "next\n")]);
+    let recovered = world.ledger.recovered.lock().expect("the recovered").clone();
+    assert_eq!(recovered.len(), 1);
+    assert_eq!(recovered[0].recovery, Recovery::Finished);
+    assert!(recovered[0].record.is_some());
+    new.insert("next".to_owned(), crate::tree::file(0o644, "next\n"));
+    assert_eq!(read_tree(&world.root), new);
+    world.undo(&recovered[0].execution_id);
+    assert_eq!(world.unsettled(), Vec::<String>::new());
+}
+
+#[test]
+fn recovering_twice_is_recovering_once() {
+    let (world, _, new) = unsettled();
+    assert_eq!(world.recover().len(), 1);
+    assert!(world.recover().is_empty());
+    assert!(World::at(&world.root).recover().is_empty());
+    assert_eq!(read_tree(&world.root), new);
+}
+
+#[test]
+fn of_two_recoveries_at_once_one_does_it() {
+    let (world, _, new) = unsettled();
+    let root = &world.root;
+    let found: usize = std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| World::at(root).recover().len()));
+        both.into_iter().map(|thread| thread.join().expect("a recovery")).sum()
+    });
+    assert_eq!(found, 1);
+    assert_eq!(read_tree(root), new);
+}
+
+#[test]
+fn a_line_that_was_cut_short_counts_as_not_written_and_swallows_no_other() {
+    let (world, old, _) = unsettled();
+    edit(&journal(&world), |text| text + "\n{\"done\":tr");
+    let text = fs::read_to_string(journal(&world)).expect("a journal");
+    assert_eq!(world.recover()[0].recovery, Recovery::Finished);
+    let after = fs::read_to_string(journal(&world)).expect("a journal");
+    assert!(after.starts_with(&text) && after.ends_with("\n{\"done\":true}\n"), "{after}");
+    assert!(world.recover().is_empty(), "the line is read");
+    let id = world.recover();
+    assert!(id.is_empty());
+    let folders = world.folders();
+    world.undo(&lictor_context::ExecutionId::parse(&folders[0]).expect("an id"));
+    assert_eq!(read_tree(&world.root), old);
+}
+
+#[test]
+fn a_journal_without_its_commit_line_was_never_begun() {
+    for cut in [0, 1, 40, 2000] {
+        let (world, old, _) = sealed();
+        edit(&journal(&world), |text| {
+            let sealed = text.find("{\"commit\"").expect("a commit line");
+            text[..if cut == 2000 { sealed } else { cut }].to_owned()
+        });
+        let recovered = world.recover();
+        assert_eq!(recovered[0].recovery, Recovery::Discarded);
+        assert_eq!(read_tree(&world.root), old);
+        assert_eq!(world.folders(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_journal_whose_seal_does_not_fit_was_never_begun() {
+    let (world, old, _) = sealed();
+    edit(&journal(&world), |text| text.replacen("\"new\"", "\"wen\"", 1));
+    assert_eq!(world.recover()[0].recovery, Recovery::Discarded);
+    assert_eq!(read_tree(&world.root), old);
+}
+
+#[test]
+fn a_sealed_journal_is_finished_when_all_that_was_staged_is_whole() {
+    let (world, _, new) = sealed();
+    assert_eq!(world.recover()[0].recovery, Recovery::Finished);
+    assert_eq!(read_tree(&world.root), new);
+}
+
+/// A power cut within the first barrier: the journal has reached the disk, the bytes have not.
+#[test]
+fn what_was_staged_and_is_not_whole_is_never_published() {
+    for damage in [
+        |slots: &Path| fs::write(slots.join("0001"), "").expect("empty"),
+        |slots: &Path| fs::write(slots.join("0000"), "torn").expect("torn"),
+        |slots: &Path| fs::remove_file(slots.join("0000")).expect("lost"),
+        |slots: &Path| fs::remove_file(slots.join("0001")).expect("lost"),
+    ] {
+        let (world, old, _) = sealed();
+        damage(&journal(&world).with_file_name("s"));
+        let recovered = world.recover();
+        assert_eq!(recovered[0].recovery, Recovery::Discarded, "{:?}", recovered[0].stuck);
+        assert_eq!(read_tree(&world.root), old);
+        assert_eq!(world.folders(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_person_who_edits_before_the_recovery_is_never_overwritten() {
+    // What was done already stays; what they made of it is theirs.
+    let (world, _, mut new) = unsettled();
+    fs::write(world.path("a/modify.txt"), "theirs\n").expect("a save");
+    fs::remove_file(world.path("new.txt")).expect("a deletion");
+    assert_eq!(world.recover()[0].recovery, Recovery::Finished);
+    new.insert("a/modify.txt".to_owned(), crate::tree::file(0o644, "theirs\n"));
+    new.remove("new.txt");
+    assert_eq!(read_tree(&world.root), new);
+
+    // What was not done yet cannot be done any more, so everything goes back.
+    let (world, mut old, _) = sealed();
+    fs::write(world.path("a"), "theirs\n").expect("a save");
+    assert_eq!(world.recover()[0].recovery, Recovery::PutBack);
+    old.insert("a".to_owned(), crate::tree::file(0o644, "theirs\n"));
+    assert_eq!(read_tree(&world.root), old);
+}
+
+/// A crash between an exchange and the look at what came out: it was a person's save.
+#[test]
+fn a_save_that_was_taken_and_never_looked_at_is_given_back() {
+    let (world, mut old, _) = sealed();
+    let slots = journal(&world).with_file_name("s");
+    fs::remove_file(world.path("a")).expect("a save by renaming over");
+    fs::write(world.path("a"), "theirs\n").expect("a save by renaming over");
+    let (a, slot) = (world.path("a"), slots.join("0001"));
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(rustix::fs::CWD, &a, rustix::fs::CWD, &slot, exchange)
+        .expect("what the crash cut short");
+    assert_eq!(world.read("a"), "new a\n");
+    let recovered = world.recover();
+    assert_eq!(recovered[0].recovery, Recovery::PutBack, "{:?}", recovered[0].stuck);
+    old.insert("a".to_owned(), crate::tree::file(0o644, "theirs\n"));
+    assert_eq!(read_tree(&world.root), old);
+
+    let (world, mut old, _) = sealed();
+    let slots = journal(&world).with_file_name("s");
+    fs::write(world.path("b"), "theirs\n").expect("a save");
+    fs::rename(world.path("b"), slots.join("0002")).expect("what the crash cut short");
+    let recovered = world.recover();
+    assert_eq!(recovered[0].recovery, Recovery::PutBack, "{:?}", recovered[0].stuck);
+    old.insert("b".to_owned(), crate::tree::file(0o644, "theirs\n"));
+    assert_eq!(read_tree(&world.root), old);
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.expect("cp").success());
+}
+
+#[test]
+fn an_open_transaction_in_a_copied_workspace_is_refused_and_touches_nothing() {
+    let (world, _, new) = unsettled();
+    let other = world.dir.path().join("copy");
+    copy(&world.root, &other);
+    let copied = World::at(&other);
+    let error = copied.try_recover().expect_err("it belongs to another folder");
+    assert!(matches!(error.kind(), ExecuteErrorKind::Recover(_)), "{error}");
+    assert!(error.to_string().contains("belongs to another folder"), "{error}");
+    assert!(copied.try_apply(vec![create("x", "x")]).is_err());
+    assert_eq!(read_tree(&other), new);
+    assert_eq!(world.recover()[0].recovery, Recovery::Finished);
+}
+
+#[test]
+fn a_settled_transaction_in_a_copied_workspace_can_be_undone() {
+    let world = world();
+    world.write("a", "old\n");
+    let execution = world.apply(vec![modify("a", "old\n", "new\n")]);
+    let other = world.dir.path().join("copy");
+    copy(&world.root, &other);
+    World::at(&other).undo(&execution);
+    assert_eq!(fs::read_to_string(other.join("a")).expect("a file"), "old\n");
+    assert_eq!(world.read("a"), "new\n");
+}
+
+#[test]
+fn a_journal_of_a_newer_program_is_refused_and_touches_nothing() {
+    let (world, _, new) = unsettled();
+    edit(&journal(&world), |text| {
+        let text = text.replacen("{\"v\":1,", "{\"v\":2,", 1);
+        let at = text.find("{\"commit\"").expect("a commit line");
+        let commit = lictor_context::Digest::of(&text.as_bytes()[..at]);
+        format!("{}{{\"commit\":\"{commit}\"}}\n", &text[..at])
+    });
+    let error = world.try_recover().expect_err("it is newer");
+    assert!(error.to_string().contains("format 2"), "{error}");
+    assert_eq!(read_tree(&world.root), new);
+}
+
+#[test]
+fn slots_that_are_gone_under_a_journal_are_an_error_and_not_a_clean_slate() {
+    let (world, _, new) = unsettled();
+    fs::remove_dir_all(journal(&world).with_file_name("s")).expect("gone");
+    let error = world.try_recover().expect_err("the slots are gone");
+    assert!(error.to_string().contains("is gone"), "{error}");
+    assert_eq!(read_tree(&world.root), new);
+}
+
+#[test]
+fn a_removal_that_was_cut_short_is_finished() {
+    let world = world();
+    world.write(".lictor/tx/.gone-exe_x/s/0000", "old secrets\n");
+    world.write(".lictor/tx/.gone-exe_x/journal", "");
+    world.recover();
+    assert_eq!(world.folders(), Vec::<String>::new());
+}
+
+/// Whoever lost the lock neither goes on nor puts back: somebody else is settling it already.
+#[test]
+fn whoever_lost_the_lock_writes_nothing_any_more() {
+    let world = world();
+    world.write("a", "old\n");
+    let executed = world.execute(vec![modify("a", "old\n", "new\n")]).expect("done");
+    let before = fs::read_to_string(journal(&world)).expect("a journal");
+    fs::remove_file(world.path(".lictor/lock")).expect("by force");
+    let lease = world.lock.try_acquire(Claim::new("other", "exe_1")).expect("the lock");
+    let report = world.roll_back(executed);
+    assert!(!report.is_complete(), "{report:?}");
+    assert_eq!(world.read("a"), "new\n");
+    assert_eq!(fs::read_to_string(journal(&world)).expect("a journal"), before);
+    drop(lease);
+    assert_eq!(world.recover()[0].recovery, Recovery::Finished);
+}
