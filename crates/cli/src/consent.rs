@@ -50,7 +50,7 @@ pub(crate) async fn refused(
         Ok(session) => session,
         Err(failure) => return failure,
     };
-    match runtime.agent(&session).record_refusal(what, &failure.message).await {
+    match runtime.agent(&session).record_refusal(what, failure.recorded()).await {
         Ok(()) => failure,
         Err(unrecorded) => unrecorded.into(),
     }

@@ -1,9 +1,4 @@
 //! What goes to standard output and what to standard error.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this module is where the command speaks"
-)]
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -111,7 +111,7 @@ fn timed(work: impl FnOnce()) -> Duration {
 fn report(what: &str, ours: &mut [Duration], floor: &mut [Duration]) {
     let median = |times: &mut [Duration]| {
         times.sort();
-        times[times.len() / 2].as_secs_f64() * 1000.0
+        times.get(times.len() / 2).expect("rounds").as_secs_f64() * 1000.0
     };
     let (ours, floor) = (median(ours), median(floor));
     println!("{what}: {ours:.3} ms, floor {floor:.3} ms, ratio {:.2}", ours / floor);

@@ -109,9 +109,7 @@ impl CheckRun for Command {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        for name in ["LICTOR_APPROVER_TOKEN"] {
-            command.env_remove(name);
-        }
+        command.env_remove("LICTOR_APPROVER_TOKEN");
         let mut child = command.spawn().map_err(fail)?;
         let group = GroupKill(child.id());
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());

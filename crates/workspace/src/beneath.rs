@@ -230,6 +230,10 @@ fn relabel(error: ViewError, path: &WorkspacePath) -> ViewError {
     ViewError::new(path.as_str(), error.into_kind())
 }
 
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(clippy::useless_conversion, reason = "the link count has 32 bits elsewhere")
+)]
 pub(crate) fn entry_of(stat: &Stat) -> Entry {
     Entry {
         kind: kind_of(FileType::from_raw_mode(stat.st_mode)),

@@ -318,7 +318,8 @@ fn a_revoked_approver_approves_nothing() {
     let found = people["approvers"].as_array().unwrap().iter().find(|one| one["name"] == "ann");
     assert!(found.unwrap()["revoked_at"].is_string());
     // The last one stays, or nobody could ever be enrolled again.
-    let me = text(&people["approvers"][0], "name");
+    let others = people["approvers"].as_array().unwrap().iter();
+    let me = others.map(|one| text(one, "name")).find(|name| *name != "ann").unwrap();
     place.run_as_approver(&["approvers", "revoke", me]).ends(2, "invalid_input");
 }
 

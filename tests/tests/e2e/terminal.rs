@@ -109,15 +109,15 @@ fn the_caller_may_approve_at_once_and_sees_the_change_first() {
 #[test]
 fn who_sits_at_the_terminal_is_no_name_on_a_flag() {
     let (place, id) = asking();
-    place.run_as_approver(&["approvers", "add", "ann"]).done();
-    let mut terminal = Terminal::start(&place, &["approvals", "approve", &id, "--user", "ann"]);
+    place.run_as_approver(&["approvers", "add", "zoe"]).done();
+    let mut terminal = Terminal::start(&place, &["approvals", "approve", &id, "--user", "zoe"]);
     if terminal.shows("to agree") {
         let code = terminal.code();
         terminal.types(&code);
         assert_eq!(terminal.ends(), 0);
     }
     let shown = place.run(&["approvals", "show", &id]).done();
-    assert!(!shown["granted_by"].to_string().contains("ann"), "{shown}");
+    assert!(!shown["granted_by"].to_string().contains("zoe"), "{shown}");
 }
 
 #[test]

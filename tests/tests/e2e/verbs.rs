@@ -262,7 +262,7 @@ fn wrong_usage_says_so_in_json() {
         &["audit", "query", "--since", "yesterday"],
         &["call", "fs.read", "path"],
         &["call", "fs.read", "path=a", "path=b"],
-        &["log", "--session", "nonsense"],
+        &["log", "--session", "no sense"],
         &["log", "--user", "a b\u{1b}"],
         &["approvals", "show", "nonsense"],
         &["workflow", "show", "nonsense"],

@@ -34,7 +34,7 @@ pub(crate) async fn apply(wish: Apply, context: &Context, output: &Output) -> An
         Ok(judged) => judged,
         Err(failure) => {
             // Also what never became an action is a refusal, and stands in the trail.
-            agent.record_refusal("change.apply", &failure.message).await?;
+            agent.record_refusal("change.apply", failure.recorded()).await?;
             return Err(failure);
         }
     };
@@ -78,7 +78,7 @@ async fn judge(read: Read, agent: &Agent) -> Result<Judged, Failure> {
             if let Some(done) = agent.find_standing(key).await? {
                 return Ok(Judged::Standing(Box::new(done)));
             }
-            change::resolve_diff(diff, agent.runtime().workspace().as_ref())?
+            change::resolve_diff(*diff, agent.runtime().workspace().as_ref())?
         }
     };
     if document.derived_plan_id

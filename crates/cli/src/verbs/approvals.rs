@@ -241,8 +241,7 @@ async fn record_done(
     let about = json!({ "approver": by.name(), "channel": channel });
     facts.metadata.insert("approval".to_owned(), about);
     let session = context.session()?;
-    let event =
-        Event::new(&session, EventType::ActionCompleted, facts, runtime.clock().as_ref());
+    let event = Event::new(&session, EventType::ActionCompleted, facts, runtime.clock().as_ref());
     Ok(runtime.record(vec![event]).await?)
 }
 

@@ -82,7 +82,8 @@ pub(crate) fn object(text: &str) -> Result<Map<String, Value>, Failure> {
         Source::new("--input", text.as_bytes())
     };
     let limits = Limits::default().with_max_bytes(MAX_CHANGES);
-    let value: StrictValue = from_json(&source, &limits).map_err(Failure::input)?;
+    let value: StrictValue =
+        from_json(&source, &limits).map_err(|error| Failure::document(&error))?;
     match value.into_inner() {
         Value::Object(object) => Ok(object),
         _ => Err(Failure::usage("--input takes a JSON object")),
@@ -93,7 +94,7 @@ fn pair_value(pair: &str, schema: Option<&Value>) -> Result<(String, Value), Fai
     let json = |text: &str| -> Result<Value, Failure> {
         let value: StrictValue =
             from_json(&Source::new("KEY:=VALUE", text.as_bytes()), &Limits::default())
-                .map_err(Failure::input)?;
+                .map_err(|error| Failure::document(&error))?;
         Ok(value.into_inner())
     };
     let Some((key, value)) = pair.split_once('=') else {
@@ -108,7 +109,7 @@ fn pair_value(pair: &str, schema: Option<&Value>) -> Result<(String, Value), Fai
             .map_err(|_| Failure::input(format!("`{path}` is not UTF-8 text")))?;
         return Ok((key.to_owned(), Value::String(text)));
     }
-    if schema.is_some_and(|schema| schema["properties"][key]["type"] == "string") {
+    if schema.is_some_and(|schema| takes_text(schema, key)) {
         return Ok((key.to_owned(), Value::String(value.to_owned())));
     }
     // Numbers, booleans, null, lists and objects are taken as such; everything else is text.
@@ -120,4 +121,10 @@ fn pair_value(pair: &str, schema: Option<&Value>) -> Result<(String, Value), Fai
         _ => Value::String(value.to_owned()),
     };
     Ok((key.to_owned(), value))
+}
+
+/// Whether a contract's input takes text under a key.
+fn takes_text(schema: &Value, key: &str) -> bool {
+    let property = schema.get("properties").and_then(|properties| properties.get(key));
+    property.and_then(|property| property.get("type")) == Some(&Value::from("string"))
 }

@@ -47,7 +47,9 @@ pub(crate) async fn capability(wish: &Capability, context: &Context, output: &Ou
                 }
             })?;
             let mut json = contract.to_json();
-            json["digest"] = json!(contract.digest());
+            if let Some(object) = json.as_object_mut() {
+                object.insert("digest".to_owned(), json!(contract.digest()));
+            }
             output.result(&json, || serde_json::to_string_pretty(&json).unwrap_or_default());
             Ok(0)
         }

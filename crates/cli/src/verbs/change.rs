@@ -25,7 +25,7 @@ pub(crate) enum Proposed {
     /// A document with changes.
     Document(Box<ChangeDocument>),
     /// A diff, and what is said of it.
-    Diff(ProposedDiff),
+    Diff(Box<ProposedDiff>),
 }
 
 /// A diff with the plan that belongs to it.
@@ -54,16 +54,16 @@ pub(crate) fn read(proposal: &Proposal) -> Result<Read, Failure> {
         let document = read_document(&given, plan, proposal)?;
         return Ok(Read { proposed: Proposed::Document(Box::new(document)), key });
     }
-    let diff =
-        UnifiedDiff::parse(&given.source(), &files::change_limits()).map_err(Failure::input)?;
+    let diff = UnifiedDiff::parse(&given.source(), &files::change_limits());
+    let diff = diff.map_err(|error| Failure::document(&error))?;
     let named = plan.is_some();
     let plan = said(plan, proposal, || PlanId::from_digest(&key))?;
-    Ok(Read { proposed: Proposed::Diff(ProposedDiff { diff, plan, named }), key })
+    Ok(Read { proposed: Proposed::Diff(Box::new(ProposedDiff { diff, plan, named })), key })
 }
 
 fn read_plan(path: &Path) -> Result<Plan, Failure> {
     let given = files::read(path, Limits::default().max_bytes)?;
-    from_json(&given.source(), &Limits::default()).map_err(Failure::input)
+    from_json(&given.source(), &Limits::default()).map_err(|error| Failure::document(&error))
 }
 
 fn read_document(
@@ -110,9 +110,7 @@ fn said(
 
 fn document_failure(error: ChangeDocumentError) -> Failure {
     match error {
-        ChangeDocumentError::Syntax(error) => {
-            Failure::input(&error).with_details(json!({ "at": error }))
-        }
+        ChangeDocumentError::Syntax(error) => Failure::document(&error),
         ChangeDocumentError::Invalid { file, error } => {
             let mut failure = set_failure(error);
             failure.message = format!("{file}: {}", failure.message);
@@ -149,6 +147,12 @@ fn diff_failure(error: DiffError) -> Failure {
     match error.kind() {
         DiffErrorKind::Conflict(conflict) => Failure::new(ErrorCode::Conflict, error.to_string())
             .with_details(json!({ "at": at, "conflicts": [conflict] }))
+            .recorded_as(format!(
+                "{}:{}: `{}` holds something else",
+                error.file(),
+                error.line(),
+                conflict.path
+            ))
             .with_step("make the diff again from what the files hold now"),
         _ => Failure::input(&error).with_details(json!({ "at": at })),
     }
@@ -169,7 +173,7 @@ pub(crate) fn from_diff(proposal: &Proposal, context: &Context, output: &Output)
     match read(proposal)?.proposed {
         Proposed::Diff(diff) => {
             let workspace = Workspace::open(&context.workspace).map_err(Failure::input)?;
-            show(&resolve_diff(diff, &workspace)?, output)
+            show(&resolve_diff(*diff, &workspace)?, output)
         }
         Proposed::Document(_) => Err(Failure::input(
             "this is a JSON document, not a diff; `lictor change seal` completes one",

@@ -1,6 +1,5 @@
 //! `demo`: the whole road in a scratch repository, by the very commands that a person would type.
 #![expect(clippy::disallowed_methods, reason = "the demo makes files and runs git and lictor")]
-#![expect(clippy::print_stdout, reason = "the demo shows what it does as it does it")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

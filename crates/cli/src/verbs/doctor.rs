@@ -54,7 +54,7 @@ pub(crate) async fn doctor(context: &Context, output: &Output) -> Answer {
             Err(failure) => found.push(Found::new(
                 "state and trail",
                 false,
-                failure.message,
+                failure.message.clone(),
                 "read the message; nothing is done without a trail",
             )),
         }
@@ -63,7 +63,7 @@ pub(crate) async fn doctor(context: &Context, output: &Output) -> Answer {
     found.push(Found::new(
         "signing key outside of the workspace",
         key.as_ref().is_ok_and(|key| key.is_file() && !key.starts_with(root)),
-        key.map_or_else(|failure| failure.message, |key| key.display().to_string()),
+        key.map_or_else(|failure| failure.message.clone(), |key| key.display().to_string()),
         "it is made at the first use; keep it out of the workspace",
     ));
     let ok = found.iter().all(|one| one.ok);

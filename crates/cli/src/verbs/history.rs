@@ -102,7 +102,7 @@ pub(crate) fn decision(
     let events = runtime.audit().query(&context.principal.org, &filter).map_err(Failure::failed)?;
     for stored in events {
         let event: Value = serde_json::from_slice(&stored.bytes).map_err(Failure::failed)?;
-        if event["decision_id"] != id {
+        if event.get("decision_id").and_then(Value::as_str) != Some(id) {
             continue;
         }
         let filter = ExecutionFilter::default();
@@ -111,15 +111,20 @@ pub(crate) fn decision(
             executions.into_iter().find(|stored| stored.record.decision_id.as_str() == id);
         return Ok(Some(match execution {
             Some(stored) => json!(stored.record.decision),
-            None => {
-                let mut decision = event["metadata"].clone();
-                decision["id"] = json!(id);
-                decision["action_name"] = event["action_name"].clone();
-                decision
-            }
+            None => as_recorded(id, &event),
         }));
     }
     Ok(None)
+}
+
+/// A decision that let nothing happen, as its event tells it.
+fn as_recorded(id: &str, event: &Value) -> Value {
+    let mut decision =
+        event.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
+    decision.insert("id".to_owned(), json!(id));
+    let name = event.get("action_name").cloned().unwrap_or_default();
+    decision.insert("action_name".to_owned(), name);
+    Value::Object(decision)
 }
 
 pub(crate) async fn diff(id: &str, context: &Context, output: &Output) -> Answer {

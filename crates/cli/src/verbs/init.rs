@@ -1,8 +1,4 @@
 //! `init`: a workspace is made, and nothing in it is overwritten.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a folder becomes a workspace here; there is no road to go down yet"
-)]
 
 use std::fs;
 use std::io::Write as _;

@@ -9,8 +9,8 @@ use lictor::workflow::{
 use lictor::{Agent, Consent, ErrorCode, Runtime};
 use serde_json::{Value, json};
 
-use super::{Answer, refused_or};
 use super::call::object;
+use super::{Answer, refused_or};
 use crate::args::{Run, RunInput, Workflow};
 use crate::consent;
 use crate::context::Context;
