@@ -426,7 +426,8 @@ pub(crate) enum Lock {
     Status,
     /// Break the lock of a holder that is gone; with --force, of any.
     Break {
-        /// The execution that holds it, as `lock status` shows it.
+        /// The execution that holds it, as `lock status` shows it; who holds it by then, when not
+        /// given.
         execution: Option<String>,
         /// Also when the holder is alive.
         #[arg(long)]

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Err(error) => Err(Failure::failed(format!("no async runtime: {error}"))),
     };
     match outcome {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => output.ended(code),
         Err(failure) => output.failure(&failure),
     }
 }

@@ -1,9 +1,11 @@
 //! What goes to standard output and what to standard error.
+//!
+//! A reader who goes away early is no failure: what was done stays done, and the exit code says so.
 
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anstream::{eprintln, println};
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
@@ -43,43 +45,68 @@ impl Output {
     /// The result: one JSON object, or lines for people.
     pub(crate) fn result(self, json: &Value, human: impl FnOnce() -> String) {
         if self.json {
-            println!("{json}");
+            say(&json.to_string());
         } else {
             let text = human();
             let text = text.trim_end();
             if !text.is_empty() {
-                println!("{text}");
+                say(text);
             }
         }
     }
 
     /// One line of a stream.
     pub(crate) fn line(self, text: &str) {
-        println!("{text}");
+        say(text);
     }
 
     /// Something that a person may want to know, beside the result.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            tell(text);
         }
+    }
+
+    /// The exit code of what was done; a result that could not be written is a failure.
+    pub(crate) fn ended(self, code: u8) -> ExitCode {
+        ExitCode::from(if LOST.load(Ordering::Relaxed) { code.max(1) } else { code })
     }
 
     pub(crate) fn failure(self, failure: &Failure) -> ExitCode {
         if self.json {
-            println!("{}", failure.to_json());
+            say(&failure.to_json().to_string());
         } else {
-            eprintln!("{RED}{}{RED:#}: {}", failure.code.as_str(), visible(&failure.message));
+            let (code, message) = (failure.code.as_str(), visible(&failure.message));
+            tell(&format!("{RED}{code}{RED:#}: {message}"));
             let asks = failure.code == lictor::ErrorCode::ApprovalRequired;
             if let Some(decision) = failure.known.get("decision").filter(|_| asks && !self.quiet) {
                 reasons(decision);
             }
             for step in failure.next_steps.iter().filter(|_| !self.quiet) {
-                eprintln!("  {DIM}next:{DIM:#} {step}");
+                tell(&format!("  {DIM}next:{DIM:#} {step}"));
             }
         }
         ExitCode::from(failure.code.exit_code())
     }
+}
+
+/// Whether something that was asked for could not be written.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+fn say(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    let said = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    if let Err(error) = said
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        LOST.store(true, Ordering::Relaxed);
+        tell(&format!("{RED}failed{RED:#}: the result cannot be written: {error}"));
+    }
+}
+
+fn tell(text: &str) {
+    // When this fails as well, nobody is left to be told.
+    drop(writeln!(anstream::stderr().lock(), "{text}"));
 }
 
 /// Why people are asked.
@@ -88,7 +115,8 @@ fn reasons(decision: &Value) {
         let text = |key: &str| visible(reason[key].as_str().unwrap_or_default());
         if text("verdict") != "allow" {
             let (path, place) = (text("path"), text("where"));
-            eprintln!("  {} {path}: {} {DIM}{place}{DIM:#}", text("rule"), text("message"));
+            let (rule, message) = (text("rule"), text("message"));
+            tell(&format!("  {rule} {path}: {message} {DIM}{place}{DIM:#}"));
         }
     }
 }

@@ -18,6 +18,7 @@ use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _};
 use lictor_governance::{
     Approval, ApprovalError, Approver, Channel, Decision, DecisionRecord, SpentApproval, Verdict,
 };
+use lictor_lock::Status;
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
@@ -150,7 +151,15 @@ impl Agent {
         if let Some(done) = self.duplicate(&action).await? {
             return Ok(done);
         }
-        let described = self.describe(action).await?;
+        let mut described = self.describe(action).await?;
+        if !described.effects().conflicts.is_empty() {
+            // Somebody may be at work just now, perhaps on the very same: what they leave counts.
+            self.wait_for_others().await;
+            if let Some(done) = self.duplicate(described.action()).await? {
+                return Ok(done);
+            }
+            described = self.describe(described.action().clone()).await?;
+        }
         let decision = self.runtime.parts.gate.decide(&described);
         let mut before = self.prelude();
         before.push(events::decision_made(
@@ -181,6 +190,15 @@ impl Agent {
             let why = "its task ended early; `lictor recover` settles what it left";
             Err(ActErrorKind::NotRecorded(why.to_owned()).into())
         })
+    }
+
+    /// Waits for whoever holds the workspace; what a crash left is settled then as well.
+    async fn wait_for_others(&self) {
+        let held = matches!(self.runtime.lock().status(), Ok(Status::Held { .. }));
+        if held && let Err(error) = self.runtime.recover().await {
+            // Then the conflict stands as it was seen.
+            tracing::debug!(%error, "the workspace did not come to rest");
+        }
     }
 
     /// The result that is recorded under the action's idempotency key, when it is fresh enough.

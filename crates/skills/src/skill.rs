@@ -50,7 +50,6 @@ pub(crate) fn changing(
     view: &dyn WorkspaceView,
 ) -> Result<Effects, HandlerError> {
     let Resolved { changes: items, conflicts, violations } = resolve(changes, view)?;
-    let intended =
-        if conflicts.is_empty() { Vec::new() } else { Effects::intended_by(changes) };
+    let intended = if conflicts.is_empty() { Vec::new() } else { Effects::intended_by(changes) };
     Ok(Effects { changes: items, conflicts, intended, violations, ..Effects::default() })
 }

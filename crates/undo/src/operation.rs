@@ -371,6 +371,14 @@ impl Hands<'_> {
             .map_err(|source| OperationError::Io { path: slot_label(slot), source })
     }
 
+    /// Whether the directory at a path is empty.
+    pub(crate) fn is_empty(&self, path: &WorkspacePath) -> Result<bool, OperationError> {
+        match self.existing_parent(path)? {
+            Some(parent) => is_empty(&parent, path.name()).map_err(|error| io_error(path, error)),
+            None => Ok(true),
+        }
+    }
+
     /// The directory of a path, for looking. Below something that is no directory, or not any
     /// more, there is nothing.
     fn existing_parent(&self, path: &WorkspacePath) -> Result<Option<DirHandle>, OperationError> {

@@ -90,8 +90,8 @@ fn put_back(
     }
 }
 
-/// Whether an item is as it was before. What was new at a path where something `comes_back` to is
-/// gone when that one is there.
+/// Whether an item is as it was before. What was new at a path that something `comes_back` to is
+/// gone when that one is there; it is looked at in its turn.
 fn verify(
     hands: &Hands<'_>,
     item: &JournalItem,
@@ -106,14 +106,17 @@ fn verify(
             return Err("it is not what it was before".to_owned());
         }
     }
-    if let (None, Some(to)) = (&item.from, &item.to)
+    if let Some(to) = item.to.as_ref().filter(|to| item.from.as_ref() != Some(*to))
         && !comes_back.contains(to)
+        && let Some(there) = hands.path_inode(to).map_err(|error| error.to_string())?
     {
-        let found = hands.path_state(to).map_err(|error| error.to_string())?;
-        // A directory of ours that somebody put something into stays, and is theirs now.
-        let theirs = matches!(found, Some(State::Directory { .. }))
-            && matches!(item.after, Some(State::Directory { .. }));
-        if found.is_some() && !theirs {
+        // What somebody else has put there since is theirs; a directory of ours that they have put
+        // something into is, too.
+        let ours = exact || Some(there) == item.arriving_inode();
+        let gone_over = ours
+            && item.is_directory()
+            && !hands.is_empty(to).map_err(|error| error.to_string())?;
+        if ours && !gone_over {
             return Err("something is there that was not there before".to_owned());
         }
     }

@@ -226,10 +226,11 @@ impl<'a> Doing<'a> {
             }
             inode = hands.path_inode(from)?;
         }
-        if let Some(to) = item.to.as_ref().filter(|to| item.from.as_ref() != Some(*to)) {
-            if !leaving.contains(to) && hands.path_inode(to)?.is_some() {
-                return Err(conflict(to, ConflictReason::Exists, None, None));
-            }
+        if let Some(to) = item.to.as_ref().filter(|to| item.from.as_ref() != Some(*to))
+            && !leaving.contains(to)
+            && hands.path_inode(to)?.is_some()
+        {
+            return Err(conflict(to, ConflictReason::Exists, None, None));
         }
         if let (Some(stage), Some(after)) = (&item.stage, item.after)
             && stage.execution != self.execution

@@ -71,9 +71,12 @@ fn an_approval_lets_the_same_application_through_once() {
 
     // Used up: another application of the like asks anew, and so does the same one once undone.
     place.run(&["undo"]).ends(4, "approval_required");
-    let other = place.seal("other.json", &json!([
-        { "op": "create", "path": "ask/b.txt", "content": "new" },
-    ]));
+    let other = place.seal(
+        "other.json",
+        &json!([
+            { "op": "create", "path": "ask/b.txt", "content": "new" },
+        ]),
+    );
     assert_ne!(asked(&place, &other), id);
     let trail = place.trail();
     for (kind, count) in [("approval_requested", 5), ("approval_granted", 1)] {

@@ -91,8 +91,7 @@ fn one_approval_is_used_by_one_of_eight() {
 
 #[test]
 fn a_lock_that_is_not_had_in_time_is_busy() {
-    let place =
-        Place::with_policy(&format!("{POLICY}concurrency: {{ lock_timeout: 50ms }}\n"));
+    let place = Place::with_policy(&format!("{POLICY}concurrency: {{ lock_timeout: 50ms }}\n"));
     place.run(&["call", "fs.write", "path=a", "content=1"]).done();
     let before = place.tree();
     let file = std::fs::File::open(place.root.join(".lictor/lock")).unwrap();

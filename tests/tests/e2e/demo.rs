@@ -9,7 +9,10 @@ fn the_demo_shows_the_whole_road_and_leaves_the_repository() {
     let shown = place.person(&["demo", "--dir", folder.to_str().unwrap()]);
     assert_eq!(shown.code, Some(0), "{shown:?}");
     for line in ["paths.forbidden", "rolled", "undone", "complete", "git sees no change at all"] {
-        assert!(shown.stdout.contains(line) || shown.stderr.contains(line), "no `{line}`: {shown:?}");
+        assert!(
+            shown.stdout.contains(line) || shown.stderr.contains(line),
+            "no `{line}`: {shown:?}"
+        );
     }
     let repository = folder.join("tally");
     assert_eq!(git(&repository, &place.home(), &["status", "--porcelain"]), "");

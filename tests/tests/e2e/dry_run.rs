@@ -33,11 +33,15 @@ fn apply_and_call_only_judge() {
     let place = Place::new();
     place.write("a.txt", "a");
     let fine = place.seal("fine.json", &json!([{ "op": "create", "path": "b", "content": "b" }]));
-    let asks = place.seal("asks.json", &json!([{ "op": "create", "path": "ask/b", "content": "b" }]));
+    let asks =
+        place.seal("asks.json", &json!([{ "op": "create", "path": "ask/b", "content": "b" }]));
     let no = place.seal("no.json", &json!([{ "op": "create", "path": "no/b", "content": "b" }]));
-    let stale = place.seal("stale.json", &json!([
-        { "op": "delete", "path": "a.txt", "before": digest(b"b") },
-    ]));
+    let stale = place.seal(
+        "stale.json",
+        &json!([
+            { "op": "delete", "path": "a.txt", "before": digest(b"b") },
+        ]),
+    );
     for (document, code) in [(&fine, 0), (&asks, 4), (&no, 3), (&stale, 5)] {
         let answer = changes_nothing(&place, &["apply", document, "--dry-run"], code);
         has(&answer["decision"], &["verdict", "risk_effective", "reasons", "action_digest"]);

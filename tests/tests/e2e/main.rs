@@ -24,6 +24,7 @@ mod demo;
 mod dry_run;
 mod hostile;
 mod place;
+mod policy;
 mod random;
 mod refusals;
 mod road;

@@ -144,7 +144,8 @@ fn a_forbidden_file_is_not_read_either() {
     }
     assert_refused(&place, &["call", "fs.copy", "from=.env", "to=mine"], ".env", "paths.forbidden");
     // A wrong guess about its content is answered like a right one.
-    let guess = place.document("guess.diff", "--- a/.env\n+++ b/.env\n@@ -1 +1 @@\n-SECRET=2\n+x\n");
+    let guess =
+        place.document("guess.diff", "--- a/.env\n+++ b/.env\n@@ -1 +1 @@\n-SECRET=2\n+x\n");
     assert_refused(&place, &["apply", &guess], ".env", "paths.forbidden");
 }
 
@@ -194,10 +195,13 @@ fn a_stale_before_is_a_conflict() {
 #[test]
 fn an_undo_never_overwrites_somebody_elses_work() {
     let place = Place::new();
-    let sealed = place.seal("a.json", &json!([
-        { "op": "create", "path": "a.txt", "content": "a" },
-        { "op": "create", "path": "b.txt", "content": "b" },
-    ]));
+    let sealed = place.seal(
+        "a.json",
+        &json!([
+            { "op": "create", "path": "a.txt", "content": "a" },
+            { "op": "create", "path": "b.txt", "content": "b" },
+        ]),
+    );
     place.run(&["apply", &sealed]).done();
     place.write("b.txt", "a person's");
     let before = place.tree();

@@ -20,7 +20,8 @@ fn fetched_crate() -> PathBuf {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let found = metadata["packages"].as_array().unwrap().iter().find(|one| one["name"] == "semver");
-    let manifest = found.expect("the workspace depends on semver")["manifest_path"].as_str().unwrap();
+    let manifest =
+        found.expect("the workspace depends on semver")["manifest_path"].as_str().unwrap();
     Path::new(manifest).parent().unwrap().to_owned()
 }
 
@@ -61,12 +62,11 @@ fn assert_clean(place: &Place) {
 /// Somebody works in a second clone; what they did, as git tells it.
 fn patch(place: &Place) -> String {
     let other = place.beside("clone");
-    git(place.root.parent().unwrap(), &place.home(), &[
-        "clone",
-        "--quiet",
-        place.root.to_str().unwrap(),
-        other.to_str().unwrap(),
-    ]);
+    git(
+        place.root.parent().unwrap(),
+        &place.home(),
+        &["clone", "--quiet", place.root.to_str().unwrap(), other.to_str().unwrap()],
+    );
     let library = fs::read_to_string(other.join("src/lib.rs")).unwrap();
     fs::write(other.join("src/lib.rs"), format!("// First.\n{library}// Last.\n")).unwrap();
     let display = fs::read_to_string(other.join("src/display.rs")).unwrap();
@@ -172,9 +172,13 @@ fn the_same_document_twice_is_answered_from_the_record() {
         { "op": "modify", "path": "b.txt", "before": digest(b"old\n"), "content": "new\n" },
     ]);
     let sealed = place.seal("sealed.json", &changes);
-    let bare = place.document("bare.json", json!({ "changes": [
+    let bare = place.document(
+        "bare.json",
+        json!({ "changes": [
         { "op": "create", "path": "c.txt", "content": "c\n" },
-    ] }).to_string());
+    ] })
+        .to_string(),
+    );
     let diff = place.document("d.diff", "--- /dev/null\n+++ b/d.txt\n@@ -0,0 +1 @@\n+d\n");
     for document in [sealed, bare, diff] {
         let first = place.run(&["apply", &document]).done();
@@ -195,7 +199,8 @@ fn the_same_document_twice_is_answered_from_the_record() {
 #[test]
 fn a_person_sees_what_was_done_and_how_to_take_it_back() {
     let place = Place::new();
-    let sealed = place.seal("a.json", &json!([{ "op": "create", "path": "a.txt", "content": "a" }]));
+    let sealed =
+        place.seal("a.json", &json!([{ "op": "create", "path": "a.txt", "content": "a" }]));
     let spoken = place.person(&["apply", &sealed]);
     assert_eq!(spoken.code, Some(0), "{spoken:?}");
     assert!(spoken.stdout.contains("a.txt") && spoken.stdout.contains("lictor undo exe_"));
@@ -210,7 +215,8 @@ fn a_plan_is_judged_with_its_changes() {
     let place = Place::new();
     let change = json!([{ "op": "create", "path": "a.txt", "content": "a" }]);
     let bare = place.document("bare.json", json!({ "changes": change }).to_string());
-    let plan = json!({ "id": "pln_01a1f87195887d508e144ffac6a323e7", "intent": "try it", "risk": "high" });
+    let plan =
+        json!({ "id": "pln_01a1f87195887d508e144ffac6a323e7", "intent": "try it", "risk": "high" });
     let plan = place.document("plan.json", plan.to_string());
     let asked = place.run(&["apply", &bare, "--plan", &plan]).ends(4, "approval_required");
     assert_eq!(asked["decision"]["risk_proposed"], "high");

@@ -62,7 +62,9 @@ impl Terminal {
 
 fn asking() -> (Place, String) {
     let place = Place::new();
-    place.run(&["call", "fs.write", "path=ask/a", "content=the new text"]).ends(4, "approval_required");
+    place
+        .run(&["call", "fs.write", "path=ask/a", "content=the new text"])
+        .ends(4, "approval_required");
     let id = place.waiting();
     (place, id)
 }

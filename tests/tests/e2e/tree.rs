@@ -38,8 +38,10 @@ impl Tree {
     }
 
     fn walk(&mut self, root: &Path, below: &Path, look: Look) {
-        let mut names: Vec<_> =
-            fs::read_dir(root.join(below)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(root.join(below))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
         for name in names {
             let path = below.join(name);

@@ -52,9 +52,13 @@ fn the_workspace_is_the_nearest_one_upwards() {
 #[test]
 fn without_a_workspace_nothing_is_done() {
     let place = Place::bare();
-    let document = place.document("a.json", json!({ "changes": [
+    let document = place.document(
+        "a.json",
+        json!({ "changes": [
         { "op": "create", "path": "a", "content": "a" },
-    ] }).to_string());
+    ] })
+        .to_string(),
+    );
     for arguments in [
         &["apply", document.as_str()][..],
         &["call", "fs.write", "path=a", "content=x"],
@@ -73,10 +77,21 @@ fn a_call_answers_with_output_and_decision() {
     let place = Place::new();
     let written = place.run(&["call", "fs.write", "path=a.txt", "content=hello"]).done();
     has(&written, &["execution_id", "status", "output", "decision"]);
-    has(&written["decision"], &[
-        "id", "verdict", "risk_proposed", "risk_effective", "reasons", "required_actions",
-        "approvals_needed", "action_digest", "policy_digest", "expires_at",
-    ]);
+    has(
+        &written["decision"],
+        &[
+            "id",
+            "verdict",
+            "risk_proposed",
+            "risk_effective",
+            "reasons",
+            "required_actions",
+            "approvals_needed",
+            "action_digest",
+            "policy_digest",
+            "expires_at",
+        ],
+    );
     let read = place.run(&["call", "fs.read", "--input", r#"{"path":"a.txt"}"#]).done();
     assert_eq!(read["output"]["content"], "hello");
     let rendered = place
@@ -199,8 +214,19 @@ fn the_catalogue_shows_every_builtin_with_its_contract() {
     let list = place.run(&["capability", "list"]).done();
     let all = list["capabilities"].as_array().unwrap();
     for id in [
-        "fs.read", "fs.write", "fs.delete", "fs.move", "fs.copy", "fs.list", "fs.hash",
-        "text.render", "json.parse", "json.get", "json.stringify", "regex.match", "time.now",
+        "fs.read",
+        "fs.write",
+        "fs.delete",
+        "fs.move",
+        "fs.copy",
+        "fs.list",
+        "fs.hash",
+        "text.render",
+        "json.parse",
+        "json.get",
+        "json.stringify",
+        "regex.match",
+        "time.now",
         "env.get",
     ] {
         let found = all.iter().find(|one| one["id"] == id).unwrap_or_else(|| panic!("no {id}"));
@@ -264,8 +290,8 @@ fn wrong_usage_says_so_in_json() {
         &["call", "fs.read", "path=a", "path=b"],
         &["log", "--session", "no sense"],
         &["log", "--user", "a b\u{1b}"],
-        &["approvals", "show", "nonsense"],
-        &["workflow", "show", "nonsense"],
+        &["approvals", "show", "no sense"],
+        &["workflow", "show", "no sense"],
     ] {
         let wrong = place.run(arguments).ends(2, "usage");
         assert!(!message(&wrong).ends_with(':'), "{arguments:?} is not said in full: {wrong}");
@@ -292,9 +318,28 @@ fn wrong_usage_and_help_are_for_people_without_json() {
 fn every_verb_has_help() {
     let place = Place::bare();
     for verb in [
-        "init", "apply", "change", "check", "call", "run", "undo", "redo", "log", "show", "diff",
-        "approvals", "approvers", "capability", "policy", "workflow", "recover", "lock", "audit",
-        "doctor", "demo", "completions",
+        "init",
+        "apply",
+        "change",
+        "check",
+        "call",
+        "run",
+        "undo",
+        "redo",
+        "log",
+        "show",
+        "diff",
+        "approvals",
+        "approvers",
+        "capability",
+        "policy",
+        "workflow",
+        "recover",
+        "lock",
+        "audit",
+        "doctor",
+        "demo",
+        "completions",
     ] {
         let helped = place.person(&[verb, "--help"]);
         assert_eq!(helped.code, Some(0), "{verb}");
@@ -328,10 +373,64 @@ fn who_asks_comes_from_flags_and_environment() {
             command.env("LICTOR_USER", "ann").env("LICTOR_SESSION", SESSION);
         })
         .done();
-    let found = place.run(&["audit", "query", "--org", "acme", "--type", "action_completed"]).done();
+    let found =
+        place.run(&["audit", "query", "--org", "acme", "--type", "action_completed"]).done();
     let event = &found["events"][0];
     assert_eq!(event["org_id"], "acme");
     assert_eq!(event["user_id"], "ann");
     assert_eq!(event["agent_id"], "planner");
     assert_eq!(event["session_id"], SESSION);
+}
+
+#[test]
+fn a_reader_who_goes_away_changes_neither_outcome_nor_exit_code() {
+    let place = Place::new();
+    for arguments in [
+        &["call", "fs.write", "path=a", "content=x"][..],
+        &["audit", "query"],
+        &["audit", "tail", "--json"],
+        &["log", "--json"],
+        &["capability", "list"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let mut command = place.command(arguments);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.stdout(writer).stderr(std::process::Stdio::piped());
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.contains("panicked"), "{arguments:?}: {said}");
+        let helps = arguments == ["--help"];
+        assert!(helps || output.status.code() == Some(0), "{arguments:?}: {said}");
+    }
+    assert!(place.exists("a"));
+    // Also the reason of a refusal may find nobody.
+    let mut command = place.command(&["call", "fs.write", "path=no/a", "content=x"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stderr(writer);
+    assert_eq!(command.status().unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let place = Place::new();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = place.command(&["capability", "list"]);
+    command.stdout(full);
+    assert_eq!(command.output().unwrap().status.code(), Some(1));
+}
+
+#[test]
+fn the_database_may_lie_elsewhere() {
+    let place = Place::new();
+    let state = place.beside("state");
+    std::fs::create_dir(&state).unwrap();
+    let state = state.to_str().unwrap();
+    let written = ["call", "fs.write", "path=a", "content=x", "--state-dir", state];
+    place.run(&written).done();
+    assert_eq!(place.run(&["log"]).done()["executions"], json!([]));
+    place.run(&["undo", "--state-dir", state]).done();
+    assert!(!place.exists("a"));
 }

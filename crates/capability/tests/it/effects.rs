@@ -114,3 +114,21 @@ fn an_approval_binds_to_every_part() {
         assert_ne!(other.digest(), bound, "{other:?}");
     }
 }
+
+#[test]
+fn what_was_intended_in_spite_of_a_conflict_is_an_effect() {
+    let changes = [delete("d", "1"), rename("r", "s", "1")];
+    let effects = Effects { intended: Effects::intended_by(&changes), ..Effects::default() };
+    let all = effects.iter();
+    let all: Vec<_> = all.iter().map(|effect| (effect.kind, effect.target)).collect();
+    assert_eq!(all, [(Kind::FsDelete, "d"), (Kind::FsWrite, "r"), (Kind::FsWrite, "s")]);
+    assert!(effects.is_read_only(), "nothing of it happens");
+}
+
+#[test]
+fn what_happens_anyway_is_not_said_twice() {
+    let changes = [create("new/c", ""), modify("m", "1", "2")];
+    let intended = Effects::intended_by(&changes);
+    let with = Effects { intended, ..effects() };
+    assert_eq!(with.iter(), effects().iter());
+}

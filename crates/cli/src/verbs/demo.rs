@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anstream::println;
 use anstyle::Style;
 use serde_json::json;
 
@@ -27,7 +26,7 @@ const PATCH: &str = include_str!("../../demo/fix.patch");
 const WORKFLOW: &str = include_str!("../../demo/release_notes.workflow.yaml");
 
 pub(crate) fn demo(wish: &Demo, output: &Output) -> Answer {
-    let stage = Stage::set(wish.dir.as_deref(), output.is_json())?;
+    let stage = Stage::set(wish.dir.as_deref(), *output)?;
     stage.say("A small crate in a git repository becomes a workspace.");
     stage.lictor(&["init", "--quiet"], 0)?;
     stage.git(&["add", "--all"])?;
@@ -63,7 +62,7 @@ pub(crate) fn demo(wish: &Demo, output: &Output) -> Answer {
     if output.is_json() {
         output.result(&json!({ "workspace": stage.repository }), String::new);
     } else {
-        println!("\nLook around: cd {}", stage.repository.display());
+        output.line(&format!("\nLook around: cd {}", stage.repository.display()));
     }
     Ok(0)
 }
@@ -77,11 +76,11 @@ fn is_executable(path: &Path) -> Result<bool, Failure> {
 struct Stage {
     program: PathBuf,
     repository: PathBuf,
-    silent: bool,
+    output: Output,
 }
 
 impl Stage {
-    fn set(wanted: Option<&Path>, silent: bool) -> Result<Self, Failure> {
+    fn set(wanted: Option<&Path>, output: Output) -> Result<Self, Failure> {
         let folder = match wanted {
             Some(folder) => folder.to_path_buf(),
             None => fresh_folder()?,
@@ -92,7 +91,7 @@ impl Stage {
         let stage = Self {
             program: std::env::current_exe().map_err(Failure::failed)?,
             repository: folder.join("tally"),
-            silent,
+            output,
         };
         for (name, text) in FILES {
             let path = stage.repository.join(name);
@@ -110,8 +109,8 @@ impl Stage {
     }
 
     fn say(&self, text: &str) {
-        if !self.silent {
-            println!("\n{BOLD}{text}{BOLD:#}");
+        if !self.output.is_json() {
+            self.output.line(&format!("\n{BOLD}{text}{BOLD:#}"));
         }
     }
 
@@ -119,8 +118,8 @@ impl Stage {
         if !holds {
             return Err(Failure::failed(format!("the demo's claim does not hold: {claim}")));
         }
-        if !self.silent {
-            println!("{DIM}# {claim}{DIM:#}");
+        if !self.output.is_json() {
+            self.output.line(&format!("{DIM}# {claim}{DIM:#}"));
         }
         Ok(())
     }
@@ -130,7 +129,7 @@ impl Stage {
         self.show("lictor", arguments);
         let mut command = Command::new(&self.program);
         command.args(arguments).current_dir(&self.repository).stdin(Stdio::null());
-        if self.silent {
+        if self.output.is_json() {
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
         let status = command.status().map_err(Failure::failed)?;
@@ -158,15 +157,15 @@ impl Stage {
             let said = String::from_utf8_lossy(&run.stderr).into_owned();
             return Err(Failure::failed(format!("git {}: {said}", arguments.join(" "))));
         }
-        if asks && !self.silent {
-            println!("{}", text.trim_end());
+        if asks && !self.output.is_json() {
+            self.output.line(text.trim_end());
         }
         Ok(text)
     }
 
     fn show(&self, program: &str, arguments: &[&str]) {
-        if !self.silent {
-            println!("{DIM}$ {program} {}{DIM:#}", arguments.join(" "));
+        if !self.output.is_json() {
+            self.output.line(&format!("{DIM}$ {program} {}{DIM:#}", arguments.join(" ")));
         }
     }
 }

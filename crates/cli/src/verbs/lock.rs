@@ -94,7 +94,14 @@ pub(crate) async fn lock(wish: &Lock, context: &Context, output: &Output) -> Ans
     if dry {
         return lock_status(context, output).await;
     }
-    let broken = lock_of(context).break_lock(execution.as_deref(), force).map_err(|error| {
+    let lock = lock_of(context);
+    // Without a name, whoever is shown there is meant.
+    let shown = match lock.status().map_err(Failure::failed)? {
+        Status::Free { last } => last,
+        Status::Held { holder } => holder,
+    };
+    let execution = execution.clone().or_else(|| shown.map(|holder| holder.execution));
+    let broken = lock.break_lock(execution.as_deref(), force).map_err(|error| {
         let code = match error.kind() {
             BreakErrorKind::Held { .. } | BreakErrorKind::Contended => ErrorCode::Busy,
             BreakErrorKind::OtherExecution { .. } => ErrorCode::Conflict,

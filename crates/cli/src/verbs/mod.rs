@@ -34,7 +34,9 @@ pub(crate) type Answer = Result<u8, Failure>;
 pub(crate) async fn run(cli: Cli, output: &Output) -> Answer {
     let verb = match cli.verb {
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "lictor", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lictor", &mut script);
+            output.line(String::from_utf8_lossy(&script).trim_end());
             return Ok(0);
         }
         Verb::Man { folder } => {

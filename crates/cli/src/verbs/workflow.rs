@@ -253,7 +253,12 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             if run.rollback.status == RollbackStatus::Partial {
                 return ended(&run, output);
             }
-            output.result(&run.to_report(), || shown(&run));
+            // That it was cancelled is what was asked for, not an error of this call.
+            let mut report = run.to_report();
+            if let Value::Object(report) = &mut report {
+                report.remove("error");
+            }
+            output.result(&report, || shown(&run));
             Ok(0)
         }
     }

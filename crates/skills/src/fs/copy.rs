@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use lictor_capability::{
-    Body, Change, ChangeKind, Changes, Content, Effects, EntryKind, FileMode, State, Violation,
-    WorkspaceView,
+    Body, Change, ChangeKind, Changes, Content, EffectKind, Effects, EntryKind, FileMode, State,
+    Violation, WorkspaceView,
 };
 use lictor_context::WorkspacePath;
 use lictor_executor::{HandlerError, Request};
@@ -71,7 +71,8 @@ fn describe(input: &Input<'_>, view: &dyn WorkspaceView) -> Result<Effects, Hand
     let Some(entry) = look(view, &from)? else {
         // Asked as a question only: what is in the way of looking at it?
         let asked = changing(&[Change::Delete { path: from.clone(), before: nothing() }], view)?;
-        return Ok(Effects { reads: vec![from], changes: Changes::default(), ..asked });
+        let intended = vec![(EffectKind::FsWrite, to)];
+        return Ok(Effects { reads: vec![from], changes: Changes::default(), intended, ..asked });
     };
     let mut plan = Plan::default();
     let nodes = walk(view, &from, entry)?;

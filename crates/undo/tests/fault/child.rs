@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use lictor_context::ExecutionId;
 use lictor_executor::{Recovered, Recovery};
 
-use crate::support::{Failure, World};
+use crate::support::World;
 use crate::tree::{Tree, mixed_changes, mixed_tree, model, read_tree, write_tree};
 
 const STEP: &str = "LICTOR_TEST_STEP";
@@ -141,7 +141,7 @@ impl Case {
         recovered
     }
 
-    fn mixture(&self, tree: &Tree) -> String {
+    pub(crate) fn mixture(&self, tree: &Tree) -> String {
         let keys: std::collections::BTreeSet<&String> =
             self.old.keys().chain(self.new.keys()).chain(tree.keys()).collect();
         let lines = keys.into_iter().filter_map(|key| {
@@ -194,15 +194,7 @@ fn a_step_of_another_test() {
     };
     let answer = match outcome {
         Ok(()) => "ok".to_owned(),
-        Err(failure) => format!("{}: {}", failure.left(), told(&failure)),
+        Err(failure) => format!("{}: {}", failure.left(), failure.why()),
     };
     fs::write(dir.join("answer"), answer).expect("an answer");
-}
-
-fn told(failure: &Failure) -> String {
-    match failure {
-        Failure::Described(error) => error.to_string(),
-        Failure::Executed(error) => format!("{error} {:?}", error.rollback()),
-        Failure::Commit(error) => format!("{error} {:?}", error.report()),
-    }
 }

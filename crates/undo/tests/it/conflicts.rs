@@ -60,7 +60,7 @@ fn an_edit_of_any_kind_of_change_is_a_conflict() {
     };
     check(directory, "new.txt", Reason::KindDiffers);
     let no_parent = |world: &Temp| fs::remove_dir(world.path("rm")).expect("it is empty");
-    check(no_parent, "rm/full/x", Reason::ParentNotADirectory);
+    check(no_parent, "rm/empty", Reason::ParentNotADirectory);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
     clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and plays the person who edits files"

@@ -96,6 +96,15 @@ fn no_save_in_place_is_lost() {
     no_save_is_lost(|file, text| fs::write(file, text).expect("a save"));
 }
 
+/// Stops the other thread also when this one fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Somebody swaps a directory for a link that leads outside, over and over.
 #[test]
 fn no_byte_lands_outside_while_a_parent_is_swapped_for_a_link() {
@@ -108,6 +117,7 @@ fn no_byte_lands_outside_while_a_parent_is_swapped_for_a_link() {
     let stop = AtomicBool::new(false);
     let (mut applied, mut refused) = (0, 0);
     std::thread::scope(|scope| {
+        let stopped = StopOnDrop(&stop);
         let swapper = scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
                 fs::rename(&dir, &aside).expect("out of the way");
@@ -129,7 +139,7 @@ fn no_byte_lands_outside_while_a_parent_is_swapped_for_a_link() {
                 Err(_) => refused += 1,
             }
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(stopped);
         swapper.join().expect("the swapper");
     });
     eprintln!("{applied} applied, {refused} refused");

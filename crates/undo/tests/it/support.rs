@@ -18,10 +18,9 @@ use lictor_context::{
 };
 use lictor_document::Source;
 use lictor_executor::{
-    ApplyError, Check, CheckFailure, CheckPhase, CheckRun, CheckSource, CommitError, DescribeError,
-    ExecuteError, ExecuteErrorKind, Executed, ExecutionRecord, Executor, Granted, Handler,
-    HandlerError, Handlers, Ledger, LedgerError, LockSettings, Outcome, Recovered, Request,
-    Rollback, RollbackReport,
+    Check, CheckFailure, CheckPhase, CheckRun, CheckSource, CommitError, DescribeError,
+    ExecuteError, Executed, ExecutionRecord, Executor, Granted, Handler, HandlerError, Handlers,
+    Ledger, LedgerError, LockSettings, Outcome, Recovered, Request, Rollback, RollbackReport,
 };
 use lictor_governance::{PolicySet, WriteGate};
 use lictor_lock::WorkspaceLock;
@@ -122,6 +121,7 @@ impl CheckSource for OneCheck {
 #[derive(Debug)]
 pub(crate) enum Failure {
     Described(DescribeError),
+    Denied(String),
     Executed(ExecuteError),
     Commit(CommitError),
 }
@@ -130,7 +130,17 @@ impl Failure {
     pub(crate) fn conflicts(&self) -> Vec<Conflict> {
         match self {
             Self::Executed(error) => error.conflicts().to_vec(),
-            Self::Described(_) | Self::Commit(_) => Vec::new(),
+            Self::Described(_) | Self::Denied(_) | Self::Commit(_) => Vec::new(),
+        }
+    }
+
+    /// All that is known of it.
+    pub(crate) fn why(&self) -> String {
+        match self {
+            Self::Described(error) => error.to_string(),
+            Self::Denied(why) => why.clone(),
+            Self::Executed(error) => format!("{error} {:?}", error.rollback()),
+            Self::Commit(error) => format!("{error} {:?}", error.report()),
         }
     }
 
@@ -140,23 +150,13 @@ impl Failure {
             if report.is_complete() { "rolled back" } else { "incomplete" }
         };
         match self {
-            Self::Described(_) => "not begun",
+            Self::Described(_) | Self::Denied(_) => "not begun",
             Self::Commit(error) => of(error.report()),
             Self::Executed(error) => match error.rollback() {
                 Rollback::NotBegun => "not begun",
                 Rollback::Complete(_) => "rolled back",
                 Rollback::Incomplete(_) => "incomplete",
             },
-        }
-    }
-
-    pub(crate) fn apply_error(&self) -> Option<&ApplyError> {
-        match self {
-            Self::Executed(error) => match error.kind() {
-                ExecuteErrorKind::Apply(error) => Some(error),
-                _ => None,
-            },
-            Self::Described(_) | Self::Commit(_) => None,
         }
     }
 }
@@ -285,8 +285,10 @@ impl World {
         let described = self.executor.describe(admitted).map_err(Failure::Described)?;
         let decision = self.gate.decide(&described);
         let explained = decision.explain();
-        let warrant = self.gate.authorize(described, &decision, None);
-        let warrant = warrant.unwrap_or_else(|error| panic!("{error}: {explained}"));
+        let warrant = self
+            .gate
+            .authorize(described, &decision, None)
+            .map_err(|error| Failure::Denied(format!("{error}: {explained}")))?;
         let outcome = self.runtime.block_on(self.executor.clone().call(warrant));
         match outcome.map_err(Failure::Executed)? {
             Outcome::Executed(executed) => Ok(executed),
@@ -316,7 +318,7 @@ impl World {
     pub(crate) fn apply(&self, changes: Vec<Change>) -> ExecutionId {
         match self.try_apply(changes) {
             Ok(id) => id,
-            Err(failure) => panic!("{failure:#?}"),
+            Err(failure) => panic!("{}", failure.why()),
         }
     }
 
@@ -329,7 +331,7 @@ impl World {
     pub(crate) fn undo(&self, execution: &ExecutionId) -> ExecutionId {
         match self.try_undo(execution) {
             Ok(id) => id,
-            Err(failure) => panic!("{failure:#?}"),
+            Err(failure) => panic!("{}", failure.why()),
         }
     }
 

@@ -1,0 +1,2 @@
+//! Cuts the power under Lictor's transactions.
+fn main() {}
