@@ -260,6 +260,14 @@ impl Event {
         self
     }
 
+    /// The same event with other parameters: for whoever leaves more out of them than
+    /// [`crate::seal`] does.
+    #[must_use]
+    pub fn with_params(mut self, params: Value) -> Self {
+        self.facts.action_params = Some(params);
+        self
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &EventId {

@@ -1,6 +1,6 @@
 //! The ledger: an execution and its events go into one database transaction.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use lictor_audit::{Appended, AuditLog};
@@ -13,6 +13,8 @@ use lictor_store::Store;
 use lictor_store::rusqlite::Transaction;
 use serde_json::json;
 
+use crate::redact::Redaction;
+
 /// Records executions, runs and events in the embedded store.
 #[derive(Debug, Clone)]
 pub(crate) struct StateLedger {
@@ -20,12 +22,29 @@ pub(crate) struct StateLedger {
     audit: AuditLog,
     executions: Executions,
     clock: Arc<dyn Clock>,
+    redaction: Arc<RwLock<Arc<Redaction>>>,
 }
 
 impl StateLedger {
-    pub(crate) fn new(store: Store, audit: AuditLog, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        audit: AuditLog,
+        clock: Arc<dyn Clock>,
+        redaction: Redaction,
+    ) -> Self {
         let executions = Executions::new(store.clone());
-        Self { store, audit, executions, clock }
+        let redaction = Arc::new(RwLock::new(Arc::new(redaction)));
+        Self { store, audit, executions, clock, redaction }
+    }
+
+    /// Leaves other things out from now on.
+    pub(crate) fn set_redaction(&self, redaction: Redaction) {
+        // The lock guards one pointer, so a poisoned one holds a whole value.
+        *self.redaction.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(redaction);
+    }
+
+    fn redaction(&self) -> Arc<Redaction> {
+        Arc::clone(&self.redaction.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs `work` and appends `events` in one transaction; durable when it answers `Ok`.
@@ -34,10 +53,11 @@ impl StateLedger {
         events: Vec<Event>,
         work: impl FnOnce(&Transaction<'_>) -> Result<Vec<Event>, StateError> + Send + 'static,
     ) -> Result<(), StateError> {
-        let audit = self.audit.clone();
+        let (audit, redaction) = (self.audit.clone(), self.redaction());
         let written = self.store.write(move |tx| {
             let mut events = events;
             events.extend(work(tx)?);
+            let events = redaction.events(events);
             if events.is_empty() {
                 return Ok(None);
             }
@@ -77,9 +97,10 @@ impl Ledger for StateLedger {
         record: Option<ExecutionRecord>,
         events: Vec<Event>,
     ) -> Result<(), LedgerError> {
+        let redaction = self.redaction();
         self.commit(events, move |tx| {
-            if let Some(record) = &record {
-                Executions::put_in(tx, record)?;
+            if let Some(record) = record {
+                Executions::put_in(tx, &redaction.record(record))?;
             }
             Ok(Vec::new())
         })

@@ -9,6 +9,7 @@ mod hiding;
 mod ledger;
 mod options;
 mod policies;
+mod redact;
 mod runtime;
 mod undo;
 mod workflows;

@@ -9,7 +9,7 @@ use lictor_document::HumanDuration;
 use lictor_executor::{
     Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, TimeLimits,
 };
-use lictor_governance::{Approvals, Approvers, Catalogue, WriteGate};
+use lictor_governance::{Approvals, Approvers, Catalogue, PolicySet, WriteGate};
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
 use lictor_state::{Executions, Runs, SqliteApprovalStore, SqliteApproverStore};
@@ -24,6 +24,7 @@ use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
+use crate::redact::Redaction;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
 /// A runtime over one workspace. Cheap to clone.
@@ -69,7 +70,9 @@ impl Runtime {
         let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
         let (store, audit) = open_state(&options)?;
         let gate = Arc::new(WriteGate::new(Arc::clone(&policies), Arc::clone(&clock)));
-        let ledger = Arc::new(StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock)));
+        let redaction = redaction(&policies)?;
+        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock), redaction);
+        let ledger = Arc::new(ledger);
         let transactions = Transactions::new(Arc::clone(&workspace));
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
         let settings = policies.settings();
@@ -167,6 +170,7 @@ impl Runtime {
     pub fn reload_policies(&self) -> Result<(), OpenError> {
         let options = &self.parts.options;
         let policies = load_policies(&options.workspace, &options.policies)?;
+        self.parts.ledger.set_redaction(redaction(&policies)?);
         self.parts.gate.reload(Arc::new(policies));
         Ok(())
     }
@@ -251,6 +255,11 @@ impl Runtime {
         let settled = self.parts.ledger.settle(None, events).await;
         settled.map_err(|error| ActErrorKind::NotRecorded(error.to_string()).into())
     }
+}
+
+fn redaction(policies: &PolicySet) -> Result<Redaction, OpenError> {
+    let patterns = &policies.settings().audit_redact;
+    Redaction::new(patterns).map_err(|error| OpenError::Audit(error.to_string()))
 }
 
 fn handlers(clock: &Arc<dyn Clock>, transactions: &Transactions) -> Handlers {

@@ -95,6 +95,17 @@ fn secret_looking_inputs_are_sealed() {
 }
 
 #[test]
+fn what_the_policy_redacts_is_in_no_event() {
+    let policy = "version: 1\ndefault: deny\npaths: { allowed: ['**'] }\n\
+                  audit: { redact: ['(?i)x-internal', 'cus_[0-9]+'] }\n";
+    let place = Place::with_policy(policy);
+    let variables = json!({ "X-Internal-Id": CANARY, "customer": format!("cus_42 {CANARY}") });
+    let input = json!({ "template": "x", "variables": variables }).to_string();
+    place.run(&["call", "text.render", "--input", &input]).done();
+    assert_nowhere(&place, CANARY);
+}
+
+#[test]
 fn a_waiting_approval_shows_sealed_content() {
     let place = Place::new();
     let pair = format!("content={CANARY}");

@@ -81,3 +81,42 @@ fn a_recovery_that_is_killed_anywhere_is_finished_by_the_next() {
     }
     eprintln!("{pairs} pairs of crashes");
 }
+
+/// The barriers stand where the protocol wants them, and there are no others.
+#[test]
+fn every_end_is_noted_behind_its_barrier() {
+    let effects = ["put.before", "take.before", "swap.before", "move.before", "chmod.before"];
+    let effect = |name: &String| effects.contains(&name.as_str());
+    let barriers = |points: &[String]| -> Vec<usize> {
+        points.iter().enumerate().filter(|(_, name)| *name == "barrier").map(|(n, _)| n).collect()
+    };
+    for step in [Step::Apply, Step::Undo, Step::Redo] {
+        let points = count(step);
+        let first = points.iter().position(effect).expect("an effect");
+        let last = points.iter().rposition(effect).expect("an effect");
+        let written = points.iter().rposition(|name| name == "journal.write").expect("a journal");
+        let found = barriers(&points);
+        assert_eq!(found.len(), 2, "{step:?}");
+        assert!(written < found[0] && found[0] < first && last < found[1], "{step:?}: {found:?}");
+        let synced = points.iter().filter(|name| *name == "journal.sync").count();
+        assert_eq!(synced, 0, "{step:?}: `done` does not wait for the disk");
+    }
+    // Put back: `abort`, the reverse, a barrier, `aborted`.
+    let points = count(Step::ApplyRefused);
+    let found = barriers(&points);
+    let synced: Vec<usize> = (0..points.len()).filter(|n| points[*n] == "journal.sync").collect();
+    let last = points.iter().rposition(effect).expect("an effect");
+    assert_eq!((found.len(), synced.len()), (3, 2));
+    assert!(found[1] < synced[0] && synced[0] < last && last < found[2] && found[2] < synced[1]);
+    // Finished by a recovery: the rest, a barrier, `done`.
+    let case = Case::new(Step::Apply);
+    case.run(&format!("kill@{}", count(Step::Apply).len() * 2 / 3));
+    case.points();
+    case.run_step(Step::Recover, "none@0").expect("a recovery");
+    let points = case.points();
+    let last = points.iter().rposition(effect).expect("an effect");
+    let found = barriers(&points);
+    let synced = points.iter().rposition(|name| name == "journal.sync").expect("an end");
+    assert_eq!(found.len(), 1);
+    assert!(last < found[0] && found[0] < synced);
+}

@@ -184,6 +184,62 @@ fn a_person_who_edits_before_the_recovery_is_never_overwritten() {
     assert_eq!(read_tree(&world.root), old);
 }
 
+/// Whatever a person does to what is still to be done: theirs stays, and the rest goes back.
+#[test]
+fn an_edit_of_what_is_still_to_be_done_takes_the_rest_back() {
+    for (path, replaces) in
+        [("new", false), ("d", false), ("b", false), ("b", true), ("c", false), ("c", true)]
+    {
+        let (world, mut old, _) = sealed();
+        if replaces {
+            fs::write(world.path("theirs"), "theirs\n").expect("a save");
+            fs::rename(world.path("theirs"), world.path(path)).expect("a save");
+        } else {
+            fs::write(world.path(path), "theirs\n").expect("a save");
+        }
+        old.insert(path.to_owned(), crate::tree::file(0o644, "theirs\n"));
+        let recovered = world.recover();
+        let (told, stuck) = (recovered[0].recovery, &recovered[0].stuck);
+        assert_eq!(told, Recovery::PutBack, "{path} {replaces}: {stuck:?}");
+        assert_eq!(read_tree(&world.root), old, "{path} {replaces}");
+        assert_eq!(world.folders(), Vec::<String>::new(), "{path} {replaces}");
+    }
+}
+
+/// Two files that have each other's modes: a mode alone tells nothing.
+#[test]
+fn a_mode_that_happens_to_be_right_is_not_taken_for_done() {
+    let world = world();
+    world.write("a", "a\n");
+    world.write("b", "b\n");
+    world.chmod("b", 0o600);
+    let changes = vec![
+        rename("b", "c", "b\n"),
+        rename("a", "b", "a\n"),
+        crate::tree::chmod("b", 0o644, 0o600),
+    ];
+    let new = model(&read_tree(&world.root), &changes);
+    drop(world.execute(changes).expect("done"));
+    assert_eq!(read_tree(&world.root), new);
+    world.chmod("b", 0o644);
+    fs::rename(world.path("b"), world.path("a")).expect("back");
+    fs::rename(world.path("c"), world.path("b")).expect("back");
+    assert_eq!(world.recover()[0].recovery, Recovery::Finished);
+    assert_eq!(read_tree(&world.root), new);
+}
+
+#[test]
+fn a_mode_is_changed_of_the_very_file_that_was_judged() {
+    let world = world();
+    world.write("a", "a\n");
+    drop(world.execute(vec![crate::tree::chmod("a", 0o644, 0o600)]).expect("done"));
+    world.write("theirs", "theirs\n");
+    fs::rename(world.path("theirs"), world.path("a")).expect("a save");
+    let edited = read_tree(&world.root);
+    assert_eq!(world.recover()[0].recovery, Recovery::PutBack);
+    assert_eq!(read_tree(&world.root), edited);
+}
+
 /// A crash between an exchange and the look at what came out: it was a person's save.
 #[test]
 fn a_save_that_was_taken_and_never_looked_at_is_given_back() {
