@@ -26,6 +26,7 @@ pub(crate) fn ci(options: &Options) -> Result<bool, Failure> {
     let workspace = process::load_workspace()?;
     let mut steps = checks(&workspace);
     steps.push(Step::heavy("test", || run_tests(&workspace.root, &[])));
+    steps.push(Step::heavy("faults", || faults(&workspace.root)));
     run("ci", &steps, options)
 }
 
@@ -93,6 +94,19 @@ fn feature_sets(package: &Package) -> Vec<Vec<String>> {
 fn run_tests(root: &Path, extra: &[String]) -> Outcome {
     let args = test_args(extra);
     cargo(root, &args)
+}
+
+/// The fault matrix of the transaction protocol: the process dies, or a call fails, at each of
+/// its points. A step of its own, because the points are not compiled into anything else.
+fn faults(root: &Path) -> Outcome {
+    let features = ["--features", "fault-injection"];
+    let common = ["--package", "lictor-undo"];
+    let lint = [&["clippy", "--all-targets"][..], &common, &features, &["--", "-D", "warnings"]];
+    match cargo(root, &lint.concat()) {
+        Outcome::Passed => {}
+        other => return other,
+    }
+    cargo(root, &[&["test"][..], &common, &features, &["--test", "fault"]].concat())
 }
 
 /// `cargo test` for everything, or for the packages that were named.

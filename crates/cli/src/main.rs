@@ -10,7 +10,7 @@ mod verbs;
 
 use std::process::ExitCode;
 
-use args::Cli;
+use args::{Cli, Global};
 use failure::Failure;
 use output::Output;
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Err(error) => return unparsed(&error),
     };
     let output = Output::new(&cli.global);
-    logging(cli.global.verbose);
+    logging(&cli.global);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(verbs::run(cli, &output)),
@@ -58,12 +58,18 @@ fn said(error: &clap::Error) -> String {
     said.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
 }
 
-fn logging(verbose: u8) {
-    let level = match verbose {
-        0 => tracing::Level::ERROR,
+fn logging(global: &Global) {
+    let level = match global.verbose {
+        _ if global.quiet => tracing::Level::ERROR,
+        0 => tracing::Level::WARN,
         1 => tracing::Level::INFO,
         2 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let plain = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    if global.verbose > 0 {
+        plain.init();
+    } else {
+        plain.without_time().with_target(false).with_ansi(false).init();
+    }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn acquire(
     let guard = CancelOnDrop(cancel.clone());
     let waited = tokio::task::spawn_blocking(move || {
         settings.lock.acquire(claim, settings.timeout, &cancel, &mut |holder| {
-            tracing::info!(%holder, "waiting for the workspace lock");
+            tracing::warn!("waiting for the workspace lock: held by {holder}");
         })
     })
     .await;

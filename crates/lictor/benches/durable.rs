@@ -30,6 +30,36 @@ fn main() {
     for n in [1, 10, 100] {
         runtime.block_on(apply(&scratch.path().join(format!("apply{n}")), n));
     }
+    let one = runtime.block_on(at_once(&scratch.path().join("alone"), 1));
+    let many = runtime.block_on(at_once(&scratch.path().join("crowd"), 16));
+    println!(
+        "writes a second: one caller {one:.0}, 16 callers in 16 workspaces {many:.0}, ratio {:.1}",
+        many / one
+    );
+}
+
+/// Writes a second of so many callers, each in a workspace of its own.
+async fn at_once(folder: &Path, callers: usize) -> f64 {
+    let mut agents = Vec::new();
+    for caller in 0..callers {
+        agents.push(agent(&folder.join(format!("w{caller}"))).await);
+    }
+    let began = Instant::now();
+    let tasks: Vec<_> = agents
+        .into_iter()
+        .map(|agent| {
+            tokio::spawn(async move {
+                for round in 0..ROUNDS {
+                    let input = json!({ "path": format!("f{round}"), "content": "text\n" });
+                    let _done = agent.call("fs.write", input).await.expect("written");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    (callers * ROUNDS) as f64 / began.elapsed().as_secs_f64()
 }
 
 async fn agent(folder: &Path) -> Agent {

@@ -21,6 +21,9 @@ pub struct History<'a> {
     root: TxRoot,
 }
 
+/// So many of the newest transactions are searched for content that is no longer where it was.
+const MAX_SEARCHED: usize = 200;
+
 /// The record of one finished transaction.
 #[derive(Debug)]
 pub struct Kept {
@@ -96,7 +99,25 @@ impl<'a> History<'a> {
                 return Ok(Content::Bytes(bytes));
             }
         }
-        Ok(Content::Gone)
+        Ok(self.in_another(digest)?.map_or(Content::Gone, Content::Bytes))
+    }
+
+    /// What an undo or a redo since has set aside, in the slots of a later transaction.
+    fn in_another(&self, digest: Digest) -> io::Result<Option<Vec<u8>>> {
+        for execution in self.root.list()?.iter().rev().take(MAX_SEARCHED) {
+            let Ok(Some(kept)) = self.get(execution) else { continue };
+            let set_aside = kept
+                .journal
+                .items
+                .iter()
+                .filter(|item| item.before.and_then(|state| state.digest()) == Some(digest));
+            for slot in set_aside.filter_map(|item| item.keep.as_ref()) {
+                if let Some(bytes) = self.in_slot(slot, digest)? {
+                    return Ok(Some(bytes));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Whether something is in a slot.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod barrier;
 mod compile; // from changes to single operations
 mod fault;
 mod history; // finished transactions, read back

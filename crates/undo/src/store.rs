@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lictor_context::{ExecutionId, WorkspacePath};
@@ -12,6 +13,7 @@ use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::barrier::Barriers;
 use crate::fault;
 use crate::journal;
 
@@ -36,6 +38,7 @@ impl SlotRef {
 #[derive(Debug)]
 pub(crate) struct TxRoot {
     dir: DirHandle,
+    barriers: Arc<Barriers>,
 }
 
 /// The folder of one transaction.
@@ -51,7 +54,7 @@ impl TxRoot {
         let path = WorkspacePath::parse(TX).map_err(io::Error::other)?;
         if let Some(dir) = workspace.dir(Some(&path)).map_err(io::Error::other)? {
             ignore(&dir)?;
-            return Ok(Self { dir });
+            return Self::over(dir);
         }
         let private = Mode::from_raw_mode(0o700);
         mkdir_if_missing(workspace.root(), ".lictor", private)?;
@@ -62,7 +65,12 @@ impl TxRoot {
         let dir = workspace.dir(Some(&path)).map_err(io::Error::other)?;
         let dir = dir.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         ignore(&dir)?;
-        Ok(Self { dir })
+        Self::over(dir)
+    }
+
+    fn over(dir: DirHandle) -> io::Result<Self> {
+        let barriers = Barriers::of(&dir)?;
+        Ok(Self { dir, barriers })
     }
 
     /// Whether this file system can do the two renames that everything rests on: exchange two
@@ -158,7 +166,7 @@ impl TxRoot {
     /// Everything that was written to this file system, by anybody, is durable when this answers.
     pub(crate) fn barrier(&self) -> io::Result<()> {
         fault::point("barrier")?;
-        Ok(fs::syncfs(&self.dir)?)
+        self.barriers.pass()
     }
 }
 

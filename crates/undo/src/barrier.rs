@@ -1,0 +1,164 @@
+//! Barriers, shared: one `syncfs` for everybody in this process who waits on the same file system.
+//!
+//! Whoever comes while one is running joins the next one, because what they wrote may have come
+//! too late for the running one. So any number of callers pay for at most two.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use lictor_workspace::DirHandle;
+use rustix::fs;
+use rustix::io::Errno;
+
+/// The barriers of one file system.
+#[derive(Debug)]
+pub(crate) struct Barriers {
+    /// Held open for as long as anybody uses it, and from before they write: the kernel reports a
+    /// lost write to a handle that was open when it was lost.
+    handle: DirHandle,
+    rounds: Mutex<Rounds>,
+    over: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Rounds {
+    running: bool,
+    /// The round that whoever comes now joins.
+    next: Option<Arc<Round>>,
+}
+
+/// One `syncfs`, for all who joined before it began.
+#[derive(Debug, Default)]
+struct Round {
+    result: OnceLock<Result<(), Errno>>,
+}
+
+type Registry = Mutex<HashMap<u64, Weak<Barriers>>>;
+
+impl Barriers {
+    /// The barriers of the file system that a directory is on.
+    pub(crate) fn of(dir: &DirHandle) -> io::Result<Arc<Self>> {
+        static REGISTRY: OnceLock<Registry> = OnceLock::new();
+        let device = fs::fstat(dir)?.st_dev;
+        let registry = REGISTRY.get_or_init(Registry::default);
+        let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = registry.get(&device).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let handle = DirHandle::from(rustix::io::dup(dir)?);
+        let made = Arc::new(Self { handle, rounds: Mutex::default(), over: Condvar::new() });
+        registry.retain(|_, barriers| barriers.strong_count() > 0);
+        registry.insert(device, Arc::downgrade(&made));
+        Ok(made)
+    }
+
+    /// Everything that was written to this file system before the call, by anybody, is durable
+    /// when this answers `Ok`. A barrier that failed is not tried again: the kernel has dropped
+    /// the pages, and a second one would lie.
+    pub(crate) fn pass(&self) -> io::Result<()> {
+        self.pass_by(|| fs::syncfs(&self.handle))
+    }
+
+    fn pass_by(&self, sync: impl FnOnce() -> Result<(), Errno>) -> io::Result<()> {
+        let mut rounds = self.rounds();
+        let mine = Arc::clone(rounds.next.get_or_insert_with(Arc::default));
+        loop {
+            if let Some(result) = mine.result.get() {
+                return result.map_err(io::Error::from);
+            }
+            if !rounds.running {
+                break;
+            }
+            rounds = self.over.wait(rounds).unwrap_or_else(PoisonError::into_inner);
+        }
+        // Nobody leads, and our round has no result: it is the one that gathers, and ours to lead.
+        rounds.running = true;
+        rounds.next = None;
+        drop(rounds);
+        let result = sync();
+        let mut rounds = self.rounds();
+        rounds.running = false;
+        let result = *mine.result.get_or_init(|| result);
+        drop(rounds);
+        self.over.notify_all();
+        result.map_err(io::Error::from)
+    }
+
+    fn rounds(&self) -> MutexGuard<'_, Rounds> {
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn barriers() -> (tempfile::TempDir, Arc<Barriers>) {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = fs::open(dir.path(), fs::OFlags::DIRECTORY, fs::Mode::empty()).unwrap();
+        let barriers = Barriers::of(&DirHandle::from(handle)).unwrap();
+        (dir, barriers)
+    }
+
+    #[test]
+    fn one_file_system_has_one_set_of_barriers() {
+        let (dir, barriers) = barriers();
+        let again = fs::open(dir.path(), fs::OFlags::DIRECTORY, fs::Mode::empty()).unwrap();
+        let again = Barriers::of(&DirHandle::from(again)).unwrap();
+        assert!(Arc::ptr_eq(&barriers, &again));
+        barriers.pass().unwrap();
+    }
+
+    /// All who come while one is running share the next, and none of them is answered by the one
+    /// that had begun before.
+    #[test]
+    fn many_callers_pay_for_two() {
+        let (_dir, barriers) = barriers();
+        let synced = AtomicUsize::new(0);
+        let (began, wait_began) = mpsc::channel();
+        let (go, wait_go) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let (first, synced) = (&barriers, &synced);
+            scope.spawn(move || {
+                let sync = || {
+                    began.send(()).unwrap();
+                    wait_go.recv().unwrap();
+                    synced.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                };
+                first.pass_by(sync).unwrap();
+            });
+            wait_began.recv().unwrap();
+            for _ in 0..16 {
+                let barriers = &barriers;
+                scope.spawn(move || {
+                    let sync = || {
+                        synced.fetch_add(1, Ordering::SeqCst);
+                        Ok(())
+                    };
+                    barriers.pass_by(sync).unwrap();
+                    assert!(synced.load(Ordering::SeqCst) >= 2, "not answered by the first");
+                });
+            }
+            // All sixteen have joined the gathering round before the first one ends.
+            let joined = || barriers.rounds().next.as_ref().map_or(0, Arc::strong_count);
+            while joined() < 17 {
+                std::thread::yield_now();
+            }
+            go.send(()).unwrap();
+        });
+        assert_eq!(synced.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_failed_barrier_fails_everybody_who_shared_it_and_nobody_else() {
+        let (_dir, barriers) = barriers();
+        let failed = barriers.pass_by(|| Err(Errno::IO)).unwrap_err();
+        assert_eq!(failed.raw_os_error(), Some(Errno::IO.raw_os_error()));
+        barriers.pass_by(|| Ok(())).unwrap();
+    }
+}

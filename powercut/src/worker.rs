@@ -1,0 +1,201 @@
+//! The process that works on the disk while it is recorded: Lictor's runtime, as any program would
+//! use it, and somebody else who keeps flushing a file of theirs.
+//!
+//! It says what it is about to do and what was acknowledged, a JSON object a line, and goes on
+//! when it reads a line.
+#![expect(clippy::print_stdout, reason = "standard output is how it talks to the recorder")]
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{BufRead as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use lictor::audit::Filter;
+use lictor::context::{Digest, ExecutionId, Hasher, Name, Principal, Session, SystemClock};
+use lictor::state::ExecutionFilter;
+use lictor::store::Durability;
+use lictor::{Agent, Runtime, RuntimeOptions, UndoRequest};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::plan::{self, STEPS, Step};
+use crate::random::Random;
+
+/// Whose log everything stands in.
+pub(crate) const ORG: &str = "acme";
+
+const POLICY: &str = "version: 1\ndefault: allow\n";
+
+/// Where things lie on the disk under test.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    pub(crate) workspace: PathBuf,
+    pub(crate) keys: PathBuf,
+    pub(crate) others: PathBuf,
+}
+
+impl Places {
+    pub(crate) fn on(mounted: &Path) -> Self {
+        let place = |name| mounted.join(name);
+        Self { workspace: place("ws"), keys: place("keys"), others: place("others") }
+    }
+
+    pub(crate) fn options(&self, lazy: bool) -> RuntimeOptions {
+        let mut options = RuntimeOptions::new(&self.workspace, &self.keys);
+        options.durability = if lazy { Durability::Normal } else { Durability::Full };
+        options
+    }
+}
+
+/// What stands in the trail and in the index of executions.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    /// How many events there are.
+    pub(crate) events: usize,
+    /// A digest over their lines.
+    pub(crate) trail: String,
+    /// The executions that stand and could be undone, the newest first.
+    pub(crate) standing: Vec<ExecutionId>,
+}
+
+impl Recorded {
+    /// What a runtime has on record; of its trail, the first `events` if that many are wanted.
+    pub(crate) fn read(runtime: &Runtime, events: Option<usize>) -> Result<Self, Failure> {
+        let filter = Filter { limit: events.map(|n| n as u64), ..Filter::default() };
+        let found = runtime.audit().query(&Name::parse(ORG)?, &filter)?;
+        let mut hasher = Hasher::new();
+        for event in &found {
+            hasher.update_framed(&event.bytes);
+        }
+        let digest: Digest = hasher.finish();
+        let filter = ExecutionFilter { undoable: true, ..ExecutionFilter::default() };
+        let standing = runtime.executions().list(&filter)?;
+        Ok(Self {
+            events: found.len(),
+            trail: digest.hex(),
+            standing: standing.into_iter().map(|stored| stored.record.execution_id).collect(),
+        })
+    }
+}
+
+/// What the worker says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Said {
+    /// The first tree stands, and nothing was recorded yet.
+    Ready(Recorded),
+    /// A step begins.
+    Begun,
+    /// It was acknowledged.
+    Acknowledged(Recorded),
+    /// That was all.
+    Over,
+}
+
+/// A session like any other.
+pub(crate) fn agent(runtime: &Runtime) -> Result<Agent, Failure> {
+    let principal = Principal {
+        org: Name::parse(ORG)?,
+        user: Name::parse("ann")?,
+        agent: Name::parse("planner")?,
+    };
+    Ok(runtime.agent(&Session::new(principal, &SystemClock)))
+}
+
+/// Does everything there is to do on a mounted disk.
+pub(crate) async fn work(mounted: &Path, seed: u64, lazy: bool) -> Result<(), Failure> {
+    let places = Places::on(mounted);
+    for folder in [&places.workspace.join(".lictor"), &places.keys, &places.others] {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    plan::make_tree(&places.workspace, seed)?;
+    let policy = places.workspace.join(".lictor/policy.yaml");
+    File::create_new(policy)?.write_all(POLICY.as_bytes())?;
+    let recorded = {
+        let runtime = Runtime::open(places.options(lazy)).await?;
+        Recorded::read(&runtime, None)?
+    };
+    say(&Said::Ready(recorded))?;
+    let others = Others::begin(&places.others, seed)?;
+    let runtime = Runtime::open(places.options(lazy)).await?;
+    let agent = agent(&runtime)?;
+    for step in STEPS {
+        say(&Said::Begun)?;
+        do_step(&agent, step, seed).await.map_err(|error| error.context(&format!("{step:?}")))?;
+        say(&Said::Acknowledged(Recorded::read(&runtime, None)?))?;
+    }
+    others.end()?;
+    drop((agent, runtime));
+    say(&Said::Over)
+}
+
+async fn do_step(agent: &Agent, step: Step, seed: u64) -> Result<(), Failure> {
+    match step {
+        Step::Apply(which) => {
+            let action = agent.apply_action(&plan::document(which, seed)?)?;
+            let done = agent.act(action, None).await?;
+            if done.duplicate {
+                return Err(Failure::new("it was taken for a duplicate"));
+            }
+        }
+        Step::Undo => {
+            let last = agent.to_undo(&UndoRequest::Last(1))?;
+            agent.undo(&last, None).await?;
+        }
+        Step::Redo => {
+            let last = agent.to_redo(None)?;
+            agent.undo(&[last], None).await?;
+        }
+    }
+    Ok(())
+}
+
+fn say(said: &Said) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string(said)?);
+    let mut answer = String::new();
+    if std::io::stdin().lock().read_line(&mut answer)? == 0 {
+        return Err(Failure::new("nobody listens"));
+    }
+    Ok(())
+}
+
+/// Somebody else on the same disk: their flushes make the file system write down what it has,
+/// Lictor's half-done work included.
+struct Others {
+    over: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<std::io::Result<()>>,
+}
+
+impl Others {
+    fn begin(folder: &Path, seed: u64) -> Result<Self, Failure> {
+        let mut file = OpenOptions::new().create(true).append(true).open(folder.join("notes"))?;
+        let over = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&over);
+        let mut random = Random::new(seed ^ 0x07e4);
+        let thread = std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let length = 1 + random.below(3000);
+                file.write_all(&random.bytes(length))?;
+                file.sync_all()?;
+                pause(random.below(3000));
+            }
+            Ok(())
+        });
+        Ok(Self { over, thread })
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        self.over.store(true, Ordering::Relaxed);
+        let ended = self.thread.join().map_err(|_| Failure::new("the other writer panicked"))?;
+        Ok(ended?)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a person who saves now and then")]
+fn pause(micros: usize) {
+    sleep(Duration::from_micros(micros as u64));
+}
