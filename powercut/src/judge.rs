@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use lictor::audit::Verdict;
 use lictor::context::Name;
-use lictor::executor::Recovery;
+use lictor::executor::{Recovered, Recovery};
 use lictor::{Runtime, UndoRequest};
 
 use crate::cuts::Cut;
@@ -42,7 +42,7 @@ pub(crate) enum Wrong {
     EventsLost,
     /// The index of executions says another thing than the tree.
     Disagrees,
-    /// A recovery left something, or a second one found something.
+    /// A recovery left something, or a second one found something to finish or to put back.
     Unsettled,
     /// What stands cannot be undone, or not to the very tree.
     UndoFailed,
@@ -57,6 +57,8 @@ pub(crate) struct Found {
     pub(crate) side: Option<Side>,
     pub(crate) recoveries: Vec<Recovery>,
     pub(crate) undone: bool,
+    /// A second recovery swept something that had never begun: untidy, and no harm.
+    pub(crate) left_over: bool,
     pub(crate) wrong: Vec<Wrong>,
     /// What there is to say about it, for whoever looks for the reason.
     pub(crate) notes: Vec<String>,
@@ -136,7 +138,9 @@ impl Case<'_> {
             let stage = self.compare(found)?;
             self.compare_records(&runtime, stage, found)?;
             let again = runtime.recover().await?;
-            if !again.is_empty() {
+            let harmless = |one: &Recovered| one.recovery == Recovery::Discarded;
+            found.left_over = again.iter().any(harmless);
+            if !again.iter().all(harmless) {
                 found.wrong(Wrong::Unsettled, format!("a second recovery found {again:?}"));
             }
             if undo && found.wrong.is_empty() {

@@ -24,15 +24,8 @@ pub(crate) enum Step {
 }
 
 /// The steps of one recording.
-pub(crate) const STEPS: [Step; 7] = [
-    Step::Apply(0),
-    Step::Undo,
-    Step::Redo,
-    Step::Apply(1),
-    Step::Undo,
-    Step::Redo,
-    Step::Undo,
-];
+pub(crate) const STEPS: [Step; 7] =
+    [Step::Apply(0), Step::Undo, Step::Redo, Step::Apply(1), Step::Undo, Step::Redo, Step::Undo];
 
 /// So many files are changed besides the ones with a story: publishing takes a while then.
 const N_PLAIN: usize = 24;

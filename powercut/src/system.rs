@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -97,8 +97,7 @@ pub(crate) fn missing(kind: Kind) -> Vec<String> {
 
 fn is_installed(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(sbin).any(|folder| folder.join(tool).is_file())
+    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }
 
 /// Runs a command to its end.

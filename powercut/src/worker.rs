@@ -167,21 +167,48 @@ fn say(said: &Said) -> Result<(), Failure> {
 /// Lictor's half-done work included.
 struct Others {
     over: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<std::io::Result<()>>,
+    thread: std::thread::JoinHandle<Result<(), Failure>>,
+}
+
+/// How busy they are. Each of these hides another mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Business {
+    /// Nothing reaches the disk but by Lictor, and by the file system itself.
+    Calm,
+    /// A file is flushed, again and again.
+    Saving,
+    /// The same, and now and then everything is flushed.
+    Syncing,
 }
 
 impl Others {
     fn begin(folder: &Path, seed: u64) -> Result<Self, Failure> {
+        let mut random = Random::new(seed ^ 0x07e4);
+        let business = match random.below(4) {
+            0 => Business::Calm,
+            1 => Business::Saving,
+            _ => Business::Syncing,
+        };
         let mut file = OpenOptions::new().create(true).append(true).open(folder.join("notes"))?;
         let over = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&over);
-        let mut random = Random::new(seed ^ 0x07e4);
         let thread = std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
+                if business == Business::Calm {
+                    pause(2000);
+                    continue;
+                }
                 let length = 1 + random.below(3000);
                 file.write_all(&random.bytes(length))?;
-                file.sync_all()?;
-                pause(random.below(3000));
+                if business == Business::Syncing && random.percent(40) {
+                    rustix::fs::syncfs(&file)?;
+                } else {
+                    file.sync_all()?;
+                }
+                // Mostly at once: the sooner, the more often it comes into the middle of something.
+                if random.percent(30) {
+                    pause(random.below(2000));
+                }
             }
             Ok(())
         });
@@ -190,8 +217,7 @@ impl Others {
 
     fn end(self) -> Result<(), Failure> {
         self.over.store(true, Ordering::Relaxed);
-        let ended = self.thread.join().map_err(|_| Failure::new("the other writer panicked"))?;
-        Ok(ended?)
+        self.thread.join().map_err(|_| Failure::new("the other writer panicked"))?
     }
 }
 

@@ -91,6 +91,12 @@ pub enum ExecuteErrorKind {
     /// The end could not be recorded.
     #[error(transparent)]
     Commit(CommitError),
+    /// No limit of its own ended it; whoever waits is told that its outcome is not known yet.
+    #[error("there was no answer within {limit_ms} ms")]
+    NoAnswer {
+        /// How long was waited.
+        limit_ms: u128,
+    },
     /// The runtime is shutting down, or a task of it died.
     #[error("the executor stopped: {0}")]
     Stopped(String),

@@ -12,6 +12,7 @@ mod lease;
 mod port;
 mod record;
 mod service;
+mod stack; // the standard layers
 
 pub use check::{Check, CheckFailure, CheckPhase, CheckReport, CheckRun, CheckSource, NoChecks};
 pub use describe::DescribeError;
@@ -26,4 +27,5 @@ pub use port::{
     RollbackReport, Stuck,
 };
 pub use record::{ExecutionRecord, ExecutionStatus};
-pub use service::{Executor, ExecutorBuilder, ExecutorService, TimeLimits};
+pub use service::{Executor, ExecutorBuilder, TimeLimits};
+pub use stack::ExecutorService;

@@ -11,8 +11,7 @@ use lictor_context::{Clock, Event, EventType, ExecutionId};
 use lictor_governance::{Decision, GateIdentity, Warrant, WarrantParts};
 use lictor_lock::Lease;
 use tokio::sync::oneshot;
-use tower::limit::ConcurrencyLimitLayer;
-use tower::{BoxError, Layer as _, Service};
+use tower::{BoxError, Service};
 
 use crate::caught::{Caught, Panicked};
 use crate::check::{CheckPhase, CheckReport, CheckSource, Deadline, NoChecks, run_all};
@@ -21,10 +20,10 @@ use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
 use crate::executed::{Executed, Outcome, execution_facts, put_back};
 use crate::grant::{Granted, GrantedChanges};
 use crate::handler::{HandlerError, Handlers};
-use crate::layer::{TraceLayer, TraceService};
 use crate::lease::{LockSettings, acquire, needs_recovery};
 use crate::port::{Applied, ApplyError, ChangeApplier, Ledger, LedgerError};
 use crate::record::ExecutionRecord;
+use crate::stack::ExecutorService;
 
 /// What an executor is made of.
 pub struct ExecutorBuilder {
@@ -48,6 +47,9 @@ pub struct TimeLimits {
     pub execution: Option<Duration>,
     /// The run of a handler.
     pub step: Option<Duration>,
+    /// An answer to whoever waits, as a last resort; longer than everything that has a limit of
+    /// its own together.
+    pub answer: Option<Duration>,
 }
 
 /// Does what warrants allow. Cheap to clone.
@@ -55,9 +57,6 @@ pub struct TimeLimits {
 pub struct Executor {
     parts: Arc<ExecutorBuilder>,
 }
-
-/// The executor behind its standard layers: a concurrency limit, then a span for each execution.
-pub type ExecutorService = tower::limit::ConcurrencyLimit<TraceService<Executor>>;
 
 impl std::fmt::Debug for Executor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -144,10 +143,9 @@ impl Executor {
     }
 
     /// The executor behind its standard layers, for at most `at_once` executions at a time.
-    /// Further middleware is a [`tower::Layer`] around it.
     #[must_use]
     pub fn service(&self, at_once: usize) -> ExecutorService {
-        ConcurrencyLimitLayer::new(at_once).layer(TraceLayer.layer(self.clone()))
+        ExecutorService::new(self.clone(), at_once, self.parts.limits.answer)
     }
 
     /// Takes the lock and settles what a crash left, if it left anything.

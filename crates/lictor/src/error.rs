@@ -321,6 +321,7 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
         | ExecuteErrorKind::Apply(_)
         | ExecuteErrorKind::Check { .. }
         | ExecuteErrorKind::Commit(_)
+        | ExecuteErrorKind::NoAnswer { .. }
         | ExecuteErrorKind::Stopped(_) => ErrorCode::Failed,
     }
 }

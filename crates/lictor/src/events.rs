@@ -73,6 +73,13 @@ pub(crate) fn rejected(
     Event::new(action.session(), EventType::ActionRejected, facts, clock)
 }
 
+/// Whoever waits was told that it is not known how the action ends.
+pub(crate) fn unknown(action: &Action, why: &str, clock: &dyn Clock) -> Event {
+    let mut facts = action_facts(action, None);
+    facts.error_message = Some(why.to_owned());
+    Event::new(action.session(), EventType::ActionUnknown, facts, clock)
+}
+
 /// Something about an approval of the action.
 pub(crate) fn approval(
     kind: EventType,

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 
 use lictor_capability::Action;
 use lictor_context::Event;
-use lictor_executor::{ExecuteError, Executed, Ledger as _, Outcome, Rollback};
+use lictor_executor::{ExecuteError, ExecuteErrorKind, Executed, Ledger as _, Outcome, Rollback};
 use lictor_governance::{Decision, Warrant};
 use tokio::sync::oneshot::Sender;
 use tower::Service as _;
@@ -108,9 +108,14 @@ impl Settling<'_> {
         let clock = self.agent.clock();
         let kept = error.record_failure(self.agent.session(), clock, &mut before);
         if kept.is_none() {
-            let record = Some(self.decision.record());
             let (why, conflicts) = (error.to_string(), error.conflicts());
-            before.push(events::rejected(self.action, None, record, &why, conflicts, clock));
+            before.push(match error.kind() {
+                ExecuteErrorKind::NoAnswer { .. } => events::unknown(self.action, &why, clock),
+                _ => {
+                    let record = Some(self.decision.record());
+                    events::rejected(self.action, None, record, &why, conflicts, clock)
+                }
+            });
         }
         let begun = !matches!(error.rollback(), Rollback::NotBegun);
         let kept = kept.filter(|_| begun);

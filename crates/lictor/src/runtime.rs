@@ -1,6 +1,7 @@
 //! The runtime put together: one workspace, its policies, its state and its trail.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lictor_audit::{AuditLog, AuditOptions, SigningKey};
 use lictor_capability::CapabilityGraph;
@@ -54,6 +55,9 @@ pub(crate) struct Parts {
     recovered: Vec<Recovered>,
 }
 
+/// What an execution may take beyond its own limits before whoever waits is told something.
+const GRACE: Duration = Duration::from_secs(60);
+
 impl Runtime {
     /// Opens a workspace that was initialised: reads its policies, opens its state and its
     /// trail, and settles what a crash left.
@@ -101,6 +105,10 @@ impl Runtime {
         .time_limits(TimeLimits {
             execution: settings.limits.max_execution_time.map(HumanDuration::as_duration),
             step: settings.limits.max_step_time.map(HumanDuration::as_duration),
+            answer: settings
+                .limits
+                .max_execution_time
+                .map(|limit| limit.as_duration() + settings.lock_timeout.as_duration() + GRACE),
         })
         .build();
         let recovered = recover_if_needed(&lock, &executor).await?;

@@ -150,6 +150,18 @@ fn what_stands_beside_is_not_depended_upon() {
 }
 
 #[test]
+fn test_programs_stand_beside_and_use_anything() {
+    for dir in ["xtask", "tests", "powercut"] {
+        let mut workspace = with(&[]);
+        let mut program = package("program", None);
+        program.manifest = format!("{dir}/Cargo.toml");
+        program.edges.push(Edge { to: "top".to_owned(), kind: EdgeKind::Normal });
+        workspace.packages.push(program);
+        accepted(&workspace);
+    }
+}
+
+#[test]
 fn a_layer_has_one_rank() {
     let mut workspace = workspace();
     workspace.ranks.push(vec!["base".to_owned()]);

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use lictor_executor::{ExecuteError, ExecuteErrorKind, Outcome};
+use lictor_executor::{ExecuteError, ExecuteErrorKind, Outcome, Rollback};
 use serde_json::json;
 use tokio::sync::Notify;
 use tower::{BoxError, Layer as _, Service, ServiceExt as _, timeout::TimeoutLayer};
 
-use crate::support::{Run, world, writes};
+use crate::support::{Run, world, world_that_answers_within, writes};
 
 #[tokio::test]
 async fn no_more_run_at_once_than_the_limit_says() {
@@ -40,6 +40,22 @@ async fn a_timeout_around_it_takes_back_what_it_cuts_off() {
     let warrant = world.warrant(writes(&["a.txt"]));
     let error = service.ready().await.expect("ready").call(warrant).await.expect_err("too late");
     assert!(error.is::<tower::timeout::error::Elapsed>(), "{error}");
+    go.notify_one();
+    world.calls.until("recorded").await;
+    assert!(world.calls.has("roll back: whoever asked for it stopped waiting"));
+    world.lock_is_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_any_answer_the_outcome_is_said_to_be_unknown() {
+    let world = world_that_answers_within(Duration::from_secs(2));
+    let go = Arc::new(Notify::new());
+    world.runs(Run::Waits(go.clone()));
+    let mut service = world.executor.service(4);
+    let warrant = world.warrant(writes(&["a.txt"]));
+    let error = service.ready().await.expect("ready").call(warrant).await.expect_err("too late");
+    assert!(matches!(error.kind(), ExecuteErrorKind::NoAnswer { .. }), "{error}");
+    assert!(matches!(error.rollback(), Rollback::Incomplete(_)), "never `rolled back`");
     go.notify_one();
     world.calls.until("recorded").await;
     assert!(world.calls.has("roll back: whoever asked for it stopped waiting"));

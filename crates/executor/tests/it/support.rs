@@ -21,6 +21,7 @@ use lictor_executor::{
     Applied, ApplyError, ChangeApplier, CheckSource, ExecuteError, ExecutionRecord, Executor,
     Granted, GrantedChanges, Handler, HandlerError, Handlers, Ledger, LedgerError, LockSettings,
     Outcome, Receipt, RecoverError, Recovered, Recovery, Request, RollbackReport, Stuck,
+    TimeLimits,
 };
 use lictor_governance::{PolicySet, Warrant, WriteGate};
 use lictor_lock::{Claim, Lease, WorkspaceLock};
@@ -403,8 +404,17 @@ pub(crate) fn world() -> World {
     world_with(None)
 }
 
+/// A world in which whoever waits is told something after so long, whatever else takes its time.
+pub(crate) fn world_that_answers_within(limit: Duration) -> World {
+    world_of(None, TimeLimits { answer: Some(limit), ..TimeLimits::default() })
+}
+
 /// A world with checks. Nobody was there before, and left in good order.
 pub(crate) fn world_with(checks: Option<Arc<dyn CheckSource>>) -> World {
+    world_of(checks, TimeLimits::default())
+}
+
+fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits) -> World {
     let dir = tempfile::tempdir().expect("a directory");
     let lock = WorkspaceLock::new(dir.path().join("lock"));
     lock.try_acquire(Claim::new("nobody", "exe_0")).expect("a lease").release().expect("released");
@@ -454,7 +464,7 @@ pub(crate) fn world_with(checks: Option<Arc<dyn CheckSource>>) -> World {
     if let Some(checks) = checks {
         builder = builder.checks(checks);
     }
-    let executor = builder.build();
+    let executor = builder.time_limits(limits).build();
     World { clock, gate, session, graph, calls, run, applier, ledger, lock, executor, _dir: dir }
 }
 

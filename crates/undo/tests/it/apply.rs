@@ -109,20 +109,22 @@ fn a_replaced_file_keeps_its_extended_attributes_and_undo_brings_the_very_inode_
     }
 }
 
+/// The handle is opened, the path is free, and then it is not: found before anything is touched.
 #[test]
-fn the_processs_umask_has_no_say_in_modes() {
-    let world = world();
-    let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    let wide = |at: &str| lictor_capability::Change::Mkdir {
-        path: path(at),
-        mode: Some(crate::tree::mode(0o777)),
-    };
-    world.apply(vec![create("dir/file", "x"), wide("wide"), mkdir("plain")]);
-    rustix::process::umask(old);
-    let mode = |at: &str| fs::metadata(world.path(at)).expect("metadata").mode() & 0o7777;
-    assert_eq!((mode("dir"), mode("dir/file")), (0o755, 0o644));
-    assert_eq!((mode("wide"), mode("plain")), (0o777, 0o755));
-    assert_eq!(mode(".lictor/tx"), 0o700);
+fn a_path_that_is_taken_or_changed_between_judgement_and_change_is_a_conflict() {
+    for (path, reason) in [("new", ConflictReason::Exists), ("a", ConflictReason::ContentDiffers)] {
+        let world = world();
+        world.write("a", "old\n");
+        let at = world.path(path);
+        world.meanwhile(move || fs::write(at, "theirs\n").expect("a save"));
+        let failure = world
+            .try_apply(vec![modify("a", "old\n", "new\n"), create("new", "new\n")])
+            .expect_err("a conflict");
+        assert_eq!(failure.left(), "not begun", "{}", failure.why());
+        assert_eq!(failure.conflicts()[0].reason, reason);
+        assert_eq!(world.read(path), "theirs\n");
+        assert_eq!(world.folders(), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::support::World;
 use crate::tree::{mixed_changes, mixed_tree, model, read_tree, write_tree};
 
 const ROOT: &str = "LICTOR_TEST_PLAIN_USER";
+const UMASK: &str = "LICTOR_TEST_UMASK";
 const NOBODY: u32 = 65534;
 
 /// Not a test of its own: what the other one runs as another user.
@@ -51,6 +52,40 @@ fn a_step_of_the_other_test() {
     assert_eq!(failure.expect_err("refused").left(), "rolled back");
     assert_eq!(read_tree(root), new);
     fs::write(root.join(".lictor/passed"), "").expect("a sign");
+}
+
+/// Not a test of its own: what the next one runs with another umask.
+#[test]
+fn a_step_with_another_umask() {
+    let Some(root) = std::env::var_os(UMASK) else { return };
+    let root = Path::new(&root);
+    let wide = |at: &str| lictor_capability::Change::Mkdir {
+        path: crate::tree::path(at),
+        mode: Some(crate::tree::mode(0o777)),
+    };
+    let plain = crate::tree::mkdir("plain");
+    World::at(root).apply(vec![crate::tree::create("dir/file", "x"), wide("wide"), plain]);
+    let mode =
+        |at: &str| fs::metadata(root.join(at)).expect("metadata").permissions().mode() & 0o7777;
+    assert_eq!((mode("dir"), mode("dir/file")), (0o755, 0o644));
+    assert_eq!((mode("wide"), mode("plain")), (0o777, 0o755));
+    assert_eq!(mode(".lictor/tx"), 0o700);
+    fs::write(root.join(".lictor/passed"), "").expect("a sign");
+}
+
+/// In a process of its own: a umask is the whole process's.
+#[test]
+fn the_processs_umask_has_no_say_in_modes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = Command::new("sh")
+        .args(["-c", "umask 077 && exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", "plain_user::a_step_with_another_umask", "--test-threads=1"])
+        .env(UMASK, dir.path())
+        .output()
+        .expect("a child");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(dir.path().join(".lictor/passed").exists(), "{said}");
 }
 
 #[test]

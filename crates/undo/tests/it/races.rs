@@ -6,8 +6,10 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use lictor_capability::Change;
+
 use crate::support::world_in_memory;
-use crate::tree::{create, modify};
+use crate::tree::{create, delete, modify};
 
 /// How many times; `LICTOR_RACES` raises it.
 fn rounds() -> usize {
@@ -19,9 +21,12 @@ fn rounds() -> usize {
 /// save, so the save has to stand at the path in the end; or, when it was written through a handle
 /// that was open before, lie in the slot with the file that it went to.
 #[track_caller]
-fn no_save_is_lost(save: impl Fn(&Path, &str) + Send + Sync) {
+fn no_save_is_lost(
+    save: impl Fn(&Path, &str) + Send + Sync,
+    change: impl Fn(&str, usize) -> Change,
+) -> usize {
     let world = world_in_memory();
-    world.write("file", "save 0\n");
+    world.write("file", "not saved yet\n");
     let file = world.path("file");
     let rounds = rounds();
     let meet = Barrier::new(2);
@@ -41,17 +46,19 @@ fn no_save_is_lost(save: impl Fn(&Path, &str) + Send + Sync) {
         let mut random = 0x2545_f491_4f6c_dd17_u64;
         let mut window = 200_000_u64;
         for round in 0..rounds {
+            if !file.exists() {
+                fs::write(&file, "again\n").expect("a file");
+            }
             let seen = fs::read_to_string(&file).expect("the file");
-            let ours = format!("change {round}\n");
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
             let wait = random % window;
             spin.store(usize::try_from(wait).expect("small"), Ordering::SeqCst);
             meet.wait();
-            let outcome = world.try_apply(vec![modify("file", &seen, &ours)]);
+            let outcome = world.try_apply(vec![change(&seen, round)]);
             meet.wait();
-            let now = fs::read_to_string(&file).expect("the file");
+            let now = fs::read_to_string(&file).unwrap_or_default();
             let saved = format!("save {round}\n");
             match &outcome {
                 Ok(_) if now == saved => after += 1,
@@ -80,20 +87,41 @@ fn no_save_is_lost(save: impl Fn(&Path, &str) + Send + Sync) {
          {after} came afterwards, {aside} kept in a slot"
     );
     assert!(before > 0 && after > 0, "there was a race");
+    aside
+}
+
+fn by_renaming(file: &Path, text: &str) {
+    let temporary = file.with_extension("tmp");
+    fs::write(&temporary, text).expect("a save");
+    fs::rename(temporary, file).expect("a save");
+}
+
+fn in_place(file: &Path, text: &str) {
+    fs::write(file, text).expect("a save");
 }
 
 #[test]
-fn no_save_by_renaming_over_is_lost() {
-    no_save_is_lost(|file, text| {
-        let temporary = file.with_extension("tmp");
-        fs::write(&temporary, text).expect("a save");
-        fs::rename(temporary, file).expect("a save");
+fn no_save_by_renaming_over_is_lost_to_a_change() {
+    let aside = no_save_is_lost(by_renaming, |seen, round| {
+        modify("file", seen, format!("change {round}\n"))
     });
+    assert_eq!(aside, 0, "a save that comes whole stands at its path");
 }
 
 #[test]
-fn no_save_in_place_is_lost() {
-    no_save_is_lost(|file, text| fs::write(file, text).expect("a save"));
+fn no_save_in_place_is_lost_to_a_change() {
+    no_save_is_lost(in_place, |seen, round| modify("file", seen, format!("change {round}\n")));
+}
+
+#[test]
+fn no_save_by_renaming_over_is_lost_to_a_deletion() {
+    let aside = no_save_is_lost(by_renaming, |seen, _| delete("file", seen));
+    assert_eq!(aside, 0, "a save that comes whole stands at its path");
+}
+
+#[test]
+fn no_save_in_place_is_lost_to_a_deletion() {
+    no_save_is_lost(in_place, |seen, _| delete("file", seen));
 }
 
 /// Stops the other thread also when this one fails.

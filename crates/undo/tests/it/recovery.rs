@@ -330,6 +330,33 @@ fn a_removal_that_was_cut_short_is_finished() {
     assert_eq!(world.folders(), Vec::<String>::new());
 }
 
+#[test]
+fn whoever_lost_the_lock_before_publishing_touches_nothing() {
+    let world = world();
+    world.write("a", "old\n");
+    let lock = world.lock.path().to_owned();
+    world.meanwhile(move || fs::remove_file(lock).expect("by force"));
+    let failure =
+        world.try_apply(vec![modify("a", "old\n", "new\n")]).expect_err("the lock is lost");
+    assert_eq!(failure.left(), "incomplete", "{}", failure.why());
+    assert_eq!(world.read("a"), "old\n");
+    let text = fs::read_to_string(journal(&world)).expect("a journal");
+    assert!(!text.contains("abort"), "it is not for the loser to say");
+    assert_eq!(world.recover()[0].recovery, Recovery::Finished);
+    assert_eq!(world.read("a"), "new\n");
+}
+
+#[test]
+fn whoever_lost_the_lock_before_settling_leaves_that_to_a_recovery() {
+    let world = world();
+    let executed = world.execute(vec![create("a", "a\n")]).expect("done");
+    fs::remove_file(world.path(".lictor/lock")).expect("by force");
+    world.commit(executed).expect("the ledger has it, and it stands");
+    let text = fs::read_to_string(journal(&world)).expect("a journal");
+    assert!(!text.contains("done\":true"), "{text}");
+    assert_eq!(world.recover()[0].recovery, Recovery::Finished);
+}
+
 /// Whoever lost the lock neither goes on nor puts back: somebody else is settling it already.
 #[test]
 fn whoever_lost_the_lock_writes_nothing_any_more() {

@@ -47,8 +47,13 @@ handler: {builtin: test.apply}
 
 const POLICY: &[u8] = b"version: 1\ndefault: allow\n";
 
+/// What somebody does between the judgement and the change.
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
 /// Does what `change.apply` does.
-struct Apply;
+struct Apply {
+    meanwhile: Meanwhile,
+}
 
 #[async_trait]
 impl Handler for Apply {
@@ -59,6 +64,9 @@ impl Handler for Apply {
     }
 
     async fn run(&self, _: Granted<'_>) -> Result<Value, HandlerError> {
+        if let Some(act) = self.meanwhile.lock().expect("an act").take() {
+            act();
+        }
         Ok(json!({}))
     }
 }
@@ -168,6 +176,7 @@ pub(crate) struct World {
     pub(crate) lock: WorkspaceLock,
     pub(crate) ledger: Arc<MemoryLedger>,
     pub(crate) executor: Executor,
+    meanwhile: Meanwhile,
     gate: WriteGate,
     graph: CapabilityGraph,
     session: Session,
@@ -233,8 +242,9 @@ impl World {
         let graph = CapabilityGraph::build(&session, &contracts);
         let ledger = Arc::new(MemoryLedger::default());
         let lock = WorkspaceLock::new(root.join(".lictor/lock"));
+        let meanwhile = Meanwhile::default();
         let handlers = Handlers::default()
-            .with("test.apply", Arc::new(Apply))
+            .with("test.apply", Arc::new(Apply { meanwhile: Arc::clone(&meanwhile) }))
             .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())));
         let mut builder = Executor::builder(
             gate.identity(),
@@ -259,6 +269,7 @@ impl World {
             lock,
             ledger,
             executor: builder.build(),
+            meanwhile,
             gate,
             graph,
             session,
@@ -320,6 +331,11 @@ impl World {
             Ok(id) => id,
             Err(failure) => panic!("{}", failure.why()),
         }
+    }
+
+    /// Somebody acts after the next apply was judged, and before it begins.
+    pub(crate) fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().expect("an act") = Some(Box::new(act));
     }
 
     pub(crate) fn try_undo(&self, execution: &ExecutionId) -> Result<ExecutionId, Failure> {
