@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_is_in_flight_is_lost_in_every_way() {
-        let cuts = cuts(Wanted { prefixes: 0, random: 300 });
+        let cuts = cuts(Wanted { prefixes: 0, random: 1000 });
         let made = |kind| cuts.iter().filter(|c| c.kind == kind).count();
         assert!(made(Kind::Subset) > 50 && made(Kind::Tear) > 50);
         let torn = |c: &&Cut| {

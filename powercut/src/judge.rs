@@ -72,6 +72,7 @@ impl Found {
 }
 
 /// Judges the disks of one recording.
+#[derive(Clone, Copy)]
 pub(crate) struct Judge<'a> {
     pub(crate) kind: Kind,
     pub(crate) scratch: &'a Scratch,

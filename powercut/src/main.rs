@@ -2,6 +2,7 @@
 //! while Lictor works on it, rebuilds the disk as each power cut would leave it, and looks whether
 //! what comes up is old or new, and never a mixture.
 
+mod again;
 mod cuts;
 mod disk;
 mod failure;
@@ -28,7 +29,7 @@ use clap::Parser;
 use crate::cuts::{Cut, Wanted};
 use crate::disk::Entry;
 use crate::failure::Failure;
-use crate::judge::Judge;
+use crate::judge::{Found, Judge};
 use crate::random::Random;
 use crate::recording::{Recording, Scratch};
 use crate::report::Report;
@@ -61,6 +62,9 @@ struct Options {
     /// In one state of so many, undo what stands after the recovery. 0 is never.
     #[arg(long, default_value_t = 8)]
     undo_every: u64,
+    /// So many times in each recording, cut the power again while the recovery is at work.
+    #[arg(long, default_value_t = 2)]
+    again: u32,
     /// Keep the first few disks that were judged wrong in this folder.
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
@@ -70,6 +74,9 @@ struct Options {
     /// Be the process that works on the disk which is mounted there.
     #[arg(long, hide = true, value_name = "FOLDER")]
     work: Option<PathBuf>,
+    /// That process only recovers.
+    #[arg(long, hide = true)]
+    recover: bool,
 }
 
 fn main() -> ExitCode {
@@ -87,7 +94,11 @@ fn run(options: &Options) -> Result<u8, Failure> {
     let seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
     if let Some(mounted) = &options.work {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        tokio.block_on(worker::work(mounted, seed, options.lazy))?;
+        if options.recover {
+            tokio.block_on(worker::recover(mounted, options.lazy))?;
+        } else {
+            tokio.block_on(worker::work(mounted, seed, options.lazy))?;
+        }
         return Ok(0);
     }
     if let Some(folder) = &options.inside {
@@ -114,35 +125,19 @@ fn run(options: &Options) -> Result<u8, Failure> {
 
 /// Records and judges, until there are enough states.
 fn test(options: &Options, seed: u64, folder: &Path) -> Result<u8, Failure> {
-    let began = now();
     let scratch = Scratch::make(folder)?;
-    let mut report = Report::new(options.fs.name(), seed, options.lazy);
-    let mut random = Random::new(seed);
-    let judge = Judge { kind: options.fs, scratch: &scratch, lazy: options.lazy };
-    let mut kept = 0;
-    while report.states() < options.states {
-        let recording = Recording::make(options.fs, &scratch, random.next(), options.lazy)?;
-        let count = |wanted: fn(&Entry) -> bool| recording.log.iter().filter(|e| wanted(e)).count();
-        let writes = count(|entry| matches!(entry, Entry::Write(_)));
-        report.recorded(writes, count(|entry| matches!(entry, Entry::Flush)));
-        let wanted = wanted(&recording, options.states - report.states());
-        let mut draw = random.clone();
-        cuts::cut(&recording.base, &recording.log, wanted, &mut draw, |cut| {
-            let undo = options.undo_every > 0 && report.states() % options.undo_every == 0;
-            let found = judge.judge(&recording, &cut, undo)?;
-            let failed = report.add(&cut, &found);
-            if let Some(folder) = options.keep.as_deref().filter(|_| failed && kept < 8) {
-                kept += 1;
-                keep(folder, &format!("{}-{seed}-{kept}.img", options.fs.name()), &cut)?;
-            }
-            let told = report.states();
-            if told % 500 == 0 {
-                let seconds = began.elapsed().as_secs_f64();
-                say_aside(&format!("{} {told} states, {seconds:.0} s", options.fs.name()));
-            }
-            Ok::<_, Failure>(())
-        })?;
+    let mut run = Run {
+        options,
+        judge: Judge { kind: options.fs, scratch: &scratch, lazy: options.lazy },
+        report: Report::new(options.fs.name(), seed, options.lazy),
+        random: Random::new(seed),
+        kept: 0,
+        began: now(),
+    };
+    while run.report.states() < options.states {
+        run.record()?;
     }
+    let Run { mut report, began, .. } = run;
     report.ended(began.elapsed().as_secs_f64());
     scratch.remove()?;
     if options.json {
@@ -151,6 +146,60 @@ fn test(options: &Options, seed: u64, folder: &Path) -> Result<u8, Failure> {
         say(&report.table());
     }
     Ok(if report.is_clean() { 0 } else { WRONG })
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    judge: Judge<'a>,
+    report: Report,
+    random: Random,
+    kept: u32,
+    began: Instant,
+}
+
+impl Run<'_> {
+    /// One recording, and everything that is cut out of it.
+    fn record(&mut self) -> Result<(), Failure> {
+        let Options { fs, lazy, states, undo_every, .. } = *self.options;
+        let recording = Recording::make(fs, self.judge.scratch, self.random.next(), lazy)?;
+        let count = |wanted: fn(&Entry) -> bool| recording.log.iter().filter(|e| wanted(e)).count();
+        let writes = count(|entry| matches!(entry, Entry::Write(_)));
+        self.report.recorded(writes, count(|entry| matches!(entry, Entry::Flush)));
+        let wanted = wanted(&recording, states - self.report.states());
+        let mut draw = self.random.clone();
+        let mut again = 0;
+        cuts::cut(&recording.base, &recording.log, wanted, &mut draw, |cut| {
+            let undo = undo_every > 0 && self.report.states().is_multiple_of(undo_every);
+            let found = self.judge.judge(&recording, &cut, undo)?;
+            self.count(&cut, &found, false)?;
+            // What was half published is worth most; now and then something else.
+            let recovers = found.wrong.is_empty() && !found.recoveries.is_empty();
+            let worth = found.mixed_before || self.random.percent(1);
+            if recovers && worth && again < self.options.again && self.report.states() < states {
+                again += 1;
+                let mut draw = self.random.clone();
+                let judge = self.judge;
+                again::cut_again(&judge, &recording, &cut, &mut draw, |cut, found| {
+                    self.count(cut, found, true)
+                })?;
+            }
+            Ok::<_, Failure>(())
+        })
+    }
+
+    fn count(&mut self, cut: &Cut, found: &Found, again: bool) -> Result<(), Failure> {
+        let failed = self.report.add(cut, found, again);
+        let (fs, states) = (self.options.fs.name(), self.report.states());
+        if let Some(folder) = self.options.keep.as_deref().filter(|_| failed && self.kept < 8) {
+            self.kept += 1;
+            keep(folder, &format!("{fs}-{states}.img"), cut)?;
+        }
+        if states.is_multiple_of(500) {
+            let seconds = self.began.elapsed().as_secs_f64();
+            say_aside(&format!("{fs} {states} states, {seconds:.0} s"));
+        }
+        Ok(())
+    }
 }
 
 /// As many random states as prefixes; of one recording, no more prefixes than there are.

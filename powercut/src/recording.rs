@@ -1,6 +1,7 @@
 //! One recording: everything that reached the disk while the steps were done, and what the
 //! workspace and the trail were after each of them.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ impl Scratch {
 }
 
 /// How things stood when so many steps were acknowledged.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Stage {
     pub(crate) tree: Tree,
     pub(crate) recorded: Recorded,
@@ -67,29 +68,57 @@ impl Recording {
         seed: u64,
         lazy: bool,
     ) -> Result<Self, Failure> {
-        let server = Server::mount(fresh(kind, scratch)?, &scratch.place("fuse"))?;
+        let seed = seed.to_string();
+        let recording = Self::on(kind, scratch, fresh(kind, scratch)?, lazy, &["--seed", &seed])?;
+        recording.check()?;
+        Ok(recording)
+    }
+
+    /// Recovers on a disk that the power has left.
+    pub(crate) fn of_recovery(
+        kind: Kind,
+        scratch: &Scratch,
+        image: Image,
+        lazy: bool,
+    ) -> Result<Self, Failure> {
+        Self::on(kind, scratch, image, lazy, &["--recover"])
+    }
+
+    /// The same stages, but for what was on record at one of them.
+    pub(crate) fn with_record(&self, n: usize, record: &Recorded) -> Self {
+        let mut stages = self.stages.clone();
+        if let Some(stage) = stages.get_mut(n) {
+            stage.recorded.events = record.events;
+            stage.recorded.trail.clone_from(&record.trail);
+        }
+        Self { base: Image::new(0), log: Log::new(), stages }
+    }
+
+    fn on(
+        kind: Kind,
+        scratch: &Scratch,
+        image: Image,
+        lazy: bool,
+        arguments: &[&str],
+    ) -> Result<Self, Failure> {
+        let server = Server::mount(image, &scratch.place("fuse"))?;
         let live = scratch.place("live");
+        let mut all: Vec<OsString> = vec!["--work".into(), live.clone().into()];
+        all.extend(arguments.iter().copied().chain(lazy.then_some("--lazy")).map(OsString::from));
         let mounted = system::mount(kind, &scratch.place("fuse").join(DISK), &live);
         let recording = mounted.and_then(|()| {
             system::pretend_boot(&scratch.place("boot"))?;
-            let recording = Self::listen(&server, &live, seed, lazy);
+            let recording = Self::listen(&server, &live, &all);
             system::real_boot()?;
             system::unmount(&live)?;
             recording
         });
         server.unmount()?;
-        let recording = recording?;
-        recording.check()?;
-        Ok(recording)
+        recording
     }
 
-    fn listen(server: &Server, live: &Path, seed: u64, lazy: bool) -> Result<Self, Failure> {
-        let mut arguments = vec!["--work".into(), live.into()];
-        arguments.extend(["--seed".into(), seed.to_string().into()]);
-        if lazy {
-            arguments.push("--lazy".into());
-        }
-        let mut worker = system::start_self(&arguments)?;
+    fn listen(server: &Server, live: &Path, arguments: &[OsString]) -> Result<Self, Failure> {
+        let mut worker = system::start_self(arguments)?;
         let (Some(mut input), Some(output)) = (worker.stdin.take(), worker.stdout.take()) else {
             return Err(Failure::new("the worker has no pipes"));
         };

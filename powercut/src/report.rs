@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::cuts::{Cut, Kind};
 use crate::judge::{Found, Side, Wrong};
 
-/// So many findings are told in full.
-const N_TOLD: usize = 20;
+/// So many findings of each kind are told in full.
+const N_TOLD: usize = 4;
 
 /// What was counted of some states.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -94,6 +94,8 @@ pub(crate) struct Report {
     prefix: Counts,
     subset: Counts,
     tear: Counts,
+    /// Of all three, cut while the recovery from a first cut was at work.
+    again: Counts,
     recoveries: BTreeMap<String, u64>,
     findings: Vec<String>,
     /// Findings that are no failure: the file system's own, or what `--lazy` gives up.
@@ -115,6 +117,7 @@ impl Report {
             prefix: Counts::default(),
             subset: Counts::default(),
             tear: Counts::default(),
+            again: Counts::default(),
             recoveries: BTreeMap::new(),
             findings: Vec::new(),
             remarks: BTreeMap::new(),
@@ -129,8 +132,9 @@ impl Report {
     }
 
     /// Counts what was found, and says whether it is a failure.
-    pub(crate) fn add(&mut self, cut: &Cut, found: &Found) -> bool {
+    pub(crate) fn add(&mut self, cut: &Cut, found: &Found, again: bool) -> bool {
         let kind = match cut.kind {
+            _ if again => &mut self.again,
             Kind::Prefix => &mut self.prefix,
             Kind::Subset => &mut self.subset,
             Kind::Tear => &mut self.tear,
@@ -147,11 +151,14 @@ impl Report {
         }
         let failed = found.wrong.iter().any(|wrong| self.is_failure(*wrong));
         self.failed += u64::from(failed);
-        if failed && self.findings.len() < N_TOLD {
+        let first = found.wrong.first().map(|wrong| format!("{wrong:?}: ")).unwrap_or_default();
+        let told = self.findings.iter().filter(|told| told.contains(&first)).count();
+        if failed && told < N_TOLD {
             let Cut { kind, at, begun, acknowledged, in_flight, lost, .. } = cut;
             let recording = self.recordings;
+            let again = if again { " of its recovery" } else { "" };
             self.findings.push(format!(
-                "recording {recording}, {kind:?} after {at} entries ({begun} begun, {acknowledged} \
+                "recording {recording}, {kind:?}{again} after {at} entries ({begun} begun, {acknowledged} \
                  acknowledged, {lost} of {in_flight} writes in flight lost): {}",
                 found.notes.join("; ")
             ));
@@ -189,6 +196,7 @@ impl Report {
             ("prefix", &self.prefix),
             ("subset", &self.subset),
             ("tear", &self.tear),
+            ("in recovery", &self.again),
             ("all", &self.total),
         ];
         let names: Vec<&str> = self.total.columns().iter().map(|(name, _)| *name).collect();

@@ -86,11 +86,11 @@ impl Recorded {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Said {
-    /// The first tree stands, and nothing was recorded yet.
+    /// What has to be there is there, and nothing is on the log yet.
     Ready(Recorded),
     /// A step begins.
     Begun,
-    /// It was acknowledged.
+    /// It was acknowledged, or the recovery was.
     Acknowledged(Recorded),
     /// That was all.
     Over,
@@ -130,6 +130,15 @@ pub(crate) async fn work(mounted: &Path, seed: u64, lazy: bool) -> Result<(), Fa
     }
     others.end()?;
     drop((agent, runtime));
+    say(&Said::Over)
+}
+
+/// Only opens the runtime on a mounted disk, and so recovers.
+pub(crate) async fn recover(mounted: &Path, lazy: bool) -> Result<(), Failure> {
+    say(&Said::Ready(Recorded::default()))?;
+    let runtime = Runtime::open(Places::on(mounted).options(lazy)).await?;
+    say(&Said::Acknowledged(Recorded::read(&runtime, None)?))?;
+    drop(runtime);
     say(&Said::Over)
 }
 

@@ -42,5 +42,6 @@ fn missing_means_are_named_and_are_no_success() {
 
 fn aloud(text: &str) {
     use std::io::Write as _;
-    std::io::stderr().write_all(text.as_bytes()).expect("a standard error");
+    // Where nobody reads it there is nobody to tell.
+    std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub(crate) struct Barriers {
     /// Held open for as long as anybody uses it, and from before they write: the kernel reports a
-    /// lost write to a handle that was open when it was lost.
+    /// lost write to a handle that was open when it was lost, and only once.
     handle: DirHandle,
     rounds: Mutex<Rounds>,
     over: Condvar,
@@ -24,6 +24,8 @@ pub(crate) struct Barriers {
 #[derive(Debug, Default)]
 struct Rounds {
     running: bool,
+    /// How many have failed.
+    failed: u64,
     /// The round that whoever comes now joins.
     next: Option<Arc<Round>>,
 }
@@ -53,14 +55,30 @@ impl Barriers {
         Ok(made)
     }
 
-    /// Everything that was written to this file system before the call, by anybody, is durable
-    /// when this answers `Ok`. A barrier that failed is not tried again: the kernel has dropped
-    /// the pages, and a second one would lie.
-    pub(crate) fn pass(&self) -> io::Result<()> {
-        self.pass_by(|| fs::syncfs(&self.handle))
+    /// How many barriers have failed so far; to be asked before the first write.
+    pub(crate) fn failed(&self) -> u64 {
+        self.rounds().failed
     }
 
-    fn pass_by(&self, sync: impl FnOnce() -> Result<(), Errno>) -> io::Result<()> {
+    /// Everything that was written to this file system before the call, by anybody, is durable
+    /// when this answers `Ok`. A barrier that failed is not tried again: the kernel has dropped
+    /// the pages, and a second one would lie. So does one that passes for somebody who had begun
+    /// to write when another failed (`failed_before` is what they saw then): their pages may have
+    /// been the ones, and the kernel has told it to the other.
+    pub(crate) fn pass(&self, failed_before: u64) -> io::Result<()> {
+        self.pass_by(failed_before, || fs::syncfs(&self.handle))
+    }
+
+    fn pass_by(
+        &self,
+        failed_before: u64,
+        sync: impl FnOnce() -> Result<(), Errno>,
+    ) -> io::Result<()> {
+        self.join(sync)?;
+        if self.failed() == failed_before { Ok(()) } else { Err(Errno::IO.into()) }
+    }
+
+    fn join(&self, sync: impl FnOnce() -> Result<(), Errno>) -> io::Result<()> {
         let mut rounds = self.rounds();
         let mine = Arc::clone(rounds.next.get_or_insert_with(Arc::default));
         loop {
@@ -79,6 +97,7 @@ impl Barriers {
         let result = sync();
         let mut rounds = self.rounds();
         rounds.running = false;
+        rounds.failed += u64::from(result.is_err());
         let result = *mine.result.get_or_init(|| result);
         drop(rounds);
         self.over.notify_all();
@@ -97,20 +116,24 @@ mod tests {
 
     use super::*;
 
-    fn barriers() -> (tempfile::TempDir, Arc<Barriers>) {
+    fn opened(dir: &tempfile::TempDir) -> DirHandle {
+        DirHandle::from(fs::open(dir.path(), fs::OFlags::DIRECTORY, fs::Mode::empty()).unwrap())
+    }
+
+    /// Not those of the file system: other tests use these at the same time.
+    fn barriers() -> (tempfile::TempDir, Barriers) {
         let dir = tempfile::tempdir().unwrap();
-        let handle = fs::open(dir.path(), fs::OFlags::DIRECTORY, fs::Mode::empty()).unwrap();
-        let barriers = Barriers::of(&DirHandle::from(handle)).unwrap();
-        (dir, barriers)
+        let handle = opened(&dir);
+        (dir, Barriers { handle, rounds: Mutex::default(), over: Condvar::new() })
     }
 
     #[test]
     fn one_file_system_has_one_set_of_barriers() {
-        let (dir, barriers) = barriers();
-        let again = fs::open(dir.path(), fs::OFlags::DIRECTORY, fs::Mode::empty()).unwrap();
-        let again = Barriers::of(&DirHandle::from(again)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let barriers = Barriers::of(&opened(&dir)).unwrap();
+        let again = Barriers::of(&opened(&dir)).unwrap();
         assert!(Arc::ptr_eq(&barriers, &again));
-        barriers.pass().unwrap();
+        barriers.pass(barriers.failed()).unwrap();
     }
 
     /// All who come while one is running share the next, and none of them is answered by the one
@@ -130,7 +153,7 @@ mod tests {
                     synced.fetch_add(1, Ordering::SeqCst);
                     Ok(())
                 };
-                first.pass_by(sync).unwrap();
+                first.pass_by(0, sync).unwrap();
             });
             wait_began.recv().unwrap();
             for _ in 0..16 {
@@ -140,7 +163,7 @@ mod tests {
                         synced.fetch_add(1, Ordering::SeqCst);
                         Ok(())
                     };
-                    barriers.pass_by(sync).unwrap();
+                    barriers.pass_by(0, sync).unwrap();
                     assert!(synced.load(Ordering::SeqCst) >= 2, "not answered by the first");
                 });
             }
@@ -155,10 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_barrier_fails_everybody_who_shared_it_and_nobody_else() {
+    fn a_failed_barrier_fails_everybody_who_had_begun_and_nobody_who_begins_after_it() {
         let (_dir, barriers) = barriers();
-        let failed = barriers.pass_by(|| Err(Errno::IO)).unwrap_err();
+        let (one, other) = (barriers.failed(), barriers.failed());
+        let failed = barriers.pass_by(one, || Err(Errno::NOSPC)).unwrap_err();
+        assert_eq!(failed.raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
+        let failed = barriers.pass_by(other, || Ok(())).unwrap_err();
         assert_eq!(failed.raw_os_error(), Some(Errno::IO.raw_os_error()));
-        barriers.pass_by(|| Ok(())).unwrap();
+        barriers.pass_by(barriers.failed(), || Ok(())).unwrap();
     }
 }

@@ -39,6 +39,8 @@ impl SlotRef {
 pub(crate) struct TxRoot {
     dir: DirHandle,
     barriers: Arc<Barriers>,
+    /// How many barriers had failed before anything was written through this.
+    failed_before: u64,
 }
 
 /// The folder of one transaction.
@@ -70,7 +72,8 @@ impl TxRoot {
 
     fn over(dir: DirHandle) -> io::Result<Self> {
         let barriers = Barriers::of(&dir)?;
-        Ok(Self { dir, barriers })
+        let failed_before = barriers.failed();
+        Ok(Self { dir, barriers, failed_before })
     }
 
     /// Whether this file system can do the two renames that everything rests on: exchange two
@@ -166,7 +169,7 @@ impl TxRoot {
     /// Everything that was written to this file system, by anybody, is durable when this answers.
     pub(crate) fn barrier(&self) -> io::Result<()> {
         fault::point("barrier")?;
-        self.barriers.pass()
+        self.barriers.pass(self.failed_before)
     }
 }
 

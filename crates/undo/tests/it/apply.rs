@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use crate::support::{Failure, World, world};
 use crate::tree::{
-    chmod, create, delete, link, mixed_changes, mixed_tree, mkdir, model, modify, path, read_tree,
-    rename, rmdir, write_tree,
+    chmod, create, delete, link, mixed_changes, mixed_tree, model, modify, read_tree, rename,
+    rmdir, write_tree,
 };
 use lictor_capability::ConflictReason;
 
