@@ -52,6 +52,10 @@ struct Options {
     /// What everything random follows from; another one each time when not given.
     #[arg(long)]
     seed: Option<u64>,
+    /// At most so many of one recording; all of its prefixes when not given. Fewer means more
+    /// recordings, and so more ways in which things happen to come together.
+    #[arg(long)]
+    per_recording: Option<u64>,
     /// Do not flush the database at each commit: the last events may be lost then, and that is
     /// counted, but no failure.
     #[arg(long)]
@@ -165,7 +169,9 @@ impl Run<'_> {
         let count = |wanted: fn(&Entry) -> bool| recording.log.iter().filter(|e| wanted(e)).count();
         let writes = count(|entry| matches!(entry, Entry::Write(_)));
         self.report.recorded(writes, count(|entry| matches!(entry, Entry::Flush)));
-        let wanted = wanted(&recording, states - self.report.states());
+        let left = states - self.report.states();
+        let left = self.options.per_recording.map_or(left, |most| left.min(most.max(1)));
+        let wanted = wanted(&recording, left);
         let mut draw = self.random.clone();
         let mut again = 0;
         cuts::cut(&recording.base, &recording.log, wanted, &mut draw, |cut| {

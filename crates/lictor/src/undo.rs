@@ -95,12 +95,18 @@ impl Agent {
     /// When there is none.
     pub fn to_redo(&self, execution: Option<&ExecutionId>) -> Result<ExecutionId, ActError> {
         let Some(id) = execution else {
-            let filter =
-                ExecutionFilter { undos: true, limit: Some(1), ..ExecutionFilter::default() };
-            let found = self.runtime().executions().list(&filter).map_err(unreadable)?;
-            let found = found.into_iter().next().map(|stored| stored.record.execution_id);
-            let nothing = || ActErrorKind::NotFound("there is no undo to take back".to_owned());
-            return found.ok_or_else(|| nothing().into());
+            let filter = ExecutionFilter { undos: true, ..ExecutionFilter::default() };
+            for undo in self.runtime().executions().list(&filter).map_err(unreadable)? {
+                // A redo stands as an undo, too: of an undo. Taking that back would undo again.
+                let is_redo = undo.record.undo_of.iter().any(|undone| {
+                    let stored = self.stored(undone);
+                    stored.is_ok_and(|stored| !stored.record.undo_of.is_empty())
+                });
+                if !is_redo {
+                    return Ok(undo.record.execution_id);
+                }
+            }
+            return Err(ActErrorKind::NotFound("there is no undo to take back".to_owned()).into());
         };
         let stored = self.stored(id)?;
         if !stored.record.undo_of.is_empty() {

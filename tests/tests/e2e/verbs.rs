@@ -434,3 +434,19 @@ fn the_database_may_lie_elsewhere() {
     place.run(&["undo", "--state-dir", state]).done();
     assert!(!place.exists("a"));
 }
+
+#[test]
+fn redo_never_undoes() {
+    let place = Place::new();
+    place.run(&["call", "fs.write", "path=a", "content=new"]).done();
+    place.run(&["undo"]).done();
+    assert!(!place.exists("a"));
+    place.run(&["redo"]).done();
+    assert_eq!(place.read("a"), "new");
+    place.run(&["redo"]).ends(2, "not_found");
+    assert_eq!(place.read("a"), "new");
+    place.run(&["undo"]).done();
+    assert!(!place.exists("a"));
+    place.run(&["redo"]).done();
+    assert_eq!(place.read("a"), "new");
+}

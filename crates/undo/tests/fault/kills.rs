@@ -28,6 +28,14 @@ fn survives(step: Step) {
     let [discarded, put_back, finished] = ends;
     eprintln!("{step:?}: {discarded} discarded, {put_back} put back, {finished} finished");
     assert!(points.len() > 50, "the points are there");
+    match step {
+        // Noted as verified or not: that is one line, and the barrier behind it.
+        Step::ApplyChecked => assert!(finished <= 3 && put_back > 100, "it was never looked at"),
+        Step::ApplyRefused => assert_eq!(finished, 0, "it was looked at and refused"),
+        Step::Apply | Step::Undo | Step::Redo | Step::Recover => {
+            assert!(put_back == 0 && finished > 100, "what is decided is done");
+        }
+    }
 }
 
 #[test]
