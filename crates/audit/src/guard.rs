@@ -62,6 +62,11 @@ pub(crate) struct Guard {
     lock: Mutex<File>,
 }
 
+/// What a disk writes whole or not at all, in bytes.
+const SECTOR: usize = 512;
+/// What fills the file up to a sector.
+const PADDING: char = ' ';
+
 impl Guard {
     pub(crate) fn open(folder: &Path) -> Result<Self, GuardError> {
         let open = || {
@@ -130,25 +135,36 @@ impl Guard {
 
     fn peek(&self, origin: &str) -> Result<Option<(u64, Hash)>, GuardErrorKind> {
         match std::fs::read_to_string(self.path(origin)) {
-            // Empty: made, and then the machine lost power.
-            Ok(text) if text.is_empty() => Ok(None),
+            // Made, and then the machine lost power before anything was in it.
+            Ok(text) if text.bytes().all(|byte| byte == 0) => Ok(None),
             Ok(text) => parse(&text, origin).map(Some).ok_or(GuardErrorKind::Damaged),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(GuardErrorKind::Io(error)),
         }
     }
 
-    /// Overwrites the file in place, in one write of less than a sector. Putting a new file over
-    /// it would cost a flush on ext4: four times an append. Whoever reads in the middle of it
-    /// learns so from the digest.
+    /// Overwrites the file in place, in one write of exactly a sector: its size never changes after
+    /// it was made, and that was waited for. So after a power cut it says what it said before or
+    /// what was written, and nothing in between. Putting a new file over it would cost a flush on
+    /// ext4: four times an append. Whoever reads in the middle of it learns so from the digest.
     fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
-        // Sizes only grow, so a new text is never shorter than the one before.
         let text = checkpoint.text();
-        let text = format!("{text}{}\n", Digest::of(text.as_bytes()));
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(false).open(self.path(&checkpoint.origin))?;
-        file.write_all(text.as_bytes())
+        let mut text = format!("{text}{}\n", Digest::of(text.as_bytes()));
+        let padding = SECTOR.saturating_sub(text.len());
+        text.extend(std::iter::repeat_n(PADDING, padding));
+        let path = self.path(&checkpoint.origin);
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(mut file) if file.metadata()?.len() >= text.len() as u64 => {
+                file.write_all(text.as_bytes())
+            }
+            Ok(file) => make(file, &text, &self.folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file =
+                    OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+                make(file, &text, &self.folder)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn path(&self, origin: &str) -> PathBuf {
@@ -160,7 +176,15 @@ impl Guard {
     }
 }
 
+/// Writes a file that is new, or was shorter before, and waits until it is there.
+fn make(mut file: File, text: &str, folder: &Path) -> io::Result<()> {
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    File::open(folder)?.sync_all()
+}
+
 fn parse(text: &str, expected: &str) -> Option<(u64, Hash)> {
+    let text = text.trim_end_matches(PADDING);
     let (body, digest) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let body = text.get(..=body.len())?;
     if digest != Digest::of(body.as_bytes()).to_string() {
