@@ -1,4 +1,4 @@
-//! A hundred power cuts on ext4, where the machine has the means; where it has not, that is said.
+//! `all_or_nothing`, `recorded_before_effect`, `recorded_before_acknowledged`: a hundred power cuts on ext4, where the machine has the means; where it has not, that is said.
 
 use std::process::Command;
 

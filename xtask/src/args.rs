@@ -6,6 +6,7 @@ usage: cargo xtask <command>
 
   layers [--mermaid]   the crates by rank and what they depend on; refuses upward and sideways edges
   tidy                 the text of the repository: headers, sizes, leftovers, links, manifests
+  test-matrix          which guarantee is proven by which tests; refuses one without
   check [options]      fmt, layers, tidy, deny, clippy, docs, each crate alone
   test [args]          unit, integration and compile-fail tests, doctests; args go to `cargo test`
   ci [options]         check, then test: what decides about a change
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Layers { mermaid: bool },
     /// Check the text of the repository.
     Tidy,
+    /// Print which tests prove which guarantee.
+    TestMatrix,
     /// Every check that is not a test.
     Check(Options),
     /// The tests.
@@ -66,6 +69,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         }
         "tidy" if rest.is_empty() => Ok(Command::Tidy),
         "tidy" => Err("`tidy` takes no arguments\n".to_owned()),
+        "test-matrix" if rest.is_empty() => Ok(Command::TestMatrix),
+        "test-matrix" => Err("`test-matrix` takes no arguments\n".to_owned()),
         "check" => Ok(Command::Check(options(rest)?)),
         "test" => Ok(Command::Test { extra: rest }),
         "ci" => Ok(Command::Ci(options(rest)?)),
@@ -104,6 +109,7 @@ mod tests {
         assert_eq!(parsed("layers"), Ok(Command::Layers { mermaid: false }));
         assert_eq!(parsed("layers --mermaid"), Ok(Command::Layers { mermaid: true }));
         assert_eq!(parsed("tidy"), Ok(Command::Tidy));
+        assert_eq!(parsed("test-matrix"), Ok(Command::TestMatrix));
         assert_eq!(parsed("help"), Ok(Command::Help));
         let extra = vec!["-p".to_owned(), "lictor-lock".to_owned()];
         assert_eq!(parsed("test -p lictor-lock"), Ok(Command::Test { extra }));
@@ -114,7 +120,9 @@ mod tests {
 
     #[test]
     fn the_rest_is_refused_by_name() {
-        for line in ["", "bench", "layers --dot", "tidy all", "ci --skip", "check --slow"] {
+        for line in
+            ["", "bench", "test-matrix x", "layers --dot", "tidy all", "ci --skip", "check --slow"]
+        {
             assert!(parsed(line).is_err(), "{line}");
         }
         assert_eq!(parsed("bench"), Err("there is no command `bench`\n".to_owned()));
@@ -122,7 +130,7 @@ mod tests {
 
     #[test]
     fn help_lists_every_command() {
-        for name in ["layers", "tidy", "check", "test", "ci", "help"] {
+        for name in ["layers", "tidy", "test-matrix", "check", "test", "ci", "help"] {
             assert!(HELP.contains(&format!("\n  {name} ")), "{name}");
         }
     }

@@ -8,6 +8,7 @@ mod args; // modules in the order a newcomer should read them
 mod layers;
 mod tidy;
 
+mod guarantees;
 mod links;
 mod manifests;
 mod sources;
@@ -66,6 +67,12 @@ fn run(command: Command) -> Result<bool, Failure> {
             let workspace = process::load_workspace()?;
             let tree = process::load_tree(&workspace.root)?;
             Ok(report::findings("tidy", &tidy::check(&workspace, &tree)))
+        }
+        Command::TestMatrix => {
+            let workspace = process::load_workspace()?;
+            let tree = process::load_tree(&workspace.root)?;
+            report::say(guarantees::table(&tree).trim_end());
+            Ok(report::findings("test-matrix", &guarantees::check(&tree)))
         }
         Command::Check(options) => steps::check(&options),
         Command::Test { extra } => Ok(steps::test(&extra)),

@@ -3,7 +3,7 @@
 use crate::model::Workspace;
 use crate::report::Finding;
 use crate::tree::Tree;
-use crate::{links, manifests, sources};
+use crate::{guarantees, links, manifests, sources};
 
 /// Every finding of every rule, by file and line.
 pub(crate) fn check(workspace: &Workspace, tree: &Tree) -> Vec<Finding> {
@@ -16,6 +16,7 @@ pub(crate) fn check(workspace: &Workspace, tree: &Tree) -> Vec<Finding> {
         sources::registry_hosts,
         sources::sizes,
         links::resolve,
+        guarantees::check,
     ] {
         findings.extend(rule(tree));
     }

@@ -211,6 +211,28 @@ fn an_undo_never_overwrites_somebody_elses_work() {
     assert!(types.contains(&json!("undo_conflict")), "{types:?}");
 }
 
+/// An undo is judged by the policy of its day, as the writing that it is; and it is recorded and
+/// can itself be undone.
+#[test]
+fn undo_is_governed() {
+    let place = Place::new();
+    place.run(&["call", "fs.write", "path=notes/a.txt", "content=x"]).done();
+    let policy = place.read(".lictor/policy.yaml");
+    let strict = "version: 1\ndefault: deny\npaths:\n  forbidden: [\"notes/**\"]\n";
+    place.write(".lictor/policy.yaml", strict);
+    let before = place.tree();
+    place.run(&["undo"]).ends(3, "denied");
+    assert_eq!(place.tree(), before);
+
+    place.write(".lictor/policy.yaml", &policy);
+    let undone = place.run(&["undo"]).done();
+    assert_eq!(undone["status"], "undone");
+    let types: Vec<_> = place.trail().iter().map(|event| event["event_type"].clone()).collect();
+    assert!(types.contains(&json!("action_rejected")) && types.contains(&json!("undo_completed")));
+    place.run(&["redo"]).done();
+    assert_eq!(place.read("notes/a.txt"), "x");
+}
+
 #[test]
 fn every_refusal_and_every_success_stands_in_the_exported_trail() {
     let place = tempting();

@@ -1,4 +1,4 @@
-//! Where what was given ends up: only where it has to.
+//! `secrets_stay_out`: where what was given ends up: only where it has to.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Exports, verified offline. That every single bit flip is found is shown in `src/verify.rs`.
+//! `audit_is_append_only`: exports, verified offline. That every single bit flip is found is shown in `src/verify.rs`.
 
 use lictor_audit::log::{Tree, leaf_hash};
 use lictor_audit::{Filter, SigningKey, Verdict, verify_file};

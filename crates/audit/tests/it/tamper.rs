@@ -1,4 +1,4 @@
-//! A store that somebody tampered with.
+//! `audit_is_append_only`: a store that somebody tampered with.
 
 use lictor_audit::log::{Tree, chain_hash, leaf_hash};
 use lictor_audit::{AuditLog, AuditOptions, Filter, Verdict};

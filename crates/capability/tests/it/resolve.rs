@@ -272,6 +272,7 @@ fn links_stay_inside_the_workspace() {
     violates(&old, &[symlink("l", "a\nb")], "l", "control");
 }
 
+/// `inside_means_inside`.
 #[test]
 fn nothing_behind_a_link_is_touched() {
     let old = MemoryView::of(&[("t/f", "1")]).with("l", Node::Link("t".to_owned()));

@@ -1,4 +1,4 @@
-//! Paths are normal, or refused.
+//! `inside_means_inside`: paths are normal, or refused.
 
 use lictor_context::{PathErrorKind, WorkspacePath};
 use proptest::prelude::*;

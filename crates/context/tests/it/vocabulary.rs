@@ -88,6 +88,7 @@ fn content_is_sealed_and_secrets_are_redacted() {
 }
 
 proptest! {
+    /// `secrets_stay_out`.
     #[test]
     fn no_canary_under_a_secret_key_is_ever_recorded(depth in 0_usize..6, list in any::<bool>()) {
         let mut value = json!({"api_key": "canary"});

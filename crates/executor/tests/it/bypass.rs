@@ -1,4 +1,5 @@
-//! What does not compile. One file a claim; beside them one that does, so that none of them
+//! `no_effect_without_warrant`, `warrant_runs_once`, `warrant_fits_one_action`, by type: what does
+//! not compile. One file a claim; beside them one that does, so that none of them
 //! fails for want of an import.
 
 #[test]

@@ -107,6 +107,7 @@ async fn what_comes_before_is_recorded_before_and_in_one() {
     assert_eq!(world.calls.all().iter().filter(|call| *call == "recorded").count(), 1);
 }
 
+/// `secrets_stay_out`.
 #[tokio::test]
 async fn secrets_and_contents_stay_out_of_the_record() {
     const CANARY: &str = "canary-7f3a";

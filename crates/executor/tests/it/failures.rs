@@ -75,6 +75,7 @@ async fn what_the_applier_says_is_left_is_what_is_said() {
     }
 }
 
+/// `recorded_before_acknowledged`.
 #[tokio::test]
 async fn what_cannot_be_recorded_is_put_back() {
     let world = world();
@@ -112,6 +113,7 @@ async fn a_rollback_that_sticks_or_panics_is_not_called_complete() {
     }
 }
 
+/// `recorded_before_acknowledged`.
 #[tokio::test]
 async fn what_is_recorded_is_recorded_before_the_lock_goes() {
     let world = world();

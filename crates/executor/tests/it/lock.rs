@@ -1,4 +1,4 @@
-//! One writer, who settles what the last one left, and does nothing twice.
+//! `one_writer`, who settles what the last one left, and does nothing twice.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -112,6 +112,7 @@ async fn commit(world: &World, outcome: Outcome) {
     executed.commit(ledger, world.clock.as_ref(), Vec::new()).await.expect("committed");
 }
 
+/// `replay_is_idempotent`.
 #[tokio::test]
 async fn a_duplicate_is_answered_with_the_first_record() {
     let world = world();
@@ -125,6 +126,7 @@ async fn a_duplicate_is_answered_with_the_first_record() {
     commit(&world, under(&world, b"another").await).await;
 }
 
+/// `replay_is_idempotent`, within its time limit.
 #[tokio::test]
 async fn a_duplicate_is_one_for_as_long_as_it_is_remembered() {
     let world = world();
@@ -135,6 +137,7 @@ async fn a_duplicate_is_one_for_as_long_as_it_is_remembered() {
     commit(&world, under(&world, b"once").await).await;
 }
 
+/// `replay_is_idempotent`, for callers at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_at_once_under_one_key_one_is_done() {
     let world = std::sync::Arc::new(world());

@@ -1,4 +1,5 @@
-//! No effect without a warrant: of this gate, of this minute, for something that fits.
+//! `no_effect_without_warrant`, `warrant_fits_one_action`: of this gate, of this minute, for
+//! something that fits.
 
 use std::time::Duration;
 

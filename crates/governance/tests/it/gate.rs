@@ -30,6 +30,7 @@ fn no_effect_without_warrant() {
     assert!(again.is_err());
 }
 
+/// `warrant_runs_once`.
 #[test]
 fn one_decision_gives_one_warrant() {
     let (gate, _) = gate(OPEN);

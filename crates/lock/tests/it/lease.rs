@@ -1,4 +1,4 @@
-//! What a lease says and does.
+//! `one_writer`: what a lease says and does.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Between processes.
+//! `one_writer` between processes.
 
 use lictor_lock::{AcquireErrorKind, Predecessor, Status};
 

@@ -1,4 +1,4 @@
-//! Between processes.
+//! `recorded_before_acknowledged`, between processes.
 
 use crate::child::Other;
 use crate::{Scene, names};

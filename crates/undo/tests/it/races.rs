@@ -1,4 +1,4 @@
-//! People save files while changes are applied; nobody's save is lost, and nothing lands outside.
+//! `undo_never_clobbers`, `inside_means_inside`: people save files while changes are applied; nobody's save is lost, and nothing lands outside.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! Dying at every save.
+//! `compensation_once_reverse` and `status_never_overstates` when the process dies at every save.
 
 use lictor_workflow::{EngineError, FailureKind, Resume, RunRecord, RunStatus, RunStore};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Going back.
+//! `compensation_once_reverse`: going back.
 
 use lictor_workflow::{FailureKind, Resume, RollbackStatus, RunRecord, RunStatus, StepStatus};
 use serde_json::json;
