@@ -22,8 +22,8 @@ use lictor_context::{
 use lictor_document::Source;
 use lictor_executor::{
     Applied, ApplyError, ChangeApplier, ExecutionRecord, Executor, Granted, GrantedChanges,
-    Handler, HandlerError, Handlers, Ledger, LedgerError, LockSettings, Outcome, RecoverError,
-    Recovered, Request,
+    Handler, HandlerError, Handlers, Ledger, LedgerError, LockSettings, NotApplied, Outcome,
+    RecoverError, Recovered, Request,
 };
 use lictor_governance::{PolicySet, WriteGate};
 use lictor_lock::{Lease, WorkspaceLock};
@@ -116,11 +116,14 @@ impl WorkspaceView for OneNote {
 struct NoApplier;
 
 impl ChangeApplier for NoApplier {
-    fn apply(&self, _: GrantedChanges) -> Result<Box<dyn Applied>, ApplyError> {
-        Err(ApplyError::Prepare("this is a bench of reading".to_owned()))
+    fn apply(&self, _: GrantedChanges) -> Result<Box<dyn Applied>, NotApplied> {
+        Err(ApplyError::Prepare("this is a bench of reading".to_owned()).into())
     }
     fn recover(&self, _: &Lease) -> Result<Vec<Recovered>, RecoverError> {
         Ok(Vec::new())
+    }
+    fn close(&self, _: &Lease, _: &[Recovered]) -> Result<(), RecoverError> {
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use lictor_context::{Clock, Event, EventType, ExecutionId, Session};
 use crate::check::{CheckPhase, CheckReport};
 use crate::executed::{CommitError, execution_facts, failure_events};
 use crate::handler::HandlerError;
-use crate::port::{ApplyError, LedgerError, RecoverError, RollbackReport};
+use crate::port::{ApplyError, LedgerError, RecoverError, Recovered, RollbackReport, Unsettled};
 use crate::record::ExecutionRecord;
 
 /// An execution did not come to its end. It says what is left: nothing, or what.
@@ -17,6 +17,7 @@ pub struct ExecuteError {
     record: Option<Box<ExecutionRecord>>,
     rollback: Rollback,
     checks: Vec<CheckReport>,
+    unsettled: Option<Unsettled>,
 }
 
 /// What a failed execution left.
@@ -57,6 +58,9 @@ pub enum ExecuteErrorKind {
     /// A recovery had to come first and was not possible.
     #[error(transparent)]
     Recover(RecoverError),
+    /// What a crash left could not be settled, so nothing new is begun.
+    #[error("{}", stuck(.0))]
+    Stuck(Vec<Recovered>),
     /// The ledger could not be asked.
     #[error(transparent)]
     Ledger(LedgerError),
@@ -105,7 +109,8 @@ pub enum ExecuteErrorKind {
 impl ExecuteError {
     pub(crate) fn not_begun(kind: ExecuteErrorKind) -> Self {
         let kind = Box::new(kind);
-        Self { kind, record: None, rollback: Rollback::NotBegun, checks: Vec::new() }
+        let (rollback, checks) = (Rollback::NotBegun, Vec::new());
+        Self { kind, record: None, rollback, checks, unsettled: None }
     }
 
     pub(crate) fn with_record(mut self, record: impl Into<Box<ExecutionRecord>>) -> Self {
@@ -128,6 +133,17 @@ impl ExecuteError {
     pub(crate) fn checked(mut self, checks: Vec<CheckReport>) -> Self {
         self.checks = checks;
         self
+    }
+
+    pub(crate) fn holding(mut self, unsettled: Option<Unsettled>) -> Self {
+        self.unsettled = unsettled;
+        self
+    }
+
+    /// Takes out what still holds the lock: to be settled when the failure is on record, or
+    /// dropped when it could not be recorded, so that the next recovery does.
+    pub fn take_unsettled(&mut self) -> Option<Unsettled> {
+        self.unsettled.take()
     }
 
     /// Why.
@@ -199,6 +215,23 @@ impl ExecuteError {
             _ => &[],
         }
     }
+}
+
+/// What stops all work in a workspace, and the ways on.
+fn stuck(recovered: &[Recovered]) -> String {
+    let mut text = String::from("the workspace holds what a crash left and could not be settled: ");
+    let places = recovered.iter().flat_map(|one| &one.stuck);
+    let places: Vec<String> =
+        places.map(|stuck| format!("`{}`: {}", stuck.path, stuck.reason)).collect();
+    text.push_str(&list(&places));
+    let folders = recovered.iter().map(|one| format!("`.lictor/tx/{}`", one.execution_id));
+    let folders = folders.collect::<Vec<_>>().join(", ");
+    text.push_str("; put right what stands in the way (what was set aside lies in ");
+    text.push_str(&folders);
+    text.push_str(
+        ") and run `lictor recover`, or move that folder away to go on with what is there",
+    );
+    text
 }
 
 fn list<T: ToString>(items: &[T]) -> String {

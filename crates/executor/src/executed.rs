@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::check::{CheckPhase, CheckReport};
 use crate::error::Rollback;
-use crate::port::{Applied, Ledger, LedgerError, RollbackReport};
+use crate::port::{Applied, Ledger, LedgerError, RollbackReport, Unsettled};
 use crate::record::{ExecutionRecord, ExecutionStatus};
 
 /// The outcome of an execution that did not fail.
@@ -137,7 +137,8 @@ impl Executed {
         let kept = applied.is_some().then(|| ExecutionRecord::clone(&record));
         if let Err(source) = ledger.settle(kept, events).await {
             let report = match applied {
-                Some(applied) => put_back(applied, "it could not be recorded".to_owned()).await,
+                // Not settled: nobody has it on record, so whoever comes next finds and records it.
+                Some(applied) => put_back(applied, "it could not be recorded").await.0,
                 None => RollbackReport::default(),
             };
             return Err(CommitError { source, report });
@@ -165,14 +166,19 @@ impl Executed {
         let Self { mut record, session, applied, started, .. } = self;
         let mut events = before;
         events.push(*started);
-        let report = match applied {
-            Some(applied) => put_back(applied, reason.to_owned()).await,
-            None => RollbackReport::default(),
+        let (report, unsettled) = match applied {
+            Some(applied) => put_back(applied, reason).await,
+            None => (RollbackReport::default(), None),
         };
         let rollback = Rollback::of(report.clone());
         failure_events(&mut record, &session, &rollback, reason, clock, &mut events);
         match ledger.settle(Some(*record), events).await {
-            Ok(()) => Ok(report),
+            Ok(()) => {
+                if let Some(unsettled) = unsettled {
+                    unsettled.settle().await;
+                }
+                Ok(report)
+            }
             Err(error) => Err((report, error)),
         }
     }
@@ -254,9 +260,16 @@ fn completed_metadata(record: &ExecutionRecord) -> Map<String, Value> {
     metadata
 }
 
-/// Puts everything back, on a thread that no dropped future stops.
-pub(crate) async fn put_back(applied: Box<dyn Applied>, reason: String) -> RollbackReport {
-    tokio::task::spawn_blocking(move || applied.roll_back(&reason))
-        .await
-        .unwrap_or_else(RollbackReport::unknown)
+/// Puts everything back, on a thread that no dropped future stops. What comes with the report is
+/// settled when the ledger has it.
+pub(crate) async fn put_back(
+    mut applied: Box<dyn Applied>,
+    reason: &str,
+) -> (RollbackReport, Option<Unsettled>) {
+    let reason = reason.to_owned();
+    let work = move || (applied.roll_back(&reason), applied);
+    match tokio::task::spawn_blocking(work).await {
+        Ok((report, applied)) => (report, Some(Unsettled::new(applied))),
+        Err(error) => (RollbackReport::unknown(error), None),
+    }
 }

@@ -23,18 +23,27 @@ pub trait ChangeApplier: Send + Sync {
     ///
     /// # Errors
     /// When nothing was changed, or everything was put back; or, said so, not everything.
-    fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, ApplyError>;
+    fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, NotApplied>;
 
-    /// Settles what crashed executions left, under a lock that is held.
+    /// Settles what crashed executions left, under a lock that is held. Their journals stay open
+    /// until the ledger has what became of them: [`close`](ChangeApplier::close) follows, or the
+    /// next recovery finds them again.
     ///
     /// # Errors
     /// When it cannot be read what they left.
     fn recover(&self, lease: &Lease) -> Result<Vec<Recovered>, RecoverError>;
+
+    /// Closes the journals of what a recovery settled, once the ledger has it.
+    ///
+    /// # Errors
+    /// When that could not be noted. The next recovery finds and records it again.
+    fn close(&self, lease: &Lease, recovered: &[Recovered]) -> Result<(), RecoverError>;
 }
 
-/// Changes that are in place and not yet settled: the lock is still held.
+/// Changes that are in place, or were put back, and that the ledger has not recorded yet: the
+/// lock is still held. Dropped, they stay open, and whoever comes next settles them.
 #[must_use = "applied changes are settled or rolled back"]
-pub trait Applied: Send {
+pub trait Applied: Send + Sync {
     /// What was changed.
     fn files(&self) -> Vec<FileChange>;
 
@@ -45,14 +54,59 @@ pub trait Applied: Send {
     /// When it could not be noted.
     fn verified(&mut self) -> Result<(), ApplyError>;
 
-    /// Lets the changes stand, and the lock go.
+    /// The ledger has how it ended: closes the journal and lets the lock go.
     ///
     /// # Errors
-    /// When that could not be noted. The changes stand; a recovery will note it.
+    /// When that could not be noted. It stays as it ended; a recovery will note it.
     fn settle(self: Box<Self>) -> Result<(), ApplyError>;
 
-    /// Puts everything back and verifies that, and lets the lock go.
-    fn roll_back(self: Box<Self>, reason: &str) -> RollbackReport;
+    /// Puts everything back and verifies that. The lock is held, and the journal open, until the
+    /// ledger has it: [`settle`](Applied::settle) follows.
+    fn roll_back(&mut self, reason: &str) -> RollbackReport;
+}
+
+/// Changes were not applied. Where something had begun, the lock is still held by what is left
+/// to settle once the ledger has it.
+#[derive(Debug)]
+pub struct NotApplied {
+    /// Why, and what is left.
+    pub error: ApplyError,
+    /// What is to be settled when the failure is on record.
+    pub unsettled: Option<Unsettled>,
+}
+
+impl From<ApplyError> for NotApplied {
+    fn from(error: ApplyError) -> Self {
+        Self { error, unsettled: None }
+    }
+}
+
+/// Something that was put back, or could not be, and that holds the lock until it is on record.
+/// Dropped, it stays open in the journal, and whoever comes next settles it.
+#[must_use = "what failed is settled when it is on record"]
+pub struct Unsettled(Box<dyn Applied>);
+
+impl Unsettled {
+    /// Of changes that were put back, or could not be.
+    pub fn new(applied: Box<dyn Applied>) -> Self {
+        Self(applied)
+    }
+
+    /// The ledger has it: the journal is closed and the lock goes.
+    pub async fn settle(self) {
+        let settled = tokio::task::spawn_blocking(move || self.0.settle()).await;
+        match settled {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "settling was left to recovery"),
+            Err(error) => tracing::warn!(%error, "settling was left to recovery"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Unsettled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unsettled(..)")
+    }
 }
 
 /// What became of a rollback.
@@ -142,6 +196,14 @@ pub struct Recovered {
     pub record: Option<ExecutionRecord>,
     /// What could not be settled.
     pub stuck: Vec<Stuck>,
+}
+
+impl Recovered {
+    /// Whether nothing is left to settle.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.recovery != Recovery::Incomplete
+    }
 }
 
 /// What crashed executions left could not be read.

@@ -21,7 +21,7 @@ use crate::executed::{Executed, Outcome, execution_facts, put_back};
 use crate::grant::{Granted, GrantedChanges};
 use crate::handler::{HandlerError, Handlers};
 use crate::lease::{LockSettings, acquire, needs_recovery};
-use crate::port::{Applied, ApplyError, ChangeApplier, Ledger, LedgerError};
+use crate::port::{Applied, ApplyError, ChangeApplier, Ledger, LedgerError, NotApplied, Recovered};
 use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
 
@@ -151,14 +151,18 @@ impl Executor {
     /// Takes the lock and settles what a crash left, if it left anything.
     ///
     /// # Errors
-    /// When the lock is not had, or what was left cannot be settled.
-    pub async fn recover(&self) -> Result<Vec<crate::Recovered>, ExecuteError> {
+    /// When the lock is not had, or it cannot be read what was left. What could be read and not be
+    /// settled is in the answer, and stops all new work.
+    pub async fn recover(&self) -> Result<Vec<Recovered>, ExecuteError> {
         let execution = ExecutionId::generate(self.parts.clock.as_ref());
         let lease = acquire(&self.parts.lock, &execution, None, &self.parts.clock)
             .await
             .map_err(ExecuteError::not_begun)?;
         let (lease, recovered) = self.recover_under(lease, true).await?;
-        if let Err(error) = lease.release() {
+        // What is not settled is looked at again by whoever has the lock next.
+        if recovered.iter().all(Recovered::is_settled)
+            && let Err(error) = lease.release()
+        {
             tracing::warn!(%error, "the lock was lost during recovery");
         }
         Ok(recovered)
@@ -168,7 +172,7 @@ impl Executor {
         &self,
         lease: Lease,
         always: bool,
-    ) -> Result<(Lease, Vec<crate::Recovered>), ExecuteError> {
+    ) -> Result<(Lease, Vec<Recovered>), ExecuteError> {
         if !always && !needs_recovery(&lease) {
             return Ok((lease, Vec::new()));
         }
@@ -180,10 +184,20 @@ impl Executor {
         .await?;
         let recovered =
             recovered.map_err(|error| ExecuteError::not_begun(ExecuteErrorKind::Recover(error)))?;
-        if !recovered.is_empty() {
-            let settled = self.parts.ledger.recovered(recovered.clone()).await;
-            settled.map_err(|error| ExecuteError::not_begun(ExecuteErrorKind::Ledger(error)))?;
+        if recovered.is_empty() {
+            return Ok((lease, recovered));
         }
+        let settled = self.parts.ledger.recovered(recovered.clone()).await;
+        settled.map_err(|error| ExecuteError::not_begun(ExecuteErrorKind::Ledger(error)))?;
+        // Only now: a journal that was closed is not looked at again, and until here the ledger
+        // might not have had it.
+        let applier = Arc::clone(&self.parts.applier);
+        let (lease, recovered, closed) = blocking(move || {
+            let closed = applier.close(&lease, &recovered);
+            (lease, recovered, closed)
+        })
+        .await?;
+        closed.map_err(|error| ExecuteError::not_begun(ExecuteErrorKind::Recover(error)))?;
         Ok((lease, recovered))
     }
 
@@ -265,7 +279,15 @@ impl Executor {
                 .await
                 .map(|_| ())
                 .map_err(|error| error.to_string()),
-            Err(error) => self.record_failed(&error).await.map_err(|error| error.to_string()),
+            Err(mut error) => {
+                let recorded = self.record_failed(&error).await;
+                if let Some(unsettled) = error.take_unsettled()
+                    && recorded.is_ok()
+                {
+                    unsettled.settle().await;
+                }
+                recorded.map_err(|error| error.to_string())
+            }
         };
         if let Err(error) = settled {
             tracing::error!(%error, "an abandoned execution could not be recorded");
@@ -314,7 +336,13 @@ impl Executor {
         let session = described.action().session().clone();
         let began = clock.monotonic();
         let recovered = self.recover_under(lease, false).await;
-        let (lease, _) = recovered.map_err(|error| error.with_record(record.clone()))?;
+        let (lease, recovered) = recovered.map_err(|error| error.with_record(record.clone()))?;
+        let stuck: Vec<Recovered> = recovered.into_iter().filter(|one| !one.is_settled()).collect();
+        if !stuck.is_empty() {
+            // The lock goes without its being released in good order: the next one looks again.
+            let kind = ExecuteErrorKind::Stuck(stuck);
+            return Err(ExecuteError::not_begun(kind).with_record(record));
+        }
         match self.duplicate(&described, &record).await {
             Ok(None) => {}
             Ok(Some(duplicate)) => {
@@ -433,14 +461,15 @@ impl Executor {
         let applier = Arc::clone(&self.parts.applier);
         let applied = blocking(move || applier.apply(granted)).await;
         let applied = applied.map_err(|error| error.in_doubt(record.clone()))?;
-        applied.map_err(|error| {
+        applied.map_err(|NotApplied { error, unsettled }| {
             let rollback = match &error {
                 ApplyError::Conflict(_) | ApplyError::Prepare(_) => Rollback::NotBegun,
                 ApplyError::RolledBack { report, .. } => Rollback::Complete(report.clone()),
                 ApplyError::Incomplete { report, .. } => Rollback::Incomplete(report.clone()),
             };
             let kind = ExecuteErrorKind::Apply(error);
-            ExecuteError::not_begun(kind).with_record(record.clone()).left(rollback)
+            let error = ExecuteError::not_begun(kind).with_record(record.clone());
+            error.left(rollback).holding(unsettled)
         })
     }
 }
@@ -474,9 +503,10 @@ async fn roll_back_failed_check(
         .map(|check| (check.name.clone(), check.detail.clone()))
         .unwrap_or_else(|| ("unknown".to_owned(), String::new()));
     let reason = format!("check `{name}` was not passed");
-    let rollback = Rollback::of(put_back(applied, reason).await);
+    let (report, unsettled) = put_back(applied, &reason).await;
     let kind = ExecuteErrorKind::Check { name, detail };
-    ExecuteError::not_begun(kind).with_record(record).left(rollback).checked(checks)
+    let error = ExecuteError::not_begun(kind).with_record(record).left(Rollback::of(report));
+    error.checked(checks).holding(unsettled)
 }
 
 fn release(lease: Lease) {

@@ -307,7 +307,7 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
         ExecuteErrorKind::Conflict(_) => ErrorCode::Conflict,
         ExecuteErrorKind::Apply(_) if !error.conflicts().is_empty() => ErrorCode::Conflict,
         ExecuteErrorKind::Commit(error) if !error.report().is_complete() => ErrorCode::Incomplete,
-        ExecuteErrorKind::Recover(_) => ErrorCode::Incomplete,
+        ExecuteErrorKind::Recover(_) | ExecuteErrorKind::Stuck(_) => ErrorCode::Incomplete,
         ExecuteErrorKind::Handler(error) => match error.kind() {
             HandlerErrorKind::Input(_) => ErrorCode::InvalidInput,
             HandlerErrorKind::View(_)

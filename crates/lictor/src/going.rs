@@ -104,7 +104,7 @@ impl Settling<'_> {
     }
 
     /// Records a failed execution with what became of it.
-    async fn failed(&self, error: ExecuteError, mut before: Vec<Event>) -> ActError {
+    async fn failed(&self, mut error: ExecuteError, mut before: Vec<Event>) -> ActError {
         let clock = self.agent.clock();
         let kept = error.record_failure(self.agent.session(), clock, &mut before);
         if kept.is_none() {
@@ -119,11 +119,18 @@ impl Settling<'_> {
         }
         let begun = !matches!(error.rollback(), Rollback::NotBegun);
         let kept = kept.filter(|_| begun);
+        let unsettled = error.take_unsettled();
         let outcome = ActError::from(ActErrorKind::Execution(Box::new(error)))
             .with_decision(self.decision.record());
-        if let Err(error) = self.agent.runtime().parts.ledger.settle(kept, before).await {
-            // What happened stands in the answer all the same.
-            tracing::error!(%error, "a failed execution could not be recorded");
+        match self.agent.runtime().parts.ledger.settle(kept, before).await {
+            Ok(()) => {
+                if let Some(unsettled) = unsettled {
+                    unsettled.settle().await;
+                }
+            }
+            // What happened stands in the answer all the same, and stays open in the journal: the
+            // next recovery records it.
+            Err(error) => tracing::error!(%error, "a failed execution could not be recorded"),
         }
         outcome
     }

@@ -137,7 +137,7 @@ fn record_recovered(
     let Some(record) = &recovered.record else { return Ok(()) };
     let session = record.session();
     let mut record = record.clone();
-    let known = Executions::is_recorded(tx, &record.execution_id)?;
+    let known = Executions::status_in(tx, &record.execution_id)?;
     let (status, end) = match recovered.recovery {
         Recovery::Finished => (ExecutionStatus::Applied, EventType::ActionCompleted),
         Recovery::PutBack | Recovery::Discarded => {
@@ -145,6 +145,10 @@ fn record_recovered(
         }
         Recovery::Incomplete => (ExecutionStatus::Incomplete, EventType::ActionUnknown),
     };
+    if known == Some(status) && status != ExecutionStatus::Applied {
+        // Only the closing of its journal was cut short, or it is as stuck as it was before.
+        return Ok(());
+    }
     record.status = status;
     let facts = |success: Option<bool>| {
         let mut facts = EventFacts {
@@ -167,7 +171,7 @@ fn record_recovered(
         }
         facts
     };
-    if !(known && status == ExecutionStatus::Applied) {
+    if known.is_none() || status != ExecutionStatus::Applied {
         events.push(Event::new(&session, EventType::ActionStarted, facts(None), clock));
         if status == ExecutionStatus::RolledBack {
             let kind = EventType::RollbackCompleted;

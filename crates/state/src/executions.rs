@@ -83,13 +83,16 @@ impl Executions {
         Ok(())
     }
 
-    /// Whether an execution is recorded, inside somebody's transaction.
+    /// The status under which an execution is recorded, inside somebody's transaction; `None` when
+    /// it is not.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn is_recorded(tx: &Connection, id: &ExecutionId) -> Result<bool, StateError> {
-        let mut statement = tx.prepare_cached("SELECT 1 FROM execution WHERE id = ?1")?;
-        Ok(statement.exists([id.as_str()])?)
+    pub fn status_in(
+        tx: &Connection,
+        id: &ExecutionId,
+    ) -> Result<Option<ExecutionStatus>, StateError> {
+        Ok(get_in(tx, id)?.map(|stored| stored.record.status))
     }
 
     /// One execution.

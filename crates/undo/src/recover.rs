@@ -14,7 +14,7 @@ use crate::operation::{Hands, Operation, OperationError, same};
 use crate::rollback::roll_back;
 use crate::standing::Standing;
 use crate::store::{TxDir, TxRoot};
-use crate::transaction::{Transactions, close_aborted};
+use crate::transaction::{Transactions, note_aborted};
 
 pub(crate) fn recover(
     transactions: &Transactions,
@@ -34,6 +34,30 @@ pub(crate) fn recover(
     Ok(recovered)
 }
 
+/// Closes what was settled, when the ledger has it. Until then a recovery that is cut short is
+/// done again, and finds everything that the ledger may not have.
+pub(crate) fn close(
+    transactions: &Transactions,
+    lease: &Lease,
+    recovered: &[Recovered],
+) -> Result<(), RecoverError> {
+    let root = transactions.root().map_err(|error| RecoverError(error.to_string()))?;
+    for one in recovered {
+        lease.check().map_err(|error| RecoverError(error.to_string()))?;
+        let execution = &one.execution_id;
+        let closed = match one.recovery {
+            Recovery::Finished => root.get(execution).and_then(|tx| match tx {
+                Some(tx) => tx.append_journal(journal::DONE, true),
+                None => Ok(()),
+            }),
+            Recovery::PutBack | Recovery::Discarded => root.remove(execution),
+            Recovery::Incomplete => Ok(()),
+        };
+        closed.map_err(|error| RecoverError(format!("{execution}: {error}")))?;
+    }
+    Ok(())
+}
+
 struct Recover<'a> {
     transactions: &'a Transactions,
     root: &'a TxRoot,
@@ -49,30 +73,29 @@ impl Recover<'_> {
             None => None,
         };
         let (Some(tx), Some(text)) = (tx, text) else {
-            return self.discard().map(Some);
+            return Ok(Some(self.never_begun()));
         };
         let journal = match journal::parse(&text) {
             Ok(journal) => journal,
-            Err(JournalError::NotCommitted) => return self.discard().map(Some),
+            Err(JournalError::NotCommitted) => return Ok(Some(self.never_begun())),
             Err(error) => return Err(RecoverError(format!("{}: {error}", self.execution))),
         };
         match journal.end {
             End::Done => Ok(None),
-            End::Aborted => {
-                // Only the removal was cut short.
-                self.root.remove(self.execution).map_err(fail)?;
-                Ok(None)
-            }
+            End::Aborted => Ok(Some(Recovered {
+                execution_id: self.execution.clone(),
+                recovery: Recovery::PutBack,
+                record: Some(journal.header.record),
+                stuck: Vec::new(),
+            })),
             End::Open | End::Aborting => self.resolve(&tx, journal).map(Some),
         }
     }
 
-    /// It was never decided: what was prepared goes.
-    fn discard(&self) -> Result<Recovered, RecoverError> {
-        let removed = self.root.remove(self.execution);
-        removed.map_err(|error| RecoverError(format!("{}: {error}", self.execution)))?;
+    /// It was never decided: what was prepared goes when it is closed.
+    fn never_begun(&self) -> Recovered {
         let (execution_id, recovery) = (self.execution.clone(), Recovery::Discarded);
-        Ok(Recovered { execution_id, recovery, record: None, stuck: Vec::new() })
+        Recovered { execution_id, recovery, record: None, stuck: Vec::new() }
     }
 
     fn resolve(&self, tx: &TxDir, journal: Journal) -> Result<Recovered, RecoverError> {
@@ -112,7 +135,7 @@ impl Recover<'_> {
             return (Recovery::Incomplete, vec![self.stuck(&error.to_string())]);
         }
         let mut report = roll_back(hands, items, operations);
-        close_aborted(self.root, tx, self.execution, &mut report);
+        note_aborted(self.root, tx, self.execution, &mut report);
         let recovery = if report.is_complete() { Recovery::PutBack } else { Recovery::Incomplete };
         (recovery, report.stuck)
     }
@@ -135,8 +158,9 @@ impl Recover<'_> {
         };
         if seen.broken && !seen.begun {
             // The crash came before the first barrier had ended, so what was staged is not whole;
-            // and nothing was touched yet.
-            return match self.root.remove_durably(self.execution) {
+            // and nothing was touched yet. Noted durably, so that a later recovery does not judge
+            // it anew, by what others have made of the paths since.
+            return match tx.append_journal(journal::ABORTED, true) {
                 Ok(()) => (Recovery::Discarded, Vec::new()),
                 Err(error) => (Recovery::Incomplete, vec![self.stuck(&error.to_string())]),
             };
@@ -150,8 +174,7 @@ impl Recover<'_> {
                 return self.put_back(hands, tx, items, operations);
             }
         }
-        let closed = self.root.barrier().and_then(|()| tx.append_journal(journal::DONE, true));
-        match closed {
+        match self.root.barrier() {
             Ok(()) => (Recovery::Finished, Vec::new()),
             Err(error) => (Recovery::Incomplete, vec![self.stuck(&error.to_string())]),
         }

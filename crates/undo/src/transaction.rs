@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lictor_capability::{Conflict, ConflictReason, FileChange, Item};
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_executor::{
-    Applied, ApplyError, ChangeApplier, GrantedChanges, RecoverError, Recovered, RollbackReport,
-    Stuck,
+    Applied, ApplyError, ChangeApplier, GrantedChanges, NotApplied, RecoverError, Recovered,
+    RollbackReport, Stuck, Unsettled,
 };
 use lictor_lock::Lease;
 use lictor_workspace::Workspace;
@@ -92,7 +92,7 @@ struct Doing<'a> {
 }
 
 impl ChangeApplier for Transactions {
-    fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, ApplyError> {
+    fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, NotApplied> {
         let prepare = |error: io::Error| ApplyError::Prepare(error.to_string());
         let root = match self.capable_root() {
             Ok(root) => root,
@@ -101,36 +101,37 @@ impl ChangeApplier for Transactions {
         let mut doing = match Doing::begin(&self.workspace, root, &granted) {
             Ok(doing) => doing,
             Err((error, true)) => return Err(in_good_order(granted.into_lease(), prepare(error))),
-            Err((error, false)) => return Err(prepare(error)),
+            Err((error, false)) => return Err(prepare(error).into()),
         };
         if let Err(error) = doing.prepare(&granted) {
             return Err(match doing.discard() {
                 Ok(()) => in_good_order(granted.into_lease(), error),
-                Err(left) => doing.still_there(&error, &left),
+                Err(left) => {
+                    let error = doing.still_there(&error, &left);
+                    let left = doing.into_published(&self.workspace, granted, Ending::Stuck);
+                    NotApplied { error, unsettled: Some(Unsettled::new(Box::new(left))) }
+                }
             });
         }
-        if let Err(error) = doing.publish(granted.lease()) {
-            return Err(match error {
-                ApplyError::Incomplete { .. } => error,
-                error => in_good_order(granted.into_lease(), error),
-            });
+        match doing.publish(granted.lease()) {
+            Ok(()) => Ok(Box::new(doing.into_published(&self.workspace, granted, Ending::Stands))),
+            Err(error) => {
+                let ending = match error {
+                    ApplyError::RolledBack { .. } => Ending::Back,
+                    _ => Ending::Stuck,
+                };
+                let left = doing.into_published(&self.workspace, granted, ending);
+                Err(NotApplied { error, unsettled: Some(Unsettled::new(Box::new(left))) })
+            }
         }
-        let files = granted.changes().files();
-        let Doing { root, tx, execution, items, operations, .. } = doing;
-        Ok(Box::new(Published {
-            workspace: Arc::clone(&self.workspace),
-            root,
-            tx,
-            execution,
-            items,
-            operations,
-            files,
-            lease: granted.into_lease(),
-        }))
     }
 
     fn recover(&self, lease: &Lease) -> Result<Vec<Recovered>, RecoverError> {
         recover::recover(self, lease)
+    }
+
+    fn close(&self, lease: &Lease, recovered: &[Recovered]) -> Result<(), RecoverError> {
+        recover::close(self, lease, recovered)
     }
 }
 
@@ -153,6 +154,27 @@ impl<'a> Doing<'a> {
         };
         let items = compile::items(&execution, &granted.changes().items, &homes);
         Ok(Self { workspace, root, tx, execution, items, operations: Vec::new() })
+    }
+
+    fn into_published(
+        self,
+        workspace: &Arc<Workspace>,
+        granted: GrantedChanges,
+        ending: Ending,
+    ) -> Published {
+        let files = granted.changes().files();
+        let Doing { root, tx, execution, items, operations, .. } = self;
+        Published {
+            workspace: Arc::clone(workspace),
+            root,
+            tx,
+            execution,
+            items,
+            operations,
+            files,
+            lease: granted.into_lease(),
+            ending,
+        }
     }
 
     fn hands(&self) -> Hands<'_> {
@@ -302,7 +324,7 @@ impl<'a> Doing<'a> {
             tracing::warn!(%error, "the abort could not be noted; a crash now would roll forward");
         }
         let mut report = roll_back(hands, &self.items, begun);
-        close_aborted(&self.root, &self.tx, &self.execution, &mut report);
+        note_aborted(&self.root, &self.tx, &self.execution, &mut report);
         if report.is_complete() {
             ApplyError::RolledBack { reason, report, conflicts }
         } else {
@@ -362,9 +384,9 @@ fn homes(root: &TxRoot, taken_back: &[ExecutionId]) -> io::Result<HashMap<Worksp
     Ok(homes)
 }
 
-/// Ends a transaction that was put back. What could not be put back keeps its folder; and what
-/// could not be noted as put back is not called so.
-pub(crate) fn close_aborted(
+/// Notes that a transaction was put back; what could not be noted is not called so. Its folder
+/// stays until the ledger has it.
+pub(crate) fn note_aborted(
     root: &TxRoot,
     tx: &TxDir,
     execution: &ExecutionId,
@@ -378,10 +400,6 @@ pub(crate) fn close_aborted(
         let path = format!(".lictor/tx/{execution}");
         let reason = format!("everything is back, but that is perhaps not durable: {error}");
         report.stuck.push(Stuck { path, reason });
-        return;
-    }
-    if let Err(error) = root.remove(execution) {
-        tracing::warn!(%error, "an aborted transaction is left for recovery to remove");
     }
 }
 
@@ -390,7 +408,18 @@ fn all_stuck(items: &[JournalItem], why: &str) -> Vec<Stuck> {
     items.iter().map(stuck).collect()
 }
 
-/// Changes that are in place; the lock is held until they are settled.
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It is in place.
+    Stands,
+    /// It was put back.
+    Back,
+    /// Neither, or it is not known which.
+    Stuck,
+}
+
+/// Changes that are in place or were put back; the lock is held until they are settled.
 struct Published {
     workspace: Arc<Workspace>,
     root: TxRoot,
@@ -400,6 +429,7 @@ struct Published {
     operations: Vec<(usize, Operation)>,
     files: Vec<FileChange>,
     lease: Lease,
+    ending: Ending,
 }
 
 impl Published {
@@ -423,13 +453,24 @@ impl Applied for Published {
     }
 
     fn settle(self: Box<Self>) -> Result<(), ApplyError> {
-        // Not synced: a recovery that does not find it notes it again.
-        self.note(journal::DONE, false)?;
+        match self.ending {
+            // Not synced: a recovery that does not find it notes it again.
+            Ending::Stands => self.note(journal::DONE, false)?,
+            Ending::Back => {
+                self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;
+                if let Err(error) = self.root.remove(&self.execution) {
+                    tracing::warn!(%error, "an aborted transaction is left for recovery to remove");
+                }
+            }
+            // The lock goes as that of somebody who crashed: whoever has it next recovers.
+            Ending::Stuck => return Ok(()),
+        }
         release(self.lease);
         Ok(())
     }
 
-    fn roll_back(self: Box<Self>, reason: &str) -> RollbackReport {
+    fn roll_back(&mut self, reason: &str) -> RollbackReport {
+        self.ending = Ending::Stuck;
         tracing::info!(execution = %self.execution, reason, "rolling back");
         if let Err(error) = self.lease.check() {
             let why = format!("left to whoever has the lock now: {error}");
@@ -441,18 +482,18 @@ impl Applied for Published {
         let own = (&self.execution, &self.tx);
         let hands = Hands { workspace: &self.workspace, root: &self.root, own };
         let mut report = roll_back(&hands, &self.items, &self.operations);
-        close_aborted(&self.root, &self.tx, &self.execution, &mut report);
+        note_aborted(&self.root, &self.tx, &self.execution, &mut report);
         if report.is_complete() {
-            release(self.lease);
+            self.ending = Ending::Back;
         }
         report
     }
 }
 
 /// Nothing is left to recover, so the lock goes in good order.
-fn in_good_order(lease: Lease, error: ApplyError) -> ApplyError {
+fn in_good_order(lease: Lease, error: ApplyError) -> NotApplied {
     release(lease);
-    error
+    error.into()
 }
 
 fn release(lease: Lease) {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use lictor_capability::{Action, CapabilityGraph, Effects};
 use lictor_context::{Clock, Event, EventFacts, EventType, Session};
 use lictor_executor::{
-    Applied, ApplyError, ChangeApplier, Executor, Granted, GrantedChanges, Handler, HandlerError,
-    Ledger, Outcome, Receipt, RecoverError, Recovered, Request,
+    Applied, ChangeApplier, Executor, Granted, GrantedChanges, Handler, HandlerError,
+    Ledger, NotApplied, Outcome, Receipt, RecoverError, Recovered, Request,
 };
 use lictor_governance::{Approvals, Approver, Channel, Decision, Warrant, WriteGate};
 use lictor_lock::Lease;
@@ -45,12 +45,16 @@ impl Handler for Around {
 struct Behind(Arc<dyn ChangeApplier>);
 
 impl ChangeApplier for Behind {
-    fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, ApplyError> {
+    fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, NotApplied> {
         self.0.apply(granted)
     }
 
     fn recover(&self, lease: &Lease) -> Result<Vec<Recovered>, RecoverError> {
         self.0.recover(lease)
+    }
+
+    fn close(&self, lease: &Lease, recovered: &[Recovered]) -> Result<(), RecoverError> {
+        self.0.close(lease, recovered)
     }
 }
 

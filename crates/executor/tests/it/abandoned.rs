@@ -42,7 +42,9 @@ async fn an_abandoned_change_comes_to_its_end_and_is_taken_back() {
     drop(running);
     go.notify_one();
     world.calls.until("recorded").await;
-    assert_eq!(world.calls.all(), ["run", "apply back_on_crash=false", BACK, "recorded"]);
+    world.calls.until("settle").await;
+    let calls = world.calls.all();
+    assert_eq!(calls, ["run", "apply back_on_crash=false", BACK, "recorded", "settle"]);
     assert_eq!(world.ledger.records()[0].status, ExecutionStatus::RolledBack);
     assert_eq!(
         world.ledger.events(),
@@ -66,6 +68,7 @@ async fn an_answer_that_nobody_takes_is_taken_back() {
     drop(running);
     world.calls.until("recorded").await;
     assert!(world.calls.has(BACK), "{:?}", world.calls.all());
+    world.calls.until("settle").await;
     world.lock_is_clean();
 }
 
@@ -79,9 +82,10 @@ async fn wherever_it_is_dropped_it_is_whole_or_not_at_all() {
             tokio::task::yield_now().await;
         }
         drop(running);
-        world.calls.until("recorded").await;
+        world.calls.until("settle").await;
         let calls = world.calls.all();
-        assert_eq!(calls, ["run", "apply back_on_crash=false", BACK, "recorded"], "{n_yields}");
+        let whole = ["run", "apply back_on_crash=false", BACK, "recorded", "settle"];
+        assert_eq!(calls, whole, "{n_yields}");
         world.lock_is_clean();
     }
 }

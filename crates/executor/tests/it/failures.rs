@@ -88,6 +88,10 @@ async fn what_cannot_be_recorded_is_put_back() {
     assert_eq!(error.report().restored, ["a.txt"]);
     assert!(world.calls.has("roll back: it could not be recorded"));
     assert!(!world.calls.has("settle"), "{:?}", world.calls.all());
+    // It is owed: whoever comes next recovers, and records it.
+    world.ledger.settle_fails.store(false, Ordering::SeqCst);
+    world.act(writes(&["b.txt"])).await.expect("done");
+    assert!(world.calls.has("recover"), "{:?}", world.calls.all());
     world.lock_is_clean();
 }
 

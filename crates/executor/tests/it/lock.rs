@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lictor_context::{Digest, ExecutionId};
-use lictor_executor::{ExecuteErrorKind, Outcome, Recovered, Recovery, Rollback};
+use lictor_executor::{ExecuteErrorKind, Outcome, Recovered, Recovery, Rollback, Stuck};
 use lictor_lock::Claim;
 use serde_json::json;
 use tower::Service as _;
@@ -62,7 +62,8 @@ async fn what_a_crashed_predecessor_left_is_settled_first() {
     *world.applier.left.lock().expect("left") = left();
     world.act(writes(&["a.txt"])).await.expect("done");
     let calls = world.calls.all();
-    assert_eq!(calls[..3], ["recover", "recovery recorded", "run"], "{calls:?}");
+    let order = ["recover", "recovery recorded", "close 1", "run"];
+    assert_eq!(calls[..4], order, "closed only when the ledger has it: {calls:?}");
     assert_eq!(*world.ledger.recovered.lock().expect("recovered"), [Recovery::PutBack]);
 
     world.act(writes(&["b.txt"])).await.expect("done");
@@ -86,9 +87,39 @@ async fn what_cannot_be_recovered_or_recorded_stops_everybody_after() {
     let error = world.execute(writes(&["a.txt"])).await.expect_err("not recorded");
     assert!(matches!(error.kind(), ExecuteErrorKind::Ledger(_)), "{error}");
     assert!(!world.calls.has("run"));
+    assert!(!world.calls.has("close 1"), "the ledger does not have it");
     world.ledger.settle_fails.store(false, Ordering::SeqCst);
     world.act(writes(&["a.txt"])).await.expect("done");
     assert_eq!(world.calls.all().iter().filter(|call| *call == "recover").count(), 4);
+}
+
+/// `status_never_overstates`: nothing new is built on a workspace that is half old and half new.
+#[tokio::test]
+async fn what_cannot_be_settled_stops_new_work_and_says_what_to_do() {
+    let world = world();
+    world.crash();
+    let mut stuck = left();
+    stuck[0].recovery = Recovery::Incomplete;
+    stuck[0].stuck =
+        vec![Stuck { path: "a.txt".to_owned(), reason: "it is not what it was".to_owned() }];
+    let folder = format!(".lictor/tx/{}", stuck[0].execution_id);
+    *world.applier.left.lock().expect("left") = stuck;
+    for _ in 0..2 {
+        let error = world.fails(writes(&["b.txt"])).await;
+        assert!(matches!(error.kind(), ExecuteErrorKind::Stuck(_)), "{error}");
+        let told = error.to_string();
+        for part in ["`a.txt`: it is not what it was", &folder, "lictor recover"] {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+        assert!(!world.calls.has("run"), "nothing was begun");
+    }
+    // Asked for, it is shown; and the next one is stopped all the same.
+    assert!(!world.executor.recover().await.expect("read")[0].is_settled());
+    let error = world.fails(writes(&["b.txt"])).await;
+    assert!(matches!(error.kind(), ExecuteErrorKind::Stuck(_)), "{error}");
+    // Somebody puts it right.
+    world.applier.left.lock().expect("left")[0].recovery = Recovery::PutBack;
+    world.act(writes(&["b.txt"])).await.expect("done");
 }
 
 #[tokio::test]
@@ -97,7 +128,7 @@ async fn recovery_can_be_asked_for() {
     *world.applier.left.lock().expect("left") = left();
     let recovered = world.executor.recover().await.expect("recovered");
     assert_eq!(recovered.len(), 1);
-    assert_eq!(world.calls.all(), ["recover", "recovery recorded"]);
+    assert_eq!(world.calls.all(), ["recover", "recovery recorded", "close 1"]);
     world.lock_is_clean();
 }
 

@@ -20,8 +20,8 @@ use lictor_document::Source;
 use lictor_executor::{
     Applied, ApplyError, ChangeApplier, CheckSource, ExecuteError, ExecutionRecord, Executor,
     Granted, GrantedChanges, Handler, HandlerError, Handlers, Ledger, LedgerError, LockSettings,
-    Outcome, Receipt, RecoverError, Recovered, Recovery, Request, RollbackReport, Stuck,
-    TimeLimits,
+    NotApplied, Outcome, Receipt, RecoverError, Recovered, Recovery, Request, RollbackReport,
+    Stuck, TimeLimits,
 };
 use lictor_governance::{PolicySet, Warrant, WriteGate};
 use lictor_lock::{Claim, Lease, WorkspaceLock};
@@ -250,7 +250,7 @@ fn stuck() -> Stuck {
 }
 
 impl ChangeApplier for FakeApplier {
-    fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, ApplyError> {
+    fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, NotApplied> {
         self.calls.note(format!("apply back_on_crash={}", granted.back_on_crash()));
         granted.lease().check().expect("the lock is held");
         let files = granted.changes().files();
@@ -258,12 +258,14 @@ impl ChangeApplier for FakeApplier {
         let reason = "the disk is full".to_owned();
         match *self.apply.lock().expect("apply") {
             Apply::Works => {}
-            Apply::Conflicts => return Err(ApplyError::Conflict(vec![conflict("a.txt")])),
+            Apply::Conflicts => return Err(ApplyError::Conflict(vec![conflict("a.txt")]).into()),
             Apply::RollsBack => {
-                return Err(ApplyError::RolledBack { reason, report, conflicts: Vec::new() });
+                let conflicts = Vec::new();
+                return Err(ApplyError::RolledBack { reason, report, conflicts }.into());
             }
             Apply::InDoubt => {
-                return Err(ApplyError::Incomplete { reason, report: RollbackReport::default() });
+                let report = RollbackReport::default();
+                return Err(ApplyError::Incomplete { reason, report }.into());
             }
             Apply::Panics => panic!("an applier that panics"),
         }
@@ -282,7 +284,14 @@ impl ChangeApplier for FakeApplier {
         if self.recover_fails.load(Ordering::SeqCst) {
             return Err(RecoverError("the journal is not readable".to_owned()));
         }
-        Ok(std::mem::take(&mut *self.left.lock().expect("left")))
+        Ok(self.left.lock().expect("left").clone())
+    }
+
+    fn close(&self, lease: &Lease, recovered: &[Recovered]) -> Result<(), RecoverError> {
+        self.calls.note(format!("close {}", recovered.len()));
+        lease.check().expect("the lock is held");
+        self.left.lock().expect("left").retain(|one| !one.is_settled());
+        Ok(())
     }
 }
 
@@ -300,21 +309,21 @@ impl Applied for FakeApplied {
     }
 
     fn settle(self: Box<Self>) -> Result<(), ApplyError> {
+        let released = self.lease.release();
         self.calls.note("settle");
-        self.lease.release().map_err(|error| ApplyError::Prepare(error.to_string()))
+        released.map_err(|error| ApplyError::Prepare(error.to_string()))
     }
 
-    fn roll_back(self: Box<Self>, reason: &str) -> RollbackReport {
+    fn roll_back(&mut self, reason: &str) -> RollbackReport {
         self.calls.note(format!("roll back: {reason}"));
         let stuck = match self.put_back {
             PutBack::Works => Vec::new(),
             PutBack::Sticks => vec![stuck()],
             PutBack::Panics => panic!("a rollback that panics"),
         };
-        if stuck.is_empty() {
-            self.lease.release().expect("the lock is ours");
-        }
-        RollbackReport { restored: self.files.into_iter().map(|file| file.path).collect(), stuck }
+        self.lease.check().expect("the lock is ours");
+        let restored = self.files.iter().map(|file| file.path.clone()).collect();
+        RollbackReport { restored, stuck }
     }
 }
 
@@ -519,10 +528,13 @@ impl World {
                 Ok(receipt.expect("committed"))
             }
             Ok(Outcome::Duplicate(_)) => panic!("a duplicate"),
-            Err(error) => {
+            Err(mut error) => {
                 let mut events = Vec::new();
                 let record = error.record_failure(&self.session, self.clock.as_ref(), &mut events);
                 self.ledger.settle(record, events).await.expect("recorded");
+                if let Some(unsettled) = error.take_unsettled() {
+                    unsettled.settle().await;
+                }
                 Err(error)
             }
         }

@@ -58,11 +58,11 @@ fn what_is_written_again_is_replaced() {
     assert_eq!(all.len(), 1);
     assert_eq!(all[0].record, again);
     let id = again.execution_id;
-    let known = store.write(move |tx| Executions::is_recorded(tx, &id)).wait();
-    assert!(known.expect("read"));
+    let known = store.write(move |tx| Executions::status_in(tx, &id)).wait();
+    assert_eq!(known.expect("read"), Some(ExecutionStatus::RolledBack));
     let id = execution_id("exe_2");
-    let known = store.write(move |tx| Executions::is_recorded(tx, &id)).wait();
-    assert!(!known.expect("read"));
+    let known = store.write(move |tx| Executions::status_in(tx, &id)).wait();
+    assert_eq!(known.expect("read"), None);
 }
 
 #[test]

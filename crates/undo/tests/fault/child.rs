@@ -42,6 +42,8 @@ pub(crate) struct Case {
     pub(crate) step: Step,
     pub(crate) old: Tree,
     pub(crate) new: Tree,
+    /// The executions of the preparation.
+    before: Vec<String>,
 }
 
 impl Case {
@@ -55,7 +57,8 @@ impl Case {
             None => tempfile::tempdir(),
         };
         let dir = dir.expect("a directory");
-        let case = Self { dir, step, old: Tree::new(), new: Tree::new() };
+        let (old, new, before) = (Tree::new(), Tree::new(), Vec::new());
+        let case = Self { dir, step, old, new, before };
         let root = case.root();
         fs::create_dir(&root).expect("a workspace");
         let first = mixed_tree();
@@ -73,7 +76,8 @@ impl Case {
                 if step == Step::Redo { (first, second) } else { (second, first) }
             }
         };
-        Self { old, new, ..case }
+        let before = World::at(&root).folders();
+        Self { old, new, before, ..case }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -113,12 +117,45 @@ impl Case {
         names.map(|(_, name)| name.to_owned()).collect()
     }
 
+    /// The executions that the ledger has or a folder lies of, beside those of the preparation.
+    fn executions(&self, world: &World) -> Vec<String> {
+        let ledger = fs::read_to_string(world.path(".lictor/ledger")).unwrap_or_default();
+        let recorded = ledger.lines().filter_map(|line| line.split_once(' ')).map(|(id, _)| id);
+        let mut all: Vec<String> = recorded.map(ToOwned::to_owned).collect();
+        all.extend(world.folders().into_iter().filter(|name| name.starts_with("exe_")));
+        all.sort();
+        all.dedup();
+        all.retain(|id| !self.before.contains(id));
+        all
+    }
+
+    /// Whether the last child has touched anything in the workspace.
+    fn touched(&self) -> bool {
+        let points = fs::read_to_string(self.dir.path().join("points")).unwrap_or_default();
+        let effects = ["put.after", "take.after", "swap.after", "move.after", "chmod.after"];
+        effects.iter().any(|effect| points.contains(effect))
+    }
+
+    /// `recorded_before_acknowledged`, after a crash: what stands is on record as standing, and
+    /// what was begun and put back is on record as that.
+    #[track_caller]
+    fn is_recorded(&self, world: &World, tree: &Tree, touched: bool, context: &str) {
+        let executions = self.executions(world);
+        let words: Vec<_> = executions.iter().map(|id| world.recorded(id)).collect();
+        let stands = words.iter().any(|word| word.as_deref() == Some("Applied"));
+        assert_eq!(stands, *tree == self.new, "{context}: the ledger says {words:?}");
+        if touched {
+            assert!(words.iter().any(Option::is_some), "{context}: nothing is on record");
+        }
+    }
+
     /// Recovers as a new process would, and checks that nothing is mixed, nothing is left, and
     /// work goes on.
     #[track_caller]
     pub(crate) fn recovers(&self, context: &str) -> Vec<Recovered> {
         let root = self.root();
         let world = World::at(&root);
+        let touched = self.touched();
         let recovered = world.recover();
         let tree = read_tree(&root);
         let whole = tree == self.old || tree == self.new;
@@ -134,6 +171,7 @@ impl Case {
             assert!(says, "{context}: the tree is not what the recovery says: {told:?} {stuck:?}");
         }
         assert_eq!(world.unsettled(), Vec::<String>::new(), "{context}");
+        self.is_recorded(&world, &tree, touched, context);
         assert!(world.recover().is_empty(), "{context}: a second recovery finds something");
         let next = world.apply(vec![crate::tree::create("after-the-fault", "fine\n")]);
         world.undo(&next);

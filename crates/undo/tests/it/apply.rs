@@ -215,9 +215,10 @@ fn a_directory_that_is_not_empty_is_not_removed() {
     assert_eq!(world.read("dir/theirs"), "theirs\n");
 }
 
-/// What could not be put back is said, kept, and in nobody's way.
+/// What could not be put back is said and kept, and nothing is built on it until somebody has put
+/// it right.
 #[test]
-fn a_rollback_that_meets_a_save_says_so_and_keeps_both() {
+fn a_rollback_that_meets_a_save_says_so_keeps_both_and_stops_new_work() {
     let world = world();
     world.write("a", "old\n");
     let executed = world.execute(vec![modify("a", "old\n", "new\n")]).expect("done");
@@ -227,10 +228,19 @@ fn a_rollback_that_meets_a_save_says_so_and_keeps_both() {
     assert_eq!(report.stuck[0].path, "a");
     assert!(report.stuck[0].reason.contains("not what the author saw"), "{report:?}");
     assert_eq!(world.read("a"), "theirs\n", "nobody's save is overwritten");
-    world.apply(vec![create("b", "b\n")]);
-    assert_eq!(world.ledger.recovered.lock().expect("the recovered").len(), 1);
+    let refused = world.try_apply(vec![create("b", "b\n")]).expect_err("it is stuck");
+    assert_eq!(refused.left(), "not begun");
     let kept = world.unsettled();
     assert_eq!(kept.len(), 1, "what could not be put back is kept: {kept:?}");
+    for part in ["`a`", kept[0].as_str(), "lictor recover"] {
+        assert!(refused.why().contains(part), "{part} in {}", refused.why());
+    }
     let slot = world.path(&format!(".lictor/tx/{}/s/0000", kept[0]));
     assert_eq!(fs::read_to_string(slot).expect("the old file"), "old\n");
+    // Somebody keeps their text elsewhere, and the old one comes back.
+    fs::rename(world.path("a"), world.path("a.mine")).expect("kept");
+    world.write("a", "old\n");
+    world.apply(vec![create("b", "b\n")]);
+    assert_eq!(world.unsettled(), Vec::<String>::new());
+    assert_eq!((world.read("a"), world.read("a.mine")), ("old\n".into(), "theirs\n".into()));
 }

@@ -373,3 +373,53 @@ fn whoever_lost_the_lock_writes_nothing_any_more() {
     drop(lease);
     assert_eq!(world.recover()[0].recovery, Recovery::Finished);
 }
+
+/// The bug that a power cut found: a journal that is closed before the ledger has its execution is
+/// never looked at again.
+#[test]
+fn what_a_recovery_settles_is_found_again_until_the_ledger_has_it() {
+    for (checked, recovery, word) in
+        [(false, Recovery::Finished, "Applied"), (true, Recovery::PutBack, "RolledBack")]
+    {
+        let temp = world();
+        let world = if checked { World::checked(&temp.root, true) } else { World::at(&temp.root) };
+        world.write("a", "old\n");
+        let executed = world.execute(vec![modify("a", "old\n", "new\n")]).expect("done");
+        let execution = executed.execution_id().to_string();
+        drop(executed); // a process that dies
+        if checked {
+            // Its checks had not been noted.
+            let journal = world.path(".lictor/tx").join(&execution).join("journal");
+            let text = fs::read_to_string(&journal).expect("a journal");
+            fs::write(&journal, text.replace("{\"verified\":true}", "")).expect("a journal");
+        }
+        *world.ledger.refuses.lock().expect("the switch") = true;
+        for _ in 0..2 {
+            world.try_recover().expect_err("the ledger does not take it");
+            assert_eq!(world.recorded(&execution), None);
+        }
+        *world.ledger.refuses.lock().expect("the switch") = false;
+        let recovered = world.recover();
+        assert_eq!(recovered.len(), 1, "{recovered:?}");
+        assert_eq!(recovered[0].recovery, recovery);
+        assert!(recovered[0].record.is_some(), "it owes its events");
+        assert_eq!(world.recorded(&execution).as_deref(), Some(word));
+        assert!(world.recover().is_empty(), "and then it is closed");
+    }
+}
+
+/// The same for what is put back without a crash: its folder stays until the failure is on record.
+#[test]
+fn what_is_put_back_and_not_recorded_is_found_by_the_next_recovery() {
+    let world = world();
+    world.write("a", "old\n");
+    let executed = world.execute(vec![modify("a", "old\n", "new\n")]).expect("done");
+    let execution = executed.execution_id().to_string();
+    *world.ledger.refuses.lock().expect("the switch") = true;
+    world.commit(executed).expect_err("the ledger does not take it");
+    assert_eq!(world.read("a"), "old\n");
+    *world.ledger.refuses.lock().expect("the switch") = false;
+    let next = world.apply(vec![create("b", "b\n")]);
+    assert_eq!(world.recorded(&execution).as_deref(), Some("RolledBack"));
+    assert_eq!(world.folders(), [next.to_string()]);
+}

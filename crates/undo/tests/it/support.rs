@@ -20,7 +20,8 @@ use lictor_document::Source;
 use lictor_executor::{
     Check, CheckFailure, CheckPhase, CheckRun, CheckSource, CommitError, DescribeError,
     ExecuteError, Executed, ExecutionRecord, Executor, Granted, Handler, HandlerError, Handlers,
-    Ledger, LedgerError, LockSettings, Outcome, Recovered, Request, Rollback, RollbackReport,
+    Ledger, LedgerError, LockSettings, Outcome, Recovered, Recovery, Request, Rollback,
+    RollbackReport,
 };
 use lictor_governance::{PolicySet, WriteGate};
 use lictor_lock::WorkspaceLock;
@@ -77,6 +78,17 @@ pub(crate) struct MemoryLedger {
     pub(crate) records: Mutex<Vec<ExecutionRecord>>,
     pub(crate) recovered: Mutex<Vec<Recovered>>,
     pub(crate) refuses: Mutex<bool>,
+    /// For whoever comes after this process: the last word on each execution.
+    file: PathBuf,
+}
+
+impl MemoryLedger {
+    fn write_down(&self, execution: &ExecutionId, status: &str) -> Result<(), LedgerError> {
+        use std::io::Write as _;
+        let opened = fs::OpenOptions::new().create(true).append(true).open(&self.file);
+        let written = opened.and_then(|mut file| writeln!(file, "{execution} {status}"));
+        written.map_err(|error| LedgerError(error.to_string()))
+    }
 }
 
 #[async_trait]
@@ -93,11 +105,25 @@ impl Ledger for MemoryLedger {
         if *self.refuses.lock().expect("the switch") {
             return Err(LedgerError("it is full".to_owned()));
         }
+        if let Some(record) = &record {
+            self.write_down(&record.execution_id, &format!("{:?}", record.status))?;
+        }
         self.records.lock().expect("the records").extend(record);
         Ok(())
     }
 
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {
+        if *self.refuses.lock().expect("the switch") {
+            return Err(LedgerError("it is full".to_owned()));
+        }
+        for one in recovered.iter().filter(|one| one.record.is_some()) {
+            let status = match one.recovery {
+                Recovery::Finished => "Applied",
+                Recovery::PutBack | Recovery::Discarded => "RolledBack",
+                Recovery::Incomplete => "Incomplete",
+            };
+            self.write_down(&one.execution_id, status)?;
+        }
         self.recovered.lock().expect("the recovered").extend(recovered);
         Ok(())
     }
@@ -240,7 +266,8 @@ impl World {
         let contracts =
             [Arc::new(apply.expect("a contract")), undo_contract().expect("the undo's contract")];
         let graph = CapabilityGraph::build(&session, &contracts);
-        let ledger = Arc::new(MemoryLedger::default());
+        let file = root.join(".lictor/ledger");
+        let ledger = Arc::new(MemoryLedger { file, ..MemoryLedger::default() });
         let lock = WorkspaceLock::new(root.join(".lictor/lock"));
         let meanwhile = Meanwhile::default();
         let handlers = Handlers::default()
@@ -301,10 +328,24 @@ impl World {
             .authorize(described, &decision, None)
             .map_err(|error| Failure::Denied(format!("{error}: {explained}")))?;
         let outcome = self.runtime.block_on(self.executor.clone().call(warrant));
-        match outcome.map_err(Failure::Executed)? {
+        match outcome.map_err(|error| self.record_failed(error))? {
             Outcome::Executed(executed) => Ok(executed),
             Outcome::Duplicate(_) => panic!("nothing here has a key"),
         }
+    }
+
+    /// Records a failure and settles what it left, as the road does.
+    fn record_failed(&self, mut error: ExecuteError) -> Failure {
+        let mut events = Vec::new();
+        let record = error.record_failure(&self.session, &SystemClock, &mut events);
+        let record = record.filter(|_| !matches!(error.rollback(), Rollback::NotBegun));
+        let recorded = self.runtime.block_on(self.ledger.settle(record, events));
+        if let Some(unsettled) = error.take_unsettled()
+            && recorded.is_ok()
+        {
+            self.runtime.block_on(unsettled.settle());
+        }
+        Failure::Executed(error)
     }
 
     /// Settles what was done.
@@ -376,6 +417,13 @@ impl World {
 
     pub(crate) fn chmod(&self, path: &str, mode: u32) {
         fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+
+    /// The last word of the ledger on an execution.
+    pub(crate) fn recorded(&self, execution: &str) -> Option<String> {
+        let text = fs::read_to_string(self.path(".lictor/ledger")).unwrap_or_default();
+        let words = text.lines().filter_map(|line| line.split_once(' '));
+        words.filter(|(id, _)| *id == execution).last().map(|(_, status)| status.to_owned())
     }
 
     /// The folders of transactions.
