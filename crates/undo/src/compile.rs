@@ -5,7 +5,8 @@
 //! then everything arrives; then content and modes change in place, and directories that keep us
 //! out from now on come last. A rename whose target is still taken, that could meet a directory on
 //! its way out, or that makes room for a new one, goes by a slot, which is what makes chains and
-//! swaps possible.
+//! swaps possible. Where the mount cannot exchange two names, a change in place is taking out and
+//! putting in, and every rename goes by a slot.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,6 +14,7 @@ use lictor_capability::{Content, FileMode, Item, State};
 use lictor_context::{ExecutionId, WorkspacePath};
 
 use crate::journal::JournalItem;
+use crate::means::Means;
 use crate::operation::Operation;
 use crate::store::SlotRef;
 
@@ -31,6 +33,7 @@ pub(crate) fn items(
     execution: &ExecutionId,
     changes: &[Item],
     homes: &HashMap<WorkspacePath, SlotRef>,
+    means: Means,
 ) -> Vec<JournalItem> {
     let leaving: HashSet<&WorkspacePath> = changes
         .iter()
@@ -66,9 +69,13 @@ pub(crate) fn items(
         let keep = match (&item.from, &item.to) {
             (None, _) => None,
             (Some(from), None) => Some(home(from)),
-            (Some(from), Some(to)) if from == to => stage.clone(),
+            (Some(from), Some(to)) if from == to && (stage.is_none() || means.exchanges()) => {
+                stage.clone()
+            }
             (Some(from), Some(_)) if stage.is_some() => Some(home(from)),
-            (Some(_), Some(_)) if contested || removes_directories => Some(slot()),
+            (Some(_), Some(_)) if contested || removes_directories || !means.exchanges() => {
+                Some(slot())
+            }
             (Some(_), Some(_)) => None,
         };
         items.push(JournalItem {
@@ -114,7 +121,7 @@ pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
                         .push((index, take));
                 }
             }
-            (Some(from), Some(to), Some(stage), Some(_)) if from == to => {
+            (Some(from), Some(to), Some(stage), Some(keep)) if from == to && stage == keep => {
                 if let (Some(before), Some(after)) = (before, after) {
                     let (path, slot) = (to.clone(), stage.clone());
                     in_place.push((index, Operation::Swap { path, slot, before, after }));
@@ -128,10 +135,16 @@ pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
                         state: before,
                         if_empty: false,
                     };
-                    leave.push((index, take));
-                    let arrives = if stage.is_some() { after } else { before };
+                    let state = if stage.is_some() { after } else { before };
                     let slot = stage.as_ref().unwrap_or(keep).clone();
-                    arrive.push((index, Operation::Put { path: to.clone(), slot, state: arrives }));
+                    let put = Operation::Put { path: to.clone(), slot, state };
+                    if from == to {
+                        // The one right after the other: the name is without its file for a moment.
+                        in_place.extend([(index, take), (index, put)]);
+                    } else {
+                        leave.push((index, take));
+                        arrive.push((index, put));
+                    }
                 }
             }
             (Some(from), Some(to), None, None) if from != to => {

@@ -1,8 +1,13 @@
 //! Fault points: where a test can let the process die or a system call fail.
 //!
+//! With `LICTOR_LACKS` naming `exchange`, `no_replace` or `link`, the file system seems not to have
+//! these calls.
+//!
 //! Compiled to nothing without the feature `fault-injection`.
 
 use std::io;
+
+use rustix::io::Errno;
 
 /// Passes, unless a test wants this point to fail.
 #[cfg(not(feature = "fault-injection"))]
@@ -10,6 +15,30 @@ use std::io;
 #[inline]
 pub(crate) fn point(_name: &'static str) -> io::Result<()> {
     Ok(())
+}
+
+/// A point between two calls that answer with an error number.
+pub(crate) fn errno(name: &'static str) -> Result<(), Errno> {
+    point(name).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// Whether this file system has a call, as far as a test goes.
+#[cfg(not(feature = "fault-injection"))]
+#[expect(clippy::unnecessary_wraps, reason = "the other form fails")]
+#[inline]
+pub(crate) fn lacks(_what: &'static str) -> Result<(), Errno> {
+    Ok(())
+}
+
+/// What a file system answers that does not have a call which `LICTOR_LACKS` names.
+#[cfg(feature = "fault-injection")]
+#[expect(clippy::disallowed_methods, reason = "tests steer the child process by its environment")]
+pub(crate) fn lacks(what: &'static str) -> Result<(), Errno> {
+    let lacking = std::env::var("LICTOR_LACKS").unwrap_or_default();
+    if !lacking.split(',').any(|name| name == what) {
+        return Ok(());
+    }
+    Err(if what == "link" { Errno::PERM } else { Errno::INVAL })
 }
 
 /// Dies or fails when `LICTOR_FAULT` says so: `<action>@<n>`, where `n` counts the points passed

@@ -9,6 +9,7 @@ use lictor_context::{Digest, WorkspacePath};
 use lictor_executor::ExecutionRecord;
 use serde::{Deserialize, Serialize};
 
+use crate::means::Means;
 use crate::operation::same;
 use crate::store::SlotRef;
 
@@ -25,6 +26,9 @@ pub(crate) struct Header {
     pub token: u64,
     /// Whether a crash means going back.
     pub back_on_crash: bool,
+    /// How things change places on this mount.
+    #[serde(default)]
+    pub means: Means,
     pub record: ExecutionRecord,
 }
 

@@ -9,11 +9,12 @@ use std::io;
 use lictor_capability::{Conflict, ConflictReason, FileMode, State, ViewError, ViewErrorKind};
 use lictor_context::WorkspacePath;
 use lictor_workspace::{DirHandle, ReadError, Workspace, state_at};
-use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::fault;
 use crate::journal::JournalItem;
+use crate::means::{Means, exchange};
 use crate::store::{SlotRef, TxDir, TxRoot};
 
 /// One operation.
@@ -66,6 +67,8 @@ pub(crate) struct Hands<'a> {
     pub root: &'a TxRoot,
     /// The transaction that is being done; its slots are open already.
     pub own: (&'a lictor_context::ExecutionId, &'a TxDir),
+    /// How things change places here.
+    pub means: Means,
 }
 
 impl Hands<'_> {
@@ -135,8 +138,7 @@ impl Hands<'_> {
         let slots = self.slots(slot)?;
         let fail = |error| io_error(path, error);
         fault::point("put.before").map_err(fail)?;
-        let renamed = rename(&slots, &slot.name(), &parent, path.name(), RenameFlags::NOREPLACE);
-        match renamed {
+        match self.means.put((&slots, &slot.name()), (&parent, path.name())) {
             Err(Errno::EXIST) => Err(conflict(path, ConflictReason::Exists, None, None)),
             Err(error) => Err(fail(error.into())),
             Ok(()) => fault::point("put.after").map_err(fail),
@@ -157,7 +159,7 @@ impl Hands<'_> {
             return Ok(());
         }
         fault::point("take.before").map_err(fail)?;
-        match rename(&parent, path.name(), &slots, &slot.name(), RenameFlags::NOREPLACE) {
+        match self.means.take((&parent, path.name()), (&slots, &slot.name())) {
             Err(Errno::NOENT) => {
                 return Err(conflict(path, ConflictReason::Missing, Some(&state), None));
             }
@@ -173,7 +175,7 @@ impl Hands<'_> {
             return Ok(());
         }
         // Not what we meant to take, or not to be read: back with it.
-        match rename(&slots, &slot.name(), &parent, path.name(), RenameFlags::NOREPLACE) {
+        match self.means.put((&slots, &slot.name()), (&parent, path.name())) {
             Ok(()) if if_empty && same => Ok(()),
             Ok(()) if same => Err(conflict(path, ConflictReason::NotEmpty, None, None)),
             Ok(()) => Err(differs(path, &state, found?)),
@@ -192,7 +194,7 @@ impl Hands<'_> {
         let slots = self.slots(slot)?;
         let fail = |error| io_error(path, error);
         fault::point("swap.before").map_err(fail)?;
-        match rename(&parent, path.name(), &slots, &slot.name(), RenameFlags::EXCHANGE) {
+        match exchange((&parent, path.name()), (&slots, &slot.name())) {
             Err(Errno::NOENT) => {
                 return Err(conflict(path, ConflictReason::Missing, Some(&before), None));
             }
@@ -225,8 +227,7 @@ impl Hands<'_> {
         let mut at_path = *ours;
         for turn in 0..100 {
             let giving = Seen::at(&slots, &slot.name());
-            rename(parent, path.name(), &slots, &slot.name(), RenameFlags::EXCHANGE)
-                .map_err(|_| contended())?;
+            exchange((parent, path.name()), (&slots, &slot.name())).map_err(|_| contended())?;
             if Seen::at(&slots, &slot.name()).is(&at_path) {
                 // Ours is out again; or two of theirs met, and the older one is in the slot.
                 return if turn == 0 { Ok(()) } else { Err(contended()) };
@@ -246,7 +247,7 @@ impl Hands<'_> {
         let target = self.parent(to)?;
         let fail = |error| io_error(from, error);
         fault::point("move.before").map_err(fail)?;
-        match rename(&source, from.name(), &target, to.name(), RenameFlags::NOREPLACE) {
+        match self.means.put((&source, from.name()), (&target, to.name())) {
             Err(Errno::NOENT) => {
                 return Err(conflict(from, ConflictReason::Missing, Some(&state), None));
             }
@@ -259,7 +260,7 @@ impl Hands<'_> {
         if matches!(&found, Ok(Some(found)) if same(found, &state)) {
             return Ok(());
         }
-        match rename(&target, to.name(), &source, from.name(), RenameFlags::NOREPLACE) {
+        match self.means.put((&target, to.name()), (&source, from.name())) {
             Ok(()) => Err(differs(from, &state, found?)),
             Err(_) => Err(OperationError::Contended { path: from.to_string() }),
         }
@@ -310,6 +311,18 @@ impl Hands<'_> {
         fs::chmod(through, Mode::from_raw_mode(after.bits()))
             .map_err(|error| fail(error.into()))?;
         fault::point("chmod.after").map_err(fail)
+    }
+
+    /// Finishes a `put` that a crash cut short, where it takes two calls.
+    pub(crate) fn finish_put(
+        &self,
+        path: &WorkspacePath,
+        slot: &SlotRef,
+    ) -> Result<(), OperationError> {
+        let Some(parent) = self.existing_parent(path)? else { return Ok(()) };
+        let slots = self.slots(slot)?;
+        let finished = self.means.finish_put((&slots, &slot.name()), (&parent, path.name()));
+        finished.map_err(|error| io_error(path, error.into()))
     }
 
     /// What a slot holds; `None` when nothing.
@@ -442,16 +455,6 @@ fn mode_of(dir: &DirHandle, name: &str, inode: Option<u64>) -> io::Result<Option
         Ok(_) | Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
-}
-
-fn rename(
-    from: &DirHandle,
-    from_name: &str,
-    to: &DirHandle,
-    to_name: &str,
-    flags: RenameFlags,
-) -> Result<(), Errno> {
-    fs::renameat_with(from, from_name, to, to_name, flags)
 }
 
 /// Whether two states are the same as far as an operation goes: directories by kind only, since

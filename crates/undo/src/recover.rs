@@ -108,7 +108,8 @@ impl Recover<'_> {
                 self.execution, self.execution
             )));
         }
-        let hands = Hands { workspace, root: self.root, own: (self.execution, tx) };
+        let means = journal.header.means;
+        let hands = Hands { workspace, root: self.root, own: (self.execution, tx), means };
         let operations = compile::operations(&journal.items);
         let back = journal.end == End::Aborting || journal.header.back_on_crash;
         let (recovery, stuck) = if back {

@@ -22,7 +22,8 @@ pub(crate) enum Standing {
 }
 
 impl Hands<'_> {
-    /// How an operation stands.
+    /// How an operation stands. One that takes two calls here and was cut short between them is
+    /// brought to its end first.
     pub(crate) fn standing(
         &self,
         item: &JournalItem,
@@ -61,6 +62,7 @@ impl Hands<'_> {
         slot: &SlotRef,
     ) -> Result<Standing, OperationError> {
         let thing = item.arriving_inode();
+        self.finish_put(path, slot)?;
         if let Some(in_slot) = self.slot_inode(slot)? {
             let ours = item.goes_by_slot() || Some(in_slot) == thing;
             return Ok(if ours { Standing::Todo } else { Standing::Foreign });

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_workspace::{DirHandle, Workspace};
-use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::barrier::Barriers;
 use crate::fault;
 use crate::journal;
+use crate::means::Means;
 
 const TX: &str = ".lictor/tx";
 const SLOTS: &str = "s";
@@ -76,9 +77,8 @@ impl TxRoot {
         Ok(Self { dir, barriers, failed_before })
     }
 
-    /// Whether this file system can do the two renames that everything rests on: exchange two
-    /// names, and refuse to replace.
-    pub(crate) fn renames_are_supported(&self) -> io::Result<bool> {
+    /// What this file system can do with names.
+    pub(crate) fn probe(&self) -> io::Result<Means> {
         // A name of its own for each try, and one that recovery sweeps when this is cut short.
         static TRIES: AtomicU64 = AtomicU64::new(0);
         let n = TRIES.fetch_add(1, Ordering::Relaxed);
@@ -86,13 +86,9 @@ impl TxRoot {
         let private = Mode::from_raw_mode(0o700);
         fs::mkdirat(&self.dir, name.as_str(), private)?;
         let probe = open_dir(&self.dir, &name)?;
-        let tried = try_renames(&probe);
+        let means = fault::point("probe").and_then(|()| Means::probe(&probe));
         remove_tree(&self.dir, &name)?;
-        match tried {
-            Ok(()) => Ok(true),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        means
     }
 
     pub(crate) fn create(&self, execution: &ExecutionId) -> io::Result<TxDir> {
@@ -249,15 +245,6 @@ fn ignore(dir: &DirHandle) -> io::Result<()> {
     File::from(file).write_all(b"*\n")
 }
 
-fn try_renames(probe: &DirHandle) -> Result<(), Errno> {
-    let private = Mode::from_raw_mode(0o700);
-    fs::mkdirat(probe, "a", private)?;
-    fs::mkdirat(probe, "b", private)?;
-    fault::point("probe").map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    fs::renameat_with(probe, "a", probe, "b", RenameFlags::EXCHANGE)?;
-    fs::renameat_with(probe, "a", probe, "c", RenameFlags::NOREPLACE)
-}
-
 fn mkdir_if_missing(dir: &DirHandle, name: &str, mode: Mode) -> io::Result<()> {
     match fs::mkdirat(dir, name, mode) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -294,12 +281,11 @@ fn remove_tree(parent: &DirHandle, name: &str) -> io::Result<()> {
     Ok(fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
-/// Whether the mount of a workspace can exchange two names in one call, which is how files are
-/// changed. Tried in the folder of transactions.
+/// How things change places on the mount of a workspace. Tried in the folder of transactions.
 ///
 /// # Errors
 /// When it cannot be tried.
-pub fn exchange_is_supported(root: &std::path::Path) -> io::Result<bool> {
+pub fn means(root: &std::path::Path) -> io::Result<Means> {
     let workspace = Workspace::open(root).map_err(io::Error::other)?;
-    TxRoot::open(&workspace)?.renames_are_supported()
+    TxRoot::open(&workspace)?.probe()
 }

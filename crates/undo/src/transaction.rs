@@ -14,8 +14,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use lictor_capability::{Conflict, ConflictReason, FileChange, Item};
 use lictor_context::{ExecutionId, WorkspacePath};
@@ -29,6 +28,7 @@ use lictor_workspace::Workspace;
 use crate::compile;
 use crate::fault;
 use crate::journal::{self, Header, JournalItem, VERSION};
+use crate::means::Means;
 use crate::operation::{Hands, Operation, OperationError, conflict, differs, same};
 use crate::recover;
 use crate::rollback::roll_back;
@@ -42,15 +42,15 @@ const FENCED_EVERY: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Transactions {
     workspace: Arc<Workspace>,
-    /// Whether the file system was seen to have the renames that everything rests on.
-    probed: Arc<AtomicBool>,
+    /// How things change places on this mount, once that was tried.
+    means: Arc<OnceLock<Means>>,
 }
 
 impl Transactions {
     /// Over a workspace.
     #[must_use]
     pub fn new(workspace: Arc<Workspace>) -> Self {
-        Self { workspace, probed: Arc::new(AtomicBool::new(false)) }
+        Self { workspace, means: Arc::default() }
     }
 
     /// The workspace.
@@ -63,21 +63,17 @@ impl Transactions {
         TxRoot::open(&self.workspace)
     }
 
-    /// The folder of transactions, on a file system that can do what has to be done.
-    fn capable_root(&self) -> io::Result<TxRoot> {
+    /// The folder of transactions, and how things change places on its mount.
+    fn probed_root(&self) -> io::Result<(TxRoot, Means)> {
         let root = self.root()?;
-        if !self.probed.load(Ordering::Relaxed) {
-            if !root.renames_are_supported()? {
-                return Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "this file system cannot exchange two names in one call (renameat2 with \
-                     RENAME_EXCHANGE), which all-or-nothing rests on; move the workspace to one \
-                     that can: ext4, xfs, btrfs, tmpfs",
-                ));
-            }
-            self.probed.store(true, Ordering::Relaxed);
+        if let Some(means) = self.means.get() {
+            return Ok((root, *means));
         }
-        Ok(root)
+        let means = root.probe()?;
+        if !means.exchanges() {
+            tracing::warn!(%means, "this mount cannot exchange two names: the fallback is used");
+        }
+        Ok((root, *self.means.get_or_init(|| means)))
     }
 }
 
@@ -85,6 +81,7 @@ impl Transactions {
 struct Doing<'a> {
     workspace: &'a Workspace,
     root: TxRoot,
+    means: Means,
     tx: TxDir,
     execution: ExecutionId,
     items: Vec<JournalItem>,
@@ -94,7 +91,7 @@ struct Doing<'a> {
 impl ChangeApplier for Transactions {
     fn apply(&self, granted: GrantedChanges) -> Result<Box<dyn Applied>, NotApplied> {
         let prepare = |error: io::Error| ApplyError::Prepare(error.to_string());
-        let root = match self.capable_root() {
+        let root = match self.probed_root() {
             Ok(root) => root,
             Err(error) => return Err(in_good_order(granted.into_lease(), prepare(error))),
         };
@@ -139,7 +136,7 @@ impl<'a> Doing<'a> {
     /// Makes the transaction's folder. An error says whether nothing of it is left.
     fn begin(
         workspace: &'a Workspace,
-        root: TxRoot,
+        (root, means): (TxRoot, Means),
         granted: &GrantedChanges,
     ) -> Result<Self, (io::Error, bool)> {
         let execution = granted.record().execution_id.clone();
@@ -152,8 +149,8 @@ impl<'a> Doing<'a> {
                 return Err((error, removed));
             }
         };
-        let items = compile::items(&execution, &granted.changes().items, &homes);
-        Ok(Self { workspace, root, tx, execution, items, operations: Vec::new() })
+        let items = compile::items(&execution, &granted.changes().items, &homes, means);
+        Ok(Self { workspace, root, means, tx, execution, items, operations: Vec::new() })
     }
 
     fn into_published(
@@ -163,10 +160,11 @@ impl<'a> Doing<'a> {
         ending: Ending,
     ) -> Published {
         let files = granted.changes().files();
-        let Doing { root, tx, execution, items, operations, .. } = self;
+        let Doing { root, means, tx, execution, items, operations, .. } = self;
         Published {
             workspace: Arc::clone(workspace),
             root,
+            means,
             tx,
             execution,
             items,
@@ -178,7 +176,8 @@ impl<'a> Doing<'a> {
     }
 
     fn hands(&self) -> Hands<'_> {
-        Hands { workspace: self.workspace, root: &self.root, own: (&self.execution, &self.tx) }
+        let own = (&self.execution, &self.tx);
+        Hands { workspace: self.workspace, root: &self.root, own, means: self.means }
     }
 
     /// Steps 1 to 4. When it fails, nothing was touched.
@@ -200,6 +199,7 @@ impl<'a> Doing<'a> {
             root: (root.device, root.inode),
             token: granted.lease().token(),
             back_on_crash: granted.back_on_crash(),
+            means: self.means,
             record: granted.record().clone(),
         };
         let text = journal::seal(&header, &self.items).map_err(|e| prepare(e.into()))?;
@@ -423,6 +423,7 @@ enum Ending {
 struct Published {
     workspace: Arc<Workspace>,
     root: TxRoot,
+    means: Means,
     tx: TxDir,
     execution: ExecutionId,
     items: Vec<JournalItem>,
@@ -480,7 +481,8 @@ impl Applied for Published {
             tracing::warn!(%error, "the abort could not be noted; a crash now would roll forward");
         }
         let own = (&self.execution, &self.tx);
-        let hands = Hands { workspace: &self.workspace, root: &self.root, own };
+        let means = self.means;
+        let hands = Hands { workspace: &self.workspace, root: &self.root, own, means };
         let mut report = roll_back(&hands, &self.items, &self.operations);
         note_aborted(&self.root, &self.tx, &self.execution, &mut report);
         if report.is_complete() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lictor::governance::PolicySet;
 use lictor::lock::{Status, WorkspaceLock};
-use lictor::undo_records::exchange_is_supported;
+use lictor::undo_records::{Means, means};
 use lictor::{Runtime, load_policies};
 use serde_json::{Value, json};
 
@@ -112,13 +112,15 @@ fn lock(state: &Path) -> Found {
 
 fn exchange(root: &Path) -> Found {
     let name = "atomic exchange";
-    match exchange_is_supported(root) {
-        Ok(true) => Found::new(name, true, "renameat2(RENAME_EXCHANGE) works on this mount", ""),
-        Ok(false) => Found::new(
+    match means(root) {
+        Ok(Means::Exchange) => {
+            Found::new(name, true, "renameat2(RENAME_EXCHANGE) works on this mount", "")
+        }
+        Ok(fallback) => Found::new(
             name,
             false,
-            "this file system has no renameat2(RENAME_EXCHANGE); changes of files are refused",
-            "use ext4, xfs, btrfs or tmpfs",
+            format!("this mount cannot exchange two names; the fallback is used: {fallback}"),
+            "use ext4, xfs, btrfs or tmpfs, where a changed file is never missing for a moment",
         ),
         Err(error) => Found::new(name, false, error.to_string(), "make the workspace writable"),
     }

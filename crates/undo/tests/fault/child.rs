@@ -31,8 +31,8 @@ impl Step {
         [Self::Apply, Self::ApplyChecked, Self::ApplyRefused, Self::Undo, Self::Redo];
 
     /// How many of the first points another step passes just the same.
-    pub(crate) fn skipped(self) -> usize {
-        if self == Self::ApplyRefused { count(Self::Apply).len() - 2 } else { 0 }
+    pub(crate) fn skipped(self, lacks: &'static str) -> usize {
+        if self == Self::ApplyRefused { count_lacking(Self::Apply, lacks).len() - 2 } else { 0 }
     }
 }
 
@@ -44,10 +44,17 @@ pub(crate) struct Case {
     pub(crate) new: Tree,
     /// The executions of the preparation.
     before: Vec<String>,
+    /// The calls that the file system seems not to have.
+    lacks: &'static str,
 }
 
 impl Case {
     pub(crate) fn new(step: Step) -> Self {
+        Self::lacking(step, "")
+    }
+
+    /// On a file system without some calls.
+    pub(crate) fn lacking(step: Step, lacks: &'static str) -> Self {
         // In memory where there is such a place: a killed process loses no more there than on a
         // disk, and hundreds of them wait for no other program's flushes.
         let memory = Path::new("/dev/shm");
@@ -58,7 +65,7 @@ impl Case {
         };
         let dir = dir.expect("a directory");
         let (old, new, before) = (Tree::new(), Tree::new(), Vec::new());
-        let case = Self { dir, step, old, new, before };
+        let case = Self { dir, step, old, new, before, lacks };
         let root = case.root();
         fs::create_dir(&root).expect("a workspace");
         let first = mixed_tree();
@@ -67,12 +74,11 @@ impl Case {
         let (old, new) = match step {
             Step::Apply | Step::ApplyChecked | Step::ApplyRefused => (first, second),
             Step::Undo | Step::Redo | Step::Recover => {
-                let world = World::at(&root);
-                let mut execution = world.apply(mixed_changes());
+                assert_eq!(case.run_step(Step::Apply, "none@0").as_deref(), Some("ok"));
                 if step == Step::Redo {
-                    execution = world.undo(&execution);
+                    assert_eq!(case.run_step(Step::Undo, "none@0").as_deref(), Some("ok"));
                 }
-                fs::write(case.dir.path().join("execution"), execution.as_str()).expect("an id");
+                case.points();
                 if step == Step::Redo { (first, second) } else { (second, first) }
             }
         };
@@ -97,6 +103,7 @@ impl Case {
             .env(STEP, format!("{step:?}"))
             .env(ROOT, self.dir.path())
             .env("LICTOR_FAULT", fault)
+            .env("LICTOR_LACKS", self.lacks)
             .env("LICTOR_FAULT_COUNT", self.dir.path().join("points"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -200,7 +207,12 @@ impl Case {
 
 /// How many points a step passes.
 pub(crate) fn count(step: Step) -> Vec<String> {
-    let case = Case::new(step);
+    count_lacking(step, "")
+}
+
+/// The same on a file system without some calls.
+pub(crate) fn count_lacking(step: Step, lacks: &'static str) -> Vec<String> {
+    let case = Case::lacking(step, lacks);
     case.run("none@0").expect("it was not to die");
     case.points()
 }
@@ -216,10 +228,10 @@ fn a_step_of_another_test() {
         ExecutionId::parse(&id).expect("an id")
     };
     let outcome = match step.as_str() {
-        "Apply" => World::at(&ws).try_apply(mixed_changes()).map(|_| ()),
-        "ApplyChecked" => World::checked(&ws, true).try_apply(mixed_changes()).map(|_| ()),
-        "ApplyRefused" => World::checked(&ws, false).try_apply(mixed_changes()).map(|_| ()),
-        "Undo" | "Redo" => World::at(&ws).try_undo(&execution()).map(|_| ()),
+        "Apply" => World::at(&ws).try_apply(mixed_changes()),
+        "ApplyChecked" => World::checked(&ws, true).try_apply(mixed_changes()),
+        "ApplyRefused" => World::checked(&ws, false).try_apply(mixed_changes()),
+        "Undo" | "Redo" => World::at(&ws).try_undo(&execution()),
         _ => {
             let recovered = World::at(&ws).try_recover();
             let answer = recovered.map_or_else(
@@ -231,7 +243,10 @@ fn a_step_of_another_test() {
         }
     };
     let answer = match outcome {
-        Ok(()) => "ok".to_owned(),
+        Ok(id) => {
+            fs::write(dir.join("execution"), id.as_str()).expect("an id");
+            "ok".to_owned()
+        }
         Err(failure) => format!("{}: {}", failure.left(), failure.why()),
     };
     fs::write(dir.join("answer"), answer).expect("an answer");

@@ -2,19 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use crate::child::{Case, Step, count};
+use crate::child::{Case, Step, count, count_lacking};
 use crate::tree::read_tree;
 
 /// Lets every point of a step fail, and compares what is told with what is there.
 #[track_caller]
 fn tells_the_truth(step: Step, faults: &[&str]) {
-    let points = count(step);
+    tells_the_truth_lacking(step, "", faults);
+}
+
+/// The same on a file system without some calls.
+#[track_caller]
+fn tells_the_truth_lacking(step: Step, lacks: &'static str, faults: &[&str]) {
+    let points = count_lacking(step, lacks);
     let mut told: BTreeMap<String, u32> = BTreeMap::new();
-    for (n, name) in (1..).zip(&points).skip(step.skipped()) {
+    for (n, name) in (1..).zip(&points).skip(step.skipped(lacks)) {
         for fault in faults {
             let fault = fault.replace('#', &n.to_string());
-            let context = format!("{step:?}, {fault} ({name})");
-            let case = Case::new(step);
+            let context = format!("{step:?}, lacking {lacks:?}, {fault} ({name})");
+            let case = Case::lacking(step, lacks);
             let answer = case.run(&fault).unwrap_or_else(|| panic!("{context}: it died"));
             let tree = read_tree(&case.root());
             let status = answer.split(':').next().unwrap_or_default().to_owned();
@@ -95,15 +101,34 @@ fn a_recovery_with_an_error_anywhere_is_done_again() {
     }
 }
 
-/// Without the exchange nothing is begun, and the reason says what to do.
 #[test]
-fn a_file_system_that_cannot_exchange_is_refused_before_anything_is_done() {
-    let points = count(Step::Apply);
-    let probe = points.iter().position(|name| name == "probe").expect("a probe") + 1;
-    let case = Case::new(Step::Apply);
-    let answer = case.run(&format!("EINVAL@{probe}")).expect("an answer");
-    assert!(answer.starts_with("not begun"), "{answer}");
-    assert!(answer.contains("cannot exchange two names"), "{answer}");
-    assert_eq!(read_tree(&case.root()), case.old);
-    assert!(case.recovers("no exchange").is_empty());
+fn by_links_an_apply_with_an_error_anywhere_says_what_is_left() {
+    tells_the_truth_lacking(Step::Apply, "exchange,no_replace", &["EIO@#", "EROFS@#.."]);
+}
+
+#[test]
+fn by_looking_an_undo_with_an_error_anywhere_says_what_is_left() {
+    tells_the_truth_lacking(Step::Undo, "exchange,no_replace,link", &["EIO@#"]);
+}
+
+/// What the mount can do is found out once, used, and kept in the journal.
+#[test]
+fn a_file_system_that_lacks_calls_is_found_out_and_the_journal_says_so() {
+    for (lacks, means) in [
+        ("", "exchange"),
+        ("exchange", "no_replace"),
+        ("exchange,no_replace", "link"),
+        ("no_replace", "link"),
+        ("exchange,no_replace,link", "look"),
+    ] {
+        let case = Case::lacking(Step::Apply, lacks);
+        assert_eq!(case.run("none@0").as_deref(), Some("ok"), "{lacks}");
+        let probed = case.points().iter().filter(|name| *name == "probe").count();
+        assert_eq!(probed, 1, "{lacks}");
+        assert!(read_tree(&case.root()) == case.new, "{lacks}");
+        let world = crate::support::World::at(&case.root());
+        let journal = world.path(".lictor/tx").join(&world.folders()[0]).join("journal");
+        let text = std::fs::read_to_string(journal).expect("a journal");
+        assert!(text.contains(&format!("\"means\":\"{means}\"")), "{lacks}: {text}");
+    }
 }

@@ -3,17 +3,23 @@
 
 use lictor_executor::Recovery;
 
-use crate::child::{Case, Step, count};
+use crate::child::{Case, Step, count, count_lacking};
 
 /// Kills a step at every point; what is there afterwards is the old tree or the new one.
 #[track_caller]
 fn survives(step: Step) {
-    let points = count(step);
-    eprintln!("{step:?}: {} fault points", points.len());
+    survives_lacking(step, "");
+}
+
+/// The same on a file system without some calls.
+#[track_caller]
+fn survives_lacking(step: Step, lacks: &'static str) {
+    let points = count_lacking(step, lacks);
+    eprintln!("{step:?}, lacking {lacks:?}: {} fault points", points.len());
     let mut ends = [0; 3];
-    for (n, name) in (1..).zip(&points).skip(step.skipped()) {
-        let context = format!("{step:?}, killed at {n} ({name})");
-        let case = Case::new(step);
+    for (n, name) in (1..).zip(&points).skip(step.skipped(lacks)) {
+        let context = format!("{step:?}, lacking {lacks:?}, killed at {n} ({name})");
+        let case = Case::lacking(step, lacks);
         let answer = case.run(&format!("kill@{n}"));
         assert_eq!(answer, None, "{context}: it lived");
         for one in case.recovers(&context) {
@@ -63,15 +69,60 @@ fn a_redo_that_is_killed_anywhere_is_whole_or_not_at_all() {
     survives(Step::Redo);
 }
 
+const NO_EXCHANGE: &str = "exchange";
+const NO_FLAGS: &str = "exchange,no_replace";
+const NOTHING: &str = "exchange,no_replace,link";
+
+#[test]
+fn without_an_exchange_every_step_that_is_killed_anywhere_is_whole_or_not_at_all() {
+    for step in [Step::Apply, Step::Undo] {
+        survives_lacking(step, NO_EXCHANGE);
+    }
+}
+
+#[test]
+fn by_links_an_apply_that_is_killed_anywhere_is_whole_or_not_at_all() {
+    survives_lacking(Step::Apply, NO_FLAGS);
+}
+
+#[test]
+fn by_links_a_rollback_that_is_killed_anywhere_is_finished() {
+    survives_lacking(Step::ApplyRefused, NO_FLAGS);
+}
+
+#[test]
+fn by_links_an_undo_or_redo_that_is_killed_anywhere_is_whole_or_not_at_all() {
+    for step in [Step::Undo, Step::Redo] {
+        survives_lacking(step, NO_FLAGS);
+    }
+}
+
+#[test]
+fn by_looking_every_step_that_is_killed_anywhere_is_whole_or_not_at_all() {
+    for step in [Step::Apply, Step::ApplyRefused, Step::Undo, Step::Redo] {
+        survives_lacking(step, NOTHING);
+    }
+}
+
+#[test]
+fn by_links_a_recovery_that_is_killed_anywhere_is_finished_by_the_next() {
+    recoveries_survive(NO_FLAGS);
+}
+
 /// A step is killed, then the recovery at each of its own points, then another one recovers.
 #[test]
 fn a_recovery_that_is_killed_anywhere_is_finished_by_the_next() {
+    recoveries_survive("");
+}
+
+#[track_caller]
+fn recoveries_survive(lacks: &'static str) {
     let mut pairs = 0;
     for step in Step::CHANGING {
-        let points = count(step);
+        let points = count_lacking(step, lacks);
         let n = points.len();
         for first in [n / 2, n * 2 / 3, n * 9 / 10] {
-            let case = Case::new(step);
+            let case = Case::lacking(step, lacks);
             case.run(&format!("kill@{first}"));
             case.points();
             let whole = case.run_step(Step::Recover, "none@0");
@@ -79,7 +130,7 @@ fn a_recovery_that_is_killed_anywhere_is_finished_by_the_next() {
             let of_recovery = case.points().len();
             for second in (1..=of_recovery).step_by(4) {
                 let context = format!("{step:?}, killed at {first}, recovery killed at {second}");
-                let case = Case::new(step);
+                let case = Case::lacking(step, lacks);
                 case.run(&format!("kill@{first}"));
                 assert_eq!(case.run_step(Step::Recover, &format!("kill@{second}")), None);
                 case.recovers(&context);
