@@ -422,8 +422,8 @@ impl World {
     /// The last word of the ledger on an execution.
     pub(crate) fn recorded(&self, execution: &str) -> Option<String> {
         let text = fs::read_to_string(self.path(".lictor/ledger")).unwrap_or_default();
-        let words = text.lines().filter_map(|line| line.split_once(' '));
-        words.filter(|(id, _)| *id == execution).next_back().map(|(_, status)| status.to_owned())
+        let mut words = text.lines().filter_map(|line| line.split_once(' '));
+        words.rfind(|(id, _)| *id == execution).map(|(_, status)| status.to_owned())
     }
 
     /// The folders of transactions.
