@@ -186,9 +186,10 @@ impl RunStore for RuntimeRuns {
         let Save { run, lease, events } = save;
         self.runtime.parts.owners.show().map_err(unavailable)?;
         let (row, lease, at_rest) = (row(run)?, lease_row(lease), run.status().is_at_rest());
-        let saved = self.runtime.parts.ledger.commit(events, move |tx| {
-            Ok((Vec::new(), Runs::save_in(tx, &row, &lease, at_rest)?))
-        });
+        let saved =
+            self.runtime.parts.ledger.commit(events, move |tx| {
+                Ok((Vec::new(), Runs::save_in(tx, &row, &lease, at_rest)?))
+            });
         saved.await.map(wish).map_err(|error| refused(&run.run_id, run.revision, error))
     }
 

@@ -116,8 +116,7 @@ impl RuntimeRoad {
             step_id: Some(call.step_id.clone()),
             rolls_back: None,
         };
-        let action =
-            agent.action(call.capability.clone(), call.input.clone()).with_origin(origin);
+        let action = agent.action(call.capability.clone(), call.input.clone()).with_origin(origin);
         match &call.version {
             Some(version) => action.with_version(version.clone()),
             None => action,

@@ -19,11 +19,12 @@ pub use port::{
     Save, StepCall, StepDone, StepFailure, Timer, TokioTimer, UndoCall,
 };
 pub use record::{
-    AttemptRecord, EffectState, Failure, ItemRecord, RollbackRecord, RollbackStatus, RunFailure, RunRecord,
-    SessionRecord, StepRecord, StuckStep, WorkflowRecord,
+    AttemptRecord, EffectState, Failure, ItemRecord, RollbackRecord, RollbackStatus, RunFailure,
+    RunRecord, SessionRecord, StepRecord, StuckStep, WorkflowRecord,
 };
 pub use spec::{
-    ApprovalStep, Call, Compensation, Foreach, MAX_ITEMS, MAX_STEPS, OnError, Schedule, Step, When, Work, Workflow,
+    ApprovalStep, Call, Compensation, Foreach, MAX_ITEMS, MAX_STEPS, OnError, Schedule, Step, When,
+    Work, Workflow,
 };
 pub use state::{
     At, Completed, Failed, IllegalTransition, Paused, Pending, Phase, RolledBack, RollingBack,

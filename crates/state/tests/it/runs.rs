@@ -91,9 +91,8 @@ fn a_wish_reaches_whoever_drives_the_run_once() {
     let id = RunId::parse("wfr_1").expect("an id");
     for wish in ["x", "y"] {
         let id = id.clone();
-        let asked = store.write(move |tx| {
-            Runs::ask_in(tx, &id, |earlier| earlier.unwrap_or_default() + wish)
-        });
+        let asked = store
+            .write(move |tx| Runs::ask_in(tx, &id, |earlier| earlier.unwrap_or_default() + wish));
         asked.wait().expect("asked");
     }
     let renew = || {

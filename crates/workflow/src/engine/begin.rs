@@ -302,8 +302,7 @@ impl<'e> Driver<'e> {
         self.step_status(idx, StepStatus::Running)?;
         self.asked.push(idx);
         let engine = self.engine;
-        let work =
-            Box::pin(async move { Ended::Asked(engine.road.request_approval(call).await) });
+        let work = Box::pin(async move { Ended::Asked(engine.road.request_approval(call).await) });
         Ok(Begun::Launch(Launch { idx, sleeps: false, intent: true, work }))
     }
 

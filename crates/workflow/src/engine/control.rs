@@ -64,7 +64,8 @@ impl Engine {
         let until = self.clock.now().plus(LEASE);
         let lease = Lease { owner: self.owner.clone(), token: 1, until };
         let document = self.documents.keep(workflow);
-        let driver = Driver::new(self, document, run, lease, Arc::clone(&driving.seat), vec![event]);
+        let driver =
+            Driver::new(self, document, run, lease, Arc::clone(&driving.seat), vec![event]);
         self.finish(driver, driving).await
     }
 

@@ -27,14 +27,14 @@ impl Documents {
 
     /// The workflow that a run started with.
     pub(super) fn of(&self, run: &RunRecord) -> Result<Arc<Workflow>, EngineError> {
-        let refuse =
-            |reason: String| EngineError::Document { run_id: run.run_id.clone(), reason };
+        let refuse = |reason: String| EngineError::Document { run_id: run.run_id.clone(), reason };
         let workflow = match self.find(run.workflow.digest) {
             Some(workflow) => workflow,
             None => {
                 let bytes = run.workflow.source.as_bytes();
                 let source = Source::new(&run.workflow.source_name, bytes);
-                let read = Workflow::from_yaml(&source).map_err(|error| refuse(error.to_string()))?;
+                let read =
+                    Workflow::from_yaml(&source).map_err(|error| refuse(error.to_string()))?;
                 if read.digest() != run.workflow.digest {
                     return Err(refuse("its digest is another one".to_owned()));
                 }

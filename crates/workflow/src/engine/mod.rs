@@ -134,11 +134,7 @@ impl Engine {
     }
 
     /// Waits for a call as long as it may take, and the road's own stopping of it.
-    async fn within<T>(
-        &self,
-        limit: Option<Duration>,
-        work: impl Future<Output = T>,
-    ) -> Option<T> {
+    async fn within<T>(&self, limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
         /// How long the engine waits for a road that should have stopped a call by itself.
         const GRACE: Duration = Duration::from_secs(5);
         let Some(limit) = limit else { return Some(work.await) };

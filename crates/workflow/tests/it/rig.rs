@@ -40,6 +40,12 @@ pub(crate) struct World {
     pub(crate) answer: Option<ApprovalState>,
     pub(crate) questions: Vec<(String, Digest)>,
     pub(crate) violations: Vec<String>,
+    /// Steps whose calls only look.
+    pub(crate) looks: HashSet<String>,
+    /// How long a call takes.
+    pub(crate) takes: Duration,
+    n_at_once: usize,
+    pub(crate) most_at_once: usize,
     pub(crate) inputs: BTreeMap<String, Value>,
     executions: HashMap<String, (String, Option<String>, bool)>,
     ledger: HashMap<Digest, StepDone>,
@@ -133,7 +139,17 @@ impl FakeRoad {
 #[async_trait]
 impl Road for FakeRoad {
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure> {
-        let recorded = self.recorded(&call).await;
+        let recorded = if self.only_looks(&call) { Ok(()) } else { self.recorded(&call).await };
+        let takes = {
+            let mut world = self.world();
+            world.n_at_once += 1;
+            world.most_at_once = world.most_at_once.max(world.n_at_once);
+            world.takes
+        };
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
+        self.world().n_at_once -= 1;
         let held = self.world().held.remove(&call.step_id);
         if let Some(held) = held {
             held.notified().await;
@@ -174,6 +190,10 @@ impl Road for FakeRoad {
             }
         }
         std::future::pending().await
+    }
+
+    fn only_looks(&self, call: &StepCall) -> bool {
+        self.world().looks.contains(&call.step_id)
     }
 
     async fn check(&self, call: StepCall) -> Result<Value, StepFailure> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_workflow::{
-    EngineError, FailureKind, MemoryRunStore, Phase, Resume, RunRecord, RunStatus, RunStore, StepStatus,
-    StoreError,
+    EngineError, FailureKind, MemoryRunStore, Phase, Resume, RunRecord, RunStatus, RunStore,
+    StepStatus, StoreError,
 };
 use serde_json::json;
 use tokio::sync::Notify;
