@@ -400,6 +400,8 @@ pub(crate) enum Workflow {
     },
     /// One run in full.
     Show(Id),
+    /// Let a run wait until it is resumed; one under way stops after the steps that it is at.
+    Pause(Id),
     /// Go on with a paused run, or with the rollback of one that is stuck.
     Resume {
         /// The run.

@@ -25,6 +25,7 @@ use tracing::Instrument as _;
 use crate::error::{ActError, ActErrorKind};
 use crate::events;
 use crate::going::Going;
+use crate::owing::Owing;
 use crate::runtime::Runtime;
 
 /// The capability by which change sets are applied.
@@ -148,6 +149,24 @@ impl Agent {
     /// # Errors
     /// When it is not done; the error says why and what is left. Whatever it is, it was recorded.
     pub async fn act(&self, action: Action, consent: Option<&Consent>) -> Result<Done, ActError> {
+        self.act_owing(action, consent, None).await
+    }
+
+    /// Takes an action down the road that changes nothing and needs nobody's approval, and hands
+    /// out the events that it owes: whoever asks records them together with what comes of it.
+    /// What turns out to be another kind of action is recorded as any other.
+    pub(crate) async fn look(&self, action: Action) -> Result<(Done, Vec<Event>), ActError> {
+        let owing = Arc::new(Owing::new(Arc::clone(&self.runtime.parts.ledger)));
+        let done = self.act_owing(action, None, Some(Arc::clone(&owing))).await?;
+        Ok((done, owing.take()))
+    }
+
+    async fn act_owing(
+        &self,
+        action: Action,
+        consent: Option<&Consent>,
+        owing: Option<Arc<Owing>>,
+    ) -> Result<Done, ActError> {
         if let Some(done) = self.duplicate(&action).await? {
             return Ok(done);
         }
@@ -173,6 +192,7 @@ impl Agent {
             Ok(approval) => approval,
             Err(kind) => return Err(self.refuse(&described, &decision, kind, before).await),
         };
+        let looks = described.effects().is_read_only() && approval.is_none();
         let action = described.action().clone();
         let warrant = match self.runtime.parts.gate.authorize(described, &decision, approval) {
             Ok(warrant) => warrant,
@@ -181,7 +201,8 @@ impl Agent {
                 return Err(self.reject(&action, Some(&decision), kind, before).await);
             }
         };
-        let going = Going { agent: self.clone(), action, warrant, decision, before };
+        let owing = owing.filter(|_| looks);
+        let going = Going { agent: self.clone(), action, warrant, decision, before, owing };
         // On its own task: what has begun comes to an end that is recorded, whether or not
         // somebody still waits for it.
         let (answer, outcome) = tokio::sync::oneshot::channel();

@@ -1,10 +1,11 @@
 //! The end of the road: what a warrant allows is done, and settled.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use lictor_capability::Action;
 use lictor_context::Event;
-use lictor_executor::{ExecuteError, ExecuteErrorKind, Executed, Ledger as _, Outcome, Rollback};
+use lictor_executor::{ExecuteError, ExecuteErrorKind, Executed, Ledger, Outcome, Rollback};
 use lictor_governance::{Decision, Warrant};
 use tokio::sync::oneshot::Sender;
 use tower::Service as _;
@@ -12,6 +13,7 @@ use tower::Service as _;
 use crate::agent::{Agent, Done};
 use crate::error::{ActError, ActErrorKind};
 use crate::events;
+use crate::owing::Owing;
 
 /// An action that was let through, with the events that are owed before its own.
 pub(crate) struct Going {
@@ -20,12 +22,14 @@ pub(crate) struct Going {
     pub(crate) warrant: Warrant,
     pub(crate) decision: Decision,
     pub(crate) before: Vec<Event>,
+    /// Who keeps the events of what changes nothing, when that is asked for.
+    pub(crate) owing: Option<Arc<Owing>>,
 }
 
 impl Going {
     /// Does it, settles it, and answers; takes it back when nobody waits for the answer.
     pub(crate) async fn go(self, mut answer: Sender<Result<Done, ActError>>) {
-        let Self { agent, action, warrant, decision, before } = self;
+        let Self { agent, action, warrant, decision, before, owing } = self;
         let mut service = agent.runtime().parts.service.clone();
         let execution = async {
             poll_fn(|cx| service.poll_ready(cx)).await?;
@@ -38,7 +42,8 @@ impl Going {
                 return unrecorded(agent.runtime().record(before).await);
             }
         };
-        let settling = Settling { agent: &agent, action: &action, decision: &decision };
+        let owing = owing.as_deref();
+        let settling = Settling { agent: &agent, action: &action, decision: &decision, owing };
         match outcome {
             Ok(Outcome::Executed(executed)) if answer.is_closed() => {
                 settling.take_back(executed, before).await;
@@ -73,11 +78,15 @@ struct Settling<'a> {
     agent: &'a Agent,
     action: &'a Action,
     decision: &'a Decision,
+    owing: Option<&'a Owing>,
 }
 
 impl Settling<'_> {
     async fn commit(&self, executed: Executed, before: Vec<Event>) -> Result<Done, ActError> {
-        let ledger = self.agent.runtime().parts.ledger.as_ref();
+        let ledger: &dyn Ledger = match self.owing {
+            Some(owing) => owing,
+            None => self.agent.runtime().parts.ledger.as_ref(),
+        };
         match executed.commit(ledger, self.agent.clock(), before).await {
             Ok(receipt) => {
                 Ok(Done { record: receipt.record, duplicate: false, checks: receipt.checks })

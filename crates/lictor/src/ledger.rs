@@ -47,38 +47,41 @@ impl StateLedger {
         Arc::clone(&self.redaction.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs `work` and appends `events` in one transaction; durable when it answers `Ok`.
-    pub(crate) async fn commit(
+    /// Runs `work` and appends `events`, and those that it gives, in one transaction; durable when
+    /// it answers `Ok`.
+    pub(crate) async fn commit<T: Send + 'static>(
         &self,
         events: Vec<Event>,
-        work: impl FnOnce(&Transaction<'_>) -> Result<Vec<Event>, StateError> + Send + 'static,
-    ) -> Result<(), StateError> {
+        work: impl FnOnce(&Transaction<'_>) -> Result<(Vec<Event>, T), StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
         let (audit, redaction) = (self.audit.clone(), self.redaction());
         let written = self.store.write(move |tx| {
             let mut events = events;
-            events.extend(work(tx)?);
+            let (more, answer) = work(tx)?;
+            events.extend(more);
             let events = redaction.events(events);
             if events.is_empty() {
-                return Ok(None);
+                return Ok((None, answer));
             }
             let appended = audit.append_in(tx, &events);
-            appended.map(Some).map_err(|error| StateError::Unavailable(error.to_string()))
+            let appended = appended.map_err(|error| StateError::Unavailable(error.to_string()))?;
+            Ok((Some(appended), answer))
         });
-        let appended: Option<Appended> = written.await?;
+        let (appended, answer): (Option<Appended>, T) = written.await?;
         if let Some(appended) = appended
             && let Err(error) = self.audit.confirm(&appended)
         {
             // The events are durable; only the guard against rolled-back stores lags behind.
             tracing::warn!(%error, "the rollback guard could not be moved on");
         }
-        Ok(())
+        Ok(answer)
     }
 }
 
 #[async_trait]
 impl EventSink for StateLedger {
     async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
-        self.commit(events, |_| Ok(Vec::new())).await.map_err(RecordError::new)
+        self.commit(events, |_| Ok((Vec::new(), ()))).await.map_err(RecordError::new)
     }
 }
 
@@ -102,7 +105,7 @@ impl Ledger for StateLedger {
             if let Some(record) = record {
                 Executions::put_in(tx, &redaction.record(record))?;
             }
-            Ok(Vec::new())
+            Ok((Vec::new(), ()))
         })
         .await
         .map_err(unavailable)
@@ -115,7 +118,7 @@ impl Ledger for StateLedger {
             for one in &recovered {
                 record_recovered(tx, one, clock.as_ref(), &mut events)?;
             }
-            Ok(events)
+            Ok((events, ()))
         })
         .await
         .map_err(unavailable)

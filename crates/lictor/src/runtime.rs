@@ -26,6 +26,7 @@ use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
 use crate::redact::Redaction;
+use crate::runs::Owners;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
 /// A runtime over one workspace. Cheap to clone.
@@ -45,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) ledger: Arc<StateLedger>,
     pub(crate) executions: Executions,
     pub(crate) runs: Runs,
+    pub(crate) owners: Owners,
     pub(crate) gate: Arc<WriteGate>,
     pub(crate) approvals: Approvals,
     pub(crate) approvers: Approvers,
@@ -125,6 +127,7 @@ impl Runtime {
             catalogue: Catalogue::new(builtins, Arc::clone(&clock)),
             executions: Executions::new(store.clone()),
             runs: Runs::new(store.clone()),
+            owners: Owners::new(&options.state_folder(), clock.as_ref()),
             options,
             clock,
             workspace,

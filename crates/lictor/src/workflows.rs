@@ -1,24 +1,25 @@
 //! Workflows on this runtime: their road is ours, their runs are kept in our store.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lictor_capability::{
     Action, CapabilityId, Contract, ContractError, Effects, Origin, UndoScope,
 };
-use lictor_context::{Event, ExecutionId, RunId, Session, Timestamp};
+use lictor_context::{Event, ExecutionId, Session, SessionId, Timestamp};
 use lictor_document::Source;
 use lictor_executor::{ExecuteErrorKind, ExecutionStatus, Granted, Handler, HandlerError, Request};
 use lictor_governance::ApprovalState as Answer;
-use lictor_state::{RunRow, Runs, StateError};
 use lictor_workflow::{
-    ApprovalCall, ApprovalState, Engine, FailureKind, Recalled, Road, RunRecord, RunStore,
-    StepCall, StepDone, StepFailure, StoreError, UndoCall, Workflow,
+    ApprovalCall, ApprovalState, Engine, FailureKind, Purpose, Recalled, Road, StepCall, StepDone,
+    StepFailure, UndoCall, Workflow,
 };
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, Consent, Done};
 use crate::error::{ActError, ActErrorKind, ErrorCode};
+use crate::runs::RuntimeRuns;
 use crate::runtime::Runtime;
 
 /// The capability behind approval steps.
@@ -49,9 +50,10 @@ impl Runtime {
     /// approved at once by somebody who proved who they are.
     #[must_use]
     pub fn engine(&self, consent: Option<Consent>) -> Engine {
-        let road = RuntimeRoad { runtime: self.clone(), consent };
+        let road = RuntimeRoad { runtime: self.clone(), consent, agents: Mutex::default() };
         let store = RuntimeRuns { runtime: self.clone() };
         Engine::new(Arc::new(road), Arc::new(store), Arc::clone(self.clock()))
+            .with_owner(self.parts.owners.next())
     }
 
     /// Checks a workflow against what a session can ask for.
@@ -67,36 +69,71 @@ impl Runtime {
     }
 }
 
+/// More sessions than this are set up anew when one of them comes back.
+const MAX_AGENTS: usize = 256;
+
 struct RuntimeRoad {
     runtime: Runtime,
     consent: Option<Consent>,
+    /// The agents of sessions, with the contracts that were active when each was set up.
+    agents: Mutex<HashMap<SessionId, (Vec<Arc<Contract>>, Agent)>>,
 }
 
 impl RuntimeRoad {
     fn agent(&self, session: &Session) -> Agent {
-        self.runtime.agent(session)
+        let active = self.runtime.catalogue().active();
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, agent)) = agents.get(session.id())
+            && same(agent.session(), session)
+            && known.len() == active.len()
+            && known.iter().zip(&active).all(|(known, now)| Arc::ptr_eq(known, now))
+        {
+            return agent.clone();
+        }
+        if agents.len() >= MAX_AGENTS {
+            agents.clear();
+        }
+        let agent = self.runtime.agent(session);
+        agents.insert(session.id().clone(), (active, agent.clone()));
+        agent
     }
 
-    fn action(&self, call: &StepCall) -> Action {
+    /// Whether whatever the call does, it does not change anything anywhere, by its contract.
+    fn looks(agent: &Agent, call: &StepCall) -> bool {
+        agent.graph().get(&call.capability, call.version.as_ref()).is_some_and(|contract| {
+            let most = &contract.effects;
+            contract.source == "builtin"
+                && most.fs.write.is_empty()
+                && most.fs.delete.is_empty()
+                && most.net.is_empty()
+                && most.process.is_empty()
+        })
+    }
+
+    fn action(&self, agent: &Agent, call: &StepCall) -> Action {
         let origin = Origin {
             run_id: Some(call.run_id.clone()),
             step_id: Some(call.step_id.clone()),
             rolls_back: None,
         };
-        let action = self
-            .agent(&call.session)
-            .action(call.capability.clone(), call.input.clone())
-            .with_origin(origin)
-            .with_idempotency_key(call.idempotency_key());
+        let action = agent.action(call.capability.clone(), call.input.clone()).with_origin(origin);
         match &call.version {
             Some(version) => action.with_version(version.clone()),
             None => action,
         }
     }
 
-    async fn act_within(&self, call: &StepCall) -> Result<Done, ActError> {
+    async fn act_within(&self, call: &StepCall) -> Result<(Done, Vec<Event>), ActError> {
         let agent = self.agent(&call.session);
-        let act = agent.act(self.action(call), self.consent.as_ref());
+        let action = self.action(&agent, call);
+        let act = async {
+            if call.purpose == Purpose::Step && Self::looks(&agent, call) {
+                // Nothing is remembered of it: what it saw is in the run.
+                return agent.look(action).await;
+            }
+            let action = action.with_idempotency_key(call.idempotency_key());
+            agent.act(action, self.consent.as_ref()).await.map(|done| (done, Vec::new()))
+        };
         match call.timeout {
             None => act.await,
             // The executor takes back what nobody waits for any more.
@@ -108,7 +145,15 @@ impl RuntimeRoad {
     }
 }
 
-fn step_done(done: Done) -> StepDone {
+/// Whether two sessions can ask for the same, in the same name.
+fn same(one: &Session, other: &Session) -> bool {
+    one.principal() == other.principal()
+        && one.profile() == other.profile()
+        && one.budget() == other.budget()
+        && one.trace_id() == other.trace_id()
+}
+
+fn step_done(done: Done, owed: Vec<Event>) -> StepDone {
     let record = done.record;
     StepDone {
         changed: !record.files.is_empty(),
@@ -116,6 +161,7 @@ fn step_done(done: Done) -> StepDone {
         decision: json!(record.decision),
         output: record.output,
         execution_id: Some(record.execution_id),
+        owed,
     }
 }
 
@@ -162,11 +208,17 @@ fn step_failure(error: &ActError) -> StepFailure {
 #[async_trait]
 impl Road for RuntimeRoad {
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure> {
-        self.act_within(&call).await.map(step_done).map_err(|error| step_failure(&error))
+        let acted = self.act_within(&call).await;
+        acted.map(|(done, owed)| step_done(done, owed)).map_err(|error| step_failure(&error))
+    }
+
+    fn only_looks(&self, call: &StepCall) -> bool {
+        call.purpose == Purpose::Step && Self::looks(&self.agent(&call.session), call)
     }
 
     async fn check(&self, call: StepCall) -> Result<Value, StepFailure> {
-        let checked = self.agent(&call.session).check(self.action(&call));
+        let agent = self.agent(&call.session);
+        let checked = agent.check(self.action(&agent, &call));
         checked.map(|checked| json!(checked.decision)).map_err(|error| step_failure(&error))
     }
 
@@ -246,7 +298,8 @@ impl Road for RuntimeRoad {
             self.runtime.executions().find_key(call.idempotency_key(), Timestamp::from_micros(0));
         match found {
             Ok(Some(record)) => {
-                Recalled::Done(step_done(Done { record, duplicate: true, checks: Vec::new() }))
+                let done = Done { record, duplicate: true, checks: Vec::new() };
+                Recalled::Done(step_done(done, Vec::new()))
             }
             Ok(None) => Recalled::NothingDone,
             Err(error) => Recalled::Unknown { reason: error.to_string() },
@@ -258,52 +311,5 @@ impl RuntimeRoad {
     fn status(&self, id: &ExecutionId) -> Result<Option<ExecutionStatus>, String> {
         let stored = self.runtime.executions().get(id).map_err(|error| error.to_string())?;
         Ok(stored.map(|stored| stored.record.status))
-    }
-}
-
-struct RuntimeRuns {
-    runtime: Runtime,
-}
-
-fn read(record: Value) -> Result<RunRecord, StoreError> {
-    serde_json::from_value(record).map_err(|error| StoreError::Unavailable(error.to_string()))
-}
-
-fn unavailable(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(error.to_string())
-}
-
-#[async_trait]
-impl RunStore for RuntimeRuns {
-    async fn save(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
-        let row = RunRow {
-            id: run.run_id.clone(),
-            revision: run.revision,
-            status: run.status().as_str().to_owned(),
-            created_at: run.created_at.as_micros(),
-            record: serde_json::to_value(run).map_err(unavailable)?,
-        };
-        let saved = self.runtime.parts.ledger.commit(events, move |tx| {
-            Runs::put_in(tx, &row)?;
-            Ok(Vec::new())
-        });
-        saved.await.map_err(|error| match error {
-            StateError::Stale { found } => {
-                let (run_id, given) = (run.run_id.clone(), run.revision);
-                StoreError::Stale { run_id, found, given }
-            }
-            other => unavailable(other),
-        })
-    }
-
-    async fn load(&self, run_id: &RunId) -> Result<Option<RunRecord>, StoreError> {
-        let found = self.runtime.runs().get(run_id).map_err(unavailable)?;
-        found.map(read).transpose()
-    }
-
-    async fn list(&self, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-        let found = self.runtime.runs().list(limit).map_err(unavailable)?;
-        found.into_iter().map(read).collect()
     }
 }

@@ -17,6 +17,9 @@ pub enum StateError {
         /// What is stored.
         found: u64,
     },
+    /// Somebody else has the lease by now.
+    #[error("somebody else has the lease by now")]
+    Fenced,
     /// The database is not available.
     #[error("the database is not available: {0}")]
     Unavailable(String),

@@ -11,5 +11,5 @@ pub use approvals::SqliteApprovalStore;
 pub use approvers::SqliteApproverStore;
 pub use error::StateError;
 pub use executions::{ExecutionFilter, Executions, StoredExecution};
-pub use runs::{RunRow, Runs};
+pub use runs::{ClaimedRow, LeaseRow, RunRow, Runs};
 pub use schema::migrations;

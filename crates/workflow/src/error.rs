@@ -61,9 +61,12 @@ pub enum EngineError {
     /// There is no such run.
     #[error("there is no run `{0}`")]
     NotFound(RunId),
-    /// Another task of this process drives the run.
+    /// Somebody drives the run already: another task, or another process.
     #[error("run `{0}` is being driven already")]
     Busy(RunId),
+    /// The run was refused before it began.
+    #[error("the workflow was refused: {0}")]
+    Refused(String),
     /// The run cannot be taken further in this way.
     #[error("run `{run_id}` is {status}: {reason}")]
     NotResumable {
@@ -105,6 +108,12 @@ pub enum StoreError {
         found: u64,
         /// The revision that was to be stored.
         given: u64,
+    },
+    /// Somebody else drives the run by now: what was to be saved was not.
+    #[error("run `{run_id}` was taken over by somebody else")]
+    Fenced {
+        /// The run.
+        run_id: RunId,
     },
     /// It could not be read or written.
     #[error("the store of runs is not available: {0}")]

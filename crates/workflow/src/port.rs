@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::{CapabilityId, Risk, UndoScope};
-use lictor_context::{Digest, Event, ExecutionId, RunId, Session};
+use lictor_context::{Digest, Event, ExecutionId, RunId, Session, Timestamp};
 use lictor_document::HumanDuration;
 use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::StoreError;
+use crate::lease::{Claimed, Lease, Owner, Wish};
 use crate::record::RunRecord;
 
 /// What a call is for.
@@ -61,7 +62,7 @@ impl StepCall {
 }
 
 /// A call was done.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct StepDone {
     /// The execution, if there was one.
     pub execution_id: Option<ExecutionId>,
@@ -73,6 +74,9 @@ pub struct StepDone {
     pub undo: UndoScope,
     /// The decision that let it happen.
     pub decision: Value,
+    /// Events that the road has not recorded: of a call that only looked ([`Road::only_looks`]),
+    /// they are recorded with the next save of the run.
+    pub owed: Vec<Event>,
 }
 
 /// A call was not done.
@@ -144,7 +148,7 @@ impl FailureKind {
 }
 
 /// What became of a call whose answer was lost.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Recalled {
     /// It had not begun, or everything was put back, verified.
     NothingDone,
@@ -220,6 +224,13 @@ pub trait Road: Send + Sync {
     /// When it was not done; the failure says what is left of it.
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure>;
 
+    /// Whether a call only looks and leaves nothing, so that doing it again after a crash is as
+    /// good as the first time. No intent is saved before it, and its result is saved with
+    /// whatever comes next. False is always right.
+    fn only_looks(&self, _call: &StepCall) -> bool {
+        false
+    }
+
     /// Only decides, for dry runs: the decision.
     ///
     /// # Errors
@@ -248,15 +259,78 @@ pub trait Road: Send + Sync {
     }
 }
 
-/// Keeps runs.
+/// What is saved in one.
+#[derive(Debug)]
+pub struct Save<'r> {
+    /// The run. Its revision is one above what is stored, or 1 for a new run.
+    pub run: &'r RunRecord,
+    /// The lease under which it is driven. It is renewed to what stands here, and given back when
+    /// the run is at rest ([`RunStatus::is_at_rest`](crate::RunStatus::is_at_rest)). A run that is
+    /// new and has none belongs to nobody.
+    pub lease: &'r Lease,
+    /// The events that are owed.
+    pub events: Vec<Event>,
+}
+
+/// Keeps runs. [`lictor_testkit`](https://docs.rs/lictor-testkit) has a suite that every
+/// implementation has to pass.
 #[async_trait]
 pub trait RunStore: Send + Sync {
-    /// Keeps a run and records its events, in one, durably. `run.revision` is one above what is
-    /// stored, or 1 for a new run; any other is refused as [`StoreError::Stale`].
+    /// Keeps a new run that nobody drives yet, with its events, durably.
     ///
     /// # Errors
-    /// When neither is kept.
-    async fn save(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError>;
+    /// When neither is kept; [`StoreError::Stale`] when there is such a run.
+    async fn create(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError>;
+
+    /// Keeps a run with its events and its lease, in one, durably. Answers with what somebody
+    /// wished of the run meanwhile, once.
+    ///
+    /// A new run may be saved under a lease at once; its token is 1.
+    ///
+    /// # Errors
+    /// When nothing is kept: [`StoreError::Fenced`] when the lease is not the one that is stored,
+    /// [`StoreError::Stale`] when the revision does not follow on the one that is stored.
+    async fn save(&self, save: Save<'_>) -> Result<Option<Wish>, StoreError>;
+
+    /// Takes a run to drive it, when nobody else does: its lease was given back, is over at `now`,
+    /// is the asker's own, or its owner is known to be gone. The new token is higher than every one before it.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    async fn claim(
+        &self,
+        run_id: &RunId,
+        owner: &Owner,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Claimed<RunRecord>, StoreError>;
+
+    /// Makes a lease last until what stands in it, and answers with what somebody wished of the
+    /// run meanwhile, once.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease is not the one that is stored.
+    async fn renew(&self, run_id: &RunId, lease: &Lease) -> Result<Option<Wish>, StoreError>;
+
+    /// Gives a lease back without saving anything; nothing happens when it is not the one that is
+    /// stored.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    async fn release(&self, run_id: &RunId, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Leaves a wish for whoever drives the run. A cancellation is never replaced by a pause.
+    ///
+    /// # Errors
+    /// When it is not kept.
+    async fn ask(&self, run_id: &RunId, wish: Wish) -> Result<(), StoreError>;
+
+    /// The runs that have something to do and that nobody drives: those that were accepted and
+    /// not begun, and those whose driver is gone; the oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>, StoreError>;
 
     /// The run of that id, as last saved.
     ///
@@ -270,6 +344,42 @@ pub trait RunStore: Send + Sync {
     /// When they cannot be read.
     async fn list(&self, limit: usize) -> Result<Vec<RunRecord>, StoreError>;
 }
+
+/// Looks at runs as they go. What is refused before something happens does not happen; what comes
+/// after it can only take note.
+#[async_trait]
+pub trait Hooks: Send + Sync {
+    /// Before a run begins.
+    ///
+    /// # Errors
+    /// Why it may not; the run fails.
+    async fn pre_execution(&self, _run: &RunRecord) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Before an attempt of a step or of a compensation.
+    ///
+    /// # Errors
+    /// Why it may not; the step is denied.
+    async fn pre_step(&self, _call: &StepCall) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// After an attempt.
+    async fn post_step(&self, _call: &StepCall, _answer: &Result<StepDone, StepFailure>) {}
+
+    /// After a run has completed; it is recorded by then.
+    async fn post_execution(&self, _run: &RunRecord) {}
+
+    /// After a run has stopped anywhere else: paused, failed or rolled back.
+    async fn on_halt(&self, _run: &RunRecord) {}
+}
+
+/// Nobody looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoHooks;
+
+impl Hooks for NoHooks {}
 
 /// Waits.
 #[async_trait]

@@ -24,7 +24,8 @@ pub struct RunRecord {
     /// The input.
     pub input: Value,
     pub(crate) status: RunStatus,
-    /// The steps, in the order in which they run.
+    /// The steps, in the order of the plan; after them the items that steps are done for, as they
+    /// became known.
     pub steps: Vec<StepRecord>,
     /// The outcome of the rollback, apart from the failure that caused it.
     pub rollback: RollbackRecord,
@@ -82,6 +83,12 @@ pub struct SessionRecord {
 pub struct StepRecord {
     /// Its id.
     pub id: String,
+    /// The item that it is done for, if it is one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<ItemRecord>,
+    /// When the wait is over that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wakes_at: Option<Timestamp>,
     /// How it stands.
     pub status: StepStatus,
     /// Which one it was to start, from 1; none when it has not. Rollback goes the other way.
@@ -111,6 +118,17 @@ pub struct StepRecord {
     /// The attempts of its compensation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub compensation: Vec<AttemptRecord>,
+}
+
+/// An item that a step is done for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItemRecord {
+    /// The step, by its position in the record.
+    pub of: usize,
+    /// The position of the item, from 0.
+    pub index: usize,
+    /// The item.
+    pub value: Value,
 }
 
 /// One attempt of a step or of its compensation. It is saved before the road is asked.
@@ -289,6 +307,8 @@ impl StepRecord {
     pub(crate) fn new(id: String) -> Self {
         Self {
             id,
+            item: None,
+            wakes_at: None,
             status: StepStatus::Pending,
             start_order: None,
             attempts: Vec::new(),

@@ -31,8 +31,7 @@ pub(crate) async fn run(wish: Run, context: &Context, output: &Output) -> Answer
     };
     let consent = consent_of(wish.consent.approve, agent.runtime(), context, output).await?;
     let engine = agent.runtime().engine(consent);
-    let run = engine.submit(agent.session(), &document, input).await.map_err(engine_failure)?;
-    let run = engine.drive(run).await.map_err(engine_failure)?;
+    let run = engine.run(agent.session(), &document, input).await.map_err(engine_failure)?;
     ended(&run, output)
 }
 
@@ -109,7 +108,7 @@ fn engine_failure(error: EngineError) -> Failure {
     let code = match &error {
         EngineError::NotFound(_) => ErrorCode::NotFound,
         EngineError::Busy(_) => ErrorCode::Busy,
-        EngineError::Store(StoreError::Stale { .. }) => ErrorCode::Busy,
+        EngineError::Store(StoreError::Stale { .. } | StoreError::Fenced { .. }) => ErrorCode::Busy,
         EngineError::Store(StoreError::Unavailable(_)) => ErrorCode::Failed,
         _ => ErrorCode::InvalidInput,
     };
@@ -120,7 +119,8 @@ fn engine_failure(error: EngineError) -> Failure {
 fn ended(run: &RunRecord, output: &Output) -> Answer {
     let report = run.to_report();
     let failure = match run.status() {
-        RunStatus::Completed => {
+        // Whoever drives it elsewhere was told to look again at what it waits for.
+        RunStatus::Completed | RunStatus::Running | RunStatus::RollingBack => {
             output.result(&report, || shown(run));
             return Ok(0);
         }
@@ -246,6 +246,11 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             let how = if rollback { Resume::RollBack } else { Resume::Continue };
             let run = runtime.engine(consent).resume(&run_id, how).await;
             ended(&run.map_err(engine_failure)?, output)
+        }
+        Workflow::Pause(of) => {
+            let run = runtime.engine(None).pause(&id(&of.id)?).await.map_err(engine_failure)?;
+            output.result(&run.to_report(), || shown(&run));
+            Ok(0)
         }
         Workflow::Cancel { id: run_id, keep } => {
             let run = runtime.engine(None).cancel(&id(&run_id)?, !keep).await;

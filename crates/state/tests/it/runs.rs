@@ -1,7 +1,7 @@
 //! Workflow runs as rows.
 
 use lictor_context::RunId;
-use lictor_state::{RunRow, Runs, StateError};
+use lictor_state::{ClaimedRow, LeaseRow, RunRow, Runs, StateError};
 use lictor_store::{Store, WriteError};
 use serde_json::{Value, json};
 
@@ -9,11 +9,22 @@ use crate::support::{open, store};
 
 fn row(id: &str, revision: u64, status: &str, created_at: i64, record: Value) -> RunRow {
     let id = RunId::parse(id).expect("an id");
-    RunRow { id, revision, status: status.to_owned(), created_at, record }
+    RunRow { id, revision, status: status.to_owned(), created_at, record: record.to_string() }
+}
+
+fn lease(owner: &str, token: u64, until: i64) -> LeaseRow {
+    LeaseRow { owner: owner.to_owned(), token, until }
 }
 
 fn put(store: &Store, row: RunRow) -> Result<(), WriteError<StateError>> {
-    store.write(move |tx| Runs::put_in(tx, &row)).wait()
+    store.write(move |tx| Runs::save_in(tx, &row, &lease("a", 1, 9), false)).wait().map(|_| ())
+}
+
+fn claim(store: &Store, owner: &'static str, now: i64, gone: &'static str) -> ClaimedRow {
+    let id = RunId::parse("wfr_1").expect("an id");
+    let claimed =
+        store.write(move |tx| Runs::claim_in(tx, &id, owner, now, now + 10, |it| it == gone));
+    claimed.wait().expect("asked")
 }
 
 #[test]
@@ -48,4 +59,66 @@ fn a_run_is_replaced_by_its_next_revision_only() {
             Err(error) => unreachable!("{error}"),
         }
     }
+}
+
+#[test]
+fn a_run_is_driven_by_one_at_a_time_and_the_earlier_one_is_fenced() {
+    let (store, _dir) = store();
+    assert_eq!(claim(&store, "a", 0, ""), ClaimedRow::Missing);
+    put(&store, row("wfr_1", 1, "running", 1, json!(1))).expect("written");
+    // Until 9 it is a's; then, or when a is gone, it is anybody's.
+    assert_eq!(claim(&store, "b", 8, ""), ClaimedRow::Held { by: "a".to_owned() });
+    let ClaimedRow::Had { lease: again, .. } = claim(&store, "a", 8, "") else { unreachable!() };
+    assert_eq!((again.token, again.until), (2, 18));
+    let ClaimedRow::Had { lease: taken, record } = claim(&store, "b", 8, "a") else {
+        unreachable!()
+    };
+    assert_eq!((taken.token, record.as_str()), (3, "1"));
+    let late = put(&store, row("wfr_1", 2, "running", 1, json!(2)));
+    assert!(matches!(late, Err(WriteError::Job(StateError::Fenced))), "{late:?}");
+
+    // It is given back with the save that brings the run to rest, and the next token is higher.
+    let rest = row("wfr_1", 2, "paused", 1, json!(2));
+    store.write(move |tx| Runs::save_in(tx, &rest, &taken, true)).wait().expect("saved");
+    let ClaimedRow::Had { lease: next, .. } = claim(&store, "c", 0, "") else { unreachable!() };
+    assert_eq!(next.token, 4);
+}
+
+#[test]
+fn a_wish_reaches_whoever_drives_the_run_once() {
+    let (store, _dir) = store();
+    put(&store, row("wfr_1", 1, "running", 1, json!(1))).expect("written");
+    let id = RunId::parse("wfr_1").expect("an id");
+    for wish in ["x", "y"] {
+        let id = id.clone();
+        let asked = store
+            .write(move |tx| Runs::ask_in(tx, &id, |earlier| earlier.unwrap_or_default() + wish));
+        asked.wait().expect("asked");
+    }
+    let renew = || {
+        let id = id.clone();
+        store.write(move |tx| Runs::renew_in(tx, &id, &lease("a", 1, 20))).wait().expect("renewed")
+    };
+    assert_eq!(renew(), Some("xy".to_owned()));
+    assert_eq!(renew(), None);
+}
+
+#[test]
+fn orphans_are_what_nobody_alive_drives_the_oldest_first() {
+    let (store, _dir) = store();
+    for (id, created_at) in [("wfr_1", 3), ("wfr_2", 2), ("wfr_3", 1)] {
+        put(&store, row(id, 1, "running", created_at, json!(1))).expect("written");
+    }
+    let new = row("wfr_4", 1, "pending", 0, json!(1));
+    store.write(move |tx| Runs::create_in(tx, &new)).wait().expect("created");
+    let done = row("wfr_3", 2, "completed", 1, json!(1));
+    store.write(move |tx| Runs::save_in(tx, &done, &lease("a", 1, 9), true)).wait().expect("saved");
+    let orphans = |now, gone: &str| -> Vec<String> {
+        let found =
+            Runs::new(store.clone()).orphans(&["pending", "running"], now, 9, |it| it == gone);
+        found.expect("a list").iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(orphans(8, ""), ["wfr_4"]);
+    assert_eq!(orphans(9, ""), ["wfr_4", "wfr_2", "wfr_1"]);
+    assert_eq!(orphans(0, "a"), ["wfr_4", "wfr_2", "wfr_1"]);
 }

@@ -1,6 +1,5 @@
 //! One run on its way.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,16 +9,16 @@ use lictor_context::{DecisionId, Event, EventFacts, EventType, Session};
 use minijinja::value::Value as Any;
 use serde_json::{Value, json};
 
-use super::{Engine, Interrupt, workflow_of};
+use super::Engine;
+use super::going::{Ended, Going};
+use super::seat::Seat;
 use crate::error::EngineError;
-use crate::port::{FailureKind, Timer};
+use crate::lease::{LEASE, Lease, Wish};
+use crate::port::{FailureKind, Save};
 use crate::record::{Failure, RunFailure, RunRecord, StepRecord};
-use crate::spec::{OnError, Step, Workflow};
-use crate::state::{RunStatus, StepStatus};
+use crate::spec::{Step, Workflow};
+use crate::state::{Phase, RunStatus, StepStatus, Transition};
 use crate::template::Scope;
-
-/// How long the engine waits for a road that should have stopped a call by itself.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// A run while it is being driven. Changes gather in memory, with their events, and
 /// [`Driver::flush`] saves them in one.
@@ -28,99 +27,146 @@ pub(super) struct Driver<'e> {
     pub(super) workflow: Arc<Workflow>,
     pub(super) run: RunRecord,
     pub(super) session: Session,
-    events: Vec<Event>,
+    pub(super) lease: Lease,
+    pub(super) going: Going<'e>,
+    pub(super) events: Vec<Event>,
+    seat: Arc<Seat>,
     dirty: bool,
+    /// The clock when the lease was last renewed.
+    renewed: Duration,
     /// The clock when `active_us` was last brought up to date.
     since: Duration,
     input: Any,
     /// Outputs as templates see them, by position in the record.
     outputs: Vec<Option<Any>>,
+    /// For each step of the document, its position in the record.
+    pub(super) places: Vec<usize>,
+    /// The steps that people were asked about since the last time that it was worth looking.
+    pub(super) asked: Vec<usize>,
 }
 
-/// What comes after a step.
-pub(super) enum Next {
-    Go,
+/// Why nothing more is begun. The strongest reason counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stop {
     Pause,
-    Fail,
-}
-
-enum Forward {
-    Done,
-    Paused,
-    Failed { rollback: bool },
+    Failed,
+    Cancel { rollback: bool },
 }
 
 impl<'e> Driver<'e> {
-    pub(super) fn new(engine: &'e Engine, run: RunRecord) -> Result<Self, EngineError> {
-        let workflow = Arc::new(workflow_of(&run)?);
-        Ok(Self {
+    pub(super) fn new(
+        engine: &'e Engine,
+        workflow: Arc<Workflow>,
+        run: RunRecord,
+        lease: Lease,
+        seat: Arc<Seat>,
+        events: Vec<Event>,
+    ) -> Self {
+        let mut places = vec![0; workflow.steps.len()];
+        for (idx, position) in workflow.schedule.positions.iter().enumerate() {
+            if let Some(place) = places.get_mut(*position) {
+                *place = idx;
+            }
+        }
+        let now = engine.clock.monotonic();
+        Self {
             engine,
             session: run.session(),
-            events: Vec::new(),
+            lease,
+            going: Going::default(),
+            events,
+            seat,
             dirty: false,
-            since: engine.clock.monotonic(),
+            renewed: now,
+            since: now,
             input: Scope::value(&run.input),
             outputs: vec![None; run.steps.len()],
             workflow,
             run,
-        })
+            places,
+            asked: Vec::new(),
+        }
     }
 
     pub(super) async fn run(mut self) -> Result<RunRecord, EngineError> {
         loop {
-            match self.run.status {
-                RunStatus::Pending => self.become_status(RunStatus::Running)?,
-                RunStatus::Running => {
-                    let to = match self.forward().await? {
-                        Forward::Done => RunStatus::Completed,
-                        Forward::Paused => RunStatus::Paused,
-                        Forward::Failed { rollback: true } => RunStatus::RollingBack,
-                        Forward::Failed { rollback: false } => RunStatus::Failed,
-                    };
-                    self.become_status(to)?;
-                    self.flush().await?;
+            match self.run.status.phase() {
+                Phase::Pending(at) => {
+                    if let Err(reason) = self.engine.hooks.pre_execution(&self.run).await {
+                        self.refused(reason);
+                        self.enter(at.fail());
+                    } else {
+                        self.enter(at.start());
+                    }
                 }
-                RunStatus::RollingBack => self.roll_back().await?,
-                RunStatus::Paused
-                | RunStatus::Completed
-                | RunStatus::Failed
-                | RunStatus::RolledBack => return Ok(self.run),
+                Phase::Running(at) => {
+                    let auto = self.workflow.auto_rollback;
+                    let transition = match self.forward().await? {
+                        None => at.complete(),
+                        Some(Stop::Pause) => at.pause(),
+                        Some(Stop::Failed) if auto => at.roll_back(),
+                        Some(Stop::Cancel { rollback: true }) => at.roll_back(),
+                        Some(Stop::Failed | Stop::Cancel { .. }) => at.fail(),
+                    };
+                    self.enter(transition);
+                }
+                Phase::RollingBack(at) => {
+                    let whole = self.roll_back().await?;
+                    self.enter(if whole { at.rolled_back() } else { at.fail() });
+                }
+                Phase::Paused(_)
+                | Phase::Completed(_)
+                | Phase::Failed(_)
+                | Phase::RolledBack(_) => {
+                    self.flush().await?;
+                    return Ok(self.run);
+                }
             }
         }
     }
 
-    async fn forward(&mut self) -> Result<Forward, EngineError> {
-        let auto = self.workflow.auto_rollback;
-        for idx in 0..self.run.steps.len() {
-            let (Some(record), Some(step)) = (self.run.steps.get(idx), self.spec(idx)) else {
-                continue;
-            };
-            match record.status {
-                StepStatus::Pending | StepStatus::Running | StepStatus::Waiting => {}
-                StepStatus::Failed if step.on_error == OnError::Fail => {
-                    return Ok(Forward::Failed { rollback: auto });
-                }
-                _ => continue,
-            }
-            match self.engine.take_interrupt(&self.run.run_id) {
-                Some(Interrupt::Pause) => return Ok(Forward::Paused),
-                Some(Interrupt::Cancel { rollback }) => {
-                    self.fail(None, FailureKind::Cancelled, "the run was cancelled".to_owned());
-                    self.interrupt_steps()?;
-                    return Ok(Forward::Failed { rollback });
-                }
-                None => {}
-            }
-            if self.remaining() == Some(Duration::ZERO) {
+    /// Begins what can begin, and waits for what is under way, until there is nothing of either.
+    async fn forward(&mut self) -> Result<Option<Stop>, EngineError> {
+        let mut stop: Option<Stop> = None;
+        loop {
+            stop = stop.max(self.wished());
+            if stop.is_none() && self.remaining() == Some(Duration::ZERO) {
                 self.fail(None, FailureKind::TimedOut, self.too_long());
+                stop = Some(Stop::Failed);
+            }
+            if stop.is_none() {
+                stop = self.begin_ready().await?;
+            }
+            if stop.is_some() {
+                self.going.wake_nobody();
+            }
+            if self.going.is_empty() {
+                return self.at_rest(stop);
+            }
+            if let Some((idx, ended)) = self.next().await? {
+                let failed = self.settle(idx, ended, stop.is_none()).await?;
+                stop = stop.max(failed);
+            }
+        }
+    }
+
+    /// Nothing is under way any more.
+    fn at_rest(&mut self, stop: Option<Stop>) -> Result<Option<Stop>, EngineError> {
+        match stop {
+            Some(Stop::Pause) => return Ok(stop),
+            Some(Stop::Cancel { .. }) => {
+                self.fail(None, FailureKind::Cancelled, "the run was cancelled".to_owned());
                 self.interrupt_steps()?;
-                return Ok(Forward::Failed { rollback: auto });
+                return Ok(stop);
             }
-            match self.step(idx, &step).await? {
-                Next::Go => {}
-                Next::Pause => return Ok(Forward::Paused),
-                Next::Fail => return Ok(Forward::Failed { rollback: auto }),
+            Some(Stop::Failed) => {
+                self.interrupt_steps()?;
+                return Ok(stop);
             }
+            None => {}
+        }
+        if self.run.steps.iter().any(|step| step.status == StepStatus::Waiting) {
+            return Ok(Some(Stop::Pause));
         }
         if let Some(output) = self.workflow.output.clone() {
             match output.value.evaluate(&self.scope(None, None)) {
@@ -128,23 +174,110 @@ impl<'e> Driver<'e> {
                 Err(error) => {
                     let message = format!("the output of the workflow: {error}");
                     self.fail(None, FailureKind::Invalid, message);
-                    return Ok(Forward::Failed { rollback: auto });
+                    return Ok(Some(Stop::Failed));
                 }
             }
         }
-        Ok(Forward::Done)
+        Ok(None)
+    }
+
+    fn wished(&mut self) -> Option<Stop> {
+        match self.seat.take()? {
+            Wish::Look => {
+                self.asked.clear();
+                None
+            }
+            Wish::Pause => Some(Stop::Pause),
+            Wish::Cancel { rollback } => Some(Stop::Cancel { rollback }),
+        }
+    }
+
+    /// The next thing that ends; nothing when it is time to look around.
+    async fn next(&mut self) -> Result<Option<(usize, Ended)>, EngineError> {
+        let seat = Arc::clone(&self.seat);
+        let mut called = pin!(seat.called.notified());
+        let left = self.remaining();
+        let mut over = left.map(|left| self.engine.timer.sleep(left));
+        let mut renewal = self.engine.timer.sleep(self.until_renewal());
+        let (going, mut renew) = (&mut self.going, false);
+        let next = std::future::poll_fn(|context| {
+            if let Poll::Ready(next) = going.poll_next(context) {
+                return Poll::Ready(Some(next));
+            }
+            if called.as_mut().poll(context).is_ready()
+                || over.as_mut().is_some_and(|over| over.as_mut().poll(context).is_ready())
+            {
+                return Poll::Ready(None);
+            }
+            renew = renewal.as_mut().poll(context).is_ready();
+            if renew { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await;
+        if renew {
+            self.renew().await?;
+        }
+        Ok(next)
+    }
+
+    /// Waits for something without losing the lease.
+    pub(super) async fn attend<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, EngineError> {
+        let mut work = pin!(work);
+        loop {
+            let mut renewal = self.engine.timer.sleep(self.until_renewal());
+            let done = std::future::poll_fn(|context| {
+                if let Poll::Ready(done) = work.as_mut().poll(context) {
+                    return Poll::Ready(Some(done));
+                }
+                renewal.as_mut().poll(context).map(|()| None)
+            })
+            .await;
+            match done {
+                Some(done) => return Ok(done),
+                None => self.renew().await?,
+            }
+        }
+    }
+
+    fn until_renewal(&self) -> Duration {
+        let since = self.engine.clock.monotonic().saturating_sub(self.renewed);
+        (LEASE / 3).saturating_sub(since)
+    }
+
+    async fn renew(&mut self) -> Result<(), EngineError> {
+        if self.run.revision == 0 {
+            // It is nobody's yet: nobody else knows of it.
+            self.renewed = self.engine.clock.monotonic();
+            return Ok(());
+        }
+        self.lease.until = self.engine.clock.now().plus(LEASE);
+        let wish = self.engine.store.renew(&self.run.run_id, &self.lease).await?;
+        self.renewed = self.engine.clock.monotonic();
+        if let Some(wish) = wish {
+            self.seat.ask(wish);
+        }
+        Ok(())
     }
 
     /// The step of the document behind a step of the record.
-    pub(super) fn spec(&self, idx: usize) -> Option<Step> {
-        let position = *self.workflow.schedule.positions.get(idx)?;
-        self.workflow.steps.get(position).cloned()
+    pub(super) fn spec(&self, idx: usize) -> Option<&Step> {
+        self.spec_in(&self.workflow, idx)
+    }
+
+    /// The same, from a workflow that is not borrowed with the driver.
+    pub(super) fn spec_in<'w>(&self, workflow: &'w Workflow, idx: usize) -> Option<&'w Step> {
+        let planned = self.run.steps.get(idx)?.item.as_ref().map_or(idx, |item| item.of);
+        workflow.steps.get(*workflow.schedule.positions.get(planned)?)
     }
 
     /// What the templates of a step see: nothing of steps that it does not need. Without a step,
     /// all of them.
     pub(super) fn scope(&mut self, idx: Option<usize>, output: Option<&Value>) -> Scope {
-        let position = idx.and_then(|idx| self.workflow.schedule.positions.get(idx).copied());
+        let item = idx.and_then(|idx| self.run.steps.get(idx)?.item.clone());
+        let planned = item.as_ref().map(|item| item.of).or(idx);
+        let position = planned.and_then(|idx| self.workflow.schedule.positions.get(idx).copied());
         let reach = position.and_then(|position| self.workflow.reach.get(position));
         let mut steps: Vec<(String, Any)> = Vec::new();
         let records = self.run.steps.iter().zip(&mut self.outputs);
@@ -168,6 +301,10 @@ impl<'e> Driver<'e> {
             ("steps", Scope::object(steps)),
         ];
         entries.extend(output.map(|output| ("output", Scope::value(output))));
+        if let Some(item) = &item {
+            entries.push(("item", Scope::value(&item.value)));
+            entries.push(("index", Any::from(item.index)));
+        }
         Scope::new(entries)
     }
 
@@ -186,6 +323,12 @@ impl<'e> Driver<'e> {
         }
     }
 
+    pub(super) fn add_step(&mut self, record: StepRecord) {
+        self.run.steps.push(record);
+        self.outputs.push(None);
+        self.dirty = true;
+    }
+
     pub(super) fn step_status(&mut self, idx: usize, to: StepStatus) -> Result<(), EngineError> {
         if let Some(record) = self.run.steps.get_mut(idx) {
             record.status = record.status.transition(&record.id, to)?;
@@ -194,8 +337,8 @@ impl<'e> Driver<'e> {
         Ok(())
     }
 
-    pub(super) fn become_status(&mut self, to: RunStatus) -> Result<(), EngineError> {
-        let told_by = self.run.status.transition(to)?;
+    pub(super) fn enter(&mut self, transition: Transition) {
+        let to = transition.to();
         self.account();
         self.run.status = to;
         self.dirty = true;
@@ -204,10 +347,14 @@ impl<'e> Driver<'e> {
             self.run.started_at = Some(now);
         }
         self.run.ended_at = to.is_final().then_some(now);
-        for kind in told_by {
+        for kind in transition.told_by() {
             self.run_event(*kind);
         }
-        Ok(())
+    }
+
+    fn refused(&mut self, reason: String) {
+        let message = format!("a hook refused it: {reason}");
+        self.fail(None, FailureKind::Denied, message);
     }
 
     /// Notes why the run fails; the first reason stands.
@@ -249,9 +396,15 @@ impl<'e> Driver<'e> {
         }
         self.account();
         self.run.revision += 1;
+        self.lease.until = self.engine.clock.now().plus(LEASE);
         let events = std::mem::take(&mut self.events);
-        self.engine.store.save(&self.run, events).await?;
+        let save = Save { run: &self.run, lease: &self.lease, events };
+        let wish = self.engine.store.save(save).await?;
+        self.renewed = self.engine.clock.monotonic();
         self.dirty = false;
+        if let Some(wish) = wish {
+            self.seat.ask(wish);
+        }
         Ok(())
     }
 
@@ -340,30 +493,4 @@ impl<'e> Driver<'e> {
         }
         self.events.push(Event::new(&self.session, kind, facts, self.engine.clock.as_ref()));
     }
-
-    /// Waits for a call as long as it may take, and the road's own stopping of it.
-    pub(super) async fn within<T>(
-        &self,
-        limit: Option<Duration>,
-        work: impl Future<Output = T>,
-    ) -> Option<T> {
-        match limit {
-            None => Some(work.await),
-            Some(limit) => {
-                race(self.engine.timer.as_ref(), limit.saturating_add(GRACE), work).await
-            }
-        }
-    }
-}
-
-async fn race<T>(timer: &dyn Timer, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    let mut alarm = timer.sleep(limit);
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(done) = work.as_mut().poll(context) {
-            return Poll::Ready(Some(done));
-        }
-        alarm.as_mut().poll(context).map(|()| None)
-    })
-    .await
 }

@@ -1,25 +1,52 @@
 //! The engine: takes runs from submission to their end, one save before every effect.
 
+mod begin; // what can begin
+mod control; // submit, resume, pause, cancel, recover
+mod documents; // workflows, read once
 mod driver; // one run on its way
+mod going; // what it has under way
 mod preview; // dry runs
 mod rollback; // and back
-mod step; // one step
+mod seat; // where a driver is reached
+mod settle; // what came of a step
+mod slots; // how much at a time
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
 
-use lictor_context::{Clock, Event, EventFacts, EventType, RunId, Session, seal};
-use lictor_document::Source;
+use lictor_context::{Clock, RunId};
 use serde_json::Value;
 
-use crate::error::EngineError;
-use crate::port::{FailureKind, Road, RunStore, Timer, TokioTimer};
-use crate::record::{RollbackRecord, RunRecord, SessionRecord, StepRecord, WorkflowRecord};
-use crate::spec::Workflow;
-use crate::state::RunStatus;
-use driver::Driver;
+pub use control::Resume;
+use documents::Documents;
 pub use preview::Preview;
+use seat::Seat;
+use slots::Slots;
+
+use crate::lease::Owner;
+use crate::port::{
+    FailureKind, Hooks, NoHooks, Road, RunStore, StepCall, StepDone, StepFailure, Timer, TokioTimer,
+};
+
+/// How much an engine does at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Steps of one run.
+    pub per_run: usize,
+    /// Calls of all runs; runs take turns when there are more.
+    pub per_process: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { per_run: 16, per_process: 64 }
+    }
+}
 
 /// Runs workflows. It has no state of its own that matters: what counts is in the store.
 pub struct Engine {
@@ -27,43 +54,32 @@ pub struct Engine {
     store: Arc<dyn RunStore>,
     clock: Arc<dyn Clock>,
     timer: Arc<dyn Timer>,
-    driving: Mutex<HashMap<RunId, Option<Interrupt>>>,
-}
-
-/// How a run is taken up again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resume {
-    /// Goes on where it stopped: after a pause, or after the process that drove it died.
-    Continue,
-    /// Takes back what a failed run has left: what was stuck, or all of it.
-    RollBack,
-}
-
-/// What a run that is being driven is asked to do before its next step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Interrupt {
-    Pause,
-    Cancel { rollback: bool },
-}
-
-/// Holds a run against being driven twice.
-struct Driving<'e> {
-    engine: &'e Engine,
-    run_id: RunId,
-}
-
-impl Drop for Driving<'_> {
-    fn drop(&mut self) {
-        self.engine.driving().remove(&self.run_id);
-    }
+    hooks: Arc<dyn Hooks>,
+    owner: Owner,
+    limits: Limits,
+    slots: Slots,
+    documents: Documents,
+    seats: Mutex<HashMap<RunId, Arc<Seat>>>,
 }
 
 impl Engine {
     /// An engine that waits by tokio's clock.
     #[must_use]
     pub fn new(road: Arc<dyn Road>, store: Arc<dyn RunStore>, clock: Arc<dyn Clock>) -> Self {
-        let timer = Arc::new(TokioTimer);
-        Self { road, store, clock, timer, driving: Mutex::default() }
+        let limits = Limits::default();
+        Self {
+            road,
+            store,
+            timer: Arc::new(TokioTimer),
+            hooks: Arc::new(NoHooks),
+            // Nobody else has this name.
+            owner: Owner(RunId::generate(clock.as_ref()).to_string()),
+            clock,
+            limits,
+            slots: Slots::new(limits.per_process),
+            documents: Documents::default(),
+            seats: Mutex::default(),
+        }
     }
 
     /// The same engine with another timer.
@@ -73,186 +89,76 @@ impl Engine {
         self
     }
 
-    /// Accepts a run: it is checked against the workflow's schema and saved, and not begun. The
-    /// caller has held the workflow against the session's graph
-    /// ([`Workflow::validate_against`]).
-    ///
-    /// # Errors
-    /// When the input does not fit, or the run is not saved.
-    pub async fn submit(
-        &self,
-        session: &Session,
-        workflow: &Workflow,
-        input: Value,
-    ) -> Result<RunRecord, EngineError> {
-        if let Err(findings) = workflow.check_input(&input) {
-            return Err(EngineError::Input { workflow: workflow.id.to_string(), findings });
+    /// The same engine with somebody who looks at runs as they go.
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
+    /// The same engine under another name. No two engines may drive runs of one store under the
+    /// same name.
+    #[must_use]
+    pub fn with_owner(mut self, owner: Owner) -> Self {
+        self.owner = owner;
+        self
+    }
+
+    /// The same engine, doing more or less at a time.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self.slots = Slots::new(limits.per_process);
+        self
+    }
+
+    /// Takes a call down the road when it is the run's turn; nothing when there is no answer in
+    /// time.
+    async fn perform(&self, call: StepCall) -> Option<Result<StepDone, StepFailure>> {
+        let _slot = self.slots.take(&call.run_id).await;
+        if let Err(reason) = self.hooks.pre_step(&call).await {
+            return Some(Err(StepFailure {
+                kind: FailureKind::Denied,
+                message: format!("a hook refused it: {reason}"),
+                retryable: false,
+                execution_id: None,
+                decision: Value::Null,
+            }));
         }
-        let run = RunRecord {
-            run_id: RunId::generate(self.clock.as_ref()),
-            revision: 1,
-            workflow: WorkflowRecord {
-                id: workflow.id.to_string(),
-                version: workflow.version.clone(),
-                digest: workflow.digest(),
-                source_name: workflow.source_name().to_owned(),
-                source: workflow.source().to_owned(),
-            },
-            session: SessionRecord::of(session),
-            input,
-            status: RunStatus::Pending,
-            steps: workflow.plan().order.iter().cloned().map(StepRecord::new).collect(),
-            rollback: RollbackRecord::default(),
-            output: Value::Null,
-            error: None,
-            created_at: self.clock.now(),
-            started_at: None,
-            ended_at: None,
-            active_us: 0,
-        };
-        let mut facts = EventFacts {
-            action_name: Some(run.workflow.id.clone()),
-            action_params: Some(seal(&run.input)),
-            run_id: Some(run.run_id.clone()),
-            ..EventFacts::default()
-        };
-        facts.metadata.insert("workflow_version".into(), run.workflow.version.to_string().into());
-        facts.metadata.insert("workflow_digest".into(), run.workflow.digest.to_string().into());
-        let kind = EventType::WorkflowSubmitted;
-        let event = Event::new(session, kind, facts, self.clock.as_ref());
-        self.store.save(&run, vec![event]).await?;
-        Ok(run)
+        let limit = call.timeout;
+        let answer = self.within(limit, self.road.act(call.clone())).await;
+        if let Some(answer) = &answer {
+            self.hooks.post_step(&call, answer).await;
+        }
+        answer
     }
 
-    /// Drives a run to its end or to a pause; also one whose driver died. Dropping the future
-    /// leaves the run where its record says it is.
-    ///
-    /// # Errors
-    /// When the run cannot be taken further. What a step failed with is in the record.
-    pub async fn drive(&self, run: RunRecord) -> Result<RunRecord, EngineError> {
-        let _driving = self.hold(&run.run_id)?;
-        Driver::new(self, run)?.run().await
-    }
-
-    /// Takes up a run by its id.
-    ///
-    /// # Errors
-    /// When it is not there, or has nothing left to do in this way.
-    pub async fn resume(&self, run_id: &RunId, how: Resume) -> Result<RunRecord, EngineError> {
-        let _driving = self.hold(run_id)?;
-        let run = self.load(run_id).await?;
-        let refuse = |status, reason| {
-            Err(EngineError::NotResumable { run_id: run_id.clone(), status, reason })
-        };
-        let mut driver = Driver::new(self, run)?;
-        match (driver.run.status, how) {
-            (RunStatus::Paused, Resume::Continue) => {
-                if driver.still_waits().await {
-                    return Ok(driver.run);
-                }
-                driver.become_status(RunStatus::Running)?;
+    /// Waits for a call as long as it may take, and the road's own stopping of it.
+    async fn within<T>(&self, limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+        /// How long the engine waits for a road that should have stopped a call by itself.
+        const GRACE: Duration = Duration::from_secs(5);
+        let Some(limit) = limit else { return Some(work.await) };
+        let mut work = pin!(work);
+        let mut alarm = self.timer.sleep(limit.saturating_add(GRACE));
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(done));
             }
-            (RunStatus::Pending | RunStatus::Running | RunStatus::RollingBack, _) => {}
-            (RunStatus::Failed, Resume::RollBack) => {
-                driver.become_status(RunStatus::RollingBack)?;
-                driver.flush().await?;
-            }
-            (status @ RunStatus::Paused, Resume::RollBack) => {
-                return refuse(status, "cancel it with rollback instead");
-            }
-            (status @ RunStatus::Failed, Resume::Continue) => {
-                return refuse(status, "it has failed; its rollback can be taken up");
-            }
-            (status @ (RunStatus::Completed | RunStatus::RolledBack), _) => {
-                return refuse(status, "it has ended");
-            }
-        }
-        driver.run().await
+            alarm.as_mut().poll(context).map(|()| None)
+        })
+        .await
     }
 
-    /// Stops a run and, with `rollback`, takes back what it did. A run that this engine drives
-    /// at the moment stops before its next step; its record is returned as it is until then.
-    ///
-    /// # Errors
-    /// When it is not there, or has ended.
-    pub async fn cancel(&self, run_id: &RunId, rollback: bool) -> Result<RunRecord, EngineError> {
-        if self.interrupt(run_id, Interrupt::Cancel { rollback }) {
-            return self.load(run_id).await;
-        }
-        let _driving = self.hold(run_id)?;
-        let run = self.load(run_id).await?;
-        let refuse = |status, reason| {
-            Err(EngineError::NotResumable { run_id: run_id.clone(), status, reason })
-        };
-        match run.status {
-            RunStatus::Pending | RunStatus::Running | RunStatus::Paused => {}
-            status @ RunStatus::RollingBack => return refuse(status, "it is being taken back"),
-            status => return refuse(status, "it has ended"),
-        }
-        let begun = run.status != RunStatus::Pending;
-        let mut driver = Driver::new(self, run)?;
-        driver.fail(None, FailureKind::Cancelled, "the run was cancelled".to_owned());
-        let to = if rollback && begun { RunStatus::RollingBack } else { RunStatus::Failed };
-        driver.interrupt_steps()?;
-        driver.become_status(to)?;
-        driver.flush().await?;
-        driver.run().await
-    }
-
-    /// Asks a run that this engine drives to pause before its next step. Says whether it does
-    /// drive it.
-    pub fn pause(&self, run_id: &RunId) -> bool {
-        self.interrupt(run_id, Interrupt::Pause)
-    }
-
-    async fn load(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {
-        let found = self.store.load(run_id).await?;
-        found.ok_or_else(|| EngineError::NotFound(run_id.clone()))
-    }
-
-    fn hold(&self, run_id: &RunId) -> Result<Driving<'_>, EngineError> {
-        let mut driving = self.driving();
-        if driving.contains_key(run_id) {
-            return Err(EngineError::Busy(run_id.clone()));
-        }
-        driving.insert(run_id.clone(), None);
-        Ok(Driving { engine: self, run_id: run_id.clone() })
-    }
-
-    /// A cancellation is never replaced by a pause.
-    fn interrupt(&self, run_id: &RunId, interrupt: Interrupt) -> bool {
-        let mut driving = self.driving();
-        let Some(slot) = driving.get_mut(run_id) else { return false };
-        if interrupt != Interrupt::Pause || slot.is_none() {
-            *slot = Some(interrupt);
-        }
-        true
-    }
-
-    fn take_interrupt(&self, run_id: &RunId) -> Option<Interrupt> {
-        self.driving().get_mut(run_id).and_then(Option::take)
-    }
-
-    fn driving(&self) -> MutexGuard<'_, HashMap<RunId, Option<Interrupt>>> {
-        self.driving.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seats(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Seat>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("driving", &self.driving().len()).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("owner", &self.owner)
+            .field("driving", &self.seats().len())
+            .finish_non_exhaustive()
     }
-}
-
-/// The workflow that a run started with.
-fn workflow_of(run: &RunRecord) -> Result<Workflow, EngineError> {
-    let refuse = |reason: String| EngineError::Document { run_id: run.run_id.clone(), reason };
-    let source = Source::new(&run.workflow.source_name, run.workflow.source.as_bytes());
-    let workflow = Workflow::from_yaml(&source).map_err(|error| refuse(error.to_string()))?;
-    if workflow.digest() != run.workflow.digest {
-        return Err(refuse("its digest is another one".to_owned()));
-    }
-    let same = run.steps.len() == workflow.steps.len()
-        && run.steps.iter().map(|step| &step.id).eq(&workflow.plan().order);
-    if same { Ok(workflow) } else { Err(refuse("its steps are other ones".to_owned())) }
 }

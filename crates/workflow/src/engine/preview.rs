@@ -57,7 +57,7 @@ impl Engine {
             let Some(step) = workflow.steps.get(*position) else { continue };
             let mut preview =
                 Preview { step: step.id.clone(), decision: None, open: false, error: None };
-            if let Work::Call(call) = &step.work {
+            if let (Work::Call(call), None) = (&step.work, &step.foreach) {
                 self.judge(session, &run_id, call, &scope, &mut preview).await;
             } else {
                 preview.open = true;

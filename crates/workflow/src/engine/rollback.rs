@@ -1,16 +1,18 @@
 //! The way back: in reverse start order, each step by its compensation and by the undo of its
 //! executions. What fails does not stop the rest, and is said.
 
+use std::sync::Arc;
+
 use lictor_capability::UndoScope;
 use serde_json::Value;
 
 use super::driver::Driver;
-use super::step::{end_attempt, may_help, unanswered};
+use super::settle::{end_attempt, may_help, pause, unanswered};
 use crate::error::EngineError;
 use crate::port::{FailureKind, Purpose, Recalled, StepCall, UndoCall};
-use crate::record::{AttemptRecord, EffectState, RollbackStatus, StuckStep};
-use crate::spec::{Call, Compensation, Step, Work};
-use crate::state::{RunStatus, StepStatus};
+use crate::record::{AttemptRecord, EffectState, RollbackStatus, StepRecord, StuckStep};
+use crate::spec::{Call, Compensation, Work};
+use crate::state::StepStatus;
 
 /// What taking a step back came to.
 #[derive(Default)]
@@ -21,8 +23,10 @@ struct TakenBack {
 }
 
 impl Driver<'_> {
-    /// Takes back what every step has left that began and is not taken back already.
-    pub(super) async fn roll_back(&mut self) -> Result<(), EngineError> {
+    /// Takes back what every step has left that began and is not taken back already. Says whether
+    /// nothing is left.
+    pub(super) async fn roll_back(&mut self) -> Result<bool, EngineError> {
+        let workflow = Arc::clone(&self.workflow);
         self.interrupt_steps()?;
         self.run.rollback.stuck.clear();
         let mut begun: Vec<(u32, usize)> = self
@@ -34,35 +38,62 @@ impl Driver<'_> {
             .collect();
         begun.sort_unstable_by(|a, b| b.cmp(a));
         for (_, idx) in begun {
-            let Some(step) = self.spec(idx) else { continue };
+            let Some(step) = self.spec_in(&workflow, idx) else { continue };
             let Work::Call(call) = &step.work else { continue };
             let status = self.run.steps.get(idx).map(|record| record.status);
             if matches!(status, None | Some(StepStatus::Undone | StepStatus::Compensated)) {
                 continue;
             }
-            let back = self.take_back(idx, &step, call).await?;
+            let id = self.run.steps.get(idx).map_or_else(String::new, |record| record.id.clone());
+            let back = self.take_back(idx, &id, call).await?;
             if !back.problems.is_empty() {
                 self.step_status(idx, StepStatus::Stuck)?;
                 let reason = back.problems.join("; ");
-                self.run.rollback.stuck.push(StuckStep { step: step.id.clone(), reason });
+                self.run.rollback.stuck.push(StuckStep { step: id, reason });
             } else if back.compensated || back.undone || status == Some(StepStatus::Stuck) {
                 let to =
                     if back.compensated { StepStatus::Compensated } else { StepStatus::Undone };
                 self.step_status(idx, to)?;
-                self.run.rollback.undone.push(step.id.clone());
+                self.run.rollback.undone.push(id);
             }
         }
         let whole = self.run.rollback.stuck.is_empty();
         self.run.rollback.status =
             if whole { RollbackStatus::Complete } else { RollbackStatus::Partial };
-        self.become_status(if whole { RunStatus::RolledBack } else { RunStatus::Failed })?;
-        self.flush().await
+        self.end_parents()?;
+        Ok(whole)
+    }
+
+    /// A step that was done for a list stands as its items do.
+    fn end_parents(&mut self) -> Result<(), EngineError> {
+        for idx in 0..self.run.steps.len() {
+            let of = |it: &&StepRecord| it.item.as_ref().is_some_and(|item| item.of == idx);
+            let items: Vec<StepStatus> =
+                self.run.steps.iter().filter(of).map(|item| item.status).collect();
+            let back = |status: &StepStatus| {
+                matches!(status, StepStatus::Undone | StepStatus::Compensated)
+            };
+            let standing = self.run.steps.get(idx).map(|record| record.status);
+            let ended = matches!(
+                standing,
+                Some(StepStatus::Completed | StepStatus::Failed | StepStatus::Stuck)
+            );
+            if !ended {
+                continue;
+            }
+            if items.contains(&StepStatus::Stuck) {
+                self.step_status(idx, StepStatus::Stuck)?;
+            } else if items.iter().any(back) {
+                self.step_status(idx, StepStatus::Undone)?;
+            }
+        }
+        Ok(())
     }
 
     async fn take_back(
         &mut self,
         idx: usize,
-        step: &Step,
+        step: &str,
         call: &Call,
     ) -> Result<TakenBack, EngineError> {
         let mut back = TakenBack::default();
@@ -85,7 +116,7 @@ impl Driver<'_> {
     }
 
     /// Finds out what became of attempts whose answers were lost.
-    async fn recall(&mut self, idx: usize, step: &Step, call: &Call, back: &mut TakenBack) {
+    async fn recall(&mut self, idx: usize, step: &str, call: &Call, back: &mut TakenBack) {
         for (n, attempt) in self.attempts(idx).into_iter().enumerate() {
             if attempt.effect != EffectState::Unknown {
                 continue;
@@ -94,7 +125,7 @@ impl Driver<'_> {
             let asked = StepCall {
                 session: self.session.clone(),
                 run_id: self.run.run_id.clone(),
-                step_id: step.id.clone(),
+                step_id: step.to_owned(),
                 purpose: Purpose::Step,
                 attempt: u32::try_from(n + 1).unwrap_or(u32::MAX),
                 capability: call.capability.clone(),
@@ -128,7 +159,7 @@ impl Driver<'_> {
     async fn compensate(
         &mut self,
         idx: usize,
-        step: &Step,
+        step: &str,
         call: &Call,
         compensation: &Compensation,
     ) -> Result<Result<(), String>, EngineError> {
@@ -147,15 +178,16 @@ impl Driver<'_> {
         let mut asked = StepCall {
             session: self.session.clone(),
             run_id: self.run.run_id.clone(),
-            step_id: step.id.clone(),
+            step_id: step.to_owned(),
             purpose: Purpose::Compensation,
             attempt: 0,
             capability: compensation.capability.clone(),
             version: compensation.version.clone(),
             input,
-            timeout: call.timeout.map(|limit| limit.as_duration()),
+            timeout: compensation.timeout.or(call.timeout).map(|limit| limit.as_duration()),
             takes_back,
         };
+        let retry = compensation.retry.as_ref().unwrap_or(&call.retry);
         let mut tries = 0;
         loop {
             tries += 1;
@@ -171,11 +203,13 @@ impl Driver<'_> {
             asked.attempt = u32::try_from(n_attempts).unwrap_or(u32::MAX);
             // INVARIANT: the intent is durable before the effect.
             self.flush().await?;
-            let answer = self.within(asked.timeout, self.engine.road.act(asked.clone())).await;
+            let engine = self.engine;
+            let answer = self.attend(engine.perform(asked.clone())).await?;
             let now = self.engine.clock.now();
             let in_doubt = answer.is_none();
             let failure = match answer.unwrap_or_else(|| Err(unanswered())) {
                 Ok(done) => {
+                    self.events.extend(done.owed);
                     self.change(idx, |record| {
                         if let Some(attempt) = record.compensation.last_mut() {
                             let (changed, undo) = (done.changed, done.undo);
@@ -196,7 +230,7 @@ impl Driver<'_> {
                 kind => format!("the compensation failed ({}): {}", kind.as_str(), failure.message),
             };
             let waits = matches!(failure.kind, FailureKind::NeedsApproval { .. });
-            let again = may_help(&failure) && tries < call.retry.attempts;
+            let again = may_help(&failure) && tries < retry.attempts;
             self.change(idx, |record| {
                 if let Some(attempt) = record.compensation.last_mut() {
                     end_attempt(attempt, failure, in_doubt, now);
@@ -210,7 +244,8 @@ impl Driver<'_> {
                 return Ok(Err(problem));
             }
             self.flush().await?;
-            self.engine.timer.sleep(call.retry.pause(tries)).await;
+            let pause = pause(retry, &self.run.run_id, step, tries);
+            self.attend(engine.timer.sleep(pause)).await?;
         }
     }
 
@@ -220,7 +255,7 @@ impl Driver<'_> {
         idx: usize,
         n: usize,
         attempt: AttemptRecord,
-        step: &Step,
+        step: &str,
         has_compensation: bool,
         back: &mut TakenBack,
     ) -> Result<(), EngineError> {
@@ -245,11 +280,12 @@ impl Driver<'_> {
             let call = UndoCall {
                 session: self.session.clone(),
                 run_id: self.run.run_id.clone(),
-                step_id: step.id.clone(),
+                step_id: step.to_owned(),
                 execution_id,
             };
             self.flush().await?;
-            if let Err(reason) = self.engine.road.undo(call).await {
+            let engine = self.engine;
+            if let Err(reason) = self.attend(engine.road.undo(call)).await? {
                 back.problems.push(format!("the undo failed: {reason}"));
                 return Ok(());
             }

@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::order::{order, reach};
 use super::raw::{RawApproval, RawCompensate, RawStep, RawWorkflow};
 use super::{
-    ApprovalStep, Call, Compensation, MAX_PROBLEMS, MAX_STEPS, OnError, Reach, Schedule, Step,
-    When, Work, Workflow,
+    ApprovalStep, Call, Compensation, Foreach, MAX_PROBLEMS, MAX_STEPS, OnError, Reach, Schedule,
+    Step, When, Work, Workflow,
 };
 use crate::error::WorkflowError;
 use crate::schema::Schema;
@@ -215,8 +215,37 @@ impl Checker<'_> {
             None => None,
         };
         let on_error = raw.on_error.as_ref().map_or(OnError::Fail, |on_error| on_error.value);
-        let work = match (raw.capability, raw.approval) {
-            (Some(capability), None) => {
+        if raw.capability.is_none() {
+            let extra = [
+                ("with", raw.with.as_ref().map(place)),
+                ("timeout", raw.timeout.as_ref().map(place)),
+                ("retry", raw.retry.as_ref().map(place)),
+                ("compensate", raw.compensate.as_ref().map(place)),
+                ("on_error", raw.on_error.as_ref().map(place)),
+                ("foreach", raw.foreach.as_ref().map(place)),
+            ];
+            let kind = if raw.approval.is_some() { "approval" } else { "wait" };
+            for (key, found) in extra {
+                if let Some(at) = found {
+                    let message = format!(
+                        "`{key}` is not accepted beside `{kind}`; accepted here: id, needs, when, \
+                         {kind}"
+                    );
+                    self.problem(at, message);
+                }
+            }
+        }
+        if let (Some(parallel), None) = (&raw.parallel, &raw.foreach) {
+            let message = "`parallel` says how many items of a `foreach` go at a time, and there \
+                           is none";
+            self.problem(place(parallel), message);
+        }
+        let foreach = match raw.foreach {
+            Some(foreach) => Some(self.foreach(foreach, raw.parallel)?),
+            None => None,
+        };
+        let work = match (raw.capability, raw.approval, raw.wait) {
+            (Some(capability), None, None) => {
                 let retry = self.retry(raw.retry);
                 let timeout = raw.timeout.map(|timeout| self.positive(&timeout, "timeout"));
                 let compensate = raw.compensate.map(|compensate| self.compensation(compensate));
@@ -235,42 +264,52 @@ impl Checker<'_> {
                     place: place(&capability),
                 }))
             }
-            (None, Some(approval)) => {
-                let extra = [
-                    ("with", raw.with.as_ref().map(place)),
-                    ("timeout", raw.timeout.as_ref().map(place)),
-                    ("retry", raw.retry.as_ref().map(place)),
-                    ("compensate", raw.compensate.as_ref().map(place)),
-                    ("on_error", raw.on_error.as_ref().map(place)),
-                ];
-                for (key, found) in extra {
-                    if let Some(at) = found {
-                        let message = format!(
-                            "`{key}` is not accepted beside `approval`; accepted here: id, \
-                             needs, when, approval"
-                        );
-                        self.problem(at, message);
-                    }
-                }
-                Work::Approval(self.approval(approval.value)?)
+            (None, Some(approval), None) => Work::Approval(self.approval(approval.value)?),
+            (None, None, Some(wait)) => Work::Wait(self.positive(&wait, "wait")),
+            (None, None, None) => {
+                let message = format!(
+                    "step `{}` has none of `use`, `approval` and `wait`; one is needed",
+                    raw.id.value
+                );
+                self.problem(at, message);
+                return None;
             }
-            (found, _) => {
-                let message = if found.is_some() {
-                    format!(
-                        "step `{}` has both `use` and `approval`; one is accepted",
-                        raw.id.value
-                    )
-                } else {
-                    format!(
-                        "step `{}` has neither `use` nor `approval`; one is needed",
-                        raw.id.value
-                    )
-                };
+            _ => {
+                let message = format!(
+                    "step `{}` has more than one of `use`, `approval` and `wait`; one is accepted",
+                    raw.id.value
+                );
                 self.problem(at, message);
                 return None;
             }
         };
-        Some(Step { id: raw.id.value, needs, when, work, on_error, when_place })
+        Some(Step { id: raw.id.value, needs, when, foreach, work, on_error, when_place })
+    }
+
+    fn foreach(
+        &mut self,
+        list: Located<String>,
+        parallel: Option<Located<u32>>,
+    ) -> Option<Foreach> {
+        let at = place(&list);
+        if let Some(parallel) = &parallel
+            && !(1..=100).contains(&parallel.value)
+        {
+            self.problem(place(parallel), "`parallel` is out of range; accepted here: 1 to 100");
+        }
+        let parallel = parallel.map(|parallel| parallel.value);
+        match Template::parse(&list.value) {
+            Ok(list) if list.is_expression() => Some(Foreach { list, parallel, place: at }),
+            Ok(_) => {
+                let message = "`foreach` is one \"{{ expression }}\" that gives a list";
+                self.problem(at, message);
+                None
+            }
+            Err(error) => {
+                self.problem(at, error.to_string());
+                None
+            }
+        }
     }
 
     fn when(&mut self, when: Located<Node>) -> Option<When> {
@@ -314,10 +353,13 @@ impl Checker<'_> {
     }
 
     fn compensation(&mut self, raw: Located<RawCompensate>) -> Option<Compensation> {
-        let RawCompensate { capability, with } = raw.value;
+        let RawCompensate { capability, with, timeout, retry } = raw.value;
         let with = self.input(&capability.value, with);
+        let timeout = timeout.map(|timeout| self.positive(&timeout, "timeout"));
+        let retry = retry.map(|retry| self.retry(Some(retry)));
         let (id, version) = self.capability(&capability)?;
-        Some(Compensation { capability: id, version, with, place: place(&capability) })
+        let place = place(&capability);
+        Some(Compensation { capability: id, version, timeout, retry, with, place })
     }
 
     fn approval(&mut self, raw: RawApproval) -> Option<ApprovalStep> {
@@ -408,6 +450,14 @@ impl Checker<'_> {
 
     fn step_names(&mut self, step: &Step, names: &Names<'_>, reach: &Reach) {
         let own = Some((step.id.as_str(), reach));
+        let items: &[&str] = if step.foreach.is_some() { &["item", "index"] } else { &[] };
+        let back: &[&str] =
+            if step.foreach.is_some() { &["output", "item", "index"] } else { &["output"] };
+        if let Some(foreach) = &step.foreach {
+            for reference in foreach.list.references() {
+                self.reference(reference, foreach.place, names, own, &[]);
+            }
+        }
         if let Some(When::Expression(when)) = &step.when {
             for reference in when.references() {
                 self.reference(reference, step.when_place, names, own, &[]);
@@ -416,11 +466,11 @@ impl Checker<'_> {
         match &step.work {
             Work::Call(call) => {
                 for (reference, at) in Tree::references(&call.with) {
-                    self.reference(reference, at, names, own, &[]);
+                    self.reference(reference, at, names, own, items);
                 }
                 if let Some(compensate) = &call.compensate {
                     for (reference, at) in Tree::references(&compensate.with) {
-                        self.reference(reference, at, names, own, &["output"]);
+                        self.reference(reference, at, names, own, back);
                     }
                 }
             }
@@ -429,6 +479,7 @@ impl Checker<'_> {
                     self.reference(reference, approval.place, names, own, &[]);
                 }
             }
+            Work::Wait(_) => {}
         }
     }
 

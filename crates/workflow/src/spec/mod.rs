@@ -22,6 +22,8 @@ pub use order::Schedule;
 
 /// Most steps of one workflow.
 pub const MAX_STEPS: usize = 1000;
+/// Most items that one step is done for.
+pub const MAX_ITEMS: usize = 1000;
 /// More problems than this are not told at once.
 const MAX_PROBLEMS: usize = 100;
 
@@ -61,11 +63,24 @@ pub struct Step {
     pub needs: Vec<usize>,
     /// Whether it runs; always, when there is none.
     pub when: Option<When>,
+    /// The list that it is done for, item by item; once, when there is none.
+    pub foreach: Option<Foreach>,
     /// What it does.
     pub work: Work,
     /// What its failure means.
     pub on_error: OnError,
     pub(crate) when_place: (u32, u32),
+}
+
+/// What a step is done for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreach {
+    /// Gives the list. Templates of the step see each item as `item`, and its position, from 0, as
+    /// `index`.
+    pub list: Template,
+    /// How many items may be under way at a time; as many as the engine allows a run when `None`.
+    pub parallel: Option<u32>,
+    pub(crate) place: (u32, u32),
 }
 
 /// The condition of a step.
@@ -84,15 +99,18 @@ pub enum Work {
     Call(Box<Call>),
     /// Asks people.
     Approval(ApprovalStep),
+    /// Waits; what is left of it survives a restart.
+    Wait(HumanDuration),
 }
 
 impl Work {
-    /// The capability's id, or `approval`.
+    /// The capability's id, `approval` or `wait`.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Call(call) => call.capability.as_str(),
             Self::Approval(_) => "approval",
+            Self::Wait(_) => "wait",
         }
     }
 }
@@ -121,6 +139,10 @@ pub struct Compensation {
     pub capability: CapabilityId,
     /// Its versions that would do; any when `None`.
     pub version: Option<VersionReq>,
+    /// How long one attempt may take; as its step when `None`.
+    pub timeout: Option<HumanDuration>,
+    /// How often to try; as its step when `None`.
+    pub retry: Option<Retry>,
     pub(crate) with: Located<Tree>,
     pub(crate) place: (u32, u32),
 }

@@ -36,6 +36,12 @@ pub(super) struct RawStep {
     #[serde(default)]
     pub(super) approval: Option<Located<RawApproval>>,
     #[serde(default)]
+    pub(super) wait: Option<Located<HumanDuration>>,
+    #[serde(default)]
+    pub(super) foreach: Option<Located<String>>,
+    #[serde(default)]
+    pub(super) parallel: Option<Located<u32>>,
+    #[serde(default)]
     pub(super) needs: Vec<Located<String>>,
     #[serde(default)]
     pub(super) with: Option<Located<Node>>,
@@ -70,6 +76,10 @@ pub(super) struct RawCompensate {
     pub(super) capability: Located<String>,
     #[serde(default)]
     pub(super) with: Option<Located<Node>>,
+    #[serde(default)]
+    pub(super) timeout: Option<Located<HumanDuration>>,
+    #[serde(default)]
+    pub(super) retry: Option<Located<Retry>>,
 }
 
 const fn yes() -> bool {

@@ -23,7 +23,7 @@ fn pending() -> Option<ApprovalState> {
     Some(ApprovalState::Pending { approval_id: "apr_1".into() })
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_approval_pauses_the_run_and_agreement_resumes_it() {
     let rig = Rig::new();
     rig.road.world().answer = pending();
@@ -37,7 +37,7 @@ async fn an_approval_pauses_the_run_and_agreement_resumes_it() {
     assert_eq!((still.status(), still.revision), (RunStatus::Paused, run.revision));
 
     // Waiting does not use up the run's time.
-    rig.clock.advance(Duration::from_secs(7200));
+    tokio::time::advance(Duration::from_secs(7200)).await;
     rig.road.world().answer = Some(ApprovalState::Granted);
     let run = rig.engine.resume(&run.run_id, Resume::Continue).await.unwrap();
     assert_eq!(run.status(), RunStatus::Completed, "{:?}", run.error);
@@ -53,7 +53,7 @@ async fn an_approval_pauses_the_run_and_agreement_resumes_it() {
     assert!(events.contains(&"workflow_resumed".to_owned()), "{events:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_approval_is_bound_to_all_that_was_seen() {
     let rig = Rig::new();
     rig.road.world().answer = pending();
@@ -61,8 +61,7 @@ async fn an_approval_is_bound_to_all_that_was_seen() {
     let ask = async |change: &dyn Fn(&mut RunRecord)| {
         let mut changed = rig.store.load(&run.run_id).await.unwrap().unwrap();
         change(&mut changed);
-        changed.revision += 1;
-        rig.store.save(&changed, Vec::new()).await.unwrap();
+        rig.overwrite(changed).await;
         rig.engine.resume(&run.run_id, Resume::Continue).await.unwrap();
         rig.road.world().questions.last().unwrap().1
     };
@@ -72,7 +71,7 @@ async fn an_approval_is_bound_to_all_that_was_seen() {
     assert!(first != other_input && other_input != other_output);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_fails_the_run_and_takes_it_back() {
     for answer in [Some(ApprovalState::Denied { reason: "no".into() }), None] {
         let rig = Rig::new();
@@ -84,7 +83,7 @@ async fn a_refusal_fails_the_run_and_takes_it_back() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_the_gate_wants_approved_waits_and_is_the_same_attempt() {
     let rig = Rig::new();
     let gate = |state| rig.road.world().gated.insert("three".into(), state);
@@ -108,7 +107,7 @@ async fn what_the_gate_wants_approved_waits_and_is_the_same_attempt() {
     assert!(rig.road.world().notes.is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_paused_run_can_be_cancelled() {
     for (rollback, status) in [(true, RunStatus::RolledBack), (false, RunStatus::Failed)] {
         let rig = Rig::new();
@@ -124,7 +123,7 @@ async fn a_paused_run_can_be_cancelled() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_run_that_never_began_is_cancelled_without_a_trace() {
     let rig = Rig::new();
     let run = rig.submit(REVIEW, json!({ "text": "x" })).await;

@@ -15,7 +15,7 @@ async fn at_every_save(prepare: impl Fn(&Rig), check: impl Fn(&Rig, &RunRecord))
             prepare(&rig);
             let run = rig.submit(CHAIN, json!({})).await;
             let id = run.run_id.clone();
-            let first = rig.engine.drive(run).await;
+            let first = rig.engine.drive(&run.run_id).await;
             rig.assert_no_violations();
             if rig.failing.n_saves() < k {
                 assert!(k > 5, "{k}");
@@ -35,7 +35,7 @@ async fn at_every_save(prepare: impl Fn(&Rig), check: impl Fn(&Rig, &RunRecord))
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_run_that_dies_anywhere_completes_with_every_effect_once() {
     at_every_save(
         |_| {},
@@ -49,7 +49,7 @@ async fn a_run_that_dies_anywhere_completes_with_every_effect_once() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_rollback_that_dies_anywhere_is_finished() {
     at_every_save(
         |rig| rig.fault("four", vec![failure(FailureKind::Failed, false); 2]),
@@ -63,7 +63,7 @@ async fn a_rollback_that_dies_anywhere_is_finished() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_crash_does_not_turn_a_stuck_step_into_a_good_one() {
     at_every_save(
         |rig| {
@@ -79,13 +79,13 @@ async fn a_crash_does_not_turn_a_stuck_step_into_a_good_one() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn cancelling_a_run_that_died_takes_back_what_it_began() {
     for k in 2..7 {
         let rig = Rig::failing_at(k, true);
         let run = rig.submit(CHAIN, json!({})).await;
         let id = run.run_id.clone();
-        let died = rig.engine.drive(run).await;
+        let died = rig.engine.drive(&run.run_id).await;
         assert!(died.is_err());
         if rig.store.load(&id).await.unwrap().unwrap().status().is_final() {
             continue;
@@ -97,7 +97,7 @@ async fn cancelling_a_run_that_died_takes_back_what_it_began() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_session_keeps_what_narrows_it() {
     let rig = Rig::new();
     let profile = lictor_context::AgentProfile {

@@ -25,10 +25,10 @@ fn check(steps: &str, expect: &[&str]) {
 
 #[test]
 fn shapes() {
-    check("  - { id: a }\n", &["4:11: step `a` has neither `use` nor `approval`"]);
+    check("  - { id: a }\n", &["4:11: step `a` has none of `use`, `approval` and `wait`"]);
     check(
         "  - { id: a, use: time.now, approval: { message: x } }\n",
-        &["4:11: step `a` has both `use` and `approval`"],
+        &["4:11: step `a` has more than one of `use`, `approval` and `wait`"],
     );
     check("  []\n", &["4:3: found 0 steps; accepted here: 1 to 1000"]);
     check("  - { id: a, use: time.now, uses: b }\n", &["4:29: unknown key `uses`"]);
@@ -184,7 +184,7 @@ fn the_message_shows_file_line_and_column() {
     let error = Workflow::from_yaml(&Source::new("w.yaml", text.as_bytes())).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "w.yaml:4:11: step `a` has neither `use` nor `approval`; one is needed\n  |\n\
+        "w.yaml:4:11: step `a` has none of `use`, `approval` and `wait`; one is needed\n  |\n\
          4 |   - { id: a }\n  |           ^"
     );
 }

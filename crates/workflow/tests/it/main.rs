@@ -12,6 +12,7 @@ mod contract;
 mod crash;
 mod document;
 mod order;
+mod parallel;
 mod rig;
 mod rollback;
 mod run;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lictor_capability::UndoScope;
 use lictor_context::{
-    Clock, Digest, Event, ExecutionId, ManualClock, Name, Principal, RunId, Session, Timestamp,
+    Clock, Digest, Event, ExecutionId, Name, Principal, RunId, Session, Timestamp,
 };
 use lictor_document::Source;
 use lictor_workflow::{
-    ApprovalCall, ApprovalState, EffectState, Engine, FailureKind, MemoryRunStore, Purpose,
-    Recalled, Road, RunRecord, RunStatus, RunStore, StepCall, StepDone, StepFailure, StepRecord,
-    StepStatus, StoreError, Timer, UndoCall, Workflow,
+    ApprovalCall, ApprovalState, Claimed, EffectState, Engine, FailureKind, Lease, MemoryRunStore,
+    Owner, Purpose, Recalled, Road, RunRecord, RunStatus, RunStore, Save, StepCall, StepDone,
+    StepFailure, StepRecord, StepStatus, StoreError, UndoCall, Wish, Workflow,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -40,6 +40,12 @@ pub(crate) struct World {
     pub(crate) answer: Option<ApprovalState>,
     pub(crate) questions: Vec<(String, Digest)>,
     pub(crate) violations: Vec<String>,
+    /// Steps whose calls only look.
+    pub(crate) looks: HashSet<String>,
+    /// How long a call takes.
+    pub(crate) takes: Duration,
+    n_at_once: usize,
+    pub(crate) most_at_once: usize,
     pub(crate) inputs: BTreeMap<String, Value>,
     executions: HashMap<String, (String, Option<String>, bool)>,
     ledger: HashMap<Digest, StepDone>,
@@ -48,7 +54,7 @@ pub(crate) struct World {
 pub(crate) struct FakeRoad {
     world: Mutex<World>,
     store: Arc<MemoryRunStore>,
-    clock: Arc<ManualClock>,
+    clock: Arc<TokioClock>,
 }
 
 pub(crate) fn failure(kind: FailureKind, retryable: bool) -> StepFailure {
@@ -93,6 +99,7 @@ impl FakeRoad {
             changed: false,
             undo: UndoScope::Full,
             decision: json!({ "verdict": "allow" }),
+            owed: Vec::new(),
         };
         match call.capability.as_str() {
             "fs.write" => {
@@ -132,7 +139,17 @@ impl FakeRoad {
 #[async_trait]
 impl Road for FakeRoad {
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure> {
-        let recorded = self.recorded(&call).await;
+        let recorded = if self.only_looks(&call) { Ok(()) } else { self.recorded(&call).await };
+        let takes = {
+            let mut world = self.world();
+            world.n_at_once += 1;
+            world.most_at_once = world.most_at_once.max(world.n_at_once);
+            world.takes
+        };
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
+        self.world().n_at_once -= 1;
         let held = self.world().held.remove(&call.step_id);
         if let Some(held) = held {
             held.notified().await;
@@ -173,6 +190,10 @@ impl Road for FakeRoad {
             }
         }
         std::future::pending().await
+    }
+
+    fn only_looks(&self, call: &StepCall) -> bool {
+        self.world().looks.contains(&call.step_id)
     }
 
     async fn check(&self, call: StepCall) -> Result<Value, StepFailure> {
@@ -223,17 +244,20 @@ impl Road for FakeRoad {
     }
 }
 
-/// Comes back at once, having moved the clock on.
-pub(crate) struct QuickTimer {
-    clock: Arc<ManualClock>,
-    pub(crate) slept: Mutex<Vec<Duration>>,
+/// The clock of a paused tokio: it stands still while anything can go on, and then moves to the
+/// next moment that somebody waits for.
+#[derive(Debug)]
+pub(crate) struct TokioClock {
+    start: tokio::time::Instant,
 }
 
-#[async_trait]
-impl Timer for QuickTimer {
-    async fn sleep(&self, duration: Duration) {
-        self.slept.lock().expect("no panic").push(duration);
-        self.clock.advance(duration);
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(1_800_000_000_000_000).plus(self.monotonic())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
     }
 }
 
@@ -251,17 +275,57 @@ impl FailingStore {
     }
 }
 
-#[async_trait]
-impl RunStore for FailingStore {
-    async fn save(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
+impl FailingStore {
+    /// What may happen at a save: nothing, or it fails before or after it.
+    async fn saving<T>(
+        &self,
+        save: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let n = self.n_saves.fetch_add(1, Ordering::SeqCst) + 1;
         if n != self.fails_at {
-            return self.inner.save(run, events).await;
+            return save.await;
         }
         if self.saves_first {
-            self.inner.save(run, events).await?;
+            save.await?;
         }
         Err(StoreError::Unavailable("told to fail".to_owned()))
+    }
+}
+
+#[async_trait]
+impl RunStore for FailingStore {
+    async fn create(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
+        self.saving(self.inner.create(run, events)).await
+    }
+
+    async fn save(&self, save: Save<'_>) -> Result<Option<Wish>, StoreError> {
+        self.saving(self.inner.save(save)).await
+    }
+
+    async fn claim(
+        &self,
+        run_id: &RunId,
+        owner: &Owner,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Claimed<RunRecord>, StoreError> {
+        self.inner.claim(run_id, owner, now, until).await
+    }
+
+    async fn renew(&self, run_id: &RunId, lease: &Lease) -> Result<Option<Wish>, StoreError> {
+        self.inner.renew(run_id, lease).await
+    }
+
+    async fn release(&self, run_id: &RunId, lease: &Lease) -> Result<(), StoreError> {
+        self.inner.release(run_id, lease).await
+    }
+
+    async fn ask(&self, run_id: &RunId, wish: Wish) -> Result<(), StoreError> {
+        self.inner.ask(run_id, wish).await
+    }
+
+    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        self.inner.orphans(now, limit).await
     }
 
     async fn load(&self, run_id: &RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -277,8 +341,7 @@ pub(crate) struct Rig {
     pub(crate) road: Arc<FakeRoad>,
     pub(crate) store: Arc<MemoryRunStore>,
     pub(crate) failing: Arc<FailingStore>,
-    pub(crate) timer: Arc<QuickTimer>,
-    pub(crate) clock: Arc<ManualClock>,
+    clock: Arc<TokioClock>,
     pub(crate) engine: Engine,
     pub(crate) session: Session,
 }
@@ -289,7 +352,7 @@ impl Rig {
     }
 
     pub(crate) fn failing_at(fails_at: usize, saves_first: bool) -> Self {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_800_000_000_000_000)));
+        let clock = Arc::new(TokioClock { start: tokio::time::Instant::now() });
         let store = Arc::new(MemoryRunStore::default());
         let road = Arc::new(FakeRoad {
             world: Mutex::default(),
@@ -302,17 +365,43 @@ impl Rig {
             saves_first,
             n_saves: AtomicUsize::new(0),
         });
-        let timer = Arc::new(QuickTimer { clock: Arc::clone(&clock), slept: Mutex::default() });
         let engine = Engine::new(
             Arc::clone(&road) as Arc<dyn Road>,
             Arc::clone(&failing) as Arc<dyn RunStore>,
             Arc::clone(&clock) as Arc<dyn Clock>,
-        )
-        .with_timer(Arc::clone(&timer) as Arc<dyn Timer>);
+        );
         let name = |text| Name::parse(text).expect("a name");
         let principal = Principal { org: name("acme"), user: name("ann"), agent: name("planner") };
         let session = Session::new(principal, clock.as_ref());
-        Self { road, store, failing, timer, clock, engine, session }
+        Self { road, store, failing, clock, engine, session }
+    }
+
+    /// An engine of another process over the same store.
+    pub(crate) fn another_engine(&self, name: &str) -> Engine {
+        let engine = Engine::new(
+            Arc::clone(&self.road) as Arc<dyn Road>,
+            Arc::clone(&self.store) as Arc<dyn RunStore>,
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
+        );
+        engine.with_owner(Owner(name.to_owned()))
+    }
+
+    /// Changes the stored run, as nobody may.
+    pub(crate) async fn overwrite(&self, mut run: RunRecord) {
+        let owner = Owner("meddler".to_owned());
+        let now = self.clock.now();
+        let claimed = self.store.claim(&run.run_id, &owner, now, now).await.unwrap();
+        let Claimed::Had(_, lease) = claimed else { panic!("{claimed:?}") };
+        run.revision += 1;
+        self.store.save(Save { run: &run, lease: &lease, events: Vec::new() }).await.unwrap();
+    }
+
+    /// Ends the lease of whoever drives the run.
+    pub(crate) async fn expire(&self, run_id: &RunId) {
+        let later = self.clock.now().plus(2 * lictor_workflow::LEASE);
+        let owner = Owner("expirer".to_owned());
+        let claimed = self.store.claim(run_id, &owner, later, self.clock.now()).await.unwrap();
+        assert!(matches!(claimed, Claimed::Had(..)), "{claimed:?}");
     }
 
     pub(crate) async fn submit(&self, text: &str, input: Value) -> RunRecord {
@@ -321,7 +410,7 @@ impl Rig {
 
     pub(crate) async fn run(&self, text: &str, input: Value) -> RunRecord {
         let run = self.submit(text, input).await;
-        let run = self.engine.drive(run).await.expect("driven");
+        let run = self.engine.drive(&run.run_id).await.expect("driven");
         self.assert_no_violations();
         run
     }

@@ -91,13 +91,13 @@ fn assert_reverse(rig: &Rig, run: &RunRecord) {
     assert!(undone.is_sorted_by(|a, b| a > b), "{:?}", run.rollback);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whichever_step_fails_everything_goes_back_in_reverse_start_order() {
     shake(DIAMOND).await;
     shake(CHAIN).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_compensation_runs_with_and_without_an_output() {
     let rig = Rig::new();
     rig.fault("three", [failure(FailureKind::Failed, false)]);
@@ -120,7 +120,7 @@ async fn a_compensation_runs_with_and_without_an_output() {
     assert_eq!(rig.log(), ["act one 1", "act two 1", "undo one"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_compensation_is_done_once_however_often_the_rollback_is_taken_up() {
     let rig = Rig::new();
     rig.road.world().undo_fails.insert("four".into());
@@ -137,7 +137,7 @@ async fn a_compensation_is_done_once_however_often_the_rollback_is_taken_up() {
     rig.assert_no_violations();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_taken_back_is_said() {
     let rig = Rig::new();
     let text = r#"
@@ -166,7 +166,7 @@ steps:
     assert_eq!((run.status(), run.rollback.stuck.len()), (RunStatus::Failed, 1));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_incomplete_failure_is_stuck_until_it_is_not() {
     let rig = Rig::new();
     let stuck = vec!["a is locked".to_owned()];
@@ -176,7 +176,7 @@ async fn an_incomplete_failure_is_stuck_until_it_is_not() {
     assert_eq!(run.rollback.stuck[0].reason, "there is no execution to undo; left is: a is locked");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_that_never_answers_is_looked_up_and_taken_back() {
     for happened in [true, false] {
         let rig = Rig::new();
@@ -190,7 +190,7 @@ async fn a_call_that_never_answers_is_looked_up_and_taken_back() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_auto_rollback_a_failure_stands_until_it_is_taken_back() {
     let rig = Rig::new();
     let text = CHAIN.replace("version: 1.0.0", "version: 1.0.0\nauto_rollback: false");
@@ -216,7 +216,7 @@ async fn without_auto_rollback_a_failure_stands_until_it_is_taken_back() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_output_that_cannot_be_made_fails_the_run() {
     let rig = Rig::new();
     let text = format!("{CHAIN}output: {{ x: \"{{{{ steps.one.output.nothing }}}}\" }}\n");

@@ -1,0 +1,257 @@
+//! Runs in our store, and who drives them.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use lictor_context::{Clock, Event, RunId, SessionId, Timestamp};
+use lictor_state::{ClaimedRow, LeaseRow, RunRow, Runs, StateError};
+use lictor_workflow::{
+    Claimed, Lease, Owner, RunRecord, RunStatus, RunStore, Save, StoreError, Wish,
+};
+
+use crate::runtime::Runtime;
+
+/// This process, as others can see that it is alive: from its first run on it holds a lock on a
+/// file beside the database, and the kernel lets go of it whatever the process ends by.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    folder: PathBuf,
+    name: String,
+    n_engines: AtomicU64,
+    held: Mutex<Option<File>>,
+}
+
+impl Owners {
+    pub(crate) fn new(state_folder: &Path, clock: &dyn Clock) -> Self {
+        Self {
+            folder: state_folder.join("lictor.db.owners"),
+            name: SessionId::generate(clock).to_string(),
+            n_engines: AtomicU64::new(0),
+            held: Mutex::new(None),
+        }
+    }
+
+    /// Shows others that this process is alive, before it is said to drive anything.
+    fn show(&self) -> io::Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.folder)?;
+        sweep(&self.folder)?;
+        let path = self.folder.join(&self.name);
+        loop {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+            file.lock()?;
+            // Nobody sweeps away what is locked; before that, somebody may have.
+            if path.exists() {
+                *held = Some(file);
+                return Ok(());
+            }
+        }
+    }
+
+    /// A name that no other engine has.
+    pub(crate) fn next(&self) -> Owner {
+        let n = self.n_engines.fetch_add(1, Ordering::Relaxed);
+        Owner(format!("{}/{n}", self.name))
+    }
+}
+
+impl Drop for Owners {
+    fn drop(&mut self) {
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some()
+            && let Err(error) = remove(&self.folder.join(&self.name))
+        {
+            tracing::debug!(%error, "the file that showed this process as alive stays behind");
+        }
+    }
+}
+
+/// Whether the process of an owner is no more. In doubt it is not: then its lease has to run out.
+fn is_gone(folder: &Path, owner: &str) -> bool {
+    let Some((name, _)) = owner.split_once('/') else { return false };
+    if SessionId::parse(name).is_err() {
+        return false;
+    }
+    match File::open(folder.join(name)) {
+        Ok(file) => file.try_lock().is_ok(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Removes what processes left that did not end in good order.
+fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Ok(file) = File::open(&path) else { continue };
+        match file.try_lock() {
+            Ok(()) => remove(&path)?,
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a file of our own state, that holds nothing")]
+fn remove(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)
+}
+
+pub(crate) struct RuntimeRuns {
+    pub(crate) runtime: Runtime,
+}
+
+fn read(record: &str) -> Result<RunRecord, StoreError> {
+    serde_json::from_str(record).map_err(unavailable)
+}
+
+fn unavailable(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+fn row(run: &RunRecord) -> Result<RunRow, StoreError> {
+    Ok(RunRow {
+        id: run.run_id.clone(),
+        revision: run.revision,
+        status: run.status().as_str().to_owned(),
+        created_at: run.created_at.as_micros(),
+        record: serde_json::to_string(run).map_err(unavailable)?,
+    })
+}
+
+fn lease_row(lease: &Lease) -> LeaseRow {
+    let Lease { owner, token, until } = lease;
+    LeaseRow { owner: owner.0.clone(), token: *token, until: until.as_micros() }
+}
+
+fn wish(text: Option<String>) -> Option<Wish> {
+    text.and_then(|text| serde_json::from_str(&text).ok())
+}
+
+fn refused(run_id: &RunId, given: u64, error: StateError) -> StoreError {
+    let run_id = run_id.clone();
+    match error {
+        StateError::Stale { found } => StoreError::Stale { run_id, found, given },
+        StateError::Fenced => StoreError::Fenced { run_id },
+        other => unavailable(other),
+    }
+}
+
+impl RuntimeRuns {
+    fn runs(&self) -> &Runs {
+        &self.runtime.parts.runs
+    }
+
+    /// Whether an owner is gone; asked once for each.
+    fn gone(&self) -> impl Fn(&str) -> bool + Send + use<> {
+        let folder = self.runtime.parts.owners.folder.clone();
+        let known = std::cell::RefCell::new(std::collections::HashMap::<String, bool>::new());
+        move |owner| {
+            let mut known = known.borrow_mut();
+            *known.entry(owner.to_owned()).or_insert_with(|| is_gone(&folder, owner))
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        run_id: &RunId,
+        job: impl FnOnce(&lictor_store::rusqlite::Transaction<'_>) -> Result<T, StateError>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        let written = self.runtime.store().write(job).await.map_err(StateError::from);
+        written.map_err(|error| refused(run_id, 0, error))
+    }
+}
+
+#[async_trait]
+impl RunStore for RuntimeRuns {
+    async fn create(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
+        let row = row(run)?;
+        let created = self.runtime.parts.ledger.commit(events, move |tx| {
+            Runs::create_in(tx, &row)?;
+            Ok((Vec::new(), ()))
+        });
+        created.await.map_err(|error| refused(&run.run_id, run.revision, error))
+    }
+
+    async fn save(&self, save: Save<'_>) -> Result<Option<Wish>, StoreError> {
+        let Save { run, lease, events } = save;
+        self.runtime.parts.owners.show().map_err(unavailable)?;
+        let (row, lease, at_rest) = (row(run)?, lease_row(lease), run.status().is_at_rest());
+        let saved =
+            self.runtime.parts.ledger.commit(events, move |tx| {
+                Ok((Vec::new(), Runs::save_in(tx, &row, &lease, at_rest)?))
+            });
+        saved.await.map(wish).map_err(|error| refused(&run.run_id, run.revision, error))
+    }
+
+    async fn claim(
+        &self,
+        run_id: &RunId,
+        owner: &Owner,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Claimed<RunRecord>, StoreError> {
+        self.runtime.parts.owners.show().map_err(unavailable)?;
+        let (id, by, gone) = (run_id.clone(), owner.0.clone(), self.gone());
+        let (now, until_us) = (now.as_micros(), until.as_micros());
+        let claimed =
+            self.write(run_id, move |tx| Runs::claim_in(tx, &id, &by, now, until_us, gone)).await?;
+        Ok(match claimed {
+            ClaimedRow::Missing => Claimed::Missing,
+            ClaimedRow::Held { by } => Claimed::Held { by: Owner(by) },
+            ClaimedRow::Had { record, lease } => {
+                let lease = Lease { owner: Owner(lease.owner), token: lease.token, until };
+                Claimed::Had(Box::new(read(&record)?), lease)
+            }
+        })
+    }
+
+    async fn renew(&self, run_id: &RunId, lease: &Lease) -> Result<Option<Wish>, StoreError> {
+        let (id, lease) = (run_id.clone(), lease_row(lease));
+        self.write(run_id, move |tx| Runs::renew_in(tx, &id, &lease)).await.map(wish)
+    }
+
+    async fn release(&self, run_id: &RunId, lease: &Lease) -> Result<(), StoreError> {
+        let (id, lease) = (run_id.clone(), lease_row(lease));
+        self.write(run_id, move |tx| Runs::release_in(tx, &id, &lease)).await
+    }
+
+    async fn ask(&self, run_id: &RunId, asked: Wish) -> Result<(), StoreError> {
+        let id = run_id.clone();
+        let choose = move |earlier| {
+            serde_json::to_string(&asked.stronger(wish(earlier))).unwrap_or_default()
+        };
+        self.write(run_id, move |tx| Runs::ask_in(tx, &id, choose)).await
+    }
+
+    async fn orphans(&self, now: Timestamp, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        let states: Vec<&str> = RunStatus::ALL
+            .iter()
+            .filter(|status| !status.is_at_rest())
+            .map(|status| status.as_str())
+            .collect();
+        let found = self.runs().orphans(&states, now.as_micros(), limit, self.gone());
+        found.map_err(unavailable)
+    }
+
+    async fn load(&self, run_id: &RunId) -> Result<Option<RunRecord>, StoreError> {
+        let found = self.runs().get_text(run_id).map_err(unavailable)?;
+        found.as_deref().map(read).transpose()
+    }
+
+    async fn list(&self, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let found = self.runs().list(limit).map_err(unavailable)?;
+        let read = |run| serde_json::from_value(run).map_err(unavailable);
+        found.into_iter().map(read).collect()
+    }
+}
