@@ -12,12 +12,13 @@ use lictor_executor::{ExecuteErrorKind, ExecutionStatus, Granted, Handler, Handl
 use lictor_governance::ApprovalState as Answer;
 use lictor_state::{RunRow, Runs, StateError};
 use lictor_workflow::{
-    ApprovalCall, ApprovalState, Engine, FailureKind, Recalled, Road, RunRecord, RunStore,
+    ApprovalCall, ApprovalState, Engine, FailureKind, Purpose, Recalled, Road, RunRecord, RunStore,
     StepCall, StepDone, StepFailure, StoreError, UndoCall, Workflow,
 };
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, Consent, Done};
+use crate::catalogue::PacksOfRuns;
 use crate::error::{ActError, ActErrorKind, ErrorCode};
 use crate::runtime::Runtime;
 
@@ -49,7 +50,7 @@ impl Runtime {
     /// approved at once by somebody who proved who they are.
     #[must_use]
     pub fn engine(&self, consent: Option<Consent>) -> Engine {
-        let road = RuntimeRoad { runtime: self.clone(), consent };
+        let road = RuntimeRoad { runtime: self.clone(), consent, packs: PacksOfRuns::default() };
         let store = RuntimeRuns { runtime: self.clone() };
         Engine::new(Arc::new(road), Arc::new(store), Arc::clone(self.clock()))
     }
@@ -70,6 +71,7 @@ impl Runtime {
 struct RuntimeRoad {
     runtime: Runtime,
     consent: Option<Consent>,
+    packs: PacksOfRuns,
 }
 
 impl RuntimeRoad {
@@ -96,6 +98,11 @@ impl RuntimeRoad {
 
     async fn act_within(&self, call: &StepCall) -> Result<Done, ActError> {
         let agent = self.agent(&call.session);
+        // Looked at before every step: a pack that is frozen under a running workflow stops it.
+        // What takes back is not stopped.
+        if call.purpose == Purpose::Step {
+            self.packs.check(&self.runtime, &call.run_id, &call.capability)?;
+        }
         let act = agent.act(self.action(call), self.consent.as_ref());
         match call.timeout {
             None => act.await,

@@ -5,10 +5,13 @@ use lictor_store::Migration;
 /// The migrations of this crate's tables, for [`lictor_store::Store::open`].
 #[must_use]
 pub fn migrations() -> &'static [Migration] {
-    &[Migration {
-        owner: "state",
-        version: 1,
-        sql: "
+    &[FIRST, crate::catalogue::MIGRATION]
+}
+
+const FIRST: Migration = Migration {
+    owner: "state",
+    version: 1,
+    sql: "
 CREATE TABLE execution (
     id TEXT PRIMARY KEY,
     started_at INTEGER NOT NULL,
@@ -52,5 +55,4 @@ CREATE TABLE run (
 CREATE INDEX run_time ON run (created_at);
 CREATE INDEX run_status ON run (status);
 ",
-    }]
-}
+};

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod cases;
+mod catalogue;
 mod common;
 mod gate;
 mod hostile;
