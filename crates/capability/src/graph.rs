@@ -86,15 +86,21 @@ impl CapabilityGraph {
     /// The id that looks most like `id`, if any does.
     #[must_use]
     pub fn nearest(&self, id: &CapabilityId) -> Option<CapabilityId> {
-        let wanted = id.as_str();
-        let limit = (wanted.len() / 3).max(2);
-        self.by_id
-            .keys()
-            .map(|known| (distance(wanted, known.as_str()), known))
-            .filter(|(distance, _)| *distance <= limit)
-            .min()
-            .map(|(_, known)| known.clone())
+        let found = nearest(id.as_str(), self.by_id.keys().map(CapabilityId::as_str))?;
+        self.by_id.keys().find(|known| known.as_str() == found).cloned()
     }
+}
+
+/// The one of `known` that looks most like `wanted`, if any does.
+#[must_use]
+pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (wanted.len() / 3).max(2);
+    known
+        .into_iter()
+        .map(|known| (distance(wanted, known), known))
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, known)| known)
 }
 
 /// An action is not admitted.

@@ -1,16 +1,20 @@
 #![doc = include_str!("../README.md")]
 
 mod action;
+mod bundle;
 mod change;
 mod contract;
 mod effects;
 mod graph;
 mod plan;
+mod relations;
 mod risk;
+mod tools;
 mod unified_diff;
 mod view;
 
 pub use action::{Action, Admitted, Described, Origin};
+pub use bundle::{BundleError, Considered, Facade, Pack, RouteTarget, Routed, Routes, route};
 pub use change::{
     Body, Change, ChangeDocument, ChangeDocumentError, ChangeKind, ChangeSet, ChangeSetError,
     Changes, Conflict, ConflictReason, Content, FileChange, FileMode, InvalidMode, Item,
@@ -22,8 +26,10 @@ pub use contract::{
     SchemaFinding, SchemaSide, Undo, UndoStrategy,
 };
 pub use effects::{Beyond, Effect, EffectKind, Effects, UndoScope, Violation};
-pub use graph::{AdmitError, AdmitErrorKind, CapabilityGraph};
+pub use graph::{AdmitError, AdmitErrorKind, CapabilityGraph, nearest};
 pub use plan::Plan;
+pub use relations::{Relation, RelationKind, Relations};
 pub use risk::{Risk, UnknownRisk};
+pub use tools::{LeftOut, Tool, ToolFormat, ToolList, UnknownFormat, tool_name};
 pub use unified_diff::{DiffError, DiffErrorKind, UnifiedDiff};
 pub use view::{Entry, EntryKind, Listed, ViewError, ViewErrorKind, WorkspaceView};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::catalogue_args::{Bundle, Capability, FacadeWish};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
 
@@ -116,6 +117,12 @@ pub(crate) enum Verb {
     /// What can be asked for.
     #[command(subcommand)]
     Capability(Capability),
+    /// What is let in and frozen together.
+    #[command(subcommand)]
+    Pack(Bundle),
+    /// What leads from what somebody says to a workflow or a pack.
+    #[command(subcommand)]
+    Facade(FacadeWish),
     /// The rules.
     #[command(subcommand)]
     Policy(Policy),
@@ -355,17 +362,6 @@ pub(crate) enum Approvers {
         name: String,
         #[command(flatten)]
         dry: DryRun,
-    },
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(crate) enum Capability {
-    /// Every capability and its state.
-    List,
-    /// One contract in full.
-    Show {
-        /// Its id.
-        id: String,
     },
 }
 

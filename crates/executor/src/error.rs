@@ -3,6 +3,8 @@
 use lictor_capability::{Conflict, SchemaFinding};
 use lictor_context::{Clock, Event, EventType, ExecutionId, Session};
 
+use lictor_governance::Withheld;
+
 use crate::check::{CheckPhase, CheckReport};
 use crate::executed::{CommitError, execution_facts, failure_events};
 use crate::handler::HandlerError;
@@ -49,6 +51,9 @@ pub enum ExecuteErrorKind {
     /// No handler does it.
     #[error("no handler here does `{0}`")]
     NoHandler(String),
+    /// The contract is not one that may be used any more, or not the one that was let in.
+    #[error(transparent)]
+    Withheld(Withheld),
     /// The lock was not had in time.
     #[error("the workspace is busy: {0}")]
     Busy(String),

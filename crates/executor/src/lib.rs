@@ -23,8 +23,8 @@ pub use handler::{Handler, HandlerError, HandlerErrorKind, Handlers, Request};
 pub use layer::{TraceLayer, TraceService};
 pub use lease::LockSettings;
 pub use port::{
-    Applied, ApplyError, ChangeApplier, Ledger, LedgerError, NotApplied, RecoverError, Recovered,
-    Recovery, RollbackReport, Stuck, Unsettled,
+    Applied, ApplyError, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
+    NotApplied, RecoverError, Recovered, Recovery, RollbackReport, Stuck, Unsettled,
 };
 pub use record::{ExecutionRecord, ExecutionStatus};
 pub use service::{Executor, ExecutorBuilder, TimeLimits};

@@ -4,13 +4,41 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lictor_capability::{Conflict, FileChange};
+use lictor_capability::{Conflict, Contract, FileChange};
 use lictor_context::{Digest, Event, ExecutionId, Timestamp};
+use lictor_governance::{LifeState, Withheld};
 use lictor_lock::Lease;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::GrantedChanges;
 use crate::record::ExecutionRecord;
+
+/// Says whether a contract may be used at this very moment.
+///
+/// The executor asks before a handler describes and again right before it runs, so that what was
+/// frozen, exchanged or given up between the two is not done.
+pub trait ContractGuard: Send + Sync {
+    /// Holds a contract against what was let in.
+    ///
+    /// # Errors
+    /// When it was not let in, or is another one than was.
+    fn check(&self, contract: &Contract) -> Result<(), Withheld>;
+}
+
+/// Lets in what says that it is a builtin, and nothing else: for an executor without a catalogue,
+/// whose contracts are all part of its program.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BuiltinsOnly;
+
+impl ContractGuard for BuiltinsOnly {
+    fn check(&self, contract: &Contract) -> Result<(), Withheld> {
+        if contract.source == "builtin" {
+            return Ok(());
+        }
+        let state = LifeState::Proposed;
+        Err(Withheld::NotActive { id: contract.id.to_string(), state })
+    }
+}
 
 /// Applies changes to the workspace, all or nothing, so that they can be taken back.
 ///

@@ -21,7 +21,10 @@ use crate::executed::{Executed, Outcome, execution_facts, put_back};
 use crate::grant::{Granted, GrantedChanges};
 use crate::handler::{HandlerError, Handlers};
 use crate::lease::{LockSettings, acquire, needs_recovery};
-use crate::port::{Applied, ApplyError, ChangeApplier, Ledger, LedgerError, NotApplied, Recovered};
+use crate::port::{
+    Applied, ApplyError, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
+    NotApplied, Recovered,
+};
 use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
 
@@ -35,6 +38,7 @@ pub struct ExecutorBuilder {
     applier: Arc<dyn ChangeApplier>,
     ledger: Arc<dyn Ledger>,
     checks: Arc<dyn CheckSource>,
+    guard: Arc<dyn ContractGuard>,
     lock: LockSettings,
     idempotency_ttl: Duration,
     limits: TimeLimits,
@@ -75,6 +79,13 @@ impl ExecutorBuilder {
     #[must_use]
     pub fn checks(mut self, checks: Arc<dyn CheckSource>) -> Self {
         self.checks = checks;
+        self
+    }
+
+    /// Sets who says which contracts may be used; only builtins unless set.
+    #[must_use]
+    pub fn guard(mut self, guard: Arc<dyn ContractGuard>) -> Self {
+        self.guard = guard;
         self
     }
 
@@ -127,6 +138,7 @@ impl Executor {
             applier,
             ledger,
             checks: Arc::new(NoChecks),
+            guard: Arc::new(BuiltinsOnly),
             lock,
             idempotency_ttl: Duration::from_secs(3600),
             limits: TimeLimits::default(),
@@ -139,7 +151,8 @@ impl Executor {
     /// When there is no handler for it, the handler cannot say, or it would do more than its
     /// contract declares.
     pub fn describe(&self, admitted: Admitted) -> Result<Described, DescribeError> {
-        describe(&self.parts.handlers, self.parts.view.as_ref(), admitted)
+        let parts = &self.parts;
+        describe(&parts.handlers, parts.view.as_ref(), parts.guard.as_ref(), admitted)
     }
 
     /// The executor behind its standard layers, for at most `at_once` executions at a time.
@@ -427,6 +440,7 @@ impl Executor {
         described: &Described,
     ) -> Result<serde_json::Value, ExecuteErrorKind> {
         let contract = described.contract();
+        self.parts.guard.check(contract).map_err(ExecuteErrorKind::Withheld)?;
         let Some(handler) = self.parts.handlers.of(contract) else {
             return Err(ExecuteErrorKind::NoHandler(contract.id.to_string()));
         };

@@ -14,7 +14,10 @@ pub use approval::{
     ApproverStoreError, ApproverToken, Approvers, Denial, MemoryApprovalStore, MemoryApproverStore,
     Proof, SpentApproval, StoredApproval, TerminalChallenge,
 };
-pub use catalogue::{CapabilityState, Catalogue, CatalogueEntry, CatalogueError, LifeEvent};
+pub use catalogue::{
+    Catalogue, CatalogueEntry, CatalogueError, CatalogueKey, CatalogueKind, CatalogueRecord,
+    CatalogueRules, Document, DocumentUnreadable, LifeEvent, LifeState, Withheld,
+};
 pub use decision::{Decision, DecisionRecord, Layer, Reason, Verdict};
 pub use gate::{GateIdentity, NotAuthorized, NotAuthorizedKind, WriteGate};
 pub use policy::{

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lictor_capability::WorkspaceView as _;
 use lictor_capability::{
-    Action, Admitted, CapabilityGraph, CapabilityId, ChangeDocument, Described, Plan,
+    Action, AdmitError, AdmitErrorKind, Admitted, CapabilityGraph, CapabilityId, ChangeDocument,
+    Described, Plan,
 };
 use lictor_context::{
     Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp, WorkspacePath,
@@ -136,7 +137,7 @@ impl Agent {
     /// When the capability does not exist, the input does not fit, or it cannot be worked out
     /// what the action would do.
     pub fn check(&self, action: Action) -> Result<Checked, ActError> {
-        let admitted = self.graph.admit(action).map_err(ActErrorKind::NotAdmitted)?;
+        let admitted = self.graph.admit(action).map_err(|error| self.not_admitted(error))?;
         let described = self.runtime.parts.executor.describe(admitted);
         let described = described.map_err(ActErrorKind::NotDescribed)?;
         let decision = self.runtime.parts.gate.decide(&described).record().clone();
@@ -313,11 +314,23 @@ impl Agent {
         self.runtime.record(events).await
     }
 
+    /// What a session may see and is not let in is said to be there, and why it is withheld.
+    fn not_admitted(&self, error: AdmitError) -> ActErrorKind {
+        let id = error.capability();
+        let seen = self.session.profile().capabilities.contains(id.as_str());
+        let withheld = match error.kind() {
+            AdmitErrorKind::Unknown { .. } if seen => self.runtime.parts.shelf.why_not(id),
+            _ => None,
+        };
+        withheld
+            .map_or(ActErrorKind::NotAdmitted(error), |why| ActErrorKind::Withheld(Box::new(why)))
+    }
+
     async fn describe(&self, action: Action) -> Result<Described, ActError> {
         let admitted: Admitted = match self.graph.admit(action.clone()) {
             Ok(admitted) => admitted,
             Err(error) => {
-                let kind = ActErrorKind::NotAdmitted(error);
+                let kind = self.not_admitted(error);
                 return Err(self.reject(&action, None, kind, self.prelude()).await);
             }
         };

@@ -6,7 +6,7 @@ use lictor_executor::{
     ApplyError, CheckReport, DescribeError, ExecuteError, ExecuteErrorKind, HandlerErrorKind,
     Rollback, RollbackReport, Stuck,
 };
-use lictor_governance::{Approval, DecisionRecord, NotAuthorized};
+use lictor_governance::{Approval, DecisionRecord, NotAuthorized, Withheld};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -85,6 +85,9 @@ pub enum ActErrorKind {
     /// The capability does not exist for the session, or the input does not fit.
     #[error(transparent)]
     NotAdmitted(AdmitError),
+    /// There is such a capability, and it may not be used.
+    #[error(transparent)]
+    Withheld(Box<Withheld>),
     /// It could not be worked out what it would do.
     #[error(transparent)]
     NotDescribed(DescribeError),
@@ -177,6 +180,7 @@ impl ActError {
                 }
                 AdmitErrorKind::Input { .. } => ErrorCode::InvalidInput,
             },
+            ActErrorKind::Withheld(withheld) => withheld_code(withheld),
             ActErrorKind::NotDescribed(error) => describe_code(error),
             ActErrorKind::Denied(_) | ActErrorKind::ApprovalRefused(_) => ErrorCode::Denied,
             ActErrorKind::ApprovalRequired(_) => ErrorCode::ApprovalRequired,
@@ -249,6 +253,9 @@ impl ActError {
     pub fn next_steps(&self) -> Vec<String> {
         let mut steps = match &self.kind {
             ActErrorKind::NotAdmitted(_) => vec!["lictor capability list".to_owned()],
+            ActErrorKind::Withheld(withheld) => {
+                vec![format!("lictor capability show {}", withheld.id())]
+            }
             ActErrorKind::ApprovalRequired(approval) => vec![
                 format!("a person looks at it: lictor approvals show {}", approval.id()),
                 format!("and agrees: lictor approvals approve {}", approval.id()),
@@ -286,6 +293,7 @@ fn describe_code(error: &DescribeError) -> ErrorCode {
     match error {
         DescribeError::NoHandler(_) => ErrorCode::NotFound,
         DescribeError::Beyond(_) => ErrorCode::Denied,
+        DescribeError::Withheld(withheld) => withheld_code(withheld),
         DescribeError::Handler(error) => match error.kind() {
             HandlerErrorKind::Input(_)
             | HandlerErrorKind::View(_)
@@ -295,6 +303,10 @@ fn describe_code(error: &DescribeError) -> ErrorCode {
     }
 }
 
+fn withheld_code(withheld: &Withheld) -> ErrorCode {
+    if withheld.is_integrity() { ErrorCode::Integrity } else { ErrorCode::Denied }
+}
+
 fn execute_code(error: &ExecuteError) -> ErrorCode {
     if matches!(error.rollback(), Rollback::Incomplete(_)) {
         return ErrorCode::Incomplete;
@@ -302,6 +314,7 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
     match error.kind() {
         ExecuteErrorKind::ForeignWarrant => ErrorCode::Integrity,
         ExecuteErrorKind::ExpiredWarrant => ErrorCode::Denied,
+        ExecuteErrorKind::Withheld(withheld) => withheld_code(withheld),
         ExecuteErrorKind::NoHandler(_) => ErrorCode::NotFound,
         ExecuteErrorKind::Busy(_) => ErrorCode::Busy,
         ExecuteErrorKind::Conflict(_) => ErrorCode::Conflict,

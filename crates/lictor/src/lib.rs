@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agent; // one session on the road: begin here
+mod catalogue;
 mod checks;
 mod error;
 mod events;
@@ -17,6 +18,7 @@ mod undo;
 mod workflows;
 
 pub use agent::{Agent, Checked, Consent, Done, document_key, idempotency_key};
+pub use catalogue::{CatalogueFailure, CatalogueProblem, LifeStep, PackRefusal, Proposed};
 pub use error::{ActError, ActErrorKind, ErrorCode};
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
 pub use policies::{PolicyPlaces, load_policies};

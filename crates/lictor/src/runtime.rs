@@ -19,6 +19,7 @@ use lictor_undo::{Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
 use lictor_workspace::Workspace;
 
 use crate::agent::Agent;
+use crate::catalogue::{self, Shelf};
 use crate::checks::PolicyChecks;
 use crate::error::{ActError, ActErrorKind};
 use crate::hiding::HidingView;
@@ -50,7 +51,7 @@ pub(crate) struct Parts {
     pub(crate) gate: Arc<WriteGate>,
     pub(crate) approvals: Approvals,
     pub(crate) approvers: Approvers,
-    pub(crate) catalogue: Catalogue,
+    pub(crate) shelf: Arc<Shelf>,
     pub(crate) executor: Executor,
     pub(crate) service: ExecutorService,
     pub(crate) lock: WorkspaceLock,
@@ -82,6 +83,10 @@ impl Runtime {
         let transactions = Transactions::new(Arc::clone(&workspace));
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
         let settings = policies.settings();
+        let mut builtins = lictor_skills::contracts()?;
+        builtins.push(undo_contract()?);
+        builtins.push(approval_contract()?);
+        let shelf = catalogue::shelf(&options, &store, builtins)?;
         let executor = Executor::builder(
             gate.identity(),
             Arc::clone(&clock),
@@ -99,6 +104,7 @@ impl Runtime {
             workspace: Arc::clone(&workspace),
             gate: Arc::clone(&gate),
         }))
+        .guard(Arc::<Shelf>::clone(&shelf))
         .checks(Arc::new(PolicyChecks {
             gate: Arc::clone(&gate),
             workspace: Arc::clone(&workspace),
@@ -114,9 +120,6 @@ impl Runtime {
         })
         .build();
         let recovered = recover_if_needed(&lock, &executor).await?;
-        let mut builtins = lictor_skills::contracts()?;
-        builtins.push(undo_contract()?);
-        builtins.push(approval_contract()?);
         let parts = Parts {
             service: executor.service(options.at_once.max(1)),
             approvals: Approvals::new(&gate, Arc::new(SqliteApprovalStore::new(store.clone()))),
@@ -124,7 +127,7 @@ impl Runtime {
                 Arc::new(SqliteApproverStore::new(store.clone())),
                 Arc::clone(&clock),
             ),
-            catalogue: Catalogue::new(builtins, Arc::clone(&clock)),
+            shelf,
             executions: Executions::new(store.clone()),
             runs: Runs::new(store.clone()),
             owners: Owners::new(&options.state_folder(), clock.as_ref()),
@@ -154,7 +157,8 @@ impl Runtime {
     /// One session on the road.
     #[must_use]
     pub fn agent(&self, session: &Session) -> Agent {
-        let active = self.parts.catalogue.active();
+        self.parts.shelf.refresh();
+        let active = self.parts.shelf.catalogue().active();
         let graph = CapabilityGraph::build(session, &active);
         Agent::new(self.clone(), session.clone(), Arc::new(graph))
     }
@@ -225,7 +229,7 @@ impl Runtime {
     /// The capabilities, in every state.
     #[must_use]
     pub fn catalogue(&self) -> &Catalogue {
-        &self.parts.catalogue
+        self.parts.shelf.catalogue()
     }
 
     /// The workspace, to look at.

@@ -18,6 +18,7 @@ use lictor_workflow::{
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, Consent, Done};
+use crate::catalogue::PacksOfRuns;
 use crate::error::{ActError, ActErrorKind, ErrorCode};
 use crate::runs::RuntimeRuns;
 use crate::runtime::Runtime;
@@ -50,7 +51,12 @@ impl Runtime {
     /// approved at once by somebody who proved who they are.
     #[must_use]
     pub fn engine(&self, consent: Option<Consent>) -> Engine {
-        let road = RuntimeRoad { runtime: self.clone(), consent, agents: Mutex::default() };
+        let road = RuntimeRoad {
+            runtime: self.clone(),
+            consent,
+            agents: Mutex::default(),
+            packs: PacksOfRuns::default(),
+        };
         let store = RuntimeRuns { runtime: self.clone() };
         Engine::new(Arc::new(road), Arc::new(store), Arc::clone(self.clock()))
             .with_owner(self.parts.owners.next())
@@ -72,15 +78,19 @@ impl Runtime {
 /// More sessions than this are set up anew when one of them comes back.
 const MAX_AGENTS: usize = 256;
 
+type SetUp = (Vec<Arc<Contract>>, Agent);
+
 struct RuntimeRoad {
     runtime: Runtime,
     consent: Option<Consent>,
     /// The agents of sessions, with the contracts that were active when each was set up.
-    agents: Mutex<HashMap<SessionId, (Vec<Arc<Contract>>, Agent)>>,
+    agents: Mutex<HashMap<SessionId, SetUp>>,
+    packs: PacksOfRuns,
 }
 
 impl RuntimeRoad {
     fn agent(&self, session: &Session) -> Agent {
+        self.runtime.parts.shelf.refresh();
         let active = self.runtime.catalogue().active();
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, agent)) = agents.get(session.id())
@@ -125,6 +135,11 @@ impl RuntimeRoad {
 
     async fn act_within(&self, call: &StepCall) -> Result<(Done, Vec<Event>), ActError> {
         let agent = self.agent(&call.session);
+        // Looked at before every step: a pack that is frozen under a running workflow stops it.
+        // What takes back is not stopped.
+        if call.purpose == Purpose::Step {
+            self.packs.check(&self.runtime, &call.run_id, &call.capability)?;
+        }
         let action = self.action(&agent, call);
         let act = async {
             if call.purpose == Purpose::Step && Self::looks(&agent, call) {

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod approvers;
+mod catalogue;
 mod error;
 mod executions;
 mod runs;
@@ -9,6 +10,7 @@ mod schema;
 
 pub use approvals::SqliteApprovalStore;
 pub use approvers::SqliteApproverStore;
+pub use catalogue::{CatalogueRow, CatalogueRows};
 pub use error::StateError;
 pub use executions::{ExecutionFilter, Executions, StoredExecution};
 pub use runs::{ClaimedRow, LeaseRow, RunRow, Runs};

@@ -17,6 +17,7 @@
 mod approvals;
 mod audit;
 mod binary;
+mod catalogue;
 mod change;
 mod concurrency;
 mod crash;

@@ -12,6 +12,7 @@ mod history;
 mod init;
 mod lock;
 mod policy;
+mod tools;
 mod undo;
 pub(crate) mod view;
 mod workflow;
@@ -64,7 +65,9 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Answer {
         Verb::Diff(id) => history::diff(&id.id, context, output).await,
         Verb::Approvals(wish) => approvals::approvals(wish, context, output).await,
         Verb::Approvers(wish) => approvals::approvers(wish, context, output).await,
-        Verb::Capability(wish) => catalogue::capability(&wish, context, output).await,
+        Verb::Capability(wish) => catalogue::capability(wish, context, output).await,
+        Verb::Pack(wish) => catalogue::pack(wish, context, output).await,
+        Verb::Facade(wish) => catalogue::facade(wish, context, output).await,
         Verb::Policy(wish) => policy::policy(&wish, context, output).await,
         Verb::Workflow(wish) => workflow::workflow(wish, context, output).await,
         Verb::Recover(wish) => lock::recover(wish, context, output).await,

@@ -52,10 +52,9 @@ fn read(wish: &RunInput, agent: &Agent) -> Result<(Document, Value), Failure> {
     let given = files::read(&wish.file, Limits::default().max_bytes)?;
     let document = Document::from_yaml(&given.source()).map_err(Failure::input)?;
     agent.runtime().validate_workflow(agent.session(), &document).map_err(Failure::input)?;
-    if let Some(pack) = &document.pack {
-        let message = format!("the workflow needs the pack `{pack}`, and that is not active here");
-        return Err(Failure::new(ErrorCode::Denied, message));
-    }
+    let denied =
+        |refusal: lictor::PackRefusal| Failure::new(ErrorCode::Denied, refusal.to_string());
+    agent.runtime().check_pack(&document).map_err(denied)?;
     let input = wish.input.as_deref().map(object).transpose()?.unwrap_or_default();
     Ok((document, Value::Object(input)))
 }

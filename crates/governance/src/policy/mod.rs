@@ -24,6 +24,7 @@ use lictor_capability::Risk;
 use lictor_document::{HumanDuration, Source};
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::RawCatalogue;
 use crate::decision::{Layer, Verdict};
 use load::{Frequency, PathGlob, RiskSaying, Statement};
 
@@ -89,6 +90,7 @@ pub struct Policy {
     retention: (Option<HumanDuration>, Option<HumanDuration>),
     audit_on_failure: Option<OnAuditFailure>,
     audit_redact: Vec<String>,
+    catalogue: RawCatalogue,
 }
 
 impl Policy {

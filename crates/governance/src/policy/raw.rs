@@ -12,6 +12,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
 use super::settings::{ChangeLimits, Channel, OnAuditFailure, Scope, VerificationCommand};
+use crate::catalogue::RawCatalogue;
 use crate::decision::Verdict;
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +42,7 @@ pub(super) struct RawPolicy {
     pub(super) idempotency: Option<RawIdempotency>,
     pub(super) retention: Option<RawRetention>,
     pub(super) audit: Option<RawAudit>,
+    pub(super) catalogue: Option<RawCatalogue>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -14,6 +14,7 @@ use super::reserved;
 use super::settings::Settings;
 use super::when::Target;
 use super::{Policy, PolicyLayer};
+use crate::catalogue::CatalogueRules;
 use crate::decision::{Layer, Verdict};
 
 /// The policies of all layers. Without any, or with one that says nothing, everything is denied.
@@ -257,6 +258,7 @@ fn settings(layers: &[Policy]) -> Settings {
     let blocks = |all: super::OnAuditFailure, one| {
         if all == super::OnAuditFailure::Block { all } else { one }
     };
+    all.catalogue = CatalogueRules::of(layers.iter().map(|policy| &policy.catalogue));
     all.audit_on_failure = failures.reduce(blocks).unwrap_or(all.audit_on_failure);
     all
 }

@@ -7,6 +7,8 @@ use lictor_context::{Budget, WorkspacePath};
 use lictor_document::{ByteSize, HumanDuration};
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::CatalogueRules;
+
 /// What the layers of a policy set together: limits by their minimum, the rest as each field says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Settings {
@@ -34,6 +36,8 @@ pub struct Settings {
     pub budgets: Budgets,
     /// How often something may be done: the limits of all layers.
     pub frequency: Vec<FrequencyLimit>,
+    /// Who may do what with the catalogue.
+    pub catalogue: CatalogueRules,
 }
 
 impl Default for Settings {
@@ -51,6 +55,7 @@ impl Default for Settings {
             audit_redact: Vec::new(),
             budgets: Budgets::default(),
             frequency: Vec::new(),
+            catalogue: CatalogueRules::default(),
         }
     }
 }

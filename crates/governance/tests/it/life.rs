@@ -1,14 +1,10 @@
-//! Approvers, and the life of capabilities.
+//! Approvers.
 
 use std::sync::Arc;
 
-use lictor_capability::CapabilityId;
-use lictor_governance::{
-    ApproverError, ApproverStoreError, Approvers, CapabilityState, Catalogue, CatalogueError,
-    MemoryApproverStore, Proof,
-};
+use lictor_governance::{ApproverError, ApproverStoreError, Approvers, MemoryApproverStore, Proof};
 
-use crate::common::{Ask, clock, minutes, name};
+use crate::common::{clock, minutes, name};
 
 fn register() -> (Approvers, Arc<lictor_context::ManualClock>) {
     let clock = clock();
@@ -75,58 +71,4 @@ fn a_code_is_typed_once_and_in_time() {
     clock.advance(minutes(6));
     assert_eq!(challenge.answer(&code).unwrap_err(), ApproverError::WrongCode);
     assert!(approvers.challenge(&name("nobody")).is_err());
-}
-
-#[test]
-fn only_active_capabilities_exist() {
-    let (approvers, clock) = register();
-    let (_, token) = approvers.bootstrap(name("ann"), Vec::new()).unwrap();
-    let ann = approvers.authenticate(token.expose()).unwrap();
-    let builtin = Ask::new("fs.write").contract();
-    let catalogue = Catalogue::new([Arc::clone(&builtin)], clock);
-    assert_eq!(catalogue.active().len(), 1);
-
-    let mut ask = Ask::new("tickets.open");
-    ask.source = "local".to_owned();
-    let contract = ask.contract();
-    let (id, version) = (contract.id.clone(), contract.version.clone());
-    let state = catalogue.propose(Arc::clone(&contract), &name("bot"), "needed").unwrap();
-    assert_eq!(state, CapabilityState::Proposed);
-    assert_eq!(catalogue.active().len(), 1);
-    let go = |next, digest| catalogue.transition(&id, &version, next, digest, &ann, "because");
-    let error = go(CapabilityState::Active, builtin.digest()).unwrap_err();
-    assert!(matches!(error, CatalogueError::OtherContract { .. }));
-    go(CapabilityState::Active, contract.digest()).unwrap();
-    assert_eq!(catalogue.active().len(), 2);
-    // The same contract again changes nothing; another one has to be approved anew.
-    let again = catalogue.propose(ask.contract(), &name("bot"), "again").unwrap();
-    assert_eq!(again, CapabilityState::Active);
-    ask.contract_risk = lictor_capability::Risk::High;
-    let other = ask.contract();
-    let again = catalogue.propose(Arc::clone(&other), &name("bot"), "changed").unwrap();
-    assert_eq!(again, CapabilityState::Proposed);
-    assert_eq!(catalogue.active().len(), 1);
-    assert!(go(CapabilityState::Active, contract.digest()).is_err());
-    go(CapabilityState::Active, other.digest()).unwrap();
-    go(CapabilityState::Frozen, other.digest()).unwrap();
-    assert_eq!(catalogue.active().len(), 1);
-    go(CapabilityState::Active, other.digest()).unwrap();
-    go(CapabilityState::Deprecated, other.digest()).unwrap();
-    let error = go(CapabilityState::Active, other.digest()).unwrap_err();
-    assert!(matches!(error, CatalogueError::NoSuchStep { .. }));
-    assert_eq!(catalogue.get(&id, &version).unwrap().history.len(), 7);
-}
-
-#[test]
-fn builtins_stay_as_they_are() {
-    let clock = clock();
-    let catalogue = Catalogue::new([Ask::new("fs.write").contract()], clock);
-    let mut ask = Ask::new("fs.write");
-    ask.source = "local".to_owned();
-    ask.version = "9.0.0".to_owned();
-    let error = catalogue.propose(ask.contract(), &name("bot"), "mine").unwrap_err();
-    let id = CapabilityId::parse("fs.write").unwrap();
-    assert_eq!(error, CatalogueError::Builtin { id });
-    let error = catalogue.propose(Ask::new("a.b").contract(), &name("bot"), "mine").unwrap_err();
-    assert!(matches!(error, CatalogueError::Builtin { .. }));
 }

@@ -1,8 +1,14 @@
 //! Through the public API.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 mod approvals;
 mod cases;
+mod catalogue;
 mod common;
 mod gate;
 mod hostile;

@@ -1,0 +1,233 @@
+//! The documents on disk: `.lictor/capabilities`, `.lictor/packs`, `.lictor/facades`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use lictor_context::Digest;
+use lictor_document::{Limits, Source};
+use lictor_governance::{CatalogueKey, CatalogueKind, Document};
+
+/// More files than this in one folder are no catalogue.
+const MAX_FILES: usize = 20_000;
+
+/// Something in the folders that is no document of the catalogue, and why.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CatalogueProblem {
+    /// The file, relative to the workspace.
+    pub file: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// A file that was read.
+#[derive(Debug, Clone)]
+struct Seen {
+    stamp: Stamp,
+    bytes: Digest,
+    document: Result<Document, String>,
+}
+
+/// Tells whether a file was touched since it was read. It saves reading, and is no proof: what is
+/// used is read anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The folders, as they were when they were last looked at.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    seen: BTreeMap<(CatalogueKind, String), Seen>,
+    /// Where each document lies.
+    places: BTreeMap<CatalogueKey, (CatalogueKind, String)>,
+}
+
+/// What lies in the folders.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) documents: Vec<Document>,
+    pub(super) problems: Vec<CatalogueProblem>,
+}
+
+fn shown(kind: CatalogueKind, name: &str) -> String {
+    format!(".lictor/{}/{name}", kind.folder())
+}
+
+impl Files {
+    /// Looks at the folders below `root` (`.lictor`) again.
+    pub(super) fn look(&mut self, root: &Path) -> Found {
+        let mut found = Found::default();
+        let before = std::mem::take(&mut self.seen);
+        for kind in CatalogueKind::ALL {
+            let folder = root.join(kind.folder());
+            match self.folder(kind, &folder, &before) {
+                Ok(odd) => found.problems.extend(odd),
+                Err(error) => found.problems.push(CatalogueProblem {
+                    file: format!(".lictor/{}", kind.folder()),
+                    problem: format!("the folder cannot be read: {error}"),
+                }),
+            }
+        }
+        self.sort_out(&mut found);
+        found
+    }
+
+    fn folder(
+        &mut self,
+        kind: CatalogueKind,
+        folder: &Path,
+        before: &BTreeMap<(CatalogueKind, String), Seen>,
+    ) -> io::Result<Vec<CatalogueProblem>> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut problems = Vec::new();
+        for (count, entry) in entries.enumerate() {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') || !name.ends_with(".yaml") {
+                continue;
+            }
+            let mut odd = |problem: &str| {
+                problems.push(CatalogueProblem {
+                    file: shown(kind, &name),
+                    problem: problem.to_owned(),
+                });
+            };
+            if count >= MAX_FILES {
+                odd("there are too many files; this one and what follows is left out");
+                break;
+            }
+            let metadata = entry.path().symlink_metadata()?;
+            if !metadata.is_file() {
+                odd("it is no regular file; links are not followed");
+                continue;
+            }
+            let stamp = Stamp {
+                inode: metadata.ino(),
+                size: metadata.size(),
+                modified: (metadata.mtime(), metadata.mtime_nsec()),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            };
+            let key = (kind, name);
+            let known = before.get(&key).filter(|seen| seen.stamp == stamp).cloned();
+            let seen = match known {
+                Some(seen) => seen,
+                None => {
+                    let bytes = read(&entry.path())?;
+                    let document = parse(kind, &key.1, &bytes);
+                    Seen { stamp, bytes: Digest::of(&bytes), document }
+                }
+            };
+            self.seen.insert(key, seen);
+        }
+        Ok(problems)
+    }
+
+    /// Two files that hold the same id and version hold neither.
+    fn sort_out(&mut self, found: &mut Found) {
+        self.places.clear();
+        let mut holders: BTreeMap<CatalogueKey, Vec<(CatalogueKind, String)>> = BTreeMap::new();
+        for (place, seen) in &self.seen {
+            match &seen.document {
+                Ok(document) => holders.entry(document.key()).or_default().push(place.clone()),
+                Err(problem) => found.problems.push(CatalogueProblem {
+                    file: shown(place.0, &place.1),
+                    problem: problem.clone(),
+                }),
+            }
+        }
+        for (key, places) in holders {
+            match places.as_slice() {
+                [place] => {
+                    let seen = self.seen.get(place);
+                    found.documents.extend(seen.and_then(|seen| seen.document.clone().ok()));
+                    self.places.insert(key, place.clone());
+                }
+                several => {
+                    for (kind, name) in several {
+                        found.problems.push(CatalogueProblem {
+                            file: shown(*kind, name),
+                            problem: format!("several files hold the {key}; none of them counts"),
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The digest of a document as its file holds it at this moment; `None` when it is gone.
+    pub(super) fn digest_now(&self, root: &Path, key: &CatalogueKey) -> io::Result<Option<Digest>> {
+        let Some(place) = self.places.get(key) else { return Ok(None) };
+        let path = root.join(place.0.folder()).join(&place.1);
+        let bytes = match read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let known = self.seen.get(place).filter(|seen| seen.bytes == Digest::of(&bytes));
+        let known = known.and_then(|seen| seen.document.as_ref().ok()).cloned();
+        let document = match known {
+            Some(document) => Ok(document),
+            None => parse(place.0, &place.1, &bytes),
+        };
+        let document = document.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+        Ok((document.key() == *key).then(|| document.digest()))
+    }
+
+    /// The file that holds a document, relative to the workspace.
+    pub(super) fn place(&self, key: &CatalogueKey) -> Option<String> {
+        self.places.get(key).map(|(kind, name)| shown(*kind, name))
+    }
+
+    /// Writes a document that no file holds yet, under a name that no file has yet.
+    pub(super) fn add(root: &Path, key: &CatalogueKey, bytes: &[u8]) -> io::Result<String> {
+        let folder = root.join(key.kind.folder());
+        fs::create_dir_all(&folder)?;
+        let names = [format!("{}.yaml", key.id), format!("{}@{}.yaml", key.id, key.version)];
+        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+        for name in names {
+            let path: PathBuf = folder.join(&name);
+            let opened = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path);
+            match opened {
+                Ok(mut file) => {
+                    file.write_all(bytes)?;
+                    file.sync_all()?;
+                    File::open(&folder)?.sync_all()?;
+                    return Ok(shown(key.kind, &name));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+/// A file's bytes, one more than a document may have so that the reader says that it is too large.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let mut bytes = Vec::new();
+    file.take(Limits::default().max_bytes + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse(kind: CatalogueKind, name: &str, bytes: &[u8]) -> Result<Document, String> {
+    let source_name = shown(kind, name);
+    let document = Document::from_yaml(kind, &Source::new(&source_name, bytes));
+    let document = document.map_err(|error| error.to_string())?;
+    let stem = name.strip_suffix(".yaml").unwrap_or(name);
+    let (id, version) = (document.id(), document.version());
+    if stem == id || stem == format!("{id}@{version}") {
+        return Ok(document);
+    }
+    Err(format!("it holds `{id}` {version} and belongs into `{id}.yaml` or `{id}@{version}.yaml`"))
+}
