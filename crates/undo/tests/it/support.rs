@@ -25,7 +25,7 @@ use lictor_executor::{
 };
 use lictor_governance::{PolicySet, WriteGate};
 use lictor_lock::WorkspaceLock;
-use lictor_undo::{Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
+use lictor_undo::{Durability, Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
 use lictor_workspace::Workspace;
 use serde_json::{Value, json};
 use tower::Service as _;
@@ -247,15 +247,24 @@ impl World {
         Self::with_checks(root, None)
     }
 
+    /// Acknowledges behind the first barrier.
+    pub(crate) fn lazy(root: &Path) -> Self {
+        Self::with(root, None, Durability::Lazy)
+    }
+
     /// With one check after each change, that is passed or not.
     pub(crate) fn checked(root: &Path, passes: bool) -> Self {
         Self::with_checks(root, Some(Arc::new(OneCheck(passes))))
     }
 
     fn with_checks(root: &Path, checks: Option<Arc<dyn CheckSource>>) -> Self {
+        Self::with(root, checks, Durability::Strict)
+    }
+
+    fn with(root: &Path, checks: Option<Arc<dyn CheckSource>>, durability: Durability) -> Self {
         fs::create_dir_all(root.join(".lictor")).expect("a folder for state");
         let workspace = Arc::new(Workspace::open(root).expect("a workspace"));
-        let transactions = Transactions::new(Arc::clone(&workspace));
+        let transactions = Transactions::new(Arc::clone(&workspace)).durability(durability);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let policies = PolicySet::workspace(&Source::new("policy.yaml", POLICY));
         let gate = WriteGate::new(Arc::new(policies.expect("a policy")), Arc::clone(&clock));
