@@ -1,7 +1,7 @@
 //! Staging: the new things are made in slots, whole, before anything is touched.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 
 use lictor_capability::{Content, FileMode, Item, State, ViewError};
@@ -36,7 +36,7 @@ pub(crate) enum StageError {
     Io { path: String, source: io::Error },
     #[error("`{path}` could not be prepared: {source}")]
     View { path: String, source: ViewError },
-    #[error("`{path}` is copied from a file that has changed since it was judged")]
+    #[error("the content of `{path}` comes from something that has changed since it was judged")]
     SourceChanged { path: String },
 }
 
@@ -71,7 +71,14 @@ pub(crate) fn stage(
         }
         (Some(Content::CopyOf(source)), State::File { mode, digest, .. }) => {
             let mut file = create_file(&tx.slots, &slot.name(), 0o600).map_err(io)?;
-            copy(workspace, source, &mut file, digest, item.path())?;
+            let from = open_source(workspace, source, item.path())?;
+            copy(from, &mut file, digest, item.path())?;
+            finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
+            inherit(workspace, planned, &file, mode).map_err(io)?;
+        }
+        (Some(Content::Streamed(source)), State::File { mode, digest, .. }) => {
+            let mut file = create_file(&tx.slots, &slot.name(), 0o600).map_err(io)?;
+            copy(source.open().map_err(io)?, &mut file, digest, item.path())?;
             finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
             inherit(workspace, planned, &file, mode).map_err(io)?;
         }
@@ -200,21 +207,29 @@ fn copy_attributes(parent: &DirHandle, path: &WorkspacePath, to: &File) -> io::R
     Ok(())
 }
 
-fn copy(
+fn open_source(
     workspace: &Workspace,
     source: &WorkspacePath,
-    target: &mut File,
-    expected: Digest,
     path: &str,
-) -> Result<(), StageError> {
-    let io = |source| StageError::Io { path: path.to_owned(), source };
+) -> Result<File, StageError> {
     let parent = workspace
         .parent(source)
         .map_err(|error| StageError::View { path: path.to_owned(), source: error })?
         .ok_or_else(|| StageError::SourceChanged { path: path.to_owned() })?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = fs::openat(&parent, source.name(), flags, Mode::empty());
-    let mut from = File::from(opened.map_err(|error| io(error.into()))?);
+    let io = |error: Errno| StageError::Io { path: path.to_owned(), source: error.into() };
+    Ok(File::from(opened.map_err(io)?))
+}
+
+/// Copies a piece at a time, and checks that it is what was judged.
+fn copy(
+    mut from: impl io::Read,
+    target: &mut File,
+    expected: Digest,
+    path: &str,
+) -> Result<(), StageError> {
+    let io = |source| StageError::Io { path: path.to_owned(), source };
     let mut hasher = Hasher::new();
     let mut buffer = vec![0_u8; BUFFER];
     loop {
