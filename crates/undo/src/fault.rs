@@ -43,7 +43,7 @@ pub(crate) fn lacks(what: &'static str) -> Result<(), Errno> {
 
 /// Dies or fails when `LICTOR_FAULT` says so: `<action>@<n>`, where `n` counts the points passed
 /// in this process from 1 and the action is `kill`, `EIO`, `ENOSPC`, `EROFS`, `EACCES` or
-/// `EINVAL`, or `save`: a person saves `theirs` at `LICTOR_FAULT_PATH`, as editors do. With `..` behind it (`EROFS@7..`) every later point fails as well: a disk that does
+/// `EINVAL`, or `save`: a person saves `theirs` at `LICTOR_FAULT_PATH`, as editors do. With `3+7` it happens at both. With `..` behind it (`EROFS@7..`) every later point fails as well: a disk that does
 /// not come back. `LICTOR_FAULT_COUNT` names a file that gets a line for each point passed.
 #[cfg(feature = "fault-injection")]
 #[expect(clippy::disallowed_methods, reason = "tests steer the child process by its environment")]
@@ -61,7 +61,7 @@ pub(crate) fn point(name: &'static str) -> io::Result<()> {
     let Some((action, at)) = wish.split_once('@') else { return Ok(()) };
     let here = match at.strip_suffix("..") {
         Some(from) => from.parse().is_ok_and(|from: u64| from <= n),
-        None => at.parse() == Ok(n),
+        None => at.split('+').any(|one| one.parse() == Ok(n)),
     };
     if !here {
         return Ok(());

@@ -9,14 +9,17 @@ const PATHS: [&str; 5] = ["created", "modified", "deleted", "renamed", "target"]
 
 /// Whether what somebody saved is there: at their path, or kept in a slot.
 fn theirs_is_kept(case: &Case, path: &str) -> bool {
+    kept(case, path) > 0
+}
+
+/// How many of somebody's saves are there.
+fn kept(case: &Case, path: &str) -> usize {
     let is_theirs = |path: &std::path::Path| fs::read(path).is_ok_and(|b| b == b"theirs\n");
-    if is_theirs(&case.root().join(path)) {
-        return true;
-    }
+    let at_path = usize::from(is_theirs(&case.root().join(path)));
     let folders = fs::read_dir(case.root().join(".lictor/tx")).expect("transactions");
     let slots = folders.filter_map(Result::ok).map(|folder| folder.path().join("s"));
     let kept = slots.filter_map(|slots| fs::read_dir(slots).ok()).flatten();
-    kept.filter_map(Result::ok).any(|slot| is_theirs(&slot.path()))
+    at_path + kept.filter_map(Result::ok).filter(|slot| is_theirs(&slot.path())).count()
 }
 
 /// Somebody saves at each path at each point, before and after which the process may die.
@@ -69,6 +72,22 @@ fn by_links_nobody_loses_a_save_at_any_point() {
 #[test]
 fn by_looking_nobody_loses_a_save_at_any_point_but_between_the_look_and_the_rename() {
     nobody_loses_a_save("exchange,no_replace,link");
+}
+
+/// One save is taken by mistake, and while it is given back the next one has arrived.
+#[test]
+fn of_two_saves_in_one_moment_both_are_kept() {
+    for (before, path) in [("take.before", "deleted"), ("swap.before", "modified")] {
+        for lacks in ["", "exchange,no_replace"] {
+            let points = count_lacking(Step::Small, lacks);
+            let Some(n) = points.iter().position(|name| name == before) else { continue };
+            let case = Case::lacking(Step::Small, lacks);
+            let fault = format!("save@{}+{}", n + 1, n + 2);
+            let answer = case.run_with(Step::Small, &fault, path).expect("it lives");
+            assert_eq!(kept(&case, path), 2, "{lacks:?}, {path}: {answer}");
+            assert!(answer.starts_with("incomplete"), "{lacks:?}, {path}: {answer}");
+        }
+    }
 }
 
 /// A slot that holds something is never overwritten, whoever put it there.
