@@ -1,5 +1,7 @@
 //! The command line: what is accepted, and what is said about the rest.
 
+use crate::mutants;
+
 /// Printed by `cargo xtask help`, and with exit code 2 for anything that is not a command.
 pub(crate) const HELP: &str = "\
 usage: cargo xtask <command>
@@ -7,6 +9,8 @@ usage: cargo xtask <command>
   layers [--mermaid]   the crates by rank and what they depend on; refuses upward and sideways edges
   tidy                 the text of the repository: headers, sizes, leftovers, links, manifests
   test-matrix          which guarantee is proven by which tests; refuses one without
+  mutants [--list] [--only <name>]
+                       takes one safeguard of the transactions away after the other; some test must go red
   check [options]      fmt, layers, tidy, deny, clippy, docs, each crate alone
   test [args]          unit, integration and compile-fail tests, doctests; args go to `cargo test`
   ci [options]         check, then test: what decides about a change
@@ -29,6 +33,8 @@ pub(crate) enum Command {
     Tidy,
     /// Print which tests prove which guarantee.
     TestMatrix,
+    /// The mutation gate.
+    Mutants(mutants::Options),
     /// Every check that is not a test.
     Check(Options),
     /// The tests.
@@ -71,11 +77,28 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         "tidy" => Err("`tidy` takes no arguments\n".to_owned()),
         "test-matrix" if rest.is_empty() => Ok(Command::TestMatrix),
         "test-matrix" => Err("`test-matrix` takes no arguments\n".to_owned()),
+        "mutants" => Ok(Command::Mutants(mutants(rest)?)),
         "check" => Ok(Command::Check(options(rest)?)),
         "test" => Ok(Command::Test { extra: rest }),
         "ci" => Ok(Command::Ci(options(rest)?)),
         other => Err(format!("there is no command `{other}`\n")),
     }
+}
+
+fn mutants(args: Vec<String>) -> Result<mutants::Options, String> {
+    let mut options = mutants::Options::default();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--list" => options.list = true,
+            "--only" => match args.next() {
+                Some(name) => options.only.push(name),
+                None => return Err("`--only` needs the name of a mutant\n".to_owned()),
+            },
+            other => return Err(format!("there is no option `{other}`\n")),
+        }
+    }
+    Ok(options)
 }
 
 fn options(args: Vec<String>) -> Result<Options, String> {
@@ -98,7 +121,7 @@ fn options(args: Vec<String>) -> Result<Options, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, HELP, Options, parse};
+    use super::{Command, HELP, Options, mutants, parse};
 
     fn parsed(line: &str) -> Result<Command, String> {
         parse(line.split_whitespace().map(str::to_owned))
@@ -111,6 +134,9 @@ mod tests {
         assert_eq!(parsed("tidy"), Ok(Command::Tidy));
         assert_eq!(parsed("test-matrix"), Ok(Command::TestMatrix));
         assert_eq!(parsed("help"), Ok(Command::Help));
+        let only = vec!["barrier-1".to_owned()];
+        let mutants = mutants::Options { list: true, only };
+        assert_eq!(parsed("mutants --list --only barrier-1"), Ok(Command::Mutants(mutants)));
         let extra = vec!["-p".to_owned(), "lictor-lock".to_owned()];
         assert_eq!(parsed("test -p lictor-lock"), Ok(Command::Test { extra }));
         let options =

@@ -15,6 +15,8 @@ mod sources;
 
 mod steps;
 
+mod mutants;
+
 mod runner;
 
 mod model;
@@ -68,6 +70,7 @@ fn run(command: Command) -> Result<bool, Failure> {
             let tree = process::load_tree(&workspace.root)?;
             Ok(report::findings("tidy", &tidy::check(&workspace, &tree)))
         }
+        Command::Mutants(options) => mutants::run(&process::load_workspace()?, &options),
         Command::TestMatrix => {
             let workspace = process::load_workspace()?;
             let tree = process::load_tree(&workspace.root)?;

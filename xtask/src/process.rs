@@ -5,7 +5,7 @@
 )]
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,79 @@ pub(crate) fn cargo(
     }
 }
 
+/// How tests ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tested {
+    Passed,
+    /// One failed, or it took too long.
+    Failed,
+    NotBuilt,
+}
+
+/// Builds and runs tests of a copy of the workspace, in a target folder beside it.
+pub(crate) fn cargo_test(copy: &Path, args: &[&str]) -> Result<Tested, Failure> {
+    /// A mutant may hang.
+    const LIMIT_S: &str = "900";
+    let target = copy.with_extension("target");
+    let quiet = |command: &mut Command| {
+        let status = command
+            .current_dir(copy)
+            .env("CARGO_TARGET_DIR", &target)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        status
+            .map(|status| status.success())
+            .map_err(|error| Failure::new(format!("cannot run cargo: {error}")))
+    };
+    let built = args.iter().take_while(|arg| **arg != "--");
+    if !quiet(cargo_command().arg("test").args(built).arg("--no-run"))? {
+        return Ok(Tested::NotBuilt);
+    }
+    let cargo = cargo_command();
+    let mut limited = Command::new("timeout");
+    limited.args(["--kill-after=10", LIMIT_S]).arg(cargo.get_program()).arg("test").args(args);
+    for (name, value) in cargo.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    Ok(if quiet(&mut limited)? { Tested::Passed } else { Tested::Failed })
+}
+
+/// Copies what git tracks or would track into the target folder; only what is not there yet, so
+/// that cargo builds only what has changed.
+pub(crate) fn scratch_copy(root: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let copy = target.join(name).join("tree");
+    for path in listed(root)? {
+        let (from, to) = (root.join(&path), copy.join(&path));
+        let Ok(wanted) = std::fs::read(&from) else { continue };
+        if std::fs::read(&to).is_ok_and(|there| there == wanted) {
+            continue;
+        }
+        let parent = to.parent().unwrap_or(&copy);
+        std::fs::create_dir_all(parent)
+            .and_then(|()| std::fs::write(&to, &wanted))
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", to.display())))?;
+    }
+    Ok(copy)
+}
+
+/// Reads a file.
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))
+}
+
+/// Writes a file.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text)
+        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
+}
+
 /// Whether a program can be started at all.
 pub(crate) fn is_installed(program: &str) -> bool {
     let started = Command::new(program)
@@ -76,6 +149,10 @@ pub(crate) fn load_workspace() -> Result<Workspace, Failure> {
 
 /// Reads the files that git tracks or would track; outside a repository, all but `target`.
 pub(crate) fn load_tree(root: &Path) -> Result<Tree, Failure> {
+    tree::read(root, listed(root)?)
+}
+
+fn listed(root: &Path) -> Result<Vec<String>, Failure> {
     let listed = capture(Command::new("git").current_dir(root).args([
         "ls-files",
         "-z",
@@ -83,15 +160,14 @@ pub(crate) fn load_tree(root: &Path) -> Result<Tree, Failure> {
         "--others",
         "--exclude-standard",
     ]));
-    let paths = match listed {
-        Ok(bytes) => String::from_utf8_lossy(&bytes)
+    match listed {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes)
             .split('\0')
             .filter(|path| !path.is_empty())
             .map(str::to_owned)
-            .collect(),
-        Err(_no_repository) => tree::walk(root)?,
-    };
-    tree::read(root, paths)
+            .collect()),
+        Err(_no_repository) => tree::walk(root),
+    }
 }
 
 fn capture(command: &mut Command) -> Result<Vec<u8>, Failure> {

@@ -17,8 +17,8 @@ pub use action::{Action, Admitted, Described, Origin};
 pub use bundle::{BundleError, Considered, Facade, Pack, RouteTarget, Routed, Routes, route};
 pub use change::{
     Body, Change, ChangeDocument, ChangeDocumentError, ChangeKind, ChangeSet, ChangeSetError,
-    Changes, Conflict, ConflictReason, Content, FileChange, FileMode, InvalidMode, Item,
-    KeptContent, ResolveError, Resolved, State, resolve,
+    Changes, Conflict, ConflictReason, Content, ContentSource, FileChange, FileMode, InvalidMode,
+    Item, KeptContent, ResolveError, Resolved, State, resolve,
 };
 pub use contract::{
     Backoff, CapabilityId, CapabilityKind, Compensate, Confirm, Contract, ContractError,

@@ -148,7 +148,10 @@ fn record_recovered(
         }
         Recovery::Incomplete => (ExecutionStatus::Incomplete, EventType::ActionUnknown),
     };
-    if known == Some(status) && status != ExecutionStatus::Applied {
+    // What is on record as standing was begun: a person has since taken away what it had made.
+    let stood = matches!(known, Some(ExecutionStatus::Applied | ExecutionStatus::Undone))
+        && recovered.recovery == Recovery::Discarded;
+    if stood || (known == Some(status) && status != ExecutionStatus::Applied) {
         // Only the closing of its journal was cut short, or it is as stuck as it was before.
         return Ok(());
     }

@@ -80,7 +80,7 @@ impl Runtime {
         let redaction = redaction(&policies)?;
         let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock), redaction);
         let ledger = Arc::new(ledger);
-        let transactions = Transactions::new(Arc::clone(&workspace));
+        let transactions = Transactions::new(Arc::clone(&workspace)).durability(options.changes);
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
         let settings = policies.settings();
         let mut builtins = lictor_skills::contracts()?;

@@ -136,7 +136,9 @@ fn applied(before: &Tree, effects: &Effects) -> Tree {
             (Some(Content::Inline(bytes)), _) => Held::File(bytes.to_vec(), mode),
             (Some(Content::CopyOf(path)), _) => Held::File(bytes(path), mode),
             (Some(Content::Target(target)), _) => Held::Link(target.clone()),
-            (Some(Content::Kept(_)), _) => panic!("no skill keeps anything"),
+            (Some(Content::Kept(_) | Content::Streamed(_)), _) => {
+                panic!("no skill keeps or streams anything")
+            }
             (None, Some(Held::File(bytes, _))) => Held::File(bytes.clone(), mode),
             (None, Some(old)) => old.clone(),
             (None, None) => Held::Directory,

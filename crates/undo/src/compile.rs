@@ -3,12 +3,11 @@
 //! Directories that have to let us in do so first. Then everything that leaves its path leaves;
 //! then the directories that go, from the leaves up; then new directories, from the root down;
 //! then everything arrives; then content and modes change in place, and directories that keep us
-//! out from now on come last. A rename whose target is still taken, that could meet a directory on
-//! its way out, or that makes room for a new one, goes by a slot, which is what makes chains and
-//! swaps possible. Where the mount cannot exchange two names, a change in place is taking out and
-//! putting in, and every rename goes by a slot.
+//! out from now on come last. A rename goes by a slot, which is what makes chains and swaps
+//! possible: and only there can it be seen for certain what it was that left. Where the mount
+//! cannot exchange two names, a change in place is taking out and putting in.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use lictor_capability::{Content, FileMode, Item, State};
 use lictor_context::{ExecutionId, WorkspacePath};
@@ -35,19 +34,6 @@ pub(crate) fn items(
     homes: &HashMap<WorkspacePath, SlotRef>,
     means: Means,
 ) -> Vec<JournalItem> {
-    let leaving: HashSet<&WorkspacePath> = changes
-        .iter()
-        .filter(|item| item.from != item.to)
-        .filter_map(|item| item.from.as_ref())
-        .collect();
-    let removes_directories = changes
-        .iter()
-        .any(|item| item.to.is_none() && matches!(item.before, Some(State::Directory { .. })));
-    let new_directories: HashSet<&WorkspacePath> = changes
-        .iter()
-        .filter(|item| item.from.is_none() && matches!(item.after, Some(State::Directory { .. })))
-        .filter_map(|item| item.to.as_ref())
-        .collect();
     let mut next = 0;
     let mut slot = || {
         let index = next;
@@ -63,8 +49,6 @@ pub(crate) fn items(
             }
             _ => slot(),
         });
-        let contested = item.to.as_ref().is_some_and(|to| leaving.contains(to))
-            || item.from.as_ref().is_some_and(|from| new_directories.contains(from));
         let mut home = |from| homes.get(from).cloned().unwrap_or_else(&mut slot);
         let keep = match (&item.from, &item.to) {
             (None, _) => None,
@@ -73,10 +57,8 @@ pub(crate) fn items(
                 stage.clone()
             }
             (Some(from), Some(_)) if stage.is_some() => Some(home(from)),
-            (Some(_), Some(_)) if contested || removes_directories || !means.exchanges() => {
-                Some(slot())
-            }
-            (Some(_), Some(_)) => None,
+            // By a slot: of a thing that went from path to path nobody could say what it was.
+            (Some(_), Some(_)) => Some(slot()),
         };
         items.push(JournalItem {
             kind: item.kind,
@@ -96,8 +78,8 @@ pub(crate) fn items(
 
 /// The operations of a transaction, in order, each with the item that it belongs to.
 pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
-    let mut phases: [Vec<(usize, Operation)>; 8] = Default::default();
-    let [open, leave, remove_dirs, make_dirs, travel, arrive, in_place, close] = &mut phases;
+    let mut phases: [Vec<(usize, Operation)>; 7] = Default::default();
+    let [open, leave, remove_dirs, make_dirs, arrive, in_place, close] = &mut phases;
     for (index, item) in items.iter().enumerate() {
         let (before, after) = (item.before, item.after);
         if item.is_directory() {
@@ -147,12 +129,6 @@ pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
                     }
                 }
             }
-            (Some(from), Some(to), None, None) if from != to => {
-                if let Some(state) = before {
-                    let (from, to) = (from.clone(), to.clone());
-                    travel.push((index, Operation::Move { from, to, state }));
-                }
-            }
             _ => {}
         }
         if let (Some(_), Some(to), None, false) =
@@ -166,7 +142,6 @@ pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
     let by_path = |operation: &Operation| match operation {
         Operation::Put { path, .. } | Operation::Take { path, .. } => path.clone(),
         Operation::Swap { path, .. } | Operation::Chmod { path, .. } => path.clone(),
-        Operation::Move { from, .. } => from.clone(),
     };
     for from_the_root in [open, make_dirs] {
         from_the_root.sort_by_key(|(_, operation)| by_path(operation));

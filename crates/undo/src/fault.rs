@@ -43,7 +43,7 @@ pub(crate) fn lacks(what: &'static str) -> Result<(), Errno> {
 
 /// Dies or fails when `LICTOR_FAULT` says so: `<action>@<n>`, where `n` counts the points passed
 /// in this process from 1 and the action is `kill`, `EIO`, `ENOSPC`, `EROFS`, `EACCES` or
-/// `EINVAL`. With `..` behind it (`EROFS@7..`) every later point fails as well: a disk that does
+/// `EINVAL`, or `save`: a person saves `theirs` at `LICTOR_FAULT_PATH`, as editors do. With `3+7` it happens at both. With `..` behind it (`EROFS@7..`) every later point fails as well: a disk that does
 /// not come back. `LICTOR_FAULT_COUNT` names a file that gets a line for each point passed.
 #[cfg(feature = "fault-injection")]
 #[expect(clippy::disallowed_methods, reason = "tests steer the child process by its environment")]
@@ -61,7 +61,7 @@ pub(crate) fn point(name: &'static str) -> io::Result<()> {
     let Some((action, at)) = wish.split_once('@') else { return Ok(()) };
     let here = match at.strip_suffix("..") {
         Some(from) => from.parse().is_ok_and(|from: u64| from <= n),
-        None => at.parse() == Ok(n),
+        None => at.split('+').any(|one| one.parse() == Ok(n)),
     };
     if !here {
         return Ok(());
@@ -72,6 +72,7 @@ pub(crate) fn point(name: &'static str) -> io::Result<()> {
         "EROFS" => rustix::io::Errno::ROFS,
         "EACCES" => rustix::io::Errno::ACCESS,
         "EINVAL" => rustix::io::Errno::INVAL,
+        "save" => return person_saves(),
         _ => {
             // As `kill -9` does it: nothing is unwound, flushed or released, and no core is left.
             let own = rustix::process::getpid();
@@ -80,4 +81,23 @@ pub(crate) fn point(name: &'static str) -> io::Result<()> {
         }
     };
     Err(io::Error::from(errno))
+}
+
+/// What a person does to a file in the moment of a fault point. In the path, `*` is the newest
+/// folder of its parent.
+#[cfg(feature = "fault-injection")]
+#[expect(clippy::disallowed_methods, reason = "tests steer the child process by its environment")]
+fn person_saves() -> io::Result<()> {
+    let wish = std::env::var("LICTOR_FAULT_PATH").map_err(io::Error::other)?;
+    let path = match wish.split_once("/*/") {
+        Some((parent, rest)) => {
+            let entries = std::fs::read_dir(parent)?.filter_map(Result::ok);
+            let newest = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).max();
+            newest.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.join(rest)
+        }
+        None => wish.into(),
+    };
+    let beside = path.with_extension("saving");
+    std::fs::write(&beside, "theirs\n")?;
+    std::fs::rename(beside, path)
 }

@@ -29,6 +29,10 @@ pub(crate) struct Header {
     /// How things change places on this mount.
     #[serde(default)]
     pub means: Means,
+    /// Acknowledged behind the first barrier: what others have changed since is no reason to put
+    /// it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lazy: bool,
     pub record: ExecutionRecord,
 }
 

@@ -18,5 +18,5 @@ mod undo; // planning and governing an undo
 pub use history::{Content, History, HistoryError, Kept};
 pub use means::Means;
 pub use store::means;
-pub use transaction::Transactions;
+pub use transaction::{Durability, Transactions};
 pub use undo::{UNDO_CAPABILITY, UndoError, UndoHandler, plan_undo, undo_contract};

@@ -27,8 +27,6 @@ pub(crate) enum Operation {
     Take { path: WorkspacePath, slot: SlotRef, state: State, if_empty: bool },
     /// A slot's thing and a path's thing change places.
     Swap { path: WorkspacePath, slot: SlotRef, before: State, after: State },
-    /// A path's thing gets another path, where nothing is.
-    Move { from: WorkspacePath, to: WorkspacePath, state: State },
     /// A path's thing gets another mode; the very thing, by its inode. With `if_there`, one that
     /// is not there any more is no complaint.
     Chmod {
@@ -80,7 +78,6 @@ impl Hands<'_> {
                 self.take(path, slot, *state, *if_empty)
             }
             Operation::Swap { path, slot, before, after } => self.swap(path, slot, *before, *after),
-            Operation::Move { from, to, state } => self.relocate(from, to, *state),
             Operation::Chmod { path, inode, before, after, if_there } => {
                 self.chmod(path, *inode, *before, *after, *if_there)
             }
@@ -101,7 +98,6 @@ impl Hands<'_> {
                 self.put(path, slot)
             }
             Operation::Swap { path, slot, before, after } => self.swap(path, slot, *after, *before),
-            Operation::Move { from, to, state } => self.relocate(to, from, *state),
             Operation::Chmod { path, inode, before, after, if_there } => {
                 self.chmod(path, *inode, *after, *before, *if_there)
             }
@@ -129,7 +125,7 @@ impl Hands<'_> {
                 let ours = Seen::at(&parent, path.name());
                 self.exchange_back(path, &parent, slot, &ours)
             }
-            Operation::Move { .. } | Operation::Chmod { .. } => Ok(()),
+            Operation::Chmod { .. } => Ok(()),
         }
     }
 
@@ -235,35 +231,6 @@ impl Hands<'_> {
             at_path = giving;
         }
         Err(contended())
-    }
-
-    fn relocate(
-        &self,
-        from: &WorkspacePath,
-        to: &WorkspacePath,
-        state: State,
-    ) -> Result<(), OperationError> {
-        let source = self.parent(from)?;
-        let target = self.parent(to)?;
-        let fail = |error| io_error(from, error);
-        fault::point("move.before").map_err(fail)?;
-        match self.means.put((&source, from.name()), (&target, to.name())) {
-            Err(Errno::NOENT) => {
-                return Err(conflict(from, ConflictReason::Missing, Some(&state), None));
-            }
-            Err(Errno::EXIST) => return Err(conflict(to, ConflictReason::Exists, None, None)),
-            Err(error) => return Err(fail(error.into())),
-            Ok(()) => {}
-        }
-        fault::point("move.after").map_err(fail)?;
-        let found = state_of(&target, to.name(), to);
-        if matches!(&found, Ok(Some(found)) if same(found, &state)) {
-            return Ok(());
-        }
-        match self.means.put((&target, to.name()), (&source, from.name())) {
-            Ok(()) => Err(differs(from, &state, found?)),
-            Err(_) => Err(OperationError::Contended { path: from.to_string() }),
-        }
     }
 
     fn chmod(

@@ -115,7 +115,7 @@ impl Recover<'_> {
         let (recovery, stuck) = if back {
             self.put_back(&hands, tx, &journal.items, &operations)
         } else {
-            self.finish(&hands, tx, &journal.items, &operations)
+            self.finish(&hands, tx, &journal, &operations)
         };
         Ok(Recovered {
             execution_id: self.execution.clone(),
@@ -147,9 +147,11 @@ impl Recover<'_> {
         &self,
         hands: &Hands<'_>,
         tx: &TxDir,
-        items: &[JournalItem],
+        journal: &Journal,
         operations: &[(usize, Operation)],
     ) -> (Recovery, Vec<Stuck>) {
+        let items = &journal.items;
+        let mut left = Vec::new();
         let seen = match Seen::look(hands, items, operations) {
             Ok(seen) => seen,
             Err(error) => {
@@ -171,12 +173,20 @@ impl Recover<'_> {
         }
         for (_, operation) in seen.todo {
             if let Err(error) = hands.publish(operation) {
+                // Perhaps somebody was told that it stands: then theirs stays, and so does the rest.
+                if journal.header.lazy
+                    && let OperationError::Conflict(conflict) = &error
+                {
+                    let (path, reason) = (conflict.path.clone(), error.to_string());
+                    left.push(Stuck { path, reason });
+                    continue;
+                }
                 tracing::warn!(%error, execution = %self.execution, "cannot be finished; putting it back");
                 return self.put_back(hands, tx, items, operations);
             }
         }
         match self.root.barrier() {
-            Ok(()) => (Recovery::Finished, Vec::new()),
+            Ok(()) => (Recovery::Finished, left),
             Err(error) => (Recovery::Incomplete, vec![self.stuck(&error.to_string())]),
         }
     }

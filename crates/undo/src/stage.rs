@@ -1,9 +1,10 @@
 //! Staging: the new things are made in slots, whole, before anything is touched.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 
-use lictor_capability::{Content, Item, State, ViewError};
+use lictor_capability::{Content, FileMode, Item, State, ViewError};
 use lictor_context::{Digest, Hasher, WorkspacePath};
 use lictor_workspace::{DirHandle, Workspace};
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
@@ -12,7 +13,11 @@ use rustix::io::Errno;
 use crate::compile::open_mode;
 use crate::fault;
 use crate::journal::JournalItem;
-use crate::store::{SlotRef, TxDir, create_file};
+use crate::store::{SlotRef, TxDir, create_file, open_dir};
+
+const ACCESS_ACL: &str = "system.posix_acl_access";
+const DEFAULT_ACL: &str = "system.posix_acl_default";
+const SET_GROUP_ID: u32 = 0o2000;
 
 /// How much of a file is copied at a time.
 const BUFFER: usize = 256 * 1024;
@@ -31,7 +36,7 @@ pub(crate) enum StageError {
     Io { path: String, source: io::Error },
     #[error("`{path}` could not be prepared: {source}")]
     View { path: String, source: ViewError },
-    #[error("`{path}` is copied from a file that has changed since it was judged")]
+    #[error("the content of `{path}` comes from something that has changed since it was judged")]
     SourceChanged { path: String },
 }
 
@@ -51,6 +56,8 @@ pub(crate) fn stage(
     match (&item.content, after) {
         (_, State::Directory { mode }) => {
             make_directory(tx, slot, open_mode(mode).bits()).map_err(io)?;
+            let made = open_dir(&tx.slots, &slot.name()).map_err(io)?;
+            inherit(workspace, planned, &made, mode).map_err(io)?;
         }
         (Some(Content::Target(target)), _) => {
             fs::symlinkat(target.as_str(), &tx.slots, slot.name()).map_err(|e| io(e.into()))?;
@@ -60,11 +67,20 @@ pub(crate) fn stage(
             fault::point("stage.write").map_err(io)?;
             file.write_all(bytes).map_err(io)?;
             finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
+            inherit(workspace, planned, &file, mode).map_err(io)?;
         }
         (Some(Content::CopyOf(source)), State::File { mode, digest, .. }) => {
             let mut file = create_file(&tx.slots, &slot.name(), 0o600).map_err(io)?;
-            copy(workspace, source, &mut file, digest, item.path())?;
+            let from = open_source(workspace, source, item.path())?;
+            copy(from, &mut file, digest, item.path())?;
             finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
+            inherit(workspace, planned, &file, mode).map_err(io)?;
+        }
+        (Some(Content::Streamed(source)), State::File { mode, digest, .. }) => {
+            let mut file = create_file(&tx.slots, &slot.name(), 0o600).map_err(io)?;
+            copy(source.open().map_err(io)?, &mut file, digest, item.path())?;
+            finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
+            inherit(workspace, planned, &file, mode).map_err(io)?;
         }
         _ => return Err(io(io::Error::other("the change says nothing of its content"))),
     }
@@ -100,6 +116,58 @@ fn finish(
     }
     // Last: a change of owner takes set-id bits away, and an access list has a say in the mode.
     fs::fchmod(file, Mode::from_raw_mode(mode))?;
+    Ok(())
+}
+
+/// What a new thing gets from its directory, as the kernel would have given it there: the group of
+/// a set-group-id directory, and its default access list. The private folder that it is staged in
+/// has neither. Where the directory is new itself, both come from the nearest that is there.
+fn inherit(
+    workspace: &Workspace,
+    planned: &JournalItem,
+    to: impl AsFd,
+    mode: FileMode,
+) -> io::Result<()> {
+    let (None, Some(path)) = (&planned.from, &planned.to) else { return Ok(()) };
+    let mut parent = path.parent();
+    let dir = loop {
+        match workspace.dir(parent.as_ref()) {
+            Ok(Some(dir)) => break dir,
+            Ok(None) if parent.is_some() => parent = parent.and_then(|path| path.parent()),
+            // A path that is not what was judged is found out when it is published.
+            Ok(None) | Err(_) => return Ok(()),
+        }
+    };
+    let stat = fs::fstat(&dir)?;
+    let shared = stat.st_mode & SET_GROUP_ID != 0;
+    if shared {
+        // Only who is in the group may; anybody else leaves the thing to their own.
+        if let Err(error) = fs::fchown(&to, None, Some(Gid::from_raw(stat.st_gid))) {
+            tracing::debug!(%error, %path, "the directory's group could not be given");
+        }
+    }
+    let mut value = vec![0_u8; MAX_ATTRIBUTE];
+    let n = match fs::fgetxattr(&dir, DEFAULT_ACL, value.as_mut_slice()) {
+        Ok(n) => n,
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    let list = value.get(..n).unwrap_or_default();
+    let is_directory = matches!(planned.after, Some(State::Directory { .. }));
+    if !list.is_empty() {
+        fs::fsetxattr(&to, ACCESS_ACL, list, XattrFlags::empty())?;
+        if is_directory {
+            fs::fsetxattr(&to, DEFAULT_ACL, list, XattrFlags::empty())?;
+        }
+    }
+    if shared || !list.is_empty() {
+        // The mode that was judged, which is the list's mask as well. A directory hands its group
+        // on, but where it is closed to us at last: its mode is compared on the way.
+        let staged = if is_directory { open_mode(mode) } else { mode };
+        let hands_on = shared && is_directory && staged == mode;
+        let bits = staged.bits() | if hands_on { SET_GROUP_ID } else { 0 };
+        fs::fchmod(&to, Mode::from_raw_mode(bits))?;
+    }
     Ok(())
 }
 
@@ -139,21 +207,29 @@ fn copy_attributes(parent: &DirHandle, path: &WorkspacePath, to: &File) -> io::R
     Ok(())
 }
 
-fn copy(
+fn open_source(
     workspace: &Workspace,
     source: &WorkspacePath,
-    target: &mut File,
-    expected: Digest,
     path: &str,
-) -> Result<(), StageError> {
-    let io = |source| StageError::Io { path: path.to_owned(), source };
+) -> Result<File, StageError> {
     let parent = workspace
         .parent(source)
         .map_err(|error| StageError::View { path: path.to_owned(), source: error })?
         .ok_or_else(|| StageError::SourceChanged { path: path.to_owned() })?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = fs::openat(&parent, source.name(), flags, Mode::empty());
-    let mut from = File::from(opened.map_err(|error| io(error.into()))?);
+    let io = |error: Errno| StageError::Io { path: path.to_owned(), source: error.into() };
+    Ok(File::from(opened.map_err(io)?))
+}
+
+/// Copies a piece at a time, and checks that it is what was judged.
+fn copy(
+    mut from: impl io::Read,
+    target: &mut File,
+    expected: Digest,
+    path: &str,
+) -> Result<(), StageError> {
+    let io = |source| StageError::Io { path: path.to_owned(), source };
     let mut hasher = Hasher::new();
     let mut buffer = vec![0_u8; BUFFER];
     loop {

@@ -35,7 +35,6 @@ impl Hands<'_> {
                 self.take_standing(item, path, slot, state)
             }
             Operation::Swap { slot, before, .. } => self.swap_standing(item, slot, before),
-            Operation::Move { from, to, .. } => self.move_standing(item, from, to),
             Operation::Chmod { path, inode, after, if_there, .. } => {
                 if *if_there {
                     // Whether it was needed is seen only when it is done.
@@ -116,23 +115,5 @@ impl Hands<'_> {
         }
         let ours = self.slot_state(slot)?.is_some_and(|found| same(&found, before));
         Ok(if ours { Standing::Done } else { Standing::Foreign })
-    }
-
-    fn move_standing(
-        &self,
-        item: &JournalItem,
-        from: &WorkspacePath,
-        to: &WorkspacePath,
-    ) -> Result<Standing, OperationError> {
-        let there = self.path_inode(to)?;
-        if there.is_some() && there == item.inode {
-            return Ok(Standing::Done);
-        }
-        Ok(match (self.path_inode(from)?, there) {
-            (Some(_), _) => Standing::Todo,
-            // It arrived, and somebody has saved another over it.
-            (None, Some(_)) => Standing::Done,
-            (None, None) => Standing::Lost,
-        })
     }
 }

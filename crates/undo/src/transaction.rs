@@ -14,7 +14,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lictor_capability::{Conflict, ConflictReason, FileChange, Item};
 use lictor_context::{ExecutionId, WorkspacePath};
@@ -44,13 +44,49 @@ pub struct Transactions {
     workspace: Arc<Workspace>,
     /// How things change places on this mount, once that was tried.
     means: Arc<OnceLock<Means>>,
+    durability: Durability,
+    /// Acknowledged without a second barrier, and still to be closed behind the next one.
+    behind: Arc<Mutex<Vec<ExecutionId>>>,
+}
+
+/// When a change is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Behind the second barrier: it is durable, without a recovery.
+    #[default]
+    Strict,
+    /// Behind the first barrier: that it will be there is durable, and a recovery may have to
+    /// finish it after a power cut. The journal is closed behind the barrier of a later change.
+    Lazy,
 }
 
 impl Transactions {
     /// Over a workspace.
     #[must_use]
     pub fn new(workspace: Arc<Workspace>) -> Self {
-        Self { workspace, means: Arc::default() }
+        let (means, behind) = (Arc::default(), Arc::default());
+        Self { workspace, means, durability: Durability::Strict, behind }
+    }
+
+    /// Acknowledges changes this early.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Closes what was acknowledged early, behind a barrier that has passed.
+    fn close_behind(&self, root: &TxRoot) {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        for execution in behind.drain(..) {
+            let closed = root.get(&execution).and_then(|tx| match tx {
+                Some(tx) => tx.append_journal(journal::DONE, false),
+                None => Ok(()),
+            });
+            if let Err(error) = closed {
+                tracing::warn!(%error, %execution, "closing was left to recovery");
+            }
+        }
     }
 
     /// The workspace.
@@ -80,6 +116,7 @@ impl Transactions {
 /// A transaction while it is being done.
 struct Doing<'a> {
     workspace: &'a Workspace,
+    transactions: &'a Transactions,
     root: TxRoot,
     means: Means,
     tx: TxDir,
@@ -95,7 +132,7 @@ impl ChangeApplier for Transactions {
             Ok(root) => root,
             Err(error) => return Err(in_good_order(granted.into_lease(), prepare(error))),
         };
-        let mut doing = match Doing::begin(&self.workspace, root, &granted) {
+        let mut doing = match Doing::begin(self, root, &granted) {
             Ok(doing) => doing,
             Err((error, true)) => return Err(in_good_order(granted.into_lease(), prepare(error))),
             Err((error, false)) => return Err(prepare(error).into()),
@@ -105,19 +142,21 @@ impl ChangeApplier for Transactions {
                 Ok(()) => in_good_order(granted.into_lease(), error),
                 Err(left) => {
                     let error = doing.still_there(&error, &left);
-                    let left = doing.into_published(&self.workspace, granted, Ending::Stuck);
+                    let left = doing.into_published(granted, Ending::Stuck);
                     NotApplied { error, unsettled: Some(Unsettled::new(Box::new(left))) }
                 }
             });
         }
+        // Everything before the barrier that has just passed is durable as well.
+        self.close_behind(&doing.root);
         match doing.publish(granted.lease()) {
-            Ok(()) => Ok(Box::new(doing.into_published(&self.workspace, granted, Ending::Stands))),
+            Ok(()) => Ok(Box::new(doing.into_published(granted, Ending::Stands))),
             Err(error) => {
                 let ending = match error {
                     ApplyError::RolledBack { .. } => Ending::Back,
                     _ => Ending::Stuck,
                 };
-                let left = doing.into_published(&self.workspace, granted, ending);
+                let left = doing.into_published(granted, ending);
                 Err(NotApplied { error, unsettled: Some(Unsettled::new(Box::new(left))) })
             }
         }
@@ -135,7 +174,7 @@ impl ChangeApplier for Transactions {
 impl<'a> Doing<'a> {
     /// Makes the transaction's folder. An error says whether nothing of it is left.
     fn begin(
-        workspace: &'a Workspace,
+        transactions: &'a Transactions,
         (root, means): (TxRoot, Means),
         granted: &GrantedChanges,
     ) -> Result<Self, (io::Error, bool)> {
@@ -150,19 +189,16 @@ impl<'a> Doing<'a> {
             }
         };
         let items = compile::items(&execution, &granted.changes().items, &homes, means);
-        Ok(Self { workspace, root, means, tx, execution, items, operations: Vec::new() })
+        let workspace: &Workspace = &transactions.workspace;
+        let operations = Vec::new();
+        Ok(Self { workspace, transactions, root, means, tx, execution, items, operations })
     }
 
-    fn into_published(
-        self,
-        workspace: &Arc<Workspace>,
-        granted: GrantedChanges,
-        ending: Ending,
-    ) -> Published {
+    fn into_published(self, granted: GrantedChanges, ending: Ending) -> Published {
         let files = granted.changes().files();
-        let Doing { root, means, tx, execution, items, operations, .. } = self;
+        let Doing { transactions, root, means, tx, execution, items, operations, .. } = self;
         Published {
-            workspace: Arc::clone(workspace),
+            transactions: transactions.clone(),
             root,
             means,
             tx,
@@ -200,6 +236,7 @@ impl<'a> Doing<'a> {
             token: granted.lease().token(),
             back_on_crash: granted.back_on_crash(),
             means: self.means,
+            lazy: self.is_lazy(),
             record: granted.record().clone(),
         };
         let text = journal::seal(&header, &self.items).map_err(|e| prepare(e.into()))?;
@@ -303,10 +340,17 @@ impl<'a> Doing<'a> {
                 return Err(self.put_back(&hands, begun, error));
             }
         }
+        if self.is_lazy() {
+            return Ok(());
+        }
         self.root.barrier().map_err(|error| {
             let reason = format!("the barrier after publishing failed: {error}");
             self.incomplete(reason, "in place, but perhaps not durable")
         })
+    }
+
+    fn is_lazy(&self) -> bool {
+        self.transactions.durability == Durability::Lazy
     }
 
     fn put_back(
@@ -421,7 +465,7 @@ enum Ending {
 
 /// Changes that are in place or were put back; the lock is held until they are settled.
 struct Published {
-    workspace: Arc<Workspace>,
+    transactions: Transactions,
     root: TxRoot,
     means: Means,
     tx: TxDir,
@@ -456,6 +500,13 @@ impl Applied for Published {
     fn settle(self: Box<Self>) -> Result<(), ApplyError> {
         match self.ending {
             // Not synced: a recovery that does not find it notes it again.
+            // Acknowledged early, it is not noted: the line could reach the disk before the changes.
+            Ending::Stands if self.transactions.durability == Durability::Lazy => {
+                self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;
+                let behind = &self.transactions.behind;
+                let mut behind = behind.lock().unwrap_or_else(PoisonError::into_inner);
+                behind.push(self.execution.clone());
+            }
             Ending::Stands => self.note(journal::DONE, false)?,
             Ending::Back => {
                 self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;
@@ -482,7 +533,8 @@ impl Applied for Published {
         }
         let own = (&self.execution, &self.tx);
         let means = self.means;
-        let hands = Hands { workspace: &self.workspace, root: &self.root, own, means };
+        let workspace = &self.transactions.workspace;
+        let hands = Hands { workspace, root: &self.root, own, means };
         let mut report = roll_back(&hands, &self.items, &self.operations);
         note_aborted(&self.root, &self.tx, &self.execution, &mut report);
         if report.is_complete() {

@@ -1,6 +1,7 @@
 //! What a change set means in this workspace: items, each with its state before and after.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use lictor_context::{Digest, ExecutionId, WorkspacePath};
@@ -64,6 +65,19 @@ pub enum Content {
     Target(String),
     /// From what an earlier execution set aside: an undo.
     Kept(KeptContent),
+    /// Read a piece at a time when it is prepared, and never whole in memory; its digest is checked
+    /// on the way.
+    Streamed(Arc<dyn ContentSource>),
+}
+
+/// Bytes that are opened when they are wanted: of a file outside of the workspace, of a download
+/// that was kept, of anything too large to be carried.
+pub trait ContentSource: Send + Sync {
+    /// Begins to read them.
+    ///
+    /// # Errors
+    /// When they cannot be read any more; then nothing is changed.
+    fn open(&self) -> io::Result<Box<dyn io::Read + Send>>;
 }
 
 impl fmt::Debug for Content {
@@ -73,6 +87,7 @@ impl fmt::Debug for Content {
             Self::CopyOf(path) => write!(f, "CopyOf({path})"),
             Self::Target(target) => write!(f, "Target({target:?})"),
             Self::Kept(kept) => write!(f, "Kept({kept:?})"),
+            Self::Streamed(_) => f.write_str("Streamed(..)"),
         }
     }
 }

@@ -8,7 +8,8 @@ mod set;
 
 pub use document::{ChangeDocument, ChangeDocumentError};
 pub use items::{
-    ChangeKind, Changes, Conflict, ConflictReason, Content, FileChange, Item, KeptContent, State,
+    ChangeKind, Changes, Conflict, ConflictReason, Content, ContentSource, FileChange, Item,
+    KeptContent, State,
 };
 pub use resolve::{ResolveError, Resolved, resolve};
 pub use set::{Body, Change, ChangeSet, ChangeSetError, FileMode, InvalidMode};

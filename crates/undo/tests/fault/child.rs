@@ -4,11 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use lictor_capability::Change;
 use lictor_context::ExecutionId;
 use lictor_executor::{Recovered, Recovery};
 
 use crate::support::World;
-use crate::tree::{Tree, mixed_changes, mixed_tree, model, read_tree, write_tree};
+use crate::tree::{
+    Tree, create, delete, file, mixed_changes, mixed_tree, model, modify, read_tree, rename,
+    write_tree,
+};
 
 const STEP: &str = "LICTOR_TEST_STEP";
 const ROOT: &str = "LICTOR_TEST_ROOT";
@@ -24,6 +28,8 @@ pub(crate) enum Step {
     Undo,
     Redo,
     Recover,
+    /// One of each, to change.
+    Small,
 }
 
 impl Step {
@@ -68,11 +74,12 @@ impl Case {
         let case = Self { dir, step, old, new, before, lacks };
         let root = case.root();
         fs::create_dir(&root).expect("a workspace");
-        let first = mixed_tree();
+        let changes = if step == Step::Small { small_changes() } else { mixed_changes() };
+        let first = if step == Step::Small { small_tree() } else { mixed_tree() };
         write_tree(&root, &first);
-        let second = model(&first, &mixed_changes());
+        let second = model(&first, &changes);
         let (old, new) = match step {
-            Step::Apply | Step::ApplyChecked | Step::ApplyRefused => (first, second),
+            Step::Small | Step::Apply | Step::ApplyChecked | Step::ApplyRefused => (first, second),
             Step::Undo | Step::Redo | Step::Recover => {
                 assert_eq!(case.run_step(Step::Apply, "none@0").as_deref(), Some("ok"));
                 if step == Step::Redo {
@@ -96,6 +103,11 @@ impl Case {
     }
 
     pub(crate) fn run_step(&self, step: Step, fault: &str) -> Option<String> {
+        self.run_with(step, fault, "none")
+    }
+
+    /// With a path that somebody saves at, when the fault is that.
+    pub(crate) fn run_with(&self, step: Step, fault: &str, saved: &str) -> Option<String> {
         let answer = self.dir.path().join("answer");
         fs::remove_file(&answer).unwrap_or_default();
         let status = Command::new(std::env::current_exe().expect("this program"))
@@ -104,6 +116,7 @@ impl Case {
             .env(ROOT, self.dir.path())
             .env("LICTOR_FAULT", fault)
             .env("LICTOR_LACKS", self.lacks)
+            .env("LICTOR_FAULT_PATH", self.root().join(saved))
             .env("LICTOR_FAULT_COUNT", self.dir.path().join("points"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -139,7 +152,7 @@ impl Case {
     /// Whether the last child has touched anything in the workspace.
     fn touched(&self) -> bool {
         let points = fs::read_to_string(self.dir.path().join("points")).unwrap_or_default();
-        let effects = ["put.after", "take.after", "swap.after", "move.after", "chmod.after"];
+        let effects = ["put.after", "take.after", "swap.after", "chmod.after"];
         effects.iter().any(|effect| points.contains(effect))
     }
 
@@ -205,6 +218,22 @@ impl Case {
     }
 }
 
+fn small_tree() -> Tree {
+    ["modified", "deleted", "renamed"]
+        .into_iter()
+        .map(|name| (name.to_owned(), file(0o644, format!("{name}\n"))))
+        .collect()
+}
+
+fn small_changes() -> Vec<Change> {
+    vec![
+        create("created", "new\n"),
+        modify("modified", "modified\n", "changed\n"),
+        delete("deleted", "deleted\n"),
+        rename("renamed", "target", "renamed\n"),
+    ]
+}
+
 /// How many points a step passes.
 pub(crate) fn count(step: Step) -> Vec<String> {
     count_lacking(step, "")
@@ -228,6 +257,7 @@ fn a_step_of_another_test() {
         ExecutionId::parse(&id).expect("an id")
     };
     let outcome = match step.as_str() {
+        "Small" => World::at(&ws).try_apply(small_changes()),
         "Apply" => World::at(&ws).try_apply(mixed_changes()),
         "ApplyChecked" => World::checked(&ws, true).try_apply(mixed_changes()),
         "ApplyRefused" => World::checked(&ws, false).try_apply(mixed_changes()),

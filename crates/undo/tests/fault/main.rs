@@ -13,6 +13,7 @@
 mod child;
 mod errors;
 mod kills;
+mod people;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "shared with the other tests")]
 mod support;

@@ -244,3 +244,64 @@ fn a_rollback_that_meets_a_save_says_so_keeps_both_and_stops_new_work() {
     assert_eq!(world.unsettled(), Vec::<String>::new());
     assert_eq!((world.read("a"), world.read("a.mine")), ("old\n".into(), "theirs\n".into()));
 }
+
+/// Staged in a private folder, a new thing still gets what its directory hands on.
+#[test]
+fn new_things_inherit_group_and_default_access_list_as_the_kernel_would_have_it() {
+    use std::os::unix::fs::MetadataExt as _;
+    let world = world();
+    fs::create_dir(world.path("shared")).expect("a directory");
+    // Root may give any group; anybody else their own, and then there is less to see.
+    let group = if rustix::process::geteuid().is_root() {
+        4711
+    } else {
+        rustix::process::getegid().as_raw()
+    };
+    std::os::unix::fs::chown(world.path("shared"), None, Some(group)).expect("a group");
+    world.chmod("shared", 0o2775);
+    // user::rwx, user:4712:rwx, group::r-x, mask::rwx, other::---
+    let entry = |tag: u16, bits: u16, id: u32| {
+        [&tag.to_le_bytes()[..], &bits.to_le_bytes()[..], &id.to_le_bytes()[..]].concat()
+    };
+    let none = u32::MAX;
+    let list = [
+        2_u32.to_le_bytes().to_vec(),
+        entry(1, 7, none),
+        entry(2, 7, 4712),
+        entry(4, 5, none),
+        entry(16, 7, none),
+        entry(32, 0, none),
+    ]
+    .concat();
+    let flags = rustix::fs::XattrFlags::empty();
+    let set = |path: &str| {
+        rustix::fs::setxattr(world.path(path), "system.posix_acl_default", &list, flags)
+    };
+    let lists = set("shared").is_ok();
+    if !lists {
+        eprintln!("skipped: access lists, which this file system does not have");
+    }
+    world.apply(vec![create("shared/file", "ours\n"), create("shared/new/deep/file", "ours\n")]);
+    fs::write(world.path("shared/by-the-kernel"), "theirs\n").expect("a file");
+    fs::create_dir(world.path("shared/dir-by-the-kernel")).expect("a directory");
+    for path in ["shared/file", "shared/new", "shared/new/deep", "shared/new/deep/file"] {
+        let of = |path: &str| fs::symlink_metadata(world.path(path)).expect("it is there");
+        assert_eq!(of(path).gid(), group, "{path}");
+        let dir = of(path).is_dir();
+        assert_eq!(of(path).mode() & 0o2000 != 0, dir, "{path}: {:o}", of(path).mode());
+        let twin = if dir { "shared/dir-by-the-kernel" } else { "shared/by-the-kernel" };
+        assert_eq!(of(twin).gid(), group);
+        for name in ["system.posix_acl_access", "system.posix_acl_default"] {
+            let read = |path: &str| {
+                let mut value = vec![0; 4096];
+                let n = rustix::fs::getxattr(world.path(path), name, value.as_mut_slice());
+                // Who is named, without what the mode says of each.
+                n.ok().map(|n| {
+                    value[4..n].chunks(8).map(|e| (e[0], e[4..].to_vec())).collect::<Vec<_>>()
+                })
+            };
+            assert_eq!(read(path), read(twin), "{name} of {path}");
+            assert!(!lists || !dir || read(path).is_some(), "{name} of {path}");
+        }
+    }
+}

@@ -15,7 +15,7 @@ fn a_step_of_the_other_test() {
     let root = std::path::Path::new(&root);
     let wanted = fs::read_to_string(root.join(".lictor/wanted")).expect("a wish");
     let (what, n) = wanted.split_once(' ').expect("a wish");
-    let world = World::at(root);
+    let world = if what == "lazily" { World::lazy(root) } else { World::at(root) };
     if what == "undo" {
         world.undo(&lictor_context::ExecutionId::parse(n).expect("an id"));
         return;
@@ -72,4 +72,33 @@ fn the_number_of_flushes_does_not_grow_with_the_number_of_files() {
         assert_eq!(undo.len(), 2, "undo of {n}: {undo:?}");
         assert_eq!(world.read("dir-0/old-0"), "old\n");
     }
+}
+
+/// Lazily it is one; the journal stays open until the barrier of a later change, and a recovery of
+/// it, or one after a power cut, finds the change in place.
+#[test]
+fn a_lazy_change_costs_one_flush_and_is_closed_behind_the_next() {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return;
+    }
+    for n in [1, 100] {
+        let world = crate::support::world();
+        for i in 0..n {
+            world.write(&format!("dir-{}/old-{i}", i % 10), "old\n");
+        }
+        let apply = flushes(&world, &format!("lazily {n}"));
+        assert_eq!(apply.len(), 1, "apply of {n}: {apply:?}");
+        assert_eq!(world.unsettled(), world.folders(), "nothing says that it is durable");
+        assert_eq!(world.recover()[0].recovery, lictor_executor::Recovery::Finished);
+        assert_eq!(world.read("dir-0/old-0"), "new\n");
+    }
+    let temp = crate::support::world();
+    let world = World::lazy(&temp.root);
+    let first = world.apply(vec![create("a", "a\n")]);
+    assert_eq!(world.unsettled(), [first.to_string()]);
+    let second = world.apply(vec![create("b", "b\n")]);
+    assert_eq!(world.unsettled(), [second.to_string()], "the first is behind a barrier now");
+    world.undo(&first);
+    assert!(!world.path("a").exists());
 }

@@ -423,3 +423,67 @@ fn what_is_put_back_and_not_recorded_is_found_by_the_next_recovery() {
     assert_eq!(world.recorded(&execution).as_deref(), Some("RolledBack"));
     assert_eq!(world.folders(), [next.to_string()]);
 }
+
+/// `one_writer`: a recovery whose lock was taken from it settles nothing and closes nothing.
+#[test]
+fn a_recovery_that_lost_the_lock_touches_nothing() {
+    use lictor_executor::ChangeApplier as _;
+    let (world, old, _) = sealed();
+    let lease = world.lock.try_acquire(Claim::new("ann", "exe_1")).expect("a lease");
+    let recovered = world.transactions.recover(&lease).expect("a recovery");
+    assert_eq!(recovered[0].recovery, Recovery::Finished);
+    let before = fs::read(journal(&world)).expect("a journal");
+    fs::remove_file(world.lock.path()).expect("by force");
+    world.transactions.close(&lease, &recovered).expect_err("the lock is lost");
+    assert_eq!(fs::read(journal(&world)).expect("a journal"), before);
+    drop(lease);
+
+    let (world, _, _) = sealed();
+    let lease = world.lock.try_acquire(Claim::new("ann", "exe_1")).expect("a lease");
+    fs::remove_file(world.lock.path()).expect("by force");
+    world.transactions.recover(&lease).expect_err("the lock is lost");
+    assert_eq!(read_tree(&world.root), old);
+    drop(lease);
+}
+
+/// What goes wrong before anything was begun leaves nothing, and says so.
+#[test]
+fn a_path_that_is_not_what_was_judged_stops_it_before_it_begins() {
+    for (path, text) in [("modified", "theirs\n"), ("target", "theirs\n"), ("new", "theirs\n")] {
+        let world = world();
+        world.write("modified", "old\n");
+        world.write("renamed", "old\n");
+        let theirs = world.path(path);
+        world.meanwhile(move || fs::write(theirs, text).expect("a save"));
+        let failure = world
+            .try_apply(vec![
+                modify("modified", "old\n", "new\n"),
+                rename("renamed", "target", "old\n"),
+                create("new", "new\n"),
+            ])
+            .expect_err("it is another");
+        assert_eq!(failure.left(), "not begun", "{path}: {}", failure.why());
+        assert_eq!(failure.conflicts()[0].path, path);
+        assert_eq!(world.read(path), text);
+    }
+}
+
+/// How long it takes is printed, not asserted: `--release -- --nocapture`.
+#[test]
+fn a_transaction_of_ten_thousand_operations_is_recovered() {
+    const N: usize = 10_000;
+    let world = crate::support::world_in_memory();
+    let name = |n: usize| format!("dir-{:02}/file-{n}", n % 50);
+    (0..50).for_each(|n| fs::create_dir(world.path(&format!("dir-{n:02}"))).expect("made"));
+    let changes = (0..N).map(|n| create(&name(n), format!("{n}\n"))).collect();
+    drop(world.execute(changes).expect("done"));
+    let slots = journal(&world).with_file_name("s");
+    for n in N / 2..N {
+        fs::rename(world.path(&name(n)), slots.join(format!("{n:04}"))).expect("back");
+    }
+    let began = std::time::Instant::now();
+    let recovered = world.recover();
+    eprintln!("a recovery of {N} operations, half of them to be done: {:?}", began.elapsed());
+    assert_eq!(recovered[0].recovery, Recovery::Finished);
+    (0..N).for_each(|n| assert_eq!(world.read(&name(n)), format!("{n}\n")));
+}

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::{
-    Action, CapabilityGraph, CapabilityId, Change, ChangeSet, Conflict, Contract, Described,
-    Effects, Plan, Resolved, Risk, resolve,
+    Action, CapabilityGraph, CapabilityId, Change, ChangeSet, Conflict, Content, ContentSource,
+    Contract, Described, Effects, Plan, Resolved, Risk, State, resolve,
 };
 use lictor_context::{
     ChangeSetId, Clock, Digest, Event, ExecutionId, Name, PlanId, Principal, Session, SystemClock,
@@ -25,7 +25,7 @@ use lictor_executor::{
 };
 use lictor_governance::{PolicySet, WriteGate};
 use lictor_lock::WorkspaceLock;
-use lictor_undo::{Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
+use lictor_undo::{Durability, Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
 use lictor_workspace::Workspace;
 use serde_json::{Value, json};
 use tower::Service as _;
@@ -51,16 +51,24 @@ const POLICY: &[u8] = b"version: 1\ndefault: allow\n";
 /// What somebody does between the judgement and the change.
 type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
+/// A content that is not in the change set, for the first thing in it.
+type Streamed = Arc<Mutex<Option<(Arc<dyn ContentSource>, State)>>>;
+
 /// Does what `change.apply` does.
 struct Apply {
     meanwhile: Meanwhile,
+    streamed: Streamed,
 }
 
 #[async_trait]
 impl Handler for Apply {
     fn describe(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let changes = request.action.change_set().expect("a change set").changes();
-        let Resolved { changes, conflicts, violations } = resolve(changes, request.view)?;
+        let Resolved { mut changes, conflicts, violations } = resolve(changes, request.view)?;
+        if let Some((source, after)) = self.streamed.lock().expect("a source").clone() {
+            changes.items[0].content = Some(Content::Streamed(source));
+            changes.items[0].after = Some(after);
+        }
         Ok(Effects { changes, conflicts, violations, ..Effects::default() })
     }
 
@@ -203,6 +211,7 @@ pub(crate) struct World {
     pub(crate) ledger: Arc<MemoryLedger>,
     pub(crate) executor: Executor,
     meanwhile: Meanwhile,
+    streamed: Streamed,
     gate: WriteGate,
     graph: CapabilityGraph,
     session: Session,
@@ -247,15 +256,24 @@ impl World {
         Self::with_checks(root, None)
     }
 
+    /// Acknowledges behind the first barrier.
+    pub(crate) fn lazy(root: &Path) -> Self {
+        Self::with(root, None, Durability::Lazy)
+    }
+
     /// With one check after each change, that is passed or not.
     pub(crate) fn checked(root: &Path, passes: bool) -> Self {
         Self::with_checks(root, Some(Arc::new(OneCheck(passes))))
     }
 
     fn with_checks(root: &Path, checks: Option<Arc<dyn CheckSource>>) -> Self {
+        Self::with(root, checks, Durability::Strict)
+    }
+
+    fn with(root: &Path, checks: Option<Arc<dyn CheckSource>>, durability: Durability) -> Self {
         fs::create_dir_all(root.join(".lictor")).expect("a folder for state");
         let workspace = Arc::new(Workspace::open(root).expect("a workspace"));
-        let transactions = Transactions::new(Arc::clone(&workspace));
+        let transactions = Transactions::new(Arc::clone(&workspace)).durability(durability);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let policies = PolicySet::workspace(&Source::new("policy.yaml", POLICY));
         let gate = WriteGate::new(Arc::new(policies.expect("a policy")), Arc::clone(&clock));
@@ -269,9 +287,10 @@ impl World {
         let file = root.join(".lictor/ledger");
         let ledger = Arc::new(MemoryLedger { file, ..MemoryLedger::default() });
         let lock = WorkspaceLock::new(root.join(".lictor/lock"));
-        let meanwhile = Meanwhile::default();
+        let (meanwhile, streamed) = (Meanwhile::default(), Streamed::default());
+        let apply = Apply { meanwhile: Arc::clone(&meanwhile), streamed: Arc::clone(&streamed) };
         let handlers = Handlers::default()
-            .with("test.apply", Arc::new(Apply { meanwhile: Arc::clone(&meanwhile) }))
+            .with("test.apply", Arc::new(apply))
             .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())));
         let mut builder = Executor::builder(
             gate.identity(),
@@ -297,6 +316,7 @@ impl World {
             ledger,
             executor: builder.build(),
             meanwhile,
+            streamed,
             gate,
             graph,
             session,
@@ -372,6 +392,11 @@ impl World {
             Ok(id) => id,
             Err(failure) => panic!("{}", failure.why()),
         }
+    }
+
+    /// The first thing of every change set gets this content instead.
+    pub(crate) fn streams(&self, source: impl ContentSource + 'static, after: State) {
+        *self.streamed.lock().expect("a source") = Some((Arc::new(source), after));
     }
 
     /// Somebody acts after the next apply was judged, and before it begins.
