@@ -21,7 +21,7 @@ pub use contract::{
     ContractErrorKind, EffectCeiling, FsCeiling, HandlerSpec, InvalidCapabilityId, McpTool, Retry,
     SchemaFinding, SchemaSide, Undo, UndoStrategy,
 };
-pub use effects::{Beyond, Effect, EffectKind, Effects, UndoScope, Violation};
+pub use effects::{Beyond, Effect, EffectKind, Effects, LeftAlone, UndoScope, Violation};
 pub use graph::{AdmitError, AdmitErrorKind, CapabilityGraph};
 pub use plan::Plan;
 pub use risk::{Risk, UnknownRisk};

@@ -11,6 +11,7 @@ use lictor_context::{Event, ExecutionId, Session, SessionId, Timestamp};
 use lictor_document::Source;
 use lictor_executor::{ExecuteErrorKind, ExecutionStatus, Granted, Handler, HandlerError, Request};
 use lictor_governance::ApprovalState as Answer;
+use lictor_undo::OnConflict;
 use lictor_workflow::{
     ApprovalCall, ApprovalState, Engine, FailureKind, Purpose, Recalled, Road, StepCall, StepDone,
     StepFailure, UndoCall, Workflow,
@@ -237,7 +238,8 @@ impl Road for RuntimeRoad {
             step_id: Some(call.step_id),
             rolls_back: Some(call.execution_id.clone()),
         };
-        let action = agent.undo_action(&call.execution_id).map_err(|error| error.to_string())?;
+        let action = agent.undo_action(&call.execution_id, OnConflict::Refuse);
+        let action = action.map_err(|error| error.to_string())?;
         let done = agent.act(action.with_origin(origin), None).await;
         done.map(|_| ()).map_err(|error| error.to_string())
     }

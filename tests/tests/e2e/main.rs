@@ -31,5 +31,6 @@ mod road;
 mod secrets;
 mod terminal;
 mod tree;
+mod undo;
 mod verbs;
 mod workflow;
