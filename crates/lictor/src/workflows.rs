@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use lictor_capability::{
-    Action, CapabilityId, Contract, ContractError, Effects, Origin, UndoScope,
-};
+use lictor_capability::{Action, CapabilityId, Contract, ContractError, Effects, Origin};
 use lictor_context::{Event, ExecutionId, Session, SessionId, Timestamp};
 use lictor_document::Source;
 use lictor_executor::{ExecuteErrorKind, ExecutionStatus, Granted, Handler, HandlerError, Request};
@@ -158,7 +156,7 @@ fn step_done(done: Done, owed: Vec<Event>) -> StepDone {
     let record = done.record;
     StepDone {
         changed: !record.files.is_empty(),
-        undo: if record.files.is_empty() { UndoScope::Full } else { record.undo },
+        undo: record.undo,
         decision: json!(record.decision),
         output: record.output,
         execution_id: Some(record.execution_id),

@@ -21,7 +21,7 @@ mod undo; // governing an undo
 
 pub use history::{Content, History, HistoryError, Kept};
 pub use means::Means;
-pub use store::means;
 pub use plan::{OnConflict, UndoError, plan_undo, plan_undo_or};
+pub use store::means;
 pub use transaction::Transactions;
 pub use undo::{UNDO_CAPABILITY, UndoHandler, undo_contract};

@@ -162,6 +162,8 @@ fn explained(mut failure: Failure, agent: &Agent, executions: &[ExecutionId]) ->
     let ([execution], ErrorCode::Conflict) = (executions, failure.code) else { return failure };
     let Ok(plans) = agent.undo_plans(executions, OnConflict::Refuse) else { return failure };
     let conflicts: Vec<_> = plans.into_iter().flat_map(|plan| plan.conflicts).collect();
+    // Making the change anew is nothing that an undo could do.
+    failure.next_steps.clear();
     match agent.in_the_way(execution, &conflicts) {
         Ok(later) if !later.is_empty() => {
             let ids: Vec<&str> = later.iter().map(ExecutionId::as_str).collect();
