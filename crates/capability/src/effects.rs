@@ -7,7 +7,7 @@ use lictor_context::{Digest, ExecutionId, WorkspacePath};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::change::{Change, ChangeKind, Changes, Conflict};
+use crate::change::{Change, ChangeKind, Changes, Conflict, ConflictReason};
 use crate::contract::EffectCeiling;
 
 /// The kinds of effect that policies speak about.
@@ -124,8 +124,22 @@ pub struct Effects {
     /// With conflicts: what was asked for. None of it will happen, and yet the gate judges it, or
     /// a conflict would tell what a forbidden file holds.
     pub intended: Vec<(EffectKind, WorkspacePath)>,
+    /// What an undo leaves as somebody has made it since.
+    pub left: Vec<LeftAlone>,
     /// What no policy can allow.
     pub violations: Vec<Violation>,
+}
+
+/// A thing that an undo leaves as somebody has made it since the execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftAlone {
+    /// Where it stands.
+    pub path: WorkspacePath,
+    /// Where what the undo would have put back goes instead; `None` when there is nothing to put
+    /// back, or nothing of it is kept.
+    pub beside: Option<WorkspacePath>,
+    /// What was found.
+    pub reason: ConflictReason,
 }
 
 impl Effects {

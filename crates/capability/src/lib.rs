@@ -25,7 +25,7 @@ pub use contract::{
     ContractErrorKind, EffectCeiling, FsCeiling, HandlerSpec, InvalidCapabilityId, McpTool, Retry,
     SchemaFinding, SchemaSide, Undo, UndoStrategy,
 };
-pub use effects::{Beyond, Effect, EffectKind, Effects, UndoScope, Violation};
+pub use effects::{Beyond, Effect, EffectKind, Effects, LeftAlone, UndoScope, Violation};
 pub use graph::{AdmitError, AdmitErrorKind, CapabilityGraph, nearest};
 pub use plan::Plan;
 pub use relations::{Relation, RelationKind, Relations};

@@ -283,9 +283,28 @@ pub(crate) struct Undo {
     #[arg(long, value_name = "N")]
     pub(crate) last: Option<u32>,
     #[command(flatten)]
+    pub(crate) way: UndoWay,
+    #[command(flatten)]
     pub(crate) consent: Consent,
     #[command(flatten)]
     pub(crate) dry: DryRun,
+}
+
+/// What to do where somebody has changed a file since. Without any of it, nothing at all is done
+/// then, and every such file is named.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct UndoWay {
+    /// Leave files that were changed since where they are, and put the old content beside them.
+    ///
+    /// As NAME.lictor-EXECUTION. This is an execution like any other and can be undone.
+    #[arg(long, conflicts_with = "merge")]
+    pub(crate) keep_both: bool,
+    /// Merge text files that were changed since, line by line, or do nothing where that is not clean.
+    #[arg(long)]
+    pub(crate) merge: bool,
+    /// Show as a unified diff what would be done, and do nothing.
+    #[arg(long)]
+    pub(crate) diff: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -293,6 +312,8 @@ pub(crate) struct Redo {
     /// The undo, or the execution that was undone.
     #[arg(value_name = "EXECUTION")]
     pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) way: UndoWay,
     #[command(flatten)]
     pub(crate) consent: Consent,
     #[command(flatten)]

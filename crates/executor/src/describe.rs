@@ -1,6 +1,8 @@
 //! From an admitted action to its effects.
 
-use lictor_capability::{Admitted, Beyond, Described, WorkspaceView};
+use lictor_capability::{
+    Admitted, Beyond, Described, Effects, UndoScope, UndoStrategy, WorkspaceView,
+};
 use lictor_governance::Withheld;
 
 use crate::handler::{HandlerError, Handlers, Request};
@@ -33,6 +35,62 @@ pub(crate) fn describe(
     let handler = handlers
         .of(admitted.contract())
         .ok_or_else(|| DescribeError::NoHandler(admitted.contract().id.to_string()))?;
-    let effects = handler.describe(Request { action: admitted.action(), view })?;
+    let mut effects = handler.describe(Request { action: admitted.action(), view })?;
+    effects.undo = undo_scope(admitted.contract().undo.strategy, &effects);
     Ok(admitted.describe(effects)?)
+}
+
+/// How much of an action could be taken back, so that it is said when it is judged and not when
+/// somebody wants it back. File changes are kept unless the contract rules that out; nothing
+/// brings back what was done to hosts, by programs and by tools, and calling something else to
+/// make up for it is no undo.
+fn undo_scope(strategy: UndoStrategy, effects: &Effects) -> UndoScope {
+    if effects.undo != UndoScope::Full {
+        return effects.undo; // the handler knows better
+    }
+    let foreign =
+        [&effects.hosts, &effects.programs, &effects.tools].iter().any(|list| !list.is_empty());
+    let files = !effects.changes.items.is_empty();
+    match (strategy, files, foreign) {
+        (_, false, false) => UndoScope::Full,
+        (UndoStrategy::Automatic | UndoStrategy::Compensate, true, false) => UndoScope::Full,
+        (UndoStrategy::Automatic | UndoStrategy::Compensate, true, true) => UndoScope::Partial,
+        (UndoStrategy::None, ..) | (_, false, true) => UndoScope::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lictor_capability::{ChangeKind, Item};
+    use lictor_context::WorkspacePath;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_undone_is_said_when_it_is_judged() {
+        let item = Item {
+            kind: ChangeKind::Create,
+            from: None,
+            to: WorkspacePath::parse("a").ok(),
+            before: None,
+            after: None,
+            content: None,
+            implicit: false,
+        };
+        let scope = |strategy, files: bool, foreign: bool| {
+            let mut effects = Effects::default();
+            effects.changes.items.extend(files.then(|| item.clone()));
+            effects.hosts.extend(foreign.then(|| "example.org".to_owned()));
+            undo_scope(strategy, &effects)
+        };
+        use UndoStrategy::{Automatic, Compensate};
+        let never = UndoStrategy::None;
+        assert_eq!(scope(never, false, false), UndoScope::Full, "it changes nothing");
+        assert_eq!(scope(Automatic, true, false), UndoScope::Full);
+        assert_eq!(scope(Compensate, true, false), UndoScope::Full);
+        assert_eq!(scope(Automatic, true, true), UndoScope::Partial);
+        assert_eq!(scope(Automatic, false, true), UndoScope::None);
+        assert_eq!(scope(Compensate, false, true), UndoScope::None);
+        assert_eq!(scope(never, true, false), UndoScope::None);
+    }
 }

@@ -93,6 +93,7 @@ impl Binding {
             takes_back,
             conflicts: _,
             intended: _,
+            left: _,
             violations: _,
         } = effects;
         self.list(reads, |bind, path| bind.path(Some(path)));

@@ -1,11 +1,11 @@
 //! Undo and redo of executions, sessions and runs: each execution by an action of its own.
 
-use lictor_capability::{Action, CapabilityId, Conflict, FileChange};
+use lictor_capability::{Action, CapabilityId, Conflict, Effects, FileChange, LeftAlone};
 use lictor_context::{Event, EventFacts, EventType, ExecutionId, RunId, SessionId};
 use lictor_executor::ExecutionStatus;
 use lictor_governance::DecisionRecord;
 use lictor_state::{ExecutionFilter, StateError, StoredExecution};
-use lictor_undo::{UNDO_CAPABILITY, plan_undo};
+use lictor_undo::{OnConflict, UNDO_CAPABILITY, plan_undo_or};
 use serde_json::json;
 
 use crate::agent::{Agent, Consent};
@@ -33,6 +33,10 @@ pub struct UndoDone {
     pub executions: Vec<ExecutionId>,
     /// What was put back.
     pub files: Vec<FileChange>,
+    /// What was left as somebody has made it since, and what went beside it.
+    pub kept: Vec<LeftAlone>,
+    /// What was merged with what somebody has made of it since.
+    pub merged: Vec<String>,
     /// The decisions.
     pub decisions: Vec<DecisionRecord>,
 }
@@ -122,10 +126,20 @@ impl Agent {
     ///
     /// # Errors
     /// Never, in a build whose tests have passed: the capability is part of the program.
-    pub fn undo_action(&self, execution: &ExecutionId) -> Result<Action, ActError> {
+    pub fn undo_action(
+        &self,
+        execution: &ExecutionId,
+        on_conflict: OnConflict,
+    ) -> Result<Action, ActError> {
         let capability = CapabilityId::parse(UNDO_CAPABILITY)
             .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
-        Ok(self.action(capability, json!({ "execution": execution })))
+        let input = match on_conflict {
+            OnConflict::Refuse => json!({ "execution": execution }),
+            OnConflict::KeepBoth | OnConflict::Merge => {
+                json!({ "execution": execution, "on_conflict": on_conflict })
+            }
+        };
+        Ok(self.action(capability, input))
     }
 
     /// Undoes executions, in this order. Before the first of them all are planned together: when
@@ -136,39 +150,76 @@ impl Agent {
     pub async fn undo(
         &self,
         executions: &[ExecutionId],
+        on_conflict: OnConflict,
         consent: Option<&Consent>,
     ) -> Result<UndoDone, ActError> {
         if let [_, _, ..] = executions {
-            self.plan_all(executions).await?;
+            self.plan_all(executions, on_conflict).await?;
         }
         let mut done = UndoDone {
             undo_of: Vec::new(),
             executions: Vec::new(),
             files: Vec::new(),
+            kept: Vec::new(),
+            merged: Vec::new(),
             decisions: Vec::new(),
         };
         for execution in executions {
-            let undone = self.act(self.undo_action(execution)?, consent).await?;
+            let undone = self.act(self.undo_action(execution, on_conflict)?, consent).await?;
             done.undo_of.push(execution.clone());
             done.executions.push(undone.record.execution_id);
             done.files.extend(undone.record.files);
+            done.kept.extend(told(&undone.record.output, "kept"));
+            done.merged.extend(told(&undone.record.output, "merged"));
             done.decisions.push(undone.record.decision);
         }
         Ok(done)
     }
 
-    /// Where somebody has changed what these undos, in this order, would put back.
+    /// What these undos, in this order, would do, and where somebody has changed what they would
+    /// put back.
     ///
     /// # Errors
     /// When one of them cannot be planned.
-    pub fn undo_conflicts(&self, executions: &[ExecutionId]) -> Result<Vec<Conflict>, ActError> {
-        let plans = plan_undo(self.runtime().transactions(), executions)
-            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
-        Ok(plans.into_iter().flat_map(|plan| plan.conflicts).collect())
+    pub fn undo_plans(
+        &self,
+        executions: &[ExecutionId],
+        on_conflict: OnConflict,
+    ) -> Result<Vec<Effects>, ActError> {
+        plan_undo_or(self.runtime().transactions(), executions, on_conflict)
+            .map_err(|error| ActErrorKind::Invalid(error.to_string()).into())
     }
 
-    async fn plan_all(&self, executions: &[ExecutionId]) -> Result<(), ActError> {
-        let conflicts = self.undo_conflicts(executions)?;
+    /// The executions that stand, were done after this one, and touch what its undo finds changed:
+    /// undoing them first makes way for it. The newest first.
+    ///
+    /// # Errors
+    /// When the history cannot be read.
+    pub fn in_the_way(
+        &self,
+        execution: &ExecutionId,
+        conflicts: &[Conflict],
+    ) -> Result<Vec<ExecutionId>, ActError> {
+        let filter = ExecutionFilter { undoable: true, ..ExecutionFilter::default() };
+        let found = self.runtime().executions().list(&filter).map_err(unreadable)?;
+        let newer = found.iter().take_while(|stored| stored.record.execution_id != *execution);
+        let touches = |stored: &&StoredExecution| {
+            stored.record.files.iter().any(|file| {
+                let ends = [Some(file.path.as_str()), file.to.as_deref()];
+                let mut ends = ends.into_iter().flatten();
+                ends.any(|end| conflicts.iter().any(|conflict| conflict.path == end))
+            })
+        };
+        Ok(newer.filter(touches).map(|stored| stored.record.execution_id.clone()).collect())
+    }
+
+    async fn plan_all(
+        &self,
+        executions: &[ExecutionId],
+        on_conflict: OnConflict,
+    ) -> Result<(), ActError> {
+        let plans = self.undo_plans(executions, on_conflict)?;
+        let conflicts: Vec<_> = plans.into_iter().flat_map(|plan| plan.conflicts).collect();
         if conflicts.is_empty() {
             return Ok(());
         }
@@ -184,6 +235,12 @@ impl Agent {
         self.runtime().record(vec![event]).await?;
         Err(ActErrorKind::Conflict(conflicts).into())
     }
+}
+
+/// A list that the undo's output tells.
+fn told<T: serde::de::DeserializeOwned>(output: &serde_json::Value, key: &str) -> Vec<T> {
+    let list = output.get(key).cloned().unwrap_or_default();
+    serde_json::from_value(list).unwrap_or_default()
 }
 
 fn unreadable(error: StateError) -> ActError {

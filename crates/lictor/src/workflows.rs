@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use lictor_capability::{
-    Action, CapabilityId, Contract, ContractError, Effects, Origin, UndoScope,
-};
+use lictor_capability::{Action, CapabilityId, Contract, ContractError, Effects, Origin};
 use lictor_context::{Event, ExecutionId, Session, SessionId, Timestamp};
 use lictor_document::Source;
 use lictor_executor::{ExecuteErrorKind, ExecutionStatus, Granted, Handler, HandlerError, Request};
 use lictor_governance::ApprovalState as Answer;
+use lictor_undo::OnConflict;
 use lictor_workflow::{
     ApprovalCall, ApprovalState, Engine, FailureKind, Purpose, Recalled, Road, StepCall, StepDone,
     StepFailure, UndoCall, Workflow,
@@ -172,7 +171,7 @@ fn step_done(done: Done, owed: Vec<Event>) -> StepDone {
     let record = done.record;
     StepDone {
         changed: !record.files.is_empty(),
-        undo: if record.files.is_empty() { UndoScope::Full } else { record.undo },
+        undo: record.undo,
         decision: json!(record.decision),
         output: record.output,
         execution_id: Some(record.execution_id),
@@ -252,7 +251,8 @@ impl Road for RuntimeRoad {
             step_id: Some(call.step_id),
             rolls_back: Some(call.execution_id.clone()),
         };
-        let action = agent.undo_action(&call.execution_id).map_err(|error| error.to_string())?;
+        let action = agent.undo_action(&call.execution_id, OnConflict::Refuse);
+        let action = action.map_err(|error| error.to_string())?;
         let done = agent.act(action.with_origin(origin), None).await;
         done.map(|_| ()).map_err(|error| error.to_string())
     }

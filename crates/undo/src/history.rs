@@ -2,11 +2,12 @@
 
 use std::io;
 
-use lictor_capability::{FileChange, Item, State, WorkspaceView};
+use lictor_capability::{Content as NewContent, FileChange, Item, State, WorkspaceView};
 use lictor_context::{Digest, ExecutionId, WorkspacePath};
 use lictor_executor::ExecutionRecord;
 use lictor_workspace::state_at;
 
+use crate::bases;
 use crate::journal::{self, End, Journal, JournalError, JournalItem};
 use crate::store::{SlotRef, TxRoot};
 use crate::transaction::Transactions;
@@ -83,7 +84,49 @@ impl<'a> History<'a> {
         let Some(item) = kept.journal.items.get(index) else {
             return Ok((Content::Absent, Content::Absent));
         };
-        Ok((self.find(item, item.before)?, self.find(item, item.after)?))
+        let after = match self.find(item, item.after)? {
+            Content::Gone => self.overwritten(kept, item)?,
+            found => found,
+        };
+        Ok((self.find(item, item.before)?, after))
+    }
+
+    /// What was written and somebody has overwritten since.
+    fn overwritten(&self, kept: &Kept, item: &JournalItem) -> io::Result<Content> {
+        let Some(digest) = item.after.and_then(|state| state.digest()) else {
+            return Ok(Content::Gone);
+        };
+        let written = self.written(&kept.record().execution_id, digest)?;
+        Ok(written.map_or(Content::Gone, Content::Bytes))
+    }
+
+    /// What stands at a path, when it is in this state and not too large to show.
+    #[must_use]
+    pub fn standing(&self, path: &WorkspacePath, state: Option<State>) -> Content {
+        match state.and_then(|state| state.digest()) {
+            None => Content::Absent,
+            Some(digest) => self.at_path(path, digest).map_or(Content::Gone, Content::Bytes),
+        }
+    }
+
+    /// What a planned change would put at its path, when it is not too large to show.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn coming(&self, content: &NewContent, state: Option<State>) -> io::Result<Content> {
+        let Some(digest) = state.and_then(|state| state.digest()) else {
+            return Ok(Content::Absent);
+        };
+        let bytes = match content {
+            NewContent::Inline(bytes) => Some(bytes.to_vec()),
+            NewContent::Target(target) => Some(target.clone().into_bytes()),
+            NewContent::CopyOf(path) => self.at_path(path, digest),
+            NewContent::Kept(kept) => {
+                let slot = SlotRef { execution: kept.execution.clone(), index: kept.slot };
+                self.in_slot(&slot, digest)?
+            }
+        };
+        Ok(bytes.map_or(Content::Gone, Content::Bytes))
     }
 
     fn find(&self, item: &JournalItem, state: Option<State>) -> io::Result<Content> {
@@ -118,6 +161,34 @@ impl<'a> History<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// What an execution wrote, as far as it is kept as text.
+    pub(crate) fn written(
+        &self,
+        execution: &ExecutionId,
+        digest: Digest,
+    ) -> io::Result<Option<Vec<u8>>> {
+        match self.root.get(execution)?.map(|tx| bases::find(&tx, digest)).transpose()?.flatten() {
+            Some(bytes) => Ok(Some(bytes)),
+            None => self.in_another(digest),
+        }
+    }
+
+    /// What an item has set aside, or one of these, if they are it.
+    pub(crate) fn set_aside(
+        &self,
+        item: &JournalItem,
+        digest: Digest,
+        theirs: Option<&[u8]>,
+        base: Option<&[u8]>,
+    ) -> io::Result<Option<Vec<u8>>> {
+        let known = [theirs, base].into_iter().flatten().find(|one| Digest::of(one) == digest);
+        match (known, &item.keep) {
+            (Some(known), _) => Ok(Some(known.to_vec())),
+            (None, Some(slot)) => self.in_slot(slot, digest),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Whether something is in a slot.

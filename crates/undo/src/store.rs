@@ -202,8 +202,13 @@ impl TxDir {
     }
 
     pub(crate) fn read_journal(&self) -> io::Result<Option<Vec<u8>>> {
+        self.read(JOURNAL)
+    }
+
+    /// A file beside the slots; `None` when there is none.
+    pub(crate) fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match fs::openat(&self.dir, JOURNAL, flags, Mode::empty()) {
+        match fs::openat(&self.dir, name, flags, Mode::empty()) {
             Ok(fd) => {
                 let mut bytes = Vec::new();
                 File::from(fd).read_to_end(&mut bytes)?;

@@ -25,6 +25,7 @@ use lictor_executor::{
 use lictor_lock::Lease;
 use lictor_workspace::Workspace;
 
+use crate::bases;
 use crate::compile;
 use crate::fault;
 use crate::journal::{self, Header, JournalItem, VERSION};
@@ -229,6 +230,7 @@ impl<'a> Doing<'a> {
                 .map_err(|error| ApplyError::Prepare(error.to_string()))?;
         }
         self.note_staged()?;
+        bases::keep(&self.root, &self.tx, changes);
         let root = self.workspace.id();
         let header = Header {
             v: VERSION,

@@ -32,5 +32,6 @@ mod road;
 mod secrets;
 mod terminal;
 mod tree;
+mod undo;
 mod verbs;
 mod workflow;

@@ -146,7 +146,11 @@ pub(crate) async fn diff(id: &str, context: &Context, output: &Output) -> Answer
     Ok(0)
 }
 
-fn one_file(file: &lictor::capability::FileChange, old: &Content, new: &Content) -> String {
+pub(crate) fn one_file(
+    file: &lictor::capability::FileChange,
+    old: &Content,
+    new: &Content,
+) -> String {
     let new_path = file.to.as_deref().unwrap_or(&file.path);
     let mut text = format!("diff --lictor a/{} b/{new_path}\n", file.path);
     if file.to.is_some() {

@@ -19,9 +19,9 @@ mod workflow;
 
 use clap::CommandFactory as _;
 use lictor::capability::{Action, Conflict};
-use lictor::governance::Verdict;
+use lictor::governance::{DecisionRecord, Verdict};
 use lictor::{Agent, Checked, Done, ErrorCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::args::{Change, Check, Cli, Verb};
 use crate::context::Context;
@@ -104,19 +104,41 @@ pub(crate) fn judged(
     agent: &Agent,
     output: &Output,
 ) -> Answer {
-    let strictest = all.iter().map(|one| &one.decision).max_by_key(|decision| decision.verdict);
+    let json = judgement(all, conflicts).into();
+    refused_or(json, || judgement_text(all, agent), judgement_code(all, conflicts), output)
+}
+
+fn strictest(all: &[Checked]) -> Option<&DecisionRecord> {
+    all.iter().map(|one| &one.decision).max_by_key(|decision| decision.verdict)
+}
+
+/// What a dry run says of itself.
+pub(crate) fn judgement(all: &[Checked], conflicts: &[Conflict]) -> Map<String, Value> {
     let files: Vec<_> =
         all.iter().flat_map(|one| one.described.effects().changes.files()).collect();
-    let json = json!({ "decision": strictest, "files": files, "conflicts": conflicts });
-    let shown = || {
-        let workspace = agent.runtime().workspace();
-        let text = all.iter().map(|one| {
-            let described = view::described(&one.described, workspace);
-            format!("{described}\n{}\n", one.decision.explain())
-        });
-        visible(&text.collect::<String>())
-    };
-    let code = match strictest.map(|decision| decision.verdict) {
+    let mut json = Map::new();
+    json.insert("decision".to_owned(), json!(strictest(all)));
+    json.insert("files".to_owned(), json!(files));
+    json.insert("conflicts".to_owned(), json!(conflicts));
+    json
+}
+
+/// The same for people.
+pub(crate) fn judgement_text(all: &[Checked], agent: &Agent) -> String {
+    let workspace = agent.runtime().workspace();
+    let text = all.iter().map(|one| {
+        let described = view::described(&one.described, workspace);
+        format!("{described}\n{}\n", one.decision.explain())
+    });
+    visible(&text.collect::<String>())
+}
+
+/// Why the real one would not begin, if it would not.
+pub(crate) fn judgement_code(
+    all: &[Checked],
+    conflicts: &[Conflict],
+) -> Option<(ErrorCode, &'static str)> {
+    match strictest(all).map(|decision| decision.verdict) {
         Some(Verdict::Deny) => Some((ErrorCode::Denied, "it would be denied")),
         _ if !conflicts.is_empty() => {
             Some((ErrorCode::Conflict, "the workspace holds something else than expected"))
@@ -125,8 +147,7 @@ pub(crate) fn judged(
             Some((ErrorCode::ApprovalRequired, "it would wait for approval"))
         }
         Some(Verdict::Allow) | None => None,
-    };
-    refused_or(json, shown, code, output)
+    }
 }
 
 /// The answer of a dry run, beside the error that the real one would end with.

@@ -1,28 +1,37 @@
 //! `undo` and `redo`.
 
-use lictor::context::{ExecutionId, RunId, SessionId};
-use lictor::{Agent, UndoDone, UndoRequest};
+use std::collections::HashMap;
+
+use lictor::capability::{Effects, FileChange, LeftAlone};
+use lictor::context::{ExecutionId, RunId, SessionId, WorkspacePath};
+use lictor::governance::Verdict;
+use lictor::undo_records::{Content, History, OnConflict};
+use lictor::{Agent, ErrorCode, UndoDone, UndoRequest};
 use serde_json::json;
 
-use super::{Answer, judged, view};
-use crate::args::{Consent, Redo, Undo};
+use super::history::one_file;
+use super::{Answer, judgement, judgement_code, judgement_text, refused_or, view};
+use crate::args::{Consent, Redo, Undo, UndoWay};
 use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{GREEN, Output};
+use crate::output::{GREEN, Output, visible};
 
 pub(crate) async fn undo(wish: Undo, context: &Context, output: &Output) -> Answer {
     let request = request(&wish, context)?;
     let agent = history_agent(context).await?;
     let executions = agent.to_undo(&request)?;
-    go(&agent, &executions, (wish.consent, wish.dry.dry_run, "undone"), context, output).await
+    let dry = wish.dry.dry_run || wish.way.diff;
+    let way = (wish.way, wish.consent, dry, "undone");
+    go(&agent, &executions, way, context, output).await
 }
 
 pub(crate) async fn redo(wish: Redo, context: &Context, output: &Output) -> Answer {
     let agent = history_agent(context).await?;
     let execution = wish.id.as_deref().map(execution_id).transpose()?;
     let undo = agent.to_redo(execution.as_ref())?;
-    go(&agent, &[undo], (wish.consent, wish.dry.dry_run, "redone"), context, output).await
+    let dry = wish.dry.dry_run || wish.way.diff;
+    go(&agent, &[undo], (wish.way, wish.consent, dry, "redone"), context, output).await
 }
 
 /// Here `--session` says whose history, so the one who asks has a session of their own.
@@ -58,35 +67,129 @@ fn execution_id(text: &str) -> Result<ExecutionId, Failure> {
     ExecutionId::parse(text).map_err(|error| Failure::usage(error.to_string()))
 }
 
+fn on_conflict(way: UndoWay) -> OnConflict {
+    match (way.keep_both, way.merge) {
+        (true, _) => OnConflict::KeepBoth,
+        (false, true) => OnConflict::Merge,
+        (false, false) => OnConflict::Refuse,
+    }
+}
+
 async fn go(
     agent: &Agent,
     executions: &[ExecutionId],
-    (wish, dry, word): (Consent, bool, &str),
+    (way, wish, dry, word): (UndoWay, Consent, bool, &str),
     context: &Context,
     output: &Output,
 ) -> Answer {
+    let on_conflict = on_conflict(way);
     if dry {
-        let check = |execution| agent.check(agent.undo_action(execution)?);
-        let checked = executions.iter().map(check).collect::<Result<Vec<_>, _>>()?;
-        return judged(&checked, &agent.undo_conflicts(executions)?, agent, output);
+        let ran = dry_run(agent, executions, way, output);
+        return ran.map_err(|failure| explained(failure, agent, executions));
     }
     let consent = match executions.first() {
         Some(first) => {
-            let action = agent.undo_action(first)?;
+            let action = agent.undo_action(first, on_conflict)?;
             consent::in_advance(agent, &action, wish, context, output).await?
         }
         None => None,
     };
-    let done = agent.undo(executions, consent.as_ref()).await?;
+    let done = agent.undo(executions, on_conflict, consent.as_ref()).await;
+    let done = done.map_err(|error| explained(error.into(), agent, executions))?;
     show(&done, word, output);
     Ok(0)
+}
+
+/// What would be done. It ends as the real one would begin.
+fn dry_run(agent: &Agent, executions: &[ExecutionId], way: UndoWay, output: &Output) -> Answer {
+    let on_conflict = on_conflict(way);
+    let check = |execution| agent.check(agent.undo_action(execution, on_conflict)?);
+    let checked = executions.iter().map(check).collect::<Result<Vec<_>, _>>()?;
+    // Planned together: what one leaves is what the next finds.
+    let plans = agent.undo_plans(executions, on_conflict)?;
+    let conflicts: Vec<_> = plans.iter().flat_map(|plan| plan.conflicts.clone()).collect();
+    let denied = checked.iter().any(|one| one.decision.verdict == Verdict::Deny);
+    let diff = match way.diff && !denied {
+        true => Some(planned_diff(agent, &plans)?),
+        false => None,
+    };
+    let kept: Vec<_> = plans.iter().flat_map(|plan| &plan.left).collect();
+    let mut json = judgement(&checked, &conflicts);
+    json.insert("undo_of".to_owned(), json!(executions));
+    json.insert("kept".to_owned(), json!(kept));
+    json.extend(diff.clone().map(|diff| ("diff".to_owned(), json!(diff))));
+    let shown = || match &diff {
+        Some(diff) => visible(diff),
+        None => {
+            judgement_text(&checked, agent) + &kept.iter().map(|one| left(one)).collect::<String>()
+        }
+    };
+    refused_or(json.into(), shown, judgement_code(&checked, &conflicts), output)
+}
+
+/// What plans would change, as a unified diff.
+fn planned_diff(agent: &Agent, plans: &[Effects]) -> Result<String, Failure> {
+    let runtime = agent.runtime();
+    let history = History::open(runtime.transactions()).map_err(Failure::failed)?;
+    let mut planned: HashMap<WorkspacePath, Content> = HashMap::new();
+    let mut text = String::new();
+    for plan in plans {
+        for item in &plan.changes.items {
+            let old = match &item.from {
+                None => Content::Absent,
+                Some(from) => match planned.get(from) {
+                    Some(content) => content.clone(),
+                    None => history.standing(from, item.before),
+                },
+            };
+            let new = match (&item.to, &item.content) {
+                (None, _) => Content::Absent,
+                (Some(_), None) => old.clone(),
+                (Some(_), Some(content)) => {
+                    history.coming(content, item.after).map_err(Failure::failed)?
+                }
+            };
+            text.push_str(&one_file(&FileChange::from(item), &old, &new));
+            planned.extend(item.from.clone().map(|from| (from, Content::Absent)));
+            planned.extend(item.to.clone().map(|to| (to, new)));
+        }
+    }
+    Ok(text)
+}
+
+/// A conflict with what a later execution did can be had out of the way.
+fn explained(mut failure: Failure, agent: &Agent, executions: &[ExecutionId]) -> Failure {
+    let ([execution], ErrorCode::Conflict) = (executions, failure.code) else { return failure };
+    let Ok(plans) = agent.undo_plans(executions, OnConflict::Refuse) else { return failure };
+    let conflicts: Vec<_> = plans.into_iter().flat_map(|plan| plan.conflicts).collect();
+    // Making the change anew is nothing that an undo could do.
+    failure.next_steps.clear();
+    match agent.in_the_way(execution, &conflicts) {
+        Ok(later) if !later.is_empty() => {
+            let ids: Vec<&str> = later.iter().map(ExecutionId::as_str).collect();
+            let step =
+                format!("undo what was done to the same files later first: {}", ids.join(", "));
+            failure.known.insert("in_the_way".to_owned(), json!(later));
+            failure.with_step(step)
+        }
+        _ => failure
+            .with_step("--keep-both leaves what was changed since, and puts the old beside it")
+            .with_step("--merge merges text line by line"),
+    }
+}
+
+fn left(left: &LeftAlone) -> String {
+    match &left.beside {
+        Some(beside) => format!("  kept   {} (the old one is {beside})\n", left.path),
+        None => format!("  kept   {}\n", left.path),
+    }
 }
 
 fn show(done: &UndoDone, word: &str, output: &Output) {
     let json = json!({
         "undo_of": done.undo_of, "status": "undone", "executions": done.executions,
-        "execution_id": done.executions.last(), "files": done.files,
-        "decision": done.decisions.last(),
+        "execution_id": done.executions.last(), "files": done.files, "kept": done.kept,
+        "merged": done.merged, "decision": done.decisions.last(),
     });
     output.result(&json, || {
         let mut text = String::new();
@@ -94,6 +197,8 @@ fn show(done: &UndoDone, word: &str, output: &Output) {
             text.push_str(&format!("{GREEN}{word}{GREEN:#} {undone} by {by}\n"));
         }
         text.push_str(&view::files(&done.files));
+        text.extend(done.kept.iter().map(left));
+        text.extend(done.merged.iter().map(|path| format!("  merged {path}\n")));
         text
     });
 }

@@ -12,6 +12,7 @@
 mod apply;
 mod conflicts;
 mod flushes;
+mod keeping;
 mod memory;
 mod plain_user;
 mod properties;

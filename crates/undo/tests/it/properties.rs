@@ -19,15 +19,18 @@ const NAMES: [&str; 14] =
     ["a", "b", "c", "d", "a/a", "a/b", "b/a", "b/b", "c/a", "c/a/a", "d/x", "d/y", "e/e/e", "f"];
 
 /// One random choice; what it means depends on the tree that it meets.
-type Choice = (u8, u8, u8, u16);
+pub(crate) type Choice = (u8, u8, u8, u16);
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 #[track_caller]
-fn check<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>)
-where
+pub(crate) fn check<S: Strategy>(
+    cases: u32,
+    strategy: S,
+    test: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) where
     S::Value: std::fmt::Debug,
 {
     let seed = number("LICTOR_SEED", 0x11c7);
@@ -184,12 +187,12 @@ fn changes(tree: &Tree, choices: &[Choice]) -> Vec<Change> {
     changes
 }
 
-fn choices(most: usize) -> impl Strategy<Value = Vec<Choice>> {
+pub(crate) fn choices(most: usize) -> impl Strategy<Value = Vec<Choice>> {
     prop::collection::vec(any::<Choice>(), 1..most)
 }
 
 /// Applies what the choices mean here, if anything, and checks it against the model.
-fn apply(
+pub(crate) fn apply(
     world: &Temp,
     choices: &[Choice],
 ) -> Result<Option<(ExecutionId, Tree, Tree)>, TestCaseError> {
@@ -245,7 +248,7 @@ fn random_change_sets_are_applied_undone_and_redone_as_the_model_says() {
 }
 
 /// A person's edit: a save, a deletion, a new file, a mode.
-fn edit(world: &Temp, (what, one, _, seed): Choice) {
+pub(crate) fn edit(world: &Temp, (what, one, _, seed): Choice) {
     let at = world.path(NAMES[usize::from(one) % NAMES.len()]);
     let Ok(metadata) = fs::symlink_metadata(&at) else {
         if at.parent().is_some_and(|parent| parent.is_dir() && !parent.is_symlink()) {

@@ -405,8 +405,25 @@ impl World {
     }
 
     pub(crate) fn try_undo(&self, execution: &ExecutionId) -> Result<ExecutionId, Failure> {
-        let action = self.action(UNDO_CAPABILITY, json!({ "execution": execution }));
-        self.commit(self.act(action)?)
+        self.try_undo_or(execution, "refuse")
+    }
+
+    /// Undoes with something else to do about conflicts than to refuse.
+    pub(crate) fn try_undo_or(
+        &self,
+        execution: &ExecutionId,
+        on_conflict: &str,
+    ) -> Result<ExecutionId, Failure> {
+        let input = json!({ "execution": execution, "on_conflict": on_conflict });
+        self.commit(self.act(self.action(UNDO_CAPABILITY, input))?)
+    }
+
+    #[track_caller]
+    pub(crate) fn undo_or(&self, execution: &ExecutionId, on_conflict: &str) -> ExecutionId {
+        match self.try_undo_or(execution, on_conflict) {
+            Ok(id) => id,
+            Err(failure) => panic!("{} {:#?}", failure.why(), failure.conflicts()),
+        }
     }
 
     #[track_caller]
