@@ -121,6 +121,8 @@ impl<'a> History<'a> {
             NewContent::Inline(bytes) => Some(bytes.to_vec()),
             NewContent::Target(target) => Some(target.clone().into_bytes()),
             NewContent::CopyOf(path) => self.at_path(path, digest),
+            // Streamed because it is large.
+            NewContent::Streamed(_) => None,
             NewContent::Kept(kept) => {
                 let slot = SlotRef { execution: kept.execution.clone(), index: kept.slot };
                 self.in_slot(&slot, digest)?
