@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use lictor::audit::Verdict;
 use lictor::context::Name;
 use lictor::executor::{Recovered, Recovery};
-use lictor::{Runtime, UndoRequest};
+use lictor::{OnConflict, Runtime, UndoRequest};
 
 use crate::cuts::Cut;
 use crate::failure::Failure;
@@ -237,7 +237,7 @@ impl Case<'_> {
         let Some((_, rest)) = before.standing.split_first() else { return Ok(()) };
         let agent = agent(runtime)?;
         let undone = match agent.to_undo(&UndoRequest::Last(1)) {
-            Ok(last) => agent.undo(&last, None).await,
+            Ok(last) => agent.undo(&last, OnConflict::Refuse, None).await,
             Err(error) => Err(error),
         };
         if let Err(error) = undone {

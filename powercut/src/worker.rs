@@ -18,7 +18,7 @@ use lictor::audit::Filter;
 use lictor::context::{Digest, ExecutionId, Hasher, Name, Principal, Session, SystemClock};
 use lictor::state::ExecutionFilter;
 use lictor::store::Durability;
-use lictor::{Agent, Runtime, RuntimeOptions, UndoRequest};
+use lictor::{Agent, OnConflict, Runtime, RuntimeOptions, UndoRequest};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -153,11 +153,11 @@ async fn do_step(agent: &Agent, step: Step, seed: u64) -> Result<(), Failure> {
         }
         Step::Undo => {
             let last = agent.to_undo(&UndoRequest::Last(1))?;
-            agent.undo(&last, None).await?;
+            agent.undo(&last, OnConflict::Refuse, None).await?;
         }
         Step::Redo => {
             let last = agent.to_redo(None)?;
-            agent.undo(&[last], None).await?;
+            agent.undo(&[last], OnConflict::Refuse, None).await?;
         }
     }
     Ok(())

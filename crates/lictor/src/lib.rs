@@ -20,6 +20,7 @@ mod workflows;
 pub use agent::{Agent, Checked, Consent, Done, document_key, idempotency_key};
 pub use catalogue::{CatalogueFailure, CatalogueProblem, LifeStep, PackRefusal, Proposed};
 pub use error::{ActError, ActErrorKind, ErrorCode};
+pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
 pub use policies::{PolicyPlaces, load_policies};
 pub use runtime::Runtime;
