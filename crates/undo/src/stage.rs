@@ -176,10 +176,6 @@ fn inherit(
 fn copy_attributes(parent: &DirHandle, path: &WorkspacePath, to: &File) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let from = fs::openat(parent, path.name(), flags, Mode::empty())?;
-    // Most files have none, and asking how long the list is costs no buffer.
-    if matches!(fs::flistxattr(&from, &mut [0_u8; 0]), Ok(0)) {
-        return Ok(());
-    }
     let mut names = vec![0_u8; MAX_ATTRIBUTE];
     let listed = match fs::flistxattr(&from, names.as_mut_slice()) {
         Ok(n) => names.get(..n).unwrap_or_default(),
