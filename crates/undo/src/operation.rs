@@ -318,6 +318,17 @@ impl Hands<'_> {
         }
     }
 
+    /// What stands at a path, and its inode.
+    pub(crate) fn path_seen(
+        &self,
+        path: &WorkspacePath,
+    ) -> Result<(Option<State>, Option<u64>), OperationError> {
+        let Some(parent) = self.existing_parent(path)? else { return Ok((None, None)) };
+        let state = state_of(&parent, path.name(), path)?;
+        let inode = parent.inode(path.name()).map_err(|error| io_error(path, error))?;
+        Ok((state, inode))
+    }
+
     /// The inode at a path.
     pub(crate) fn path_inode(&self, path: &WorkspacePath) -> Result<Option<u64>, OperationError> {
         match self.existing_parent(path)? {
@@ -383,8 +394,8 @@ impl Hands<'_> {
             let again = rustix::io::dup(&self.own.1.slots).map_err(|error| fail(error.into()))?;
             return Ok(DirHandle::from(again));
         }
-        match self.root.get(&slot.execution).map_err(fail)? {
-            Some(tx) => Ok(tx.slots),
+        match self.root.slots(&slot.execution).map_err(fail)? {
+            Some(slots) => Ok(slots),
             None => Err(fail(io::Error::other("the undo record is gone"))),
         }
     }

@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_workspace::{DirHandle, Workspace};
@@ -42,6 +42,9 @@ pub(crate) struct TxRoot {
     barriers: Arc<Barriers>,
     /// How many barriers had failed before anything was written through this.
     failed_before: u64,
+    /// The slots that were asked for last: an undo asks for the same ones for each of its files.
+    /// One only, so that no number of transactions uses up the descriptors.
+    last_slots: Mutex<Option<(ExecutionId, DirHandle)>>,
 }
 
 /// The folder of one transaction.
@@ -74,7 +77,7 @@ impl TxRoot {
     fn over(dir: DirHandle) -> io::Result<Self> {
         let barriers = Barriers::of(&dir)?;
         let failed_before = barriers.failed();
-        Ok(Self { dir, barriers, failed_before })
+        Ok(Self { dir, barriers, failed_before, last_slots: Mutex::default() })
     }
 
     /// What this file system can do with names.
@@ -114,6 +117,21 @@ impl TxRoot {
         Ok(Some(TxDir { dir, slots }))
     }
 
+    /// The slots of a transaction, for one who has the lock.
+    pub(crate) fn slots(&self, execution: &ExecutionId) -> io::Result<Option<DirHandle>> {
+        let mut last = self.last_slots();
+        if last.as_ref().is_none_or(|(of, _)| of != execution) {
+            *last = self.get(execution)?.map(|tx| (execution.clone(), tx.slots));
+        }
+        let again = last.as_ref().map(|(_, slots)| rustix::io::dup(slots));
+        Ok(again.transpose()?.map(DirHandle::from))
+    }
+
+    fn last_slots(&self) -> MutexGuard<'_, Option<(ExecutionId, DirHandle)>> {
+        // One assignment changes it, so a poisoned one holds a whole value.
+        self.last_slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The executions that have a folder, sorted.
     pub(crate) fn list(&self) -> io::Result<Vec<ExecutionId>> {
         let mut found = Vec::new();
@@ -131,6 +149,7 @@ impl TxRoot {
     /// Removes a transaction's folder and what its slots hold.
     pub(crate) fn remove(&self, execution: &ExecutionId) -> io::Result<()> {
         fault::point("tx.remove")?;
+        *self.last_slots() = None;
         // Under another name first: a folder that is half gone must not look like a transaction.
         let doomed = format!(".gone-{execution}");
         match fs::renameat(&self.dir, execution.as_str(), &self.dir, doomed.as_str()) {

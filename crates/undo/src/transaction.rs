@@ -281,11 +281,11 @@ impl<'a> Doing<'a> {
         let hands = self.hands();
         let mut inode = None;
         if let (Some(from), Some(before)) = (&item.from, item.before) {
-            let found = hands.path_state(from)?;
+            let (found, its_inode) = hands.path_seen(from)?;
             if !found.is_some_and(|found| item.is_like(&found, &before)) {
                 return Err(differs(from, &before, found));
             }
-            inode = hands.path_inode(from)?;
+            inode = its_inode;
         }
         if let Some(to) = item.to.as_ref().filter(|to| item.from.as_ref() != Some(*to))
             && !leaving.contains(to)

@@ -21,6 +21,7 @@ mod catalogue;
 mod change;
 mod concurrency;
 mod crash;
+mod crowd;
 mod demo;
 mod dry_run;
 mod hostile;

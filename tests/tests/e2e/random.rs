@@ -18,6 +18,11 @@ impl Random {
         Self(seed)
     }
 
+    /// Another one, for somebody who works at the same time.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.below(u64::MAX))
+    }
+
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -17,6 +17,16 @@ fn rounds() -> usize {
     wanted.and_then(|text| text.parse().ok()).unwrap_or(2000)
 }
 
+/// `LICTOR_TEST_SEED`, else one of its own; printed, so that a run can be tried again.
+fn seed() -> u64 {
+    let given = std::env::var("LICTOR_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    let own = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
+    // The generator stands still at 0.
+    let seed = given.unwrap_or_else(|| own.as_secs() ^ u64::from(own.subsec_nanos()) << 32).max(1);
+    eprintln!("LICTOR_TEST_SEED={seed}");
+    seed
+}
+
 /// In each round one save meets one change of the same file. The change was judged before the
 /// save, so the save has to stand at the path in the end; or, when it was written through a handle
 /// that was open before, lie in the slot with the file that it went to.
@@ -43,7 +53,7 @@ fn no_save_is_lost(
                 meet.wait();
             }
         });
-        let mut random = 0x2545_f491_4f6c_dd17_u64;
+        let mut random = seed();
         let mut window = 200_000_u64;
         for round in 0..rounds {
             if !file.exists() {
