@@ -77,7 +77,9 @@ fn every_bound_part_that_changes_after_the_approval_is_refused_as_broken() {
         ("verification", |place, given| {
             vec![edited(place, given, |value| value["plan"]["rollback_plan"] = json!("none"))]
         }),
-        ("risk", |_, given| vec![given.to_owned(), "--risk".to_owned(), "high".to_owned()]),
+        ("risk", |place, given| {
+            vec![edited(place, given, |value| value["plan"]["risk"] = json!("high"))]
+        }),
         ("user", |_, given| vec![given.to_owned(), "--user".to_owned(), "eve".to_owned()]),
         ("agent", |_, given| vec![given.to_owned(), "--agent".to_owned(), "eve".to_owned()]),
         ("org", |_, given| vec![given.to_owned(), "--org".to_owned(), "eve".to_owned()]),

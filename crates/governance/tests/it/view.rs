@@ -30,9 +30,8 @@ fn read_by_people(view: &str) -> String {
     let mut parts = view.split("sha256:");
     let mut text = parts.next().unwrap().to_owned();
     for part in parts {
-        let hex = part.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(part.len());
         text.push_str("DIGEST");
-        text.push_str(&part[hex..]);
+        text.push_str(part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
     }
     text
 }
@@ -177,24 +176,22 @@ fn letters_of_two_alphabets_that_look_alike_are_told_apart() {
 /// Reads what was shown back into the bytes that it stands for.
 fn read_back(shown: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut rest = shown;
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
+    let mut chars = shown.chars();
+    while let Some(c) = chars.next() {
         let mut push = |c: char| bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         if c != '\\' {
             push(c);
             continue;
         }
-        let kind = rest.chars().next()?;
-        rest = &rest[1..];
+        let kind = chars.next()?;
         match kind {
             '\\' => push('\\'),
             'n' => push('\n'),
             'r' => push('\r'),
             't' => push('\t'),
             'u' | 'x' => {
-                let (hex, after) = rest.strip_prefix('{')?.split_once('}')?;
-                rest = after;
+                let (hex, after) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+                chars = after.chars();
                 let number = u32::from_str_radix(hex, 16).ok()?;
                 match kind {
                     'u' => push(char::from_u32(number)?),
