@@ -2,6 +2,7 @@
 //! the changed files hold now, and new content that is copied or comes back from an undo record.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::sync::Arc;
 
 use lictor_capability::{Content, Described, State, WorkspaceView as _};
@@ -25,6 +26,16 @@ impl Agent {
             }
             if let (Some(Content::CopyOf(path)), Some(after)) = (&item.content, item.after) {
                 self.take(path, after, &mut found);
+            }
+            if let (Some(Content::Streamed(source)), Some(State::File { bytes, .. })) =
+                (&item.content, item.after)
+                && bytes <= MAX_CONTENT
+                && let Ok(reader) = source.open()
+            {
+                let mut content = Vec::new();
+                if reader.take(MAX_CONTENT).read_to_end(&mut content).is_ok() {
+                    found.add(content);
+                }
             }
         }
         let kept = |item: &lictor_capability::Item| matches!(item.content, Some(Content::Kept(_)));

@@ -49,7 +49,7 @@ impl Judged {
         let inline = items.iter().filter_map(|item| match item.content.as_ref()? {
             Content::Inline(bytes) => Some(Arc::clone(bytes)),
             Content::Target(target) => Some(Arc::from(target.as_bytes())),
-            Content::CopyOf(_) | Content::Kept(_) => None,
+            Content::CopyOf(_) | Content::Kept(_) | Content::Streamed(_) => None,
         });
         let digest = Digest::of(&action);
         let mut size = action.len();
