@@ -144,7 +144,6 @@ fn fifty_processes_with_one_approval_execute_once() {
         all.into_iter().map(|mut child| child.wait().unwrap().code().unwrap()).collect();
     let executions = place.run(&["log", "--limit", "100"]).done();
     assert_eq!(executions["executions"].as_array().unwrap().len(), 1, "{codes:?}");
-    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
     place.verify();
 }
 
