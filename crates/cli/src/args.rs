@@ -61,6 +61,7 @@ pub(crate) struct Global {
 /// Which flags stood on the command line, and not only in the environment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct GivenIdentity {
+    pub(crate) org: bool,
     pub(crate) session: bool,
     pub(crate) user: bool,
     pub(crate) agent: bool,
@@ -76,8 +77,12 @@ impl Cli {
             deepest = inner;
         }
         let given = |id| deepest.value_source(id) == Some(ValueSource::CommandLine);
-        cli.global.given =
-            GivenIdentity { session: given("session"), user: given("user"), agent: given("agent") };
+        cli.global.given = GivenIdentity {
+            org: given("org"),
+            session: given("session"),
+            user: given("user"),
+            agent: given("agent"),
+        };
         Ok(cli)
     }
 }
@@ -111,9 +116,19 @@ pub(crate) enum Verb {
     /// What people are asked.
     #[command(subcommand)]
     Approvals(Approvals),
+    /// What people agreed to in advance; `lictor approvals approve ID --grant` gives one.
+    #[command(subcommand)]
+    Grants(Grants),
     /// Who may approve.
     #[command(subcommand)]
     Approvers(Approvers),
+    /// The kill switch: from now on nothing new begins, and what waits is withdrawn.
+    ///
+    /// `--org`, `--user`, `--agent` and `--session` on the command line say for whom; for everybody
+    /// when none is given. What is being done just now comes to its end.
+    Halt(Halt),
+    /// Lift a halt; an approver does it, by token, or at a terminal by typing a code that is shown.
+    Resume(Resume),
     /// What can be asked for.
     #[command(subcommand)]
     Capability(Capability),
@@ -193,12 +208,25 @@ pub(crate) struct Consent {
     pub(crate) approve: bool,
 }
 
+/// What was approved before.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Under {
+    /// Do what was approved under this id, byte for byte, or nothing.
+    ///
+    /// Whatever differs from it is refused with exit code 6, where otherwise people would be asked
+    /// anew.
+    #[arg(long, value_name = "APPROVAL")]
+    pub(crate) approval: Option<String>,
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Apply {
     #[command(flatten)]
     pub(crate) proposal: Proposal,
     #[command(flatten)]
     pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) under: Under,
     #[command(flatten)]
     pub(crate) dry: DryRun,
 }
@@ -247,6 +275,8 @@ pub(crate) struct Call {
     pub(crate) input: Input,
     #[command(flatten)]
     pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) under: Under,
     #[command(flatten)]
     pub(crate) dry: DryRun,
 }
@@ -347,9 +377,68 @@ pub(crate) enum Approvals {
     /// One of them, with everything that is agreed to.
     Show(Id),
     /// Agree: by token, or at a terminal by typing a code that is shown.
-    Approve(Answer),
+    Approve(Approve),
     /// Refuse: by token, or at a terminal by typing a code that is shown.
     Deny(Answer),
+    /// Withdraw a request: what was asked for is not wanted any more.
+    Cancel(Answer),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Approve {
+    #[command(flatten)]
+    pub(crate) answer: Answer,
+    /// Agree in advance as well to what is like it: the same capability and principal, the same
+    /// kinds of effect, no higher risk, under the policies as they are now.
+    #[arg(long, requires = "until")]
+    pub(crate) grant: bool,
+    /// A glob that every path has to fit; may be given several times. It begins with a folder or a
+    /// file, not with a wildcard.
+    #[arg(long, value_name = "GLOB", requires = "grant")]
+    pub(crate) paths: Vec<String>,
+    /// How long the grant holds, `1h` for example; 30 days at most.
+    #[arg(long, value_name = "DURATION", requires = "grant")]
+    pub(crate) until: Option<String>,
+    /// How often the grant may be used [default: as often as there is time].
+    #[arg(long, value_name = "N", requires = "grant")]
+    pub(crate) uses: Option<u32>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Grants {
+    /// What was agreed to in advance.
+    List {
+        /// Also what has ended.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Take one back; anybody may.
+    Revoke {
+        /// The grant.
+        id: String,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Halt {
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Resume {
+    /// The halt; the only one in force when not given.
+    pub(crate) id: Option<String>,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
 }
 
 #[derive(Debug, Clone, Args)]

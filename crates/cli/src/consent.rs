@@ -3,7 +3,7 @@
 use std::io::BufRead as _;
 
 use lictor::capability::{Action, Risk};
-use lictor::context::Name;
+use lictor::context::{ApprovalId, Name};
 use lictor::governance::{Approver, Channel, Verdict};
 use lictor::{Agent, Consent, ErrorCode, Runtime};
 
@@ -85,6 +85,13 @@ fn proven(
     Ok((approver, Channel::Terminal))
 }
 
+/// The agent, held to the approval that `--approval` names.
+pub(crate) fn under(agent: Agent, wish: &args::Under) -> Result<Agent, Failure> {
+    let Some(id) = &wish.approval else { return Ok(agent) };
+    let id = ApprovalId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(agent.only_under(id))
+}
+
 /// Consent in advance, when `--approve` was given and the policy asks for approval. The person
 /// sees what they agree to before they are asked.
 pub(crate) async fn in_advance(
@@ -103,7 +110,7 @@ pub(crate) async fn in_advance(
         return Ok(None);
     }
     if token(context)?.is_none() && at_terminal() {
-        output.note(&visible(&view::described(&checked.described, agent.runtime().workspace())));
+        output.note(&view::described(agent, &checked));
         output.note(&visible(&checked.decision.explain()));
     }
     let what = action.capability().to_string();

@@ -127,18 +127,8 @@ pub(crate) fn at_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Text from outside with everything made visible that a terminal would act on or hide.
+/// Text of several lines from outside, with everything made visible that a terminal would act on,
+/// hide, or draw like something else.
 pub(crate) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        let hidden = matches!(c,
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
-        );
-        if (c.is_control() && c != '\n') || hidden {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
+    text.split('\n').map(lictor::governance::visible).collect::<Vec<_>>().join("\n")
 }

@@ -56,6 +56,16 @@ event_types! {
     ApprovalGranted = "approval_granted", Info;
     /// A person refused, or time ran out.
     ApprovalDenied = "approval_denied", Warning;
+    /// A request was withdrawn before it was answered or used.
+    ApprovalCancelled = "approval_cancelled", Info;
+    /// A person agreed in advance to what fits a pattern.
+    GrantCreated = "grant_created", Warning;
+    /// A grant was taken back.
+    GrantRevoked = "grant_revoked", Info;
+    /// The kill switch was thrown: nothing new happens.
+    Halted = "halted", Critical;
+    /// A person lifted a halt.
+    Resumed = "resumed", Warning;
     /// The gate decided.
     DecisionMade = "decision_made", Info;
     /// The same execution was asked for again, and its first result given.

@@ -115,6 +115,10 @@ ids! {
     DecisionId = "dec", "a decision id";
     /// An approval, pending or settled.
     ApprovalId = "apr", "an approval id";
+    /// A grant: an approval in advance.
+    GrantId = "gnt", "a grant id";
+    /// A halt: the kill switch, thrown once.
+    HaltId = "hlt", "a halt id";
     /// A warrant.
     WarrantId = "wrt", "a warrant id";
     /// A change set.

@@ -13,10 +13,10 @@ pub use clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampError};
 pub use digest::{CanonicalError, Digest, DigestError, Hasher, canonical_json};
 pub use event::{CapabilityFacts, Event, EventFacts, EventType, Severity, UnknownEventType};
 pub use id::{
-    ActionId, ApprovalId, ChangeSetId, DecisionId, EventId, ExecutionId, IdError, Name, PlanId,
-    ProposalId, RunId, SessionId, WarrantId,
+    ActionId, ApprovalId, ChangeSetId, DecisionId, EventId, ExecutionId, GrantId, HaltId, IdError,
+    Name, PlanId, ProposalId, RunId, SessionId, WarrantId,
 };
 pub use path::{PathError, PathErrorKind, WorkspacePath};
-pub use sealing::seal;
+pub use sealing::{names_a_secret, seal};
 pub use session::{AgentProfile, Budget, Principal, Selection, Session};
 pub use sink::{EventSink, MemorySink, RecordError};

@@ -38,12 +38,19 @@ pub fn seal(params: &Value) -> Value {
     seal_value(None, params)
 }
 
+/// Whether the name of a parameter says that its value is a secret.
+#[must_use]
+pub fn names_a_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET_PARTS.iter().any(|part| key.contains(part))
+}
+
 fn seal_value(key: Option<&str>, value: &Value) -> Value {
     if let Some(key) = key {
-        let key = key.to_ascii_lowercase();
-        if SECRET_PARTS.iter().any(|part| key.contains(part)) && !value.is_null() {
+        if names_a_secret(key) && !value.is_null() {
             return json!({ "redacted": true });
         }
+        let key = key.to_ascii_lowercase();
         if CONTENT_KEYS.contains(&key.as_str()) && (value.is_string() || value.is_array()) {
             return sealed(value);
         }

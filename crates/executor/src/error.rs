@@ -2,6 +2,7 @@
 
 use lictor_capability::{Conflict, SchemaFinding};
 use lictor_context::{Clock, Event, EventType, ExecutionId, Session};
+use lictor_governance::Halted;
 
 use lictor_governance::Withheld;
 
@@ -48,6 +49,9 @@ pub enum ExecuteErrorKind {
     /// The warrant is too old.
     #[error("the warrant has expired")]
     ExpiredWarrant,
+    /// Nothing new may begin.
+    #[error("{0}")]
+    Halted(Halted),
     /// No handler does it.
     #[error("no handler here does `{0}`")]
     NoHandler(String),

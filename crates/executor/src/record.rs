@@ -5,7 +5,7 @@ use lictor_context::{
     ActionId, CapabilityFacts, ChangeSetId, DecisionId, Digest, ExecutionId, PlanId, Principal,
     RunId, Session, SessionId, Timestamp, seal,
 };
-use lictor_governance::{Decision, DecisionRecord};
+use lictor_governance::{Agreement, Decision, DecisionRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -54,6 +54,9 @@ pub struct ExecutionRecord {
     pub decision: DecisionRecord,
     /// Whether the decision asked for approval; then it was given.
     pub requires_approval: bool,
+    /// Who gave it: people who were asked about this action, or somebody in advance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
     /// The plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<PlanId>,
@@ -94,6 +97,7 @@ impl ExecutionRecord {
         execution_id: ExecutionId,
         described: &Described,
         decision: &Decision,
+        agreement: Option<Agreement>,
         started_at: Timestamp,
     ) -> Box<Self> {
         let action = described.action();
@@ -114,6 +118,7 @@ impl ExecutionRecord {
             decision_id: decision.id().clone(),
             decision: decision.record().clone(),
             requires_approval: decision.approvals_needed() > 0,
+            agreement,
             plan_id: action.plan().map(|plan| plan.id.clone()),
             intent: action.plan().map(|plan| plan.intent.clone()).filter(|text| !text.is_empty()),
             change_set_id: action.change_set().map(|set| set.id().clone()),

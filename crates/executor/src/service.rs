@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lictor_capability::{Admitted, Described, WorkspaceView};
 use lictor_context::{Clock, Event, EventType, ExecutionId};
-use lictor_governance::{Decision, GateIdentity, Warrant, WarrantParts};
+use lictor_governance::{Decision, GateIdentity, Halts, SpentApproval, Warrant, WarrantParts};
 use lictor_lock::Lease;
 use tokio::sync::oneshot;
 use tower::{BoxError, Service};
@@ -28,6 +28,9 @@ use crate::port::{
 use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
 
+/// How often somebody who waits for the lock looks at the kill switch.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// What an executor is made of.
 pub struct ExecutorBuilder {
     gate: GateIdentity,
@@ -42,6 +45,7 @@ pub struct ExecutorBuilder {
     lock: LockSettings,
     idempotency_ttl: Duration,
     limits: TimeLimits,
+    halts: Option<Arc<Halts>>,
 }
 
 /// How long things may take, beside what contracts and checks say for themselves.
@@ -110,6 +114,14 @@ impl ExecutorBuilder {
         self
     }
 
+    /// Sets the kill switch: it is looked at while somebody waits for the lock, and again right
+    /// before anything is done.
+    #[must_use]
+    pub fn halts(mut self, halts: Arc<Halts>) -> Self {
+        self.halts = Some(halts);
+        self
+    }
+
     /// The executor.
     #[must_use]
     pub fn build(self) -> Executor {
@@ -142,6 +154,7 @@ impl Executor {
             lock,
             idempotency_ttl: Duration::from_secs(3600),
             limits: TimeLimits::default(),
+            halts: None,
         }
     }
 
@@ -224,20 +237,21 @@ impl Executor {
             return Err(ExecuteError::not_begun(ExecuteErrorKind::ExpiredWarrant));
         }
         let expires_at = warrant.expires_at();
-        let WarrantParts { described, decision, .. } = warrant.into_parts();
+        let WarrantParts { described, decision, approval, .. } = warrant.into_parts();
+        let agreement = approval.as_ref().map(SpentApproval::agreement);
         if !described.effects().conflicts.is_empty() {
             let conflicts = described.effects().conflicts.clone();
             return Err(ExecuteError::not_begun(ExecuteErrorKind::Conflict(conflicts)));
         }
         let execution = ExecutionId::generate(parts.clock.as_ref());
-        let record = ExecutionRecord::begin(execution, &described, &decision, now);
+        let record = ExecutionRecord::begin(execution, &described, &decision, agreement, now);
         if described.effects().is_read_only() {
             return self.call_handler(described, record).await;
         }
         let lease = match described.effects().changes.items.is_empty() {
             true => None,
             false => {
-                let lease = self.lock(&record).await?;
+                let lease = self.lock(&described, &record).await?;
                 // The wait may have been long.
                 if parts.clock.now() >= expires_at {
                     release(lease);
@@ -269,11 +283,35 @@ impl Executor {
         })
     }
 
-    async fn lock(&self, record: &ExecutionRecord) -> Result<Lease, ExecuteError> {
+    /// Takes the lock, unless a halt comes first.
+    async fn lock(
+        &self,
+        described: &Described,
+        record: &ExecutionRecord,
+    ) -> Result<Lease, ExecuteError> {
         let plan = record.plan_id.as_ref().map(ToString::to_string);
-        acquire(&self.parts.lock, &record.execution_id, plan, &self.parts.clock)
-            .await
-            .map_err(|kind| ExecuteError::not_begun(kind).with_record(record.clone()))
+        let lease = acquire(&self.parts.lock, &record.execution_id, plan, &self.parts.clock);
+        let halted = async {
+            loop {
+                if let Err(kind) = self.not_halted(described) {
+                    return kind;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let lease = tokio::select! {
+            biased;
+            lease = lease => lease,
+            kind = halted => Err(kind),
+        };
+        lease.map_err(|kind| ExecuteError::not_begun(kind).with_record(record.clone()))
+    }
+
+    /// The kill switch, looked at once.
+    fn not_halted(&self, described: &Described) -> Result<(), ExecuteErrorKind> {
+        let Some(halts) = &self.parts.halts else { return Ok(()) };
+        let session = described.action().session();
+        halts.check(session.principal(), session.id()).map_err(ExecuteErrorKind::Halted)
     }
 
     /// Nobody waits for it any more, so nobody will settle it. What changed the workspace is taken
@@ -376,6 +414,11 @@ impl Executor {
             }
         };
         record.output = output;
+        // The handler may have taken long; from here on it is done or taken back.
+        if let Err(kind) = self.not_halted(&described) {
+            release(lease);
+            return Err(ExecuteError::not_begun(kind).with_record(record));
+        }
         let started =
             Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
         let mut applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
@@ -439,6 +482,7 @@ impl Executor {
         &self,
         described: &Described,
     ) -> Result<serde_json::Value, ExecuteErrorKind> {
+        self.not_halted(described)?;
         let contract = described.contract();
         self.parts.guard.check(contract).map_err(ExecuteErrorKind::Withheld)?;
         let Some(handler) = self.parts.handlers.of(contract) else {

@@ -8,8 +8,9 @@ use lictor_capability::Described;
 use lictor_context::{Clock, DecisionId, Digest, Timestamp, WarrantId};
 
 use crate::approval::SpentApproval;
-use crate::binding::action_digest;
 use crate::decision::{Decision, DecisionRecord, Verdict};
+use crate::halt::{Halted, Halts};
+use crate::judged::{Hidden, Judged, JudgedError, action_digest};
 use crate::policy::PolicySet;
 use crate::warrant::Warrant;
 
@@ -36,7 +37,7 @@ impl fmt::Debug for GateIdentity {
 
 /// Judges what actions will do, by policies, and makes warrants for what may be done.
 ///
-/// It does no I/O and waits for nobody. Whatever goes wrong inside it is a denial.
+/// It does no I/O and waits for nobody; a gate with a kill switch asks that for halts. Whatever goes wrong inside it is a denial.
 #[derive(Debug)]
 pub struct WriteGate {
     shared: Arc<Shared>,
@@ -47,13 +48,41 @@ pub struct WriteGate {
 pub(crate) struct Shared {
     pub(crate) identity: GateIdentity,
     pub(crate) clock: Arc<dyn Clock>,
-    policies: RwLock<Arc<PolicySet>>,
+    in_force: RwLock<InForce>,
+    halts: Option<Arc<Halts>>,
+}
+
+/// The policies in force, and what they keep out of sight.
+#[derive(Debug, Clone)]
+pub(crate) struct InForce {
+    pub(crate) policies: Arc<PolicySet>,
+    pub(crate) hidden: Arc<Hidden>,
+}
+
+impl InForce {
+    fn new(policies: Arc<PolicySet>) -> Self {
+        Self { hidden: Arc::new(Hidden::by(&policies)), policies }
+    }
+
+    /// What an action is bound to under these policies.
+    pub(crate) fn digest(&self, described: &Described) -> Digest {
+        action_digest(described, self.policies.digest(), &self.hidden)
+    }
+
+    /// The bytes that this is the digest of.
+    pub(crate) fn bytes(&self, described: &Described) -> Vec<u8> {
+        crate::judged::action_bytes(described, self.policies.digest(), &self.hidden)
+    }
 }
 
 impl Shared {
     pub(crate) fn policies(&self) -> Arc<PolicySet> {
-        // The lock only guards the exchange of one pointer, so a poisoned one holds a whole value.
-        Arc::clone(&self.policies.read().unwrap_or_else(PoisonError::into_inner))
+        self.in_force().policies
+    }
+
+    pub(crate) fn in_force(&self) -> InForce {
+        // The lock only guards an exchange, so a poisoned one holds a whole value.
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -62,7 +91,16 @@ impl WriteGate {
     #[must_use]
     pub fn new(policies: Arc<PolicySet>, clock: Arc<dyn Clock>) -> Self {
         let identity = GateIdentity(Arc::new(()));
-        Self { shared: Arc::new(Shared { identity, clock, policies: RwLock::new(policies) }) }
+        let in_force = RwLock::new(InForce::new(policies));
+        Self { shared: Arc::new(Shared { identity, clock, in_force, halts: None }) }
+    }
+
+    /// A gate that judges by these policies, and makes no warrant for whoever is halted.
+    #[must_use]
+    pub fn with_halts(policies: Arc<PolicySet>, clock: Arc<dyn Clock>, halts: Arc<Halts>) -> Self {
+        let identity = GateIdentity(Arc::new(()));
+        let in_force = RwLock::new(InForce::new(policies));
+        Self { shared: Arc::new(Shared { identity, clock, in_force, halts: Some(halts) }) }
     }
 
     /// Which gate this is.
@@ -80,7 +118,8 @@ impl WriteGate {
     /// Judges by other policies from now on. Decisions and approvals by the old ones open nothing
     /// any more, unless the files are the same byte for byte.
     pub fn reload(&self, policies: Arc<PolicySet>) {
-        *self.shared.policies.write().unwrap_or_else(PoisonError::into_inner) = policies;
+        let in_force = InForce::new(policies);
+        *self.shared.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
@@ -90,7 +129,8 @@ impl WriteGate {
     /// Judges. Nothing is done, nothing is written; the same question gets the same answer.
     #[must_use]
     pub fn decide(&self, described: &Described) -> Decision {
-        let policies = self.shared.policies();
+        let in_force = self.shared.in_force();
+        let policies = &in_force.policies;
         let now = self.shared.clock.now();
         let judgement = policies.judge(described, now);
         let lifetime = match judgement.verdict {
@@ -105,12 +145,25 @@ impl WriteGate {
             reasons: judgement.reasons,
             required_actions: judgement.required_actions,
             approvals_needed: judgement.approvals_needed,
-            action_digest: action_digest(described, policies.digest()),
+            action_digest: in_force.digest(described),
             policy_digest: policies.digest(),
             expires_at: now.plus(lifetime),
             undo: described.effects().undo,
         };
         Decision::new(record, described.action().id().clone(), self.shared.identity.clone())
+    }
+
+    /// What would be judged, in canonical bytes, with the contents that people are to be shown:
+    /// those that the action brings, and of `contents` those that it names.
+    ///
+    /// # Errors
+    /// When it is too much to be shown, or new content is missing.
+    pub fn judged(
+        &self,
+        described: &Described,
+        contents: impl IntoIterator<Item = Arc<[u8]>>,
+    ) -> Result<Judged, JudgedError> {
+        Judged::new(described, self.shared.in_force().bytes(described), contents)
     }
 
     /// Makes the warrant for an action that was let through.
@@ -157,16 +210,20 @@ impl WriteGate {
         if !decision.is_from(&self.shared.identity) {
             return Err(Kind::OtherGate);
         }
-        let policy_digest = self.shared.policies().digest();
-        if decision.record().policy_digest != policy_digest {
+        let in_force = self.shared.in_force();
+        if decision.record().policy_digest != in_force.policies.digest() {
             return Err(Kind::PolicyChanged);
         }
-        let found = action_digest(described, policy_digest);
+        let found = in_force.digest(described);
         if found != decision.action_digest() || decision.action_id() != described.action().id() {
             return Err(Kind::ActionChanged { judged: decision.action_digest(), found });
         }
         if now >= decision.expires_at() {
             return Err(Kind::Expired { at: decision.expires_at() });
+        }
+        if let Some(halts) = &self.shared.halts {
+            let session = described.action().session();
+            halts.check(session.principal(), session.id()).map_err(Kind::Halted)?;
         }
         match decision.verdict() {
             Verdict::Allow => Ok(()),
@@ -228,6 +285,7 @@ impl NotAuthorized {
             | Kind::DecisionUsed
             | Kind::ApprovalForSomethingElse { .. } => true,
             Kind::Expired { .. }
+            | Kind::Halted(_)
             | Kind::Denied
             | Kind::ApprovalMissing { .. }
             | Kind::TooFewApprovals { .. } => false,
@@ -261,6 +319,9 @@ pub enum NotAuthorizedKind {
         /// When.
         at: Timestamp,
     },
+    /// Nothing new may begin.
+    #[error(transparent)]
+    Halted(Halted),
     /// The answer is no.
     #[error("the policy denies it")]
     Denied,

@@ -1,18 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 mod approval; // people's answers
-mod binding; // what a decision and an approval bind to
 mod catalogue; // which contracts may be used
 mod decision;
 mod gate; // start here
+mod halt; // the kill switch
+mod judged; // what a decision and an approval bind to, and how people are shown it
 mod policy; // what may be done, as files say it
 mod warrant;
 
 pub use approval::{
-    ActionSummary, Answer, AnswerRefused, Approval, ApprovalError, ApprovalState, ApprovalStore,
-    ApprovalStoreError, Approvals, Approver, ApproverError, ApproverRecord, ApproverStore,
-    ApproverStoreError, ApproverToken, Approvers, Denial, MemoryApprovalStore, MemoryApproverStore,
-    Proof, SpentApproval, StoredApproval, TerminalChallenge,
+    ActionSummary, Agreement, Answer, AnswerRefused, Approval, ApprovalError, ApprovalState,
+    ApprovalStore, ApprovalStoreError, Approvals, Approver, ApproverError, ApproverRecord,
+    ApproverStore, ApproverStoreError, ApproverToken, Approvers, Cancellation, Consented, Denial,
+    Grant, GrantRefused, GrantStore, GrantTerms, MemoryApprovalStore, MemoryApproverStore,
+    MemoryGrantStore, Proof, Revocation, SpentApproval, StoredApproval, StoredGrant,
+    TerminalChallenge,
 };
 pub use catalogue::{
     Catalogue, CatalogueEntry, CatalogueError, CatalogueKey, CatalogueKind, CatalogueRecord,
@@ -20,6 +23,12 @@ pub use catalogue::{
 };
 pub use decision::{Decision, DecisionRecord, Layer, Reason, Verdict};
 pub use gate::{GateIdentity, NotAuthorized, NotAuthorizedKind, WriteGate};
+pub use halt::{
+    Halt, HaltScope, HaltStore, HaltStoreError, Halted, Halts, Lifted, MemoryHaltStore, ResumeError,
+};
+pub use judged::{
+    Judged, JudgedAction, JudgedError, JudgedItem, JudgedPlan, JudgedValue, visible, visible_bytes,
+};
 pub use policy::{
     ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
     Policy, PolicyError, PolicyErrorKind, PolicyLayer, PolicySet, Probe, Scope, Settings,

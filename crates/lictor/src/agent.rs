@@ -13,11 +13,13 @@ use lictor_capability::{
     Described, Plan,
 };
 use lictor_context::{
-    Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp, WorkspacePath,
+    ApprovalId, Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp,
+    WorkspacePath,
 };
 use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _};
 use lictor_governance::{
-    Approval, ApprovalError, Approver, Channel, Decision, DecisionRecord, SpentApproval, Verdict,
+    Approval, ApprovalError, Approver, Channel, Decision, DecisionRecord, JudgedError,
+    SpentApproval, Verdict,
 };
 use lictor_lock::Status;
 use serde_json::{Value, json};
@@ -40,6 +42,8 @@ pub struct Agent {
     graph: Arc<CapabilityGraph>,
     /// Whether the trail knows of the session.
     begun: Arc<AtomicBool>,
+    /// The approval that actions have to be about, byte for byte.
+    only_under: Option<ApprovalId>,
 }
 
 /// Somebody who agrees at once to what they are about to see done.
@@ -73,13 +77,22 @@ pub struct Done {
 
 impl Agent {
     pub(crate) fn new(runtime: Runtime, session: Session, graph: Arc<CapabilityGraph>) -> Self {
-        Self { runtime, session, graph, begun: Arc::new(AtomicBool::new(false)) }
+        let begun = Arc::new(AtomicBool::new(false));
+        Self { runtime, session, graph, begun, only_under: None }
     }
 
     /// The session.
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The same session, for what was approved under this id and for nothing else: an action that
+    /// differs from it in anything is refused, where otherwise people would be asked anew.
+    #[must_use]
+    pub fn only_under(mut self, approval: ApprovalId) -> Self {
+        self.only_under = Some(approval);
+        self
     }
 
     /// What it can ask for.
@@ -144,6 +157,15 @@ impl Agent {
         Ok(Checked { described, decision })
     }
 
+    /// An action as people are shown it who are asked about it.
+    ///
+    /// # Errors
+    /// When not all of it can be shown.
+    pub fn view(&self, checked: &Checked) -> Result<String, JudgedError> {
+        let contents = self.contents(&checked.described);
+        self.runtime.parts.gate.judged(&checked.described, contents)?.view()
+    }
+
     /// Takes an action down the road. With `consent`, an approval that the policy asks for is
     /// given at once by somebody who proved who they are.
     ///
@@ -168,6 +190,10 @@ impl Agent {
         consent: Option<&Consent>,
         owing: Option<Arc<Owing>>,
     ) -> Result<Done, ActError> {
+        if let Err(halted) = self.halted() {
+            let kind = ActErrorKind::Halted(halted);
+            return Err(self.reject(&action, None, kind, self.prelude()).await);
+        }
         if let Some(done) = self.duplicate(&action).await? {
             return Ok(done);
         }
@@ -351,6 +377,17 @@ impl Agent {
         consent: Option<&Consent>,
         before: &mut Vec<Event>,
     ) -> Result<Option<SpentApproval>, ActErrorKind> {
+        if let Some(id) = &self.only_under {
+            let approval = self.runtime.parts.approvals.get(id).map_err(refused)?;
+            if approval.action_digest() != decision.action_digest() {
+                let why = format!(
+                    "{id} is about {}, and this is {}",
+                    approval.action_digest(),
+                    decision.action_digest()
+                );
+                return Err(ActErrorKind::ApprovalBroken(why));
+            }
+        }
         if decision.verdict() == Verdict::Deny {
             return Err(ActErrorKind::Denied(strictest(decision.record())));
         }
@@ -365,7 +402,12 @@ impl Agent {
         if let Some(spent) = approvals.spend(decision.action_digest()).map_err(refused)? {
             return Ok(Some(spent));
         }
-        let mut approval = approvals.request(described, decision).map_err(refused)?;
+        if let Some((spent, grant)) = approvals.spend_grant(described, decision).map_err(refused)? {
+            before.push(events::granted_in_advance(described, decision, &grant, self.clock()));
+            return Ok(Some(spent));
+        }
+        let contents = self.contents(described);
+        let mut approval = approvals.request(described, decision, contents).map_err(refused)?;
         let event = |kind, approval: &Approval| {
             events::approval(kind, described.action(), described.contract(), approval, self.clock())
         };
@@ -485,5 +527,10 @@ fn strictest(decision: &DecisionRecord) -> String {
 }
 
 fn refused(error: ApprovalError) -> ActErrorKind {
-    ActErrorKind::ApprovalRefused(error.to_string())
+    match error {
+        ApprovalError::Judged(JudgedError::Damaged { .. }) => {
+            ActErrorKind::ApprovalBroken(error.to_string())
+        }
+        error => ActErrorKind::ApprovalRefused(error.to_string()),
+    }
 }

@@ -6,7 +6,9 @@ use lictor_executor::{
     ApplyError, CheckReport, DescribeError, ExecuteError, ExecuteErrorKind, HandlerErrorKind,
     Rollback, RollbackReport, Stuck,
 };
-use lictor_governance::{Approval, DecisionRecord, NotAuthorized, Withheld};
+use lictor_governance::{
+    Approval, DecisionRecord, Halt, Halted, NotAuthorized, NotAuthorizedKind, Withheld,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -94,12 +96,18 @@ pub enum ActErrorKind {
     /// The gate said no.
     #[error("{0}")]
     Denied(String),
+    /// Nothing new may begin.
+    #[error("nothing new may begin: {0}")]
+    Halted(Halted),
     /// People have to agree.
     #[error("approval `{}` is pending: {} of {} given", .0.id(), .0.granted_by().len(), .0.needed())]
     ApprovalRequired(Box<Approval>),
     /// The one who was to approve may not, or what they approve is something else.
     #[error("the approval does not count: {0}")]
     ApprovalRefused(String),
+    /// What is kept of an approval is not what was judged.
+    #[error("the approval does not hold: {0}")]
+    ApprovalBroken(String),
     /// The workspace holds something else.
     #[error("{}", conflicts(.0))]
     Conflict(Vec<Conflict>),
@@ -182,8 +190,11 @@ impl ActError {
             },
             ActErrorKind::Withheld(withheld) => withheld_code(withheld),
             ActErrorKind::NotDescribed(error) => describe_code(error),
-            ActErrorKind::Denied(_) | ActErrorKind::ApprovalRefused(_) => ErrorCode::Denied,
+            ActErrorKind::Denied(_)
+            | ActErrorKind::ApprovalRefused(_)
+            | ActErrorKind::Halted(_) => ErrorCode::Denied,
             ActErrorKind::ApprovalRequired(_) => ErrorCode::ApprovalRequired,
+            ActErrorKind::ApprovalBroken(_) => ErrorCode::Integrity,
             ActErrorKind::Conflict(_) => ErrorCode::Conflict,
             ActErrorKind::NotAuthorized(error) if error.is_integrity() => ErrorCode::Integrity,
             ActErrorKind::NotAuthorized(_) => ErrorCode::Denied,
@@ -218,9 +229,33 @@ impl ActError {
         }
     }
 
+    /// The halt that stands against it, if that is why.
+    #[must_use]
+    pub fn halt(&self) -> Option<&Halt> {
+        let halted = match &self.kind {
+            ActErrorKind::Halted(halted) => halted,
+            ActErrorKind::NotAuthorized(error) => match error.kind() {
+                NotAuthorizedKind::Halted(halted) => halted,
+                _ => return None,
+            },
+            ActErrorKind::Execution(error) => match error.kind() {
+                ExecuteErrorKind::Halted(halted) => halted,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        match halted {
+            Halted::By(halt) => Some(halt),
+            Halted::Unknown(_) => None,
+        }
+    }
+
     /// What is known, for `details` of the JSON answer.
     #[must_use]
     pub fn details(&self) -> Value {
+        if let Some(halt) = self.halt() {
+            return json!({ "halt": halt });
+        }
         match &self.kind {
             ActErrorKind::NotAdmitted(error) => match error.kind() {
                 AdmitErrorKind::Unknown { nearest } => json!({ "did_you_mean": nearest }),
@@ -251,6 +286,9 @@ impl ActError {
     /// What to do about it.
     #[must_use]
     pub fn next_steps(&self) -> Vec<String> {
+        if let Some(halt) = self.halt() {
+            return vec![format!("a person lifts it: lictor resume {}", halt.id)];
+        }
         let mut steps = match &self.kind {
             ActErrorKind::NotAdmitted(_) => vec!["lictor capability list".to_owned()],
             ActErrorKind::Withheld(withheld) => {
@@ -313,7 +351,7 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
     }
     match error.kind() {
         ExecuteErrorKind::ForeignWarrant => ErrorCode::Integrity,
-        ExecuteErrorKind::ExpiredWarrant => ErrorCode::Denied,
+        ExecuteErrorKind::ExpiredWarrant | ExecuteErrorKind::Halted(_) => ErrorCode::Denied,
         ExecuteErrorKind::Withheld(withheld) => withheld_code(withheld),
         ExecuteErrorKind::NoHandler(_) => ErrorCode::NotFound,
         ExecuteErrorKind::Busy(_) => ErrorCode::Busy,

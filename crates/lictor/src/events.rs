@@ -1,8 +1,8 @@
 //! The events that the road itself owes, before and beside those of an execution.
 
-use lictor_capability::{Action, Conflict, Contract};
+use lictor_capability::{Action, Conflict, Contract, Described};
 use lictor_context::{Clock, Event, EventFacts, EventType, seal};
-use lictor_governance::{Approval, DecisionRecord, Verdict};
+use lictor_governance::{Approval, Decision, DecisionRecord, Grant, Verdict};
 use serde_json::{Value, json};
 
 /// More reasons than this are counted, not listed, in an event; the decision itself keeps all.
@@ -96,6 +96,25 @@ pub(crate) fn approval(
     };
     facts.metadata.insert("approval".to_owned(), approval_summary(approval));
     Event::new(action.session(), kind, facts, clock)
+}
+
+/// Somebody had agreed to it in advance.
+pub(crate) fn granted_in_advance(
+    described: &Described,
+    decision: &Decision,
+    grant: &Grant,
+    clock: &dyn Clock,
+) -> Event {
+    let (action, contract) = (described.action(), described.contract());
+    let mut facts = with_decision(action_facts(action, Some(contract)), decision.record());
+    facts.approval_granted = Some(true);
+    let about = json!({
+        "grant": grant.id(), "granted_by": [grant.granted_by()], "uses": grant.uses(),
+        "max_uses": grant.max_uses(), "expires_at": grant.until(),
+        "action_digest": decision.action_digest(),
+    });
+    facts.metadata.insert("approval".to_owned(), about);
+    Event::new(action.session(), EventType::ApprovalGranted, facts, clock)
 }
 
 pub(crate) fn approval_summary(approval: &Approval) -> Value {

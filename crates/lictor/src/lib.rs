@@ -3,9 +3,11 @@
 mod agent; // one session on the road: begin here
 mod catalogue;
 mod checks;
+mod contents;
 mod error;
 mod events;
 mod going;
+mod halting;
 mod hiding;
 mod ledger;
 mod options;

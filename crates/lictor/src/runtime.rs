@@ -10,10 +10,12 @@ use lictor_document::HumanDuration;
 use lictor_executor::{
     Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, TimeLimits,
 };
-use lictor_governance::{Approvals, Approvers, Catalogue, PolicySet, WriteGate};
+use lictor_governance::{Approvals, Approvers, Catalogue, Halts, PolicySet, WriteGate};
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
-use lictor_state::{Executions, Runs, SqliteApprovalStore, SqliteApproverStore};
+use lictor_state::{
+    Executions, Runs, SqliteApprovalStore, SqliteApproverStore, SqliteGrantStore, SqliteHaltStore,
+};
 use lictor_store::{Store, StoreOptions};
 use lictor_undo::{Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
 use lictor_workspace::Workspace;
@@ -52,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) approvals: Approvals,
     pub(crate) approvers: Approvers,
     pub(crate) shelf: Arc<Shelf>,
+    pub(crate) halts: Arc<Halts>,
     pub(crate) executor: Executor,
     pub(crate) service: ExecutorService,
     pub(crate) lock: WorkspaceLock,
@@ -76,7 +79,10 @@ impl Runtime {
         let clock = Arc::clone(&options.clock);
         let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
         let (store, audit) = open_state(&options)?;
-        let gate = Arc::new(WriteGate::new(Arc::clone(&policies), Arc::clone(&clock)));
+        let halts = SqliteHaltStore::new(store.clone());
+        let halts = Arc::new(Halts::new(Arc::new(halts), Arc::clone(&clock)));
+        let (rules, time) = (Arc::clone(&policies), Arc::clone(&clock));
+        let gate = Arc::new(WriteGate::with_halts(rules, time, Arc::clone(&halts)));
         let redaction = redaction(&policies)?;
         let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock), redaction);
         let ledger = Arc::new(ledger);
@@ -109,6 +115,7 @@ impl Runtime {
             gate: Arc::clone(&gate),
             workspace: Arc::clone(&workspace),
         }))
+        .halts(Arc::clone(&halts))
         .idempotency_ttl(settings.idempotency_ttl.as_duration())
         .time_limits(TimeLimits {
             execution: settings.limits.max_execution_time.map(HumanDuration::as_duration),
@@ -122,12 +129,14 @@ impl Runtime {
         let recovered = recover_if_needed(&lock, &executor).await?;
         let parts = Parts {
             service: executor.service(options.at_once.max(1)),
-            approvals: Approvals::new(&gate, Arc::new(SqliteApprovalStore::new(store.clone()))),
+            approvals: Approvals::new(&gate, Arc::new(SqliteApprovalStore::new(store.clone())))
+                .with_grants(Arc::new(SqliteGrantStore::new(store.clone()))),
             approvers: Approvers::new(
                 Arc::new(SqliteApproverStore::new(store.clone())),
                 Arc::clone(&clock),
             ),
             shelf,
+            halts,
             executions: Executions::new(store.clone()),
             runs: Runs::new(store.clone()),
             owners: Owners::new(&options.state_folder(), clock.as_ref()),

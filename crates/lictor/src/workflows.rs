@@ -291,6 +291,10 @@ impl Road for RuntimeRoad {
                 Answer::Expired => {
                     return Ok(ApprovalState::Denied { reason: "time ran out".to_owned() });
                 }
+                Answer::Cancelled => {
+                    let why = known.cancelled().map_or("", |cancelled| &cancelled.reason);
+                    return Ok(ApprovalState::Denied { reason: format!("withdrawn: {why}") });
+                }
                 Answer::Spent => return Ok(ApprovalState::Granted),
                 Answer::Pending | Answer::Granted => {}
             }

@@ -1,7 +1,9 @@
 //! Approvals, kept in the store: they survive a restart while they wait.
 
+use std::sync::Arc;
+
 use lictor_context::{ApprovalId, Digest};
-use lictor_governance::{Approval, ApprovalStore, ApprovalStoreError, StoredApproval};
+use lictor_governance::{Approval, ApprovalStore, ApprovalStoreError, Judged, StoredApproval};
 use lictor_store::rusqlite::{ErrorCode, OptionalExtension as _, params};
 use lictor_store::{Store, rusqlite};
 
@@ -47,17 +49,25 @@ impl SqliteApprovalStore {
 }
 
 impl ApprovalStore for SqliteApprovalStore {
-    fn insert(&self, approval: &Approval) -> Result<(), ApprovalStoreError> {
+    fn insert(&self, approval: &Approval, judged: &Judged) -> Result<(), ApprovalStoreError> {
         let (id, digest) = (approval.id().to_string(), approval.action_digest().to_string());
         let open = approval.state().is_open();
         let at = approval.requested_at().as_micros();
         let text = serialise(approval)?;
+        let parts: Vec<_> =
+            judged.parts().map(|(name, bytes)| (name.to_string(), Arc::clone(bytes))).collect();
         let written = self.store.write(move |tx| {
             tx.prepare_cached(
                 "INSERT INTO approval (id, action_digest, open, revision, requested_at, record)
                  VALUES (?1, ?2, ?3, 1, ?4, ?5)",
             )?
             .execute(params![id, digest, open, at, text])?;
+            let mut keep = tx.prepare_cached(
+                "INSERT INTO approval_part (approval, name, bytes) VALUES (?1, ?2, ?3)",
+            )?;
+            for (name, bytes) in &parts {
+                keep.execute(params![id, name, &**bytes])?;
+            }
             Ok::<_, StateError>(())
         });
         match written.wait().map_err(StateError::from) {
@@ -69,6 +79,28 @@ impl ApprovalStore for SqliteApprovalStore {
             }
             Err(error) => Err(unavailable(error)),
         }
+    }
+
+    fn judged(&self, id: &ApprovalId) -> Result<Option<Judged>, ApprovalStoreError> {
+        let found = self.store.read(|conn| {
+            let digest: Option<String> = conn
+                .prepare_cached("SELECT action_digest FROM approval WHERE id = ?1")?
+                .query_row([id.as_str()], |row| row.get(0))
+                .optional()?;
+            let mut statement =
+                conn.prepare_cached("SELECT name, bytes FROM approval_part WHERE approval = ?1")?;
+            let rows = statement.query_map([id.as_str()], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })?;
+            let mut parts = Vec::new();
+            for row in rows {
+                let (name, bytes) = row?;
+                parts.push((parse(&name)?, Arc::from(bytes)));
+            }
+            let Some(digest) = digest.filter(|_| !parts.is_empty()) else { return Ok(None) };
+            Ok::<_, StateError>(Some(Judged::from_parts(parse(&digest)?, parts)))
+        });
+        found.map_err(|error| unavailable(error.into()))
     }
 
     fn get(&self, id: &ApprovalId) -> Result<Option<StoredApproval>, ApprovalStoreError> {
@@ -100,6 +132,9 @@ impl ApprovalStore for SqliteApprovalStore {
         }
         let id = id.to_string();
         let open = approval.state().is_open();
+        if !open {
+            self.store.fold_on_close();
+        }
         let text = serialise(approval)?;
         let revision = i64::try_from(expected_revision).unwrap_or(i64::MAX);
         let written = self.store.write(move |tx| {
@@ -114,6 +149,10 @@ impl ApprovalStore for SqliteApprovalStore {
                 "UPDATE approval SET open = ?2, revision = revision + 1, record = ?3 WHERE id = ?1",
             )?
             .execute(params![id, open, text])?;
+            if !open {
+                tx.prepare_cached("DELETE FROM approval_part WHERE approval = ?1")?
+                    .execute([&id])?;
+            }
             Ok(true)
         });
         match written.wait().map_err(StateError::from) {
@@ -122,6 +161,12 @@ impl ApprovalStore for SqliteApprovalStore {
             Err(error) => Err(unavailable(error)),
         }
     }
+}
+
+fn parse(digest: &str) -> Result<Digest, StateError> {
+    digest.parse().map_err(|error: lictor_context::DigestError| {
+        StateError::Record(serde::de::Error::custom(error))
+    })
 }
 
 fn serialise(approval: &Approval) -> Result<String, ApprovalStoreError> {

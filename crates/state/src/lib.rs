@@ -3,8 +3,11 @@
 mod approvals;
 mod approvers;
 mod catalogue;
+mod consent;
 mod error;
 mod executions;
+mod grants;
+mod halts;
 mod runs;
 mod schema;
 
@@ -13,5 +16,7 @@ pub use approvers::SqliteApproverStore;
 pub use catalogue::{CatalogueRow, CatalogueRows};
 pub use error::StateError;
 pub use executions::{ExecutionFilter, Executions, StoredExecution};
+pub use grants::SqliteGrantStore;
+pub use halts::SqliteHaltStore;
 pub use runs::{ClaimedRow, LeaseRow, RunRow, Runs};
 pub use schema::migrations;

@@ -95,6 +95,8 @@ pub(crate) fn open_writer(
     })?;
     // Gives room on disk back after a burst.
     connection.execute_batch("PRAGMA journal_size_limit = 16777216")?;
+    // What is deleted is overwritten: some of it was private, and kept only for as long as needed.
+    connection.execute_batch("PRAGMA secure_delete = ON")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
@@ -112,14 +114,15 @@ pub(crate) fn open_reader(place: &Place, options: &StoreOptions) -> rusqlite::Re
     Ok(connection)
 }
 
-/// Closes the writing connection, folding a large log into the database first.
-pub(crate) fn close_writer(place: &Place, mut connection: Connection) {
+/// Closes the writing connection, folding the log into the database first when it is large or when
+/// something was deleted that is not to stay in it.
+pub(crate) fn close_writer(place: &Place, mut connection: Connection, fold: bool) {
     if let Place::File(path) = place {
         let mut log = path.clone().into_os_string();
         log.push("-wal");
         let large = std::fs::metadata(log).is_ok_and(|log| log.len() > FOLD_ABOVE);
         // Only if nobody is in the way. The log is as good as the database: failing is no harm.
-        if large && connection.busy_handler(None::<fn(i32) -> bool>).is_ok() {
+        if (large || fold) && connection.busy_handler(None::<fn(i32) -> bool>).is_ok() {
             connection
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
                 .unwrap_or_default();

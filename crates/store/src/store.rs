@@ -95,6 +95,13 @@ impl Store {
         self.inner.readers.read(query)
     }
 
+    /// Folds the log into the database when the store is closed, however small it is: for whoever
+    /// deleted something private, of which the log still holds older pages. A process that is
+    /// killed, or others that read just then, keep it until the next time.
+    pub fn fold_on_close(&self) {
+        self.inner.counters.fold.store(true, Ordering::Relaxed);
+    }
+
     /// What the writer has done.
     #[must_use]
     pub fn stats(&self) -> StoreStats {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -134,6 +134,8 @@ pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     pub(crate) jobs: AtomicU64,
     pub(crate) largest_batch: AtomicU64,
+    /// Whether the log is to be folded into the database when it is closed, however small it is.
+    pub(crate) fold: AtomicBool,
 }
 
 pub(crate) struct Writer {
@@ -156,7 +158,8 @@ impl Writer {
                 self.turn(&mut waiting);
             }
         }
-        close_writer(&self.place, self.connection);
+        let fold = self.counters.fold.load(Ordering::Relaxed);
+        close_writer(&self.place, self.connection, fold);
     }
 
     /// One transaction: takes jobs off `waiting` and answers all that it took.

@@ -20,6 +20,7 @@ mod binary;
 mod catalogue;
 mod change;
 mod concurrency;
+mod consent;
 mod crash;
 mod crowd;
 mod demo;

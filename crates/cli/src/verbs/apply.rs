@@ -24,7 +24,7 @@ pub(crate) async fn apply(wish: Apply, context: &Context, output: &Output) -> An
     if wish.dry.dry_run {
         return check(&wish.proposal, context, output).await;
     }
-    let agent = context.agent().await?;
+    let agent = consent::under(context.agent().await?, &wish.under)?;
     let read = change::read(&wish.proposal);
     let judged = match read {
         Ok(read) => judge(read, &agent).await,

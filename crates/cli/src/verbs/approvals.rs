@@ -2,12 +2,13 @@
 
 use lictor::context::{ApprovalId, Event, EventFacts, EventType, Name};
 use lictor::governance::{
-    Approval, ApprovalError, Approver, ApproverError, ApproverStoreError, Channel,
+    Approval, ApprovalError, Approver, ApproverError, ApproverStoreError, Channel, GrantRefused,
+    GrantTerms, JudgedError,
 };
 use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
 
-use super::{Answer, view};
+use super::{Answer, grants, view};
 use crate::args::{Answer as Reply, Approvals, Approvers};
 use crate::consent;
 use crate::context::Context;
@@ -28,12 +29,17 @@ pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Outpu
             Ok(0)
         }
         Approvals::Show(id) => {
-            let approval = get(&runtime, &id.id)?;
-            output.result(&json!(approval), || full(&approval));
+            let asked = Asked::read(&runtime, &id.id)?;
+            output.result(&asked.to_json(), || asked.full());
             Ok(0)
         }
-        Approvals::Approve(reply) => answer(&runtime, reply, true, context, output).await,
-        Approvals::Deny(reply) => answer(&runtime, reply, false, context, output).await,
+        Approvals::Approve(wish) => {
+            let terms = grants::terms(&wish)?;
+            let how = How::Agree { terms };
+            answer(&runtime, wish.answer, how, context, output).await
+        }
+        Approvals::Deny(reply) => answer(&runtime, reply, How::Refuse, context, output).await,
+        Approvals::Cancel(reply) => cancel(&runtime, &reply, context, output).await,
     }
 }
 
@@ -42,40 +48,81 @@ fn get(runtime: &Runtime, id: &str) -> Result<Approval, Failure> {
     runtime.approvals().get(&id).map_err(approval_failure)
 }
 
-fn approval_failure(error: ApprovalError) -> Failure {
+pub(super) fn approval_failure(error: ApprovalError) -> Failure {
     let code = match &error {
-        ApprovalError::Unknown { .. } => ErrorCode::NotFound,
-        ApprovalError::PolicyChanged | ApprovalError::OtherDecision => ErrorCode::Integrity,
-        ApprovalError::NotAsked { .. } | ApprovalError::Refused(_) => ErrorCode::Denied,
+        ApprovalError::Unknown { .. } | ApprovalError::UnknownGrant { .. } => ErrorCode::NotFound,
+        ApprovalError::Grant(GrantRefused::Pattern { .. } | GrantRefused::NoEnd) => {
+            ErrorCode::InvalidInput
+        }
+        ApprovalError::PolicyChanged
+        | ApprovalError::OtherDecision
+        | ApprovalError::Judged(JudgedError::Damaged { .. }) => ErrorCode::Integrity,
+        ApprovalError::NotAsked { .. }
+        | ApprovalError::Refused(_)
+        | ApprovalError::Grant(_)
+        | ApprovalError::NoGrants
+        | ApprovalError::Judged(_) => ErrorCode::Denied,
         ApprovalError::Store(_) => ErrorCode::Failed,
     };
     Failure::new(code, error.to_string())
 }
 
+/// Anybody may withdraw a request: the most that comes of it is that nothing happens.
+async fn cancel(runtime: &Runtime, reply: &Reply, context: &Context, output: &Output) -> Answer {
+    let asked = Asked::read(runtime, &reply.id)?;
+    if reply.dry.dry_run {
+        output.result(&asked.to_json(), || asked.full());
+        return Ok(0);
+    }
+    let reason = reply.reason.as_deref().unwrap_or("it is not wanted any more");
+    let session = context.session()?;
+    let withdrawn = runtime.withdraw_approval(asked.approval.id(), reason, &session).await?;
+    output.result(&json!(withdrawn), || format!("{} is withdrawn", withdrawn.id()));
+    Ok(0)
+}
+
+/// What a person answers.
+enum How {
+    /// Yes; with terms also in advance to what is like it.
+    Agree {
+        /// How far.
+        terms: Option<GrantTerms>,
+    },
+    /// No.
+    Refuse,
+}
+
 async fn answer(
     runtime: &Runtime,
     reply: Reply,
-    agree: bool,
+    how: How,
     context: &Context,
     output: &Output,
 ) -> Answer {
-    let approval = get(runtime, &reply.id)?;
+    let asked = Asked::read(runtime, &reply.id)?;
     if reply.dry.dry_run {
-        output.result(&json!(approval), || full(&approval));
+        output.result(&asked.to_json(), || asked.full());
         return Ok(0);
     }
+    let approval = &asked.approval;
     if at_terminal() && !output.is_json() {
-        output.note(&full(&approval));
+        output.note(&asked.full());
     }
+    let agree = !matches!(how, How::Refuse);
     let what = if agree { "approvals.approve" } else { "approvals.deny" };
     let (approver, channel) = consent::approver(what, runtime, context, output).await?;
     let reason = reply.reason.as_deref().unwrap_or_default();
-    let settled = if agree {
-        runtime.approvals().grant(approval.id(), &approver, channel)
-    } else {
-        runtime.approvals().deny(approval.id(), &approver, reason)
+    let (approvals, id) = (runtime.approvals(), approval.id());
+    let settled = match &how {
+        How::Agree { terms: None } => {
+            approvals.grant(id, &approver, channel).map(|approval| (approval, None))
+        }
+        How::Agree { terms: Some(terms) } => approvals
+            .grant_in_advance(id, &approver, channel, terms)
+            .map(|(approval, grant)| (approval, Some(grant))),
+        How::Refuse => approvals.deny(id, &approver, reason).map(|approval| (approval, None)),
     };
-    let settled = match settled {
+    let (settled, grant) = match settled {
         Ok(settled) => settled,
         Err(error) => {
             return Err(consent::refused(what, approval_failure(error), runtime, context).await);
@@ -97,9 +144,14 @@ async fn answer(
     });
     facts.metadata.insert("approval".to_owned(), about);
     let session = context.session()?;
-    let event = Event::new(&session, kind, facts, runtime.clock().as_ref());
-    runtime.record(vec![event]).await?;
-    output.result(&json!(settled), || {
+    let mut events = vec![Event::new(&session, kind, facts, runtime.clock().as_ref())];
+    events.extend(grant.as_ref().map(|grant| grants::created(grant, &session, runtime)));
+    runtime.record(events).await?;
+    let mut json = json!(settled);
+    if let (Value::Object(record), Some(grant)) = (&mut json, &grant) {
+        record.insert("grant".to_owned(), json!(grant));
+    }
+    output.result(&json, || {
         let given = settled.granted_by().len();
         format!(
             "{GREEN}{}{GREEN:#} {} ({given} of {} given)\nrepeat the call that asked for it",
@@ -126,29 +178,46 @@ fn summary(approval: &Approval) -> String {
     )
 }
 
-fn full(approval: &Approval) -> String {
-    let action = approval.action();
-    let by = approval.requested_by();
-    let mut text = format!(
-        "{} ({})\n{} {} ({})\nasked by {}/{} of {} at {}\n",
-        approval.id(),
-        approval.state().as_str(),
-        action.capability,
-        action.version,
-        action.title,
-        by.user,
-        by.agent,
-        by.org,
-        approval.requested_at(),
-    );
-    if !action.intent.is_empty() {
-        text.push_str(&format!("intent: {}\n", action.intent));
+/// A request, with what people are shown of it.
+struct Asked {
+    approval: Approval,
+    /// Made from what was judged, as it is kept with the request; nothing once it is settled.
+    view: Option<String>,
+}
+
+impl Asked {
+    fn read(runtime: &Runtime, id: &str) -> Result<Self, Failure> {
+        let approval = get(runtime, id)?;
+        let view = runtime.approvals().view(approval.id()).map_err(approval_failure)?;
+        Ok(Self { approval, view })
     }
-    let input = serde_json::to_string_pretty(&action.input).unwrap_or_default();
-    text.push_str(&format!("input: {input}\n"));
-    text.push_str(&view::files(&action.files));
-    text.push_str(&approval.decision().explain());
-    visible(&text)
+
+    fn to_json(&self) -> Value {
+        let mut json = json!(self.approval);
+        if let (Value::Object(record), Some(view)) = (&mut json, &self.view) {
+            record.insert("view".to_owned(), json!(view));
+        }
+        json
+    }
+
+    fn full(&self) -> String {
+        let approval = &self.approval;
+        let by = approval.requested_by();
+        let (id, state) = (approval.id(), approval.state().as_str());
+        let mut text = format!("{id} ({state}), asked by {}/{} of {}", by.user, by.agent, by.org);
+        text.push_str(&format!(" at {}\n", approval.requested_at()));
+        match &self.view {
+            Some(view) => text.push_str(view),
+            None => {
+                let action = approval.action();
+                let what = format!("{} {}", action.capability, action.version);
+                text.push_str(&format!("{}\n{}", visible(&what), view::files(&action.files)));
+                text.push_str("what it was in full is not kept, because it is settled\n");
+            }
+        }
+        text.push_str(&visible(&approval.decision().explain()));
+        text
+    }
 }
 
 pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Output) -> Answer {

@@ -19,7 +19,7 @@ pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answ
     if wish.dry.dry_run {
         return check(&wish.input, context, output).await;
     }
-    let agent = context.agent().await?;
+    let agent = consent::under(context.agent().await?, &wish.under)?;
     let action = action(&agent, &wish.input)?;
     let consent = consent::in_advance(&agent, &action, wish.consent, context, output).await?;
     let outcome = agent.act(action, consent.as_ref()).await?;

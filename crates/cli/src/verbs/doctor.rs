@@ -126,6 +126,18 @@ fn exchange(root: &Path) -> Found {
     }
 }
 
+fn halts(runtime: &Runtime) -> Found {
+    let (name, next) = ("kill switch", "lictor resume");
+    match runtime.halts().in_force() {
+        Ok(halts) if halts.is_empty() => Found::new(name, true, "no halt is in force", ""),
+        Ok(halts) => {
+            let all: Vec<String> = halts.iter().map(ToString::to_string).collect();
+            Found::new(name, false, all.join("; "), next)
+        }
+        Err(error) => Found::new(name, false, error.to_string(), "mend the store"),
+    }
+}
+
 fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
     found.push(Found::new(
         "durable state",
@@ -137,6 +149,7 @@ fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
     let active = approvers.iter().filter(|one| one.revoked_at.is_none()).count();
     let next = "lictor init enrols the first one";
     found.push(Found::new("approvers", active > 0, format!("{active} may approve"), next));
+    found.push(halts(runtime));
     let verified = runtime.audit().verify_store(&context.principal.org);
     let (ok, detail) = match verified {
         Ok(verified) => (

@@ -8,6 +8,8 @@ mod catalogue;
 mod change;
 mod demo;
 mod doctor;
+mod grants;
+mod halt;
 mod history;
 mod init;
 mod lock;
@@ -64,10 +66,13 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Answer {
         Verb::Show(id) => history::show(&id.id, context, output).await,
         Verb::Diff(id) => history::diff(&id.id, context, output).await,
         Verb::Approvals(wish) => approvals::approvals(wish, context, output).await,
+        Verb::Grants(wish) => grants::grants(wish, context, output).await,
         Verb::Approvers(wish) => approvals::approvers(wish, context, output).await,
         Verb::Capability(wish) => catalogue::capability(wish, context, output).await,
         Verb::Pack(wish) => catalogue::pack(wish, context, output).await,
         Verb::Facade(wish) => catalogue::facade(wish, context, output).await,
+        Verb::Halt(wish) => halt::halt(&wish, context, output).await,
+        Verb::Resume(wish) => halt::resume(&wish, context, output).await,
         Verb::Policy(wish) => policy::policy(&wish, context, output).await,
         Verb::Workflow(wish) => workflow::workflow(wish, context, output).await,
         Verb::Recover(wish) => lock::recover(wish, context, output).await,
@@ -125,12 +130,11 @@ pub(crate) fn judgement(all: &[Checked], conflicts: &[Conflict]) -> Map<String, 
 
 /// The same for people.
 pub(crate) fn judgement_text(all: &[Checked], agent: &Agent) -> String {
-    let workspace = agent.runtime().workspace();
     let text = all.iter().map(|one| {
-        let described = view::described(&one.described, workspace);
-        format!("{described}\n{}\n", one.decision.explain())
+        let described = view::described(agent, one);
+        format!("{described}\n{}\n", visible(&one.decision.explain()))
     });
-    visible(&text.collect::<String>())
+    text.collect()
 }
 
 /// Why the real one would not begin, if it would not.

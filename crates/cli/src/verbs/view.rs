@@ -2,64 +2,24 @@
 
 use std::fmt::Write as _;
 
-use lictor::capability::{ChangeKind, Content, Described, FileChange, Item, WorkspaceView as _};
-use lictor::workspace::Workspace;
+use lictor::capability::{ChangeKind, FileChange};
+use lictor::governance::visible;
+use lictor::{Agent, Checked};
 use similar::TextDiff;
 
-/// The largest file whose old content is shown beside the new one, in bytes.
-const MAX_SHOWN: u64 = 1 << 20;
-
-/// An action with everything that it will do.
-pub(crate) fn described(described: &Described, workspace: &Workspace) -> String {
-    let action = described.action();
-    let contract = described.contract();
-    let principal = action.session().principal();
-    let mut text = format!(
-        "{} {} ({})\nasked by {}/{} of {}\n",
-        contract.id,
-        contract.version,
-        contract.title,
-        principal.user,
-        principal.agent,
-        principal.org
-    );
-    let mut say = |line: String| {
-        text.push_str(&line);
-        text.push('\n');
+/// An action with everything that it will do, as people are shown it who are asked about it.
+pub(crate) fn described(agent: &Agent, checked: &Checked) -> String {
+    let effects = checked.described.effects();
+    let mut text = match agent.view(checked) {
+        Ok(view) => view,
+        // It could not be approved either; the names of what it touches are all there is to say.
+        Err(error) => format!("{error}\n{}", files(&effects.changes.files())),
     };
-    if let Some(plan) = action.plan().filter(|plan| !plan.intent.is_empty()) {
-        say(format!("intent: {}", plan.intent));
-    }
-    let effects = described.effects();
-    for path in &effects.reads {
-        say(format!("  read   {path}"));
-    }
-    for item in effects.changes.items.iter().filter(|item| !item.implicit) {
-        say(format!("  {}", line(&FileChange::from(item))));
-        if let Some(new) = new_text(item) {
-            let old = old_text(item, workspace).unwrap_or_default();
-            let (from, to) = (format!("a/{}", item.path()), format!("b/{}", item.path()));
-            say(unified(&from, &to, &old, new).trim_end().to_owned());
-        }
-    }
     for conflict in &effects.conflicts {
-        say(format!("  conflict: {conflict}"));
+        // Writing to a string cannot fail.
+        writeln!(text, "  conflict: {}", visible(&conflict.to_string())).unwrap_or_default();
     }
     text
-}
-
-/// The new content of an item, whole, when it is text: what is agreed to is never cut.
-fn new_text(item: &Item) -> Option<&str> {
-    match &item.content {
-        Some(Content::Inline(bytes)) => std::str::from_utf8(bytes).ok(),
-        _ => None,
-    }
-}
-
-/// The old content of an item that is changed in place.
-fn old_text(item: &Item, workspace: &Workspace) -> Option<String> {
-    let bytes = workspace.read(item.from.as_ref()?, MAX_SHOWN).ok()?;
-    String::from_utf8(bytes).ok()
 }
 
 /// One changed thing in a line.
@@ -74,10 +34,10 @@ pub(crate) fn line(file: &FileChange) -> String {
         ChangeKind::Rmdir => "rmdir",
         ChangeKind::Symlink => "symlink",
     };
-    let mut text = format!("{op:<7} {}", file.path);
+    let mut text = format!("{op:<7} {}", visible(&file.path));
     if let Some(to) = &file.to {
         // Writing to a string cannot fail.
-        write!(text, " -> {to}").unwrap_or_default();
+        write!(text, " -> {}", visible(to)).unwrap_or_default();
     }
     if let (Some(before), Some(after)) = (file.before_mode, file.mode) {
         write!(text, " ({before} -> {after})").unwrap_or_default();

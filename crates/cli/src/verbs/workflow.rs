@@ -252,8 +252,10 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             Ok(0)
         }
         Workflow::Cancel { id: run_id, keep } => {
-            let run = runtime.engine(None).cancel(&id(&run_id)?, !keep).await;
+            let run_id = id(&run_id)?;
+            let run = runtime.engine(None).cancel(&run_id, !keep).await;
             let run = run.map_err(engine_failure)?;
+            runtime.withdraw_approvals_of_run(&run_id, &context.session()?).await?;
             if run.rollback.status == RollbackStatus::Partial {
                 return ended(&run, output);
             }

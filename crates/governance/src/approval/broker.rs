@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use lictor_capability::Described;
-use lictor_context::{ApprovalId, Digest, Timestamp};
+use lictor_context::{ApprovalId, Digest, GrantId, Name, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::approver::Approver;
+use super::grant::{Facts, Grant, GrantRefused, GrantTerms, Revocation};
+use super::grant_store::{GrantStore, StoredGrant};
 use super::record::{Answer, AnswerRefused, Approval};
 use super::store::{ApprovalStore, ApprovalStoreError, StoredApproval};
 use crate::decision::{Decision, Verdict};
 use crate::gate::{GateIdentity, Shared, WriteGate};
+use crate::judged::{Judged, JudgedError};
 use crate::policy::Channel;
 
 /// How often a change is tried again when somebody else was faster. Every failure of one is a
@@ -21,6 +25,7 @@ const ATTEMPTS: usize = 64;
 pub struct Approvals {
     gate: Arc<Shared>,
     store: Arc<dyn ApprovalStore>,
+    grants: Option<Arc<dyn GrantStore>>,
 }
 
 /// An approval that was used up: what [`WriteGate::authorize`] takes. Only [`Approvals::spend`]
@@ -28,18 +33,43 @@ pub struct Approvals {
 #[must_use = "the approval is gone from the store; hand this to the gate"]
 #[derive(Debug)]
 pub struct SpentApproval {
-    id: ApprovalId,
+    by: Consented,
     action_digest: Digest,
     granted_by: Arc<[Answer]>,
     expires_at: Timestamp,
     gate: GateIdentity,
 }
 
+/// Where people's agreement comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consented {
+    /// They were asked about this very action.
+    Approval(ApprovalId),
+    /// They agreed in advance.
+    Grant(GrantId),
+}
+
+/// Who agreed to an action, as its execution records it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// The approval or the grant.
+    pub by: Consented,
+    /// Who.
+    pub granted_by: Vec<Answer>,
+}
+
 impl SpentApproval {
-    /// The approval's id.
+    /// The approval or the grant.
     #[must_use]
-    pub fn id(&self) -> &ApprovalId {
-        &self.id
+    pub fn by(&self) -> &Consented {
+        &self.by
+    }
+
+    /// Who agreed, to be recorded.
+    #[must_use]
+    pub fn agreement(&self) -> Agreement {
+        Agreement { by: self.by.clone(), granted_by: self.granted_by.to_vec() }
     }
 
     /// What was agreed to.
@@ -69,42 +99,56 @@ impl Approvals {
     /// A broker for a gate. What it hands out opens that gate only.
     #[must_use]
     pub fn new(gate: &WriteGate, store: Arc<dyn ApprovalStore>) -> Self {
-        Self { gate: gate.shared(), store }
+        Self { gate: gate.shared(), store, grants: None }
+    }
+
+    /// Takes approvals in advance as well.
+    #[must_use]
+    pub fn with_grants(mut self, grants: Arc<dyn GrantStore>) -> Self {
+        self.grants = Some(grants);
+        self
     }
 
     /// Asks people; gives the open request where there is one for the same digest already.
+    /// `contents` are what the changed files hold now, and new content that does not come with the
+    /// action: people are shown the difference, and what is not kept cannot be shown.
     ///
     /// # Errors
-    /// When the decision does not ask for approval or is about something else, or the store fails.
+    /// When the decision does not ask for approval or is about something else, when people could
+    /// not be shown all of it, or the store fails.
     pub fn request(
         &self,
         described: &Described,
         decision: &Decision,
+        contents: impl IntoIterator<Item = Arc<[u8]>>,
     ) -> Result<Approval, ApprovalError> {
         let now = self.gate.clock.now();
         let record = decision.record();
+        let in_force = self.gate.in_force();
+        if in_force.policies.digest() != record.policy_digest {
+            return Err(ApprovalError::PolicyChanged);
+        }
+        let judged = in_force.bytes(described);
         let fits = decision.is_from(&self.gate.identity)
             && decision.action_id() == described.action().id()
-            && crate::binding::action_digest(described, record.policy_digest)
-                == record.action_digest;
+            && Digest::of(&judged) == record.action_digest;
         if !fits || now >= record.expires_at {
             return Err(ApprovalError::OtherDecision);
         }
         if record.verdict != Verdict::NeedApproval {
             return Err(ApprovalError::NotAsked { verdict: record.verdict });
         }
-        let policies = self.gate.policies();
-        if policies.digest() != record.policy_digest {
-            return Err(ApprovalError::PolicyChanged);
-        }
-        let timeout = policies.settings().approvals.timeout.as_duration();
+        let judged = Judged::new(described, judged, contents)?;
+        self.sweep(now)?;
+        let timeout = in_force.policies.settings().approvals.timeout.as_duration();
         let id = ApprovalId::generate(&*self.gate.clock);
-        let approval = Approval::new(id, described, record, now, now.plus(timeout));
+        let approval =
+            Approval::new(id, described, &in_force.hidden, record, now, now.plus(timeout));
         for _ in 0..ATTEMPTS {
             if let Some(open) = self.open(record.action_digest, now)? {
                 return Ok(open.approval);
             }
-            match self.store.insert(&approval) {
+            match self.store.insert(&approval, &judged) {
                 Ok(()) => return Ok(approval),
                 Err(ApprovalStoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -132,6 +176,112 @@ impl Approvals {
             let settings = &policies.settings().approvals;
             Ok(approval.grant(approver, channel, settings, now)?)
         })
+    }
+
+    /// A person agrees to a request, and in advance to what is like it: see [`Grant`]. Gives the
+    /// approval as it is then, and the grant.
+    ///
+    /// # Errors
+    /// As [`Approvals::grant`]; and when the terms are not narrow, have no end, do not cover the
+    /// request itself, or the decision takes several people or a person each time.
+    pub fn grant_in_advance(
+        &self,
+        id: &ApprovalId,
+        approver: &Approver,
+        channel: Channel,
+        terms: &GrantTerms,
+    ) -> Result<(Approval, Grant), ApprovalError> {
+        let grants = self.grants.as_ref().ok_or(ApprovalError::NoGrants)?;
+        let asked = self.get(id)?;
+        let judged = self.kept(&asked)?.verify()?;
+        let facts = Facts::of_judged(&judged);
+        let clock = &*self.gate.clock;
+        let answer = Answer { approver: approver.name().clone(), channel, at: clock.now() };
+        let grant = Grant::new(&asked, &facts, answer, terms, clock)?;
+        let approval = self.grant(id, approver, channel)?;
+        grants.insert(&grant)?;
+        Ok((approval, grant))
+    }
+
+    /// Uses an open grant that answers a decision, if there is one. Of any number of callers not
+    /// more get it than it has uses.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn spend_grant(
+        &self,
+        described: &Described,
+        decision: &Decision,
+    ) -> Result<Option<(SpentApproval, Grant)>, ApprovalError> {
+        let Some(grants) = &self.grants else { return Ok(None) };
+        let in_force = self.gate.in_force();
+        let record = decision.record();
+        if !decision.is_from(&self.gate.identity)
+            || record.policy_digest != in_force.policies.digest()
+            || in_force.digest(described) != record.action_digest
+        {
+            return Ok(None);
+        }
+        let facts = Facts::of(described);
+        let principal = described.action().session().principal();
+        for _ in 0..ATTEMPTS {
+            let now = self.gate.clock.now();
+            let answers =
+                |one: &StoredGrant| one.grant.answers(&facts, principal, record, now).is_ok();
+            let Some(StoredGrant { mut grant, revision }) =
+                grants.list()?.into_iter().find(answers)
+            else {
+                return Ok(None);
+            };
+            grant.uses = grant.uses.saturating_add(1);
+            match grants.update(revision, &grant) {
+                Ok(()) => {
+                    let spent = SpentApproval {
+                        by: Consented::Grant(grant.id.clone()),
+                        action_digest: record.action_digest,
+                        granted_by: Arc::from([grant.granted_by.clone()]),
+                        expires_at: grant.until,
+                        gate: self.gate.identity.clone(),
+                    };
+                    return Ok(Some((spent, grant)));
+                }
+                Err(ApprovalStoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ApprovalStoreError::Conflict.into())
+    }
+
+    /// All grants, the newest first, each with its state in a word.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn grants(&self) -> Result<Vec<(Grant, &'static str)>, ApprovalError> {
+        let Some(grants) = &self.grants else { return Ok(Vec::new()) };
+        let (now, policy) = (self.gate.clock.now(), self.gate.policies().digest());
+        let all = grants.list()?.into_iter().map(|stored| stored.grant);
+        Ok(all.map(|grant| (grant.clone(), grant.state(now, policy))).collect())
+    }
+
+    /// Takes a grant back. Anybody may: the most that comes of it is that people are asked.
+    ///
+    /// # Errors
+    /// When there is none, or the store fails.
+    pub fn revoke_grant(&self, id: &GrantId, by: &Name) -> Result<Grant, ApprovalError> {
+        let grants = self.grants.as_ref().ok_or(ApprovalError::NoGrants)?;
+        for _ in 0..ATTEMPTS {
+            let found = grants.list()?.into_iter().find(|stored| stored.grant.id == *id);
+            let found = found.ok_or_else(|| ApprovalError::UnknownGrant { id: id.clone() })?;
+            let StoredGrant { mut grant, revision } = found;
+            let at = self.gate.clock.now();
+            grant.revoked.get_or_insert(Revocation { by: by.clone(), at });
+            match grants.update(revision, &grant) {
+                Ok(()) => return Ok(grant),
+                Err(ApprovalStoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ApprovalStoreError::Conflict.into())
     }
 
     /// A person refuses; one is enough.
@@ -162,12 +312,14 @@ impl Approvals {
             if approval.spend(now).is_err() || approval.action_digest() != action_digest {
                 return Ok(None);
             }
+            // What people were shown has to be what they agreed to, up to the last moment.
+            self.kept(&approval)?.verify()?;
             match self.store.update(approval.id(), revision, &approval) {
                 Ok(()) => {
                     let (id, action_digest, granted_by, expires_at) = approval.into_spent_parts();
                     let gate = self.gate.identity.clone();
                     return Ok(Some(SpentApproval {
-                        id,
+                        by: Consented::Approval(id),
                         action_digest,
                         granted_by,
                         expires_at,
@@ -179,6 +331,60 @@ impl Approvals {
             }
         }
         Err(ApprovalStoreError::Conflict.into())
+    }
+
+    /// The request as people are shown it, made from what was judged and kept; `None` once it is
+    /// settled, because nothing is kept of it then.
+    ///
+    /// # Errors
+    /// When there is none, when what is kept is not what was judged, or the store fails.
+    pub fn view(&self, id: &ApprovalId) -> Result<Option<String>, ApprovalError> {
+        let approval = self.get(id)?;
+        if !approval.state_at(self.gate.clock.now()).is_open() {
+            return Ok(None);
+        }
+        Ok(Some(self.kept(&approval)?.view()?))
+    }
+
+    /// What was judged, as it is kept with an open request.
+    ///
+    /// # Errors
+    /// When it is not there, or is about something else.
+    fn kept(&self, approval: &Approval) -> Result<Judged, ApprovalError> {
+        let digest = approval.action_digest();
+        match self.store.judged(approval.id())? {
+            Some(judged) if judged.action_digest() == digest => Ok(judged),
+            _ => Err(JudgedError::Damaged { digest }.into()),
+        }
+    }
+
+    /// Withdraws a request: whoever asked does not want it any more.
+    ///
+    /// # Errors
+    /// When there is none, when it is settled already, or the store fails.
+    pub fn cancel(&self, id: &ApprovalId, reason: &str) -> Result<Approval, ApprovalError> {
+        self.change(id, |approval, now| Ok(approval.cancel(reason, now)?))
+    }
+
+    /// Withdraws every open request that fits; gives those that were withdrawn.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn cancel_all(
+        &self,
+        reason: &str,
+        fits: impl Fn(&Approval) -> bool,
+    ) -> Result<Vec<Approval>, ApprovalError> {
+        let mut cancelled = Vec::new();
+        for approval in self.list(true)?.into_iter().filter(|one| fits(one)) {
+            match self.cancel(approval.id(), reason) {
+                Ok(approval) => cancelled.push(approval),
+                // Somebody settled it meanwhile.
+                Err(ApprovalError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(cancelled)
     }
 
     /// One approval.
@@ -195,6 +401,7 @@ impl Approvals {
     /// When the store fails.
     pub fn list(&self, only_open: bool) -> Result<Vec<Approval>, ApprovalError> {
         let now = self.gate.clock.now();
+        self.sweep(now)?;
         let all = self.store.list(only_open)?.into_iter().map(|stored| stored.approval);
         Ok(all.filter(|approval| !only_open || approval.state_at(now).is_open()).collect())
     }
@@ -218,6 +425,21 @@ impl Approvals {
             }
         }
         Err(ApprovalStoreError::Conflict.into())
+    }
+
+    /// Writes down what has expired: nothing is kept of it from then on.
+    fn sweep(&self, now: Timestamp) -> Result<(), ApprovalError> {
+        for StoredApproval { mut approval, revision } in self.store.list(true)? {
+            if approval.state_at(now).is_open() {
+                continue;
+            }
+            approval.expire();
+            match self.store.update(approval.id(), revision, &approval) {
+                Ok(()) | Err(ApprovalStoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn stored(&self, id: &ApprovalId) -> Result<StoredApproval, ApprovalError> {
@@ -252,6 +474,18 @@ pub enum ApprovalError {
         /// The id.
         id: ApprovalId,
     },
+    /// There is no such grant.
+    #[error("there is no grant `{id}`")]
+    UnknownGrant {
+        /// The id.
+        id: GrantId,
+    },
+    /// This broker takes no approvals in advance.
+    #[error("approvals in advance are not taken here")]
+    NoGrants,
+    /// A grant cannot be given.
+    #[error(transparent)]
+    Grant(#[from] GrantRefused),
     /// The decision does not ask for one.
     #[error("the decision is `{verdict}` and asks for no approval")]
     NotAsked {
@@ -267,6 +501,9 @@ pub enum ApprovalError {
     /// The answer does not count.
     #[error(transparent)]
     Refused(#[from] AnswerRefused),
+    /// What was judged cannot be shown, or is not what is kept.
+    #[error(transparent)]
+    Judged(#[from] JudgedError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] ApprovalStoreError),

@@ -2,6 +2,8 @@
 
 mod approver;
 mod broker;
+mod grant;
+mod grant_store;
 mod record;
 mod store;
 
@@ -9,6 +11,10 @@ pub use approver::{
     Approver, ApproverError, ApproverRecord, ApproverStore, ApproverStoreError, ApproverToken,
     Approvers, MemoryApproverStore, Proof, TerminalChallenge,
 };
-pub use broker::{ApprovalError, Approvals, SpentApproval};
-pub use record::{ActionSummary, Answer, AnswerRefused, Approval, ApprovalState, Denial};
+pub use broker::{Agreement, ApprovalError, Approvals, Consented, SpentApproval};
+pub use grant::{Grant, GrantRefused, GrantTerms, Revocation};
+pub use grant_store::{GrantStore, MemoryGrantStore, StoredGrant};
+pub use record::{
+    ActionSummary, Answer, AnswerRefused, Approval, ApprovalState, Cancellation, Denial,
+};
 pub use store::{ApprovalStore, ApprovalStoreError, MemoryApprovalStore, StoredApproval};

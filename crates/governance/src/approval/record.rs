@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use lictor_capability::{Described, FileChange, UndoScope};
-use lictor_context::{ApprovalId, Digest, Name, Principal, Timestamp, seal};
+use lictor_context::{ApprovalId, Digest, Name, Principal, RunId, SessionId, Timestamp, seal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::approver::{Approver, Proof};
 use crate::decision::DecisionRecord;
+use crate::judged::Hidden;
 use crate::policy::{ApprovalSettings, Channel};
 
 /// What is shown to whoever is asked.
@@ -39,8 +40,8 @@ pub struct ActionSummary {
     pub undo: UndoScope,
 }
 
-impl From<&Described> for ActionSummary {
-    fn from(described: &Described) -> Self {
+impl ActionSummary {
+    fn new(described: &Described, hidden: &Hidden) -> Self {
         let (action, contract, effects) =
             (described.action(), described.contract(), described.effects());
         Self {
@@ -48,7 +49,7 @@ impl From<&Described> for ActionSummary {
             version: contract.version.to_string(),
             title: contract.title.clone(),
             intent: action.plan().map(|plan| plan.intent.clone()).unwrap_or_default(),
-            input: seal(action.input()),
+            input: seal(&hidden.without(None, action.input())),
             files: effects.changes.files(),
             reads: effects.reads.iter().map(ToString::to_string).collect(),
             hosts: effects.hosts.clone(),
@@ -73,6 +74,8 @@ pub enum ApprovalState {
     Spent,
     /// Time ran out.
     Expired,
+    /// It was withdrawn.
+    Cancelled,
 }
 
 impl ApprovalState {
@@ -85,6 +88,7 @@ impl ApprovalState {
             Self::Denied => "denied",
             Self::Spent => "spent",
             Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -119,6 +123,16 @@ pub struct Denial {
     pub at: Timestamp,
 }
 
+/// Why a request was withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cancellation {
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// One question to people, bound to one action digest, good for one use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,6 +142,9 @@ pub struct Approval {
     decision: DecisionRecord,
     action: ActionSummary,
     requested_by: Principal,
+    session_id: SessionId,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    run_id: Option<RunId>,
     requested_at: Timestamp,
     expires_at: Timestamp,
     needed: u32,
@@ -135,12 +152,15 @@ pub struct Approval {
     state: ApprovalState,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     denial: Option<Denial>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    cancelled: Option<Cancellation>,
 }
 
 impl Approval {
     pub(super) fn new(
         id: ApprovalId,
         described: &Described,
+        hidden: &Hidden,
         decision: &DecisionRecord,
         now: Timestamp,
         expires_at: Timestamp,
@@ -148,14 +168,17 @@ impl Approval {
         Self {
             id,
             action_digest: decision.action_digest,
-            action: ActionSummary::from(described),
+            action: ActionSummary::new(described, hidden),
             requested_by: described.action().session().principal().clone(),
+            session_id: described.action().session().id().clone(),
+            run_id: described.action().origin().run_id.clone(),
             requested_at: now,
             expires_at,
             needed: decision.approvals_needed.max(1),
             granted_by: Vec::new(),
             state: ApprovalState::Pending,
             denial: None,
+            cancelled: None,
             decision: decision.clone(),
         }
     }
@@ -188,6 +211,18 @@ impl Approval {
     #[must_use]
     pub fn requested_by(&self) -> &Principal {
         &self.requested_by
+    }
+
+    /// The session that asked.
+    #[must_use]
+    pub fn session_id(&self) -> &SessionId {
+        &self.session_id
+    }
+
+    /// The workflow run that asked.
+    #[must_use]
+    pub fn run_id(&self) -> Option<&RunId> {
+        self.run_id.as_ref()
     }
 
     /// When people were asked.
@@ -236,6 +271,12 @@ impl Approval {
         self.denial.as_ref()
     }
 
+    /// Why it was withdrawn.
+    #[must_use]
+    pub fn cancelled(&self) -> Option<&Cancellation> {
+        self.cancelled.as_ref()
+    }
+
     /// Somebody agrees.
     ///
     /// # Errors
@@ -282,8 +323,8 @@ impl Approval {
     ) -> Result<(), AnswerRefused> {
         self.must_be(&[ApprovalState::Pending, ApprovalState::Granted], now)?;
         self.state = ApprovalState::Denied;
-        let reason = reason.chars().take(2_000).collect();
-        self.denial = Some(Denial { approver: approver.name().clone(), reason, at: now });
+        let approver = approver.name().clone();
+        self.denial = Some(Denial { approver, reason: cut(reason), at: now });
         Ok(())
     }
 
@@ -294,6 +335,17 @@ impl Approval {
     pub(super) fn spend(&mut self, now: Timestamp) -> Result<(), AnswerRefused> {
         self.must_be(&[ApprovalState::Granted], now)?;
         self.state = ApprovalState::Spent;
+        Ok(())
+    }
+
+    /// It is withdrawn.
+    ///
+    /// # Errors
+    /// When nothing can come of it any more.
+    pub(super) fn cancel(&mut self, reason: &str, now: Timestamp) -> Result<(), AnswerRefused> {
+        self.must_be(&[ApprovalState::Pending, ApprovalState::Granted], now)?;
+        self.state = ApprovalState::Cancelled;
+        self.cancelled = Some(Cancellation { reason: cut(reason), at: now });
         Ok(())
     }
 
@@ -316,6 +368,11 @@ impl Approval {
             other => AnswerRefused::Settled { state: other.as_str() },
         })
     }
+}
+
+/// Reasons are for people: nobody reads more.
+fn cut(reason: &str) -> String {
+    reason.chars().take(2_000).collect()
 }
 
 /// An answer does not count.

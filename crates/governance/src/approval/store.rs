@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use lictor_context::{ApprovalId, Digest};
 
 use super::record::Approval;
+use crate::judged::Judged;
 
 /// An approval as it is kept: every change makes a new revision.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,11 +23,17 @@ pub struct StoredApproval {
 /// (pending or granted) approval for an action digest, and [`ApprovalStore::update`] as an atomic
 /// compare-and-set. Both hold across processes.
 pub trait ApprovalStore: Send + Sync + std::fmt::Debug {
-    /// Keeps a new one, as revision 1.
+    /// Keeps a new one, as revision 1, with what was judged.
     ///
     /// # Errors
     /// [`ApprovalStoreError::Conflict`] when the id exists, or another open one has its digest.
-    fn insert(&self, approval: &Approval) -> Result<(), ApprovalStoreError>;
+    fn insert(&self, approval: &Approval, judged: &Judged) -> Result<(), ApprovalStoreError>;
+
+    /// What was judged; `None` once the approval is not open any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn judged(&self, id: &ApprovalId) -> Result<Option<Judged>, ApprovalStoreError>;
 
     /// The one with this id.
     ///
@@ -50,7 +57,8 @@ pub trait ApprovalStore: Send + Sync + std::fmt::Debug {
         action_digest: Digest,
     ) -> Result<Option<StoredApproval>, ApprovalStoreError>;
 
-    /// Exchanges an approval if it still has the revision that the caller saw.
+    /// Exchanges an approval if it still has the revision that the caller saw. One that is not
+    /// open any more loses, in the same step, what was kept of what was judged.
     ///
     /// # Errors
     /// [`ApprovalStoreError::Conflict`] when somebody else was faster, or there is none.
@@ -76,39 +84,49 @@ pub enum ApprovalStoreError {
 /// Keeps approvals in memory.
 #[derive(Debug, Default)]
 pub struct MemoryApprovalStore {
-    by_id: Mutex<BTreeMap<ApprovalId, StoredApproval>>,
+    by_id: Mutex<BTreeMap<ApprovalId, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stored: StoredApproval,
+    judged: Option<Judged>,
 }
 
 impl MemoryApprovalStore {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ApprovalId, StoredApproval>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ApprovalId, Entry>> {
         // Every change is one insertion, so nothing is half done when a holder panicked.
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ApprovalStore for MemoryApprovalStore {
-    fn insert(&self, approval: &Approval) -> Result<(), ApprovalStoreError> {
+    fn insert(&self, approval: &Approval, judged: &Judged) -> Result<(), ApprovalStoreError> {
         let mut by_id = self.lock();
-        let clashes = by_id.values().any(|kept| {
-            kept.approval.id() == approval.id()
-                || (kept.approval.state().is_open()
-                    && kept.approval.action_digest() == approval.action_digest())
+        let clashes = by_id.values().any(|Entry { stored, .. }| {
+            stored.approval.id() == approval.id()
+                || (stored.approval.state().is_open()
+                    && stored.approval.action_digest() == approval.action_digest())
         });
         if clashes {
             return Err(ApprovalStoreError::Conflict);
         }
         let stored = StoredApproval { approval: approval.clone(), revision: 1 };
-        by_id.insert(approval.id().clone(), stored);
+        by_id.insert(approval.id().clone(), Entry { stored, judged: Some(judged.clone()) });
         Ok(())
     }
 
+    fn judged(&self, id: &ApprovalId) -> Result<Option<Judged>, ApprovalStoreError> {
+        Ok(self.lock().get(id).and_then(|entry| entry.judged.clone()))
+    }
+
     fn get(&self, id: &ApprovalId) -> Result<Option<StoredApproval>, ApprovalStoreError> {
-        Ok(self.lock().get(id).cloned())
+        Ok(self.lock().get(id).map(|entry| entry.stored.clone()))
     }
 
     fn list(&self, only_open: bool) -> Result<Vec<StoredApproval>, ApprovalStoreError> {
         let by_id = self.lock();
-        let all = by_id.values().rev();
+        let all = by_id.values().rev().map(|entry| &entry.stored);
         Ok(all.filter(|kept| !only_open || kept.approval.state().is_open()).cloned().collect())
     }
 
@@ -117,8 +135,10 @@ impl ApprovalStore for MemoryApprovalStore {
         action_digest: Digest,
     ) -> Result<Option<StoredApproval>, ApprovalStoreError> {
         let by_id = self.lock();
-        let mut open = by_id.values().filter(|kept| kept.approval.state().is_open());
-        Ok(open.find(|kept| kept.approval.action_digest() == action_digest).cloned())
+        let mut all = by_id.values().map(|entry| &entry.stored.approval);
+        let found = all.find(|one| one.state().is_open() && one.action_digest() == action_digest);
+        let found = found.and_then(|approval| by_id.get(approval.id()));
+        Ok(found.map(|entry| entry.stored.clone()))
     }
 
     fn update(
@@ -129,9 +149,14 @@ impl ApprovalStore for MemoryApprovalStore {
     ) -> Result<(), ApprovalStoreError> {
         let mut by_id = self.lock();
         match by_id.get_mut(id) {
-            Some(kept) if kept.revision == expected_revision && approval.id() == id => {
-                kept.approval = approval.clone();
-                kept.revision += 1;
+            Some(Entry { stored, judged })
+                if stored.revision == expected_revision && approval.id() == id =>
+            {
+                stored.approval = approval.clone();
+                stored.revision += 1;
+                if !approval.state().is_open() {
+                    *judged = None;
+                }
                 Ok(())
             }
             _ => Err(ApprovalStoreError::Conflict),

@@ -29,6 +29,7 @@ use crate::decision::{Layer, Verdict};
 use load::{Frequency, PathGlob, RiskSaying, Statement};
 
 pub use error::{PolicyError, PolicyErrorKind};
+pub(crate) use pattern::path_globs;
 pub use set::PolicySet;
 pub use settings::{
     ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,

@@ -66,7 +66,7 @@ pub(super) fn glob(text: &str, any_case: bool) -> Result<Glob, String> {
 
 /// The globs that a pattern over paths stands for: itself and, for `dir/**`, the directory as
 /// well, because making, reading or removing it is part of what is meant.
-pub(super) fn path_globs(text: &str, any_case: bool) -> Result<Vec<Glob>, String> {
+pub(crate) fn path_globs(text: &str, any_case: bool) -> Result<Vec<Glob>, String> {
     let never = |why: &str| {
         Err(format!(
             "`{}` never matches a path: {why}; accepted here: a glob relative to the workspace root, such as `src/**`",

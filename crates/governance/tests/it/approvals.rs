@@ -40,7 +40,7 @@ impl House {
     fn request(&self, ask: &Ask) -> (Decision, Approval) {
         let described = ask.describe();
         let decision = self.gate.decide(&described);
-        let approval = self.approvals.request(&described, &decision).unwrap();
+        let approval = self.approvals.request(&described, &decision, []).unwrap();
         (decision, approval)
     }
 }
@@ -235,10 +235,10 @@ fn only_what_is_asked_can_be_requested() {
     let house = House::new("version: 1\npaths: {allowed: ['**']}\n");
     let described = Ask::new("fs.write").write("a").describe();
     let decision = house.gate.decide(&described);
-    let error = house.approvals.request(&described, &decision).unwrap_err();
+    let error = house.approvals.request(&described, &decision, []).unwrap_err();
     assert!(matches!(error, ApprovalError::NotAsked { .. }));
     let other = Ask::new("fs.write").write("b").describe();
-    let error = house.approvals.request(&other, &decision).unwrap_err();
+    let error = house.approvals.request(&other, &decision, []).unwrap_err();
     assert_eq!(error, ApprovalError::OtherDecision);
 }
 

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use lictor_context::ApprovalId;
+use lictor_context::{ApprovalId, Digest};
 use lictor_governance::{
     Approval, ApprovalState, ApprovalStore, ApprovalStoreError, Approvals, Approvers, Channel,
-    MemoryApprovalStore,
+    Judged, MemoryApprovalStore,
 };
 use lictor_state::{SqliteApprovalStore, SqliteApproverStore};
 
@@ -19,7 +19,14 @@ fn asked(n: u32) -> Approval {
     let approvals = Approvals::new(&gate, Arc::new(MemoryApprovalStore::default()));
     let described = described(n, &clock);
     let decision = gate.decide(&described);
-    approvals.request(&described, &decision).expect("asked")
+    approvals.request(&described, &decision, []).expect("asked")
+}
+
+/// Keeps an approval with the bytes that it was made from.
+fn insert(store: &SqliteApprovalStore, approval: &Approval) -> Result<(), ApprovalStoreError> {
+    let bytes: Arc<[u8]> = Arc::from(&b"what was judged"[..]);
+    let parts = [(approval.action_digest(), Arc::clone(&bytes)), (Digest::of(b"2"), bytes)];
+    store.insert(approval, &Judged::from_parts(approval.action_digest(), parts))
 }
 
 /// The same approval, refused.
@@ -34,7 +41,7 @@ fn an_approval_is_read_back_as_it_was_written() {
     let (store, dir) = store();
     let approvals = SqliteApprovalStore::new(store.clone());
     let approval = asked(1);
-    approvals.insert(&approval).expect("kept");
+    insert(&approvals, &approval).expect("kept");
     let kept = approvals.get(approval.id()).expect("read").expect("known");
     assert_eq!((&kept.approval, kept.revision), (&approval, 1));
     let open_one = approvals.find_open(approval.action_digest()).expect("read");
@@ -49,19 +56,42 @@ fn an_approval_is_read_back_as_it_was_written() {
 }
 
 #[test]
+fn what_was_judged_is_kept_as_long_as_the_request_is_open_and_not_longer() {
+    let (store, dir) = store();
+    let approvals = SqliteApprovalStore::new(store.clone());
+    let approval = asked(1);
+    insert(&approvals, &approval).expect("kept");
+    let judged = approvals.judged(approval.id()).expect("read").expect("kept");
+    assert_eq!(judged.parts().count(), 2);
+    assert_eq!(judged.action_digest(), approval.action_digest());
+    approvals.update(approval.id(), 1, &approval).expect("still open");
+    assert_eq!(approvals.judged(approval.id()).expect("read"), Some(judged));
+    approvals.update(approval.id(), 2, &refused(&approval)).expect("refused");
+    assert_eq!(approvals.judged(approval.id()).expect("read"), None);
+    store.close();
+    drop((approvals, store));
+    for file in std::fs::read_dir(dir.path()).expect("a folder") {
+        let path = file.expect("a file").path();
+        let bytes = std::fs::read(&path).expect("read");
+        let found = bytes.windows(15).any(|window| window == b"what was judged");
+        assert!(!found, "{}", path.display());
+    }
+}
+
+#[test]
 fn of_one_digest_one_is_open() {
     let (store, _dir) = store();
     let approvals = SqliteApprovalStore::new(store);
     let (first, second) = (asked(1), asked(1));
     assert_eq!(first.action_digest(), second.action_digest());
-    approvals.insert(&first).expect("kept");
-    assert_eq!(approvals.insert(&second), Err(ApprovalStoreError::Conflict));
-    assert_eq!(approvals.insert(&first), Err(ApprovalStoreError::Conflict));
-    approvals.insert(&asked(2)).expect("another digest");
+    insert(&approvals, &first).expect("kept");
+    assert_eq!(insert(&approvals, &second), Err(ApprovalStoreError::Conflict));
+    assert_eq!(insert(&approvals, &first), Err(ApprovalStoreError::Conflict));
+    insert(&approvals, &asked(2)).expect("another digest");
 
     approvals.update(first.id(), 1, &refused(&first)).expect("refused");
     assert!(approvals.find_open(first.action_digest()).expect("read").is_none());
-    approvals.insert(&second).expect("the first is settled");
+    insert(&approvals, &second).expect("the first is settled");
     assert_eq!(approvals.list(true).expect("a list").len(), 2);
     assert_eq!(approvals.list(false).expect("a list").len(), 3);
 }
@@ -71,7 +101,7 @@ fn an_update_needs_the_revision_that_was_seen() {
     let (store, _dir) = store();
     let approvals = SqliteApprovalStore::new(store);
     let approval = asked(1);
-    approvals.insert(&approval).expect("kept");
+    insert(&approvals, &approval).expect("kept");
     for revision in [0, 2, u64::MAX] {
         let update = approvals.update(approval.id(), revision, &approval);
         assert_eq!(update, Err(ApprovalStoreError::Conflict), "{revision}");
@@ -87,7 +117,7 @@ fn an_update_is_of_the_approval_that_it_names() {
     let (store, _dir) = store();
     let approvals = SqliteApprovalStore::new(store);
     let (one, other) = (asked(1), asked(2));
-    approvals.insert(&one).expect("kept");
+    insert(&approvals, &one).expect("kept");
     assert_eq!(approvals.update(one.id(), 1, &other), Err(ApprovalStoreError::Conflict));
     assert_eq!(approvals.update(other.id(), 1, &other), Err(ApprovalStoreError::Conflict));
 }
@@ -98,7 +128,7 @@ fn race(work: impl Fn(usize, &SqliteApprovalStore) -> bool + Send + Sync + 'stat
     let second = open(&dir.path().join("lictor.db"));
     let stores = [SqliteApprovalStore::new(store), SqliteApprovalStore::new(second)];
     let (work, start) = (Arc::new(work), Arc::new(Barrier::new(16)));
-    stores[0].insert(&asked(7)).expect("kept");
+    insert(&stores[0], &asked(7)).expect("kept");
     let threads: Vec<_> = (0..16)
         .map(|n| {
             let (work, start, store) = (work.clone(), start.clone(), stores[n % 2].clone());
@@ -129,7 +159,7 @@ fn of_sixteen_updates_of_one_revision_one_wins() {
 
 #[test]
 fn of_sixteen_questions_about_one_action_one_is_open() {
-    let won = race(|_, store| match store.insert(&asked(1)) {
+    let won = race(|_, store| match insert(store, &asked(1)) {
         Ok(()) => true,
         Err(ApprovalStoreError::Conflict) => false,
         Err(error) => unreachable!("{error}"),
@@ -165,8 +195,8 @@ fn a_granted_approval_is_spent_once_by_whoever_comes_first() {
     let (_, token) = approvers.bootstrap(name("bob"), Vec::new()).expect("enrolled");
     let described = described(1, &clock);
     let decision = gate.decide(&described);
-    let asked = brokers[0].request(&described, &decision).expect("asked");
-    assert_eq!(brokers[1].request(&described, &decision).expect("asked").id(), asked.id());
+    let asked = brokers[0].request(&described, &decision, []).expect("asked");
+    assert_eq!(brokers[1].request(&described, &decision, []).expect("asked").id(), asked.id());
     let bob = approvers.authenticate(token.expose()).expect("bob");
     let granted = brokers[1].grant(asked.id(), &bob, Channel::Token).expect("granted");
     assert_eq!(granted.state(), ApprovalState::Granted);

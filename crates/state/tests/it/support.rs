@@ -94,6 +94,7 @@ pub(crate) fn record(id: &str, second: i64, undo_of: &[&str]) -> ExecutionRecord
         decision_id: decision.id.clone(),
         decision,
         requires_approval: false,
+        agreement: None,
         plan_id: None,
         intent: Some("tidy up".to_owned()),
         change_set_id: None,
