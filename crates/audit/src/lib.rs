@@ -1,16 +1,27 @@
 #![doc = include_str!("../README.md")]
 
+mod append;
+mod archive;
+mod erase;
 mod error;
 mod export;
+mod fault;
 mod filter;
 mod guard;
 mod key;
 mod line;
 pub mod log;
+mod maker;
+mod prove;
+mod redact;
+mod rotate;
 mod schema;
+mod sealed;
 mod trail;
 mod verify;
 
+pub use archive::{ArchiveError, ArchiveErrorKind, Archived, Cut, HoldError};
+pub use erase::{EraseError, EraseErrorKind, Erased, RevealError, RevealErrorKind};
 pub use error::{
     AppendError, AppendErrorKind, ExportError, ExportErrorKind, OpenError, OpenErrorKind,
     QueryError, QueryErrorKind, VerifyError, VerifyErrorKind,
@@ -21,6 +32,10 @@ pub use guard::{GuardError, GuardErrorKind};
 pub use key::{KeyError, KeyErrorKind, SigningKey};
 pub use line::{MAX_LINE, Place, event_line};
 pub use log::PublicKey;
+pub use prove::{Proof, ProofError, ProofErrorKind, ProveError, Proven};
+pub use redact::{REDACTED, Redactor, RedactorError};
+pub use rotate::{KeyRotatedError, RotateError, RotateErrorKind};
 pub use schema::migrations;
+pub use sealed::{Revealed, SubjectError, SubjectErrorKind, commitment};
 pub use trail::{Appended, AppendedTo, AuditLog, AuditOptions};
 pub use verify::{Verdict, Verification, verify_file};

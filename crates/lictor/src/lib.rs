@@ -11,7 +11,6 @@ mod ledger;
 mod options;
 mod owing;
 mod policies;
-mod redact;
 mod runs;
 mod runtime;
 mod undo;

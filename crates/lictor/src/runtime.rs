@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lictor_audit::{AuditLog, AuditOptions, SigningKey};
+use lictor_audit::{AuditLog, AuditOptions, Redactor, SigningKey};
 use lictor_capability::CapabilityGraph;
 use lictor_context::{Clock, Session};
 use lictor_document::HumanDuration;
@@ -26,7 +26,6 @@ use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
-use crate::redact::Redaction;
 use crate::runs::Owners;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
@@ -77,8 +76,8 @@ impl Runtime {
         let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
         let (store, audit) = open_state(&options)?;
         let gate = Arc::new(WriteGate::new(Arc::clone(&policies), Arc::clone(&clock)));
-        let redaction = redaction(&policies)?;
-        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock), redaction);
+        audit.set_redactor(redactor(&options, &policies)?);
+        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock));
         let ledger = Arc::new(ledger);
         let transactions = Transactions::new(Arc::clone(&workspace)).durability(options.changes);
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
@@ -185,7 +184,7 @@ impl Runtime {
     pub fn reload_policies(&self) -> Result<(), OpenError> {
         let options = &self.parts.options;
         let policies = load_policies(&options.workspace, &options.policies)?;
-        self.parts.ledger.set_redaction(redaction(&policies)?);
+        self.parts.audit.set_redactor(redactor(options, &policies)?);
         self.parts.gate.reload(Arc::new(policies));
         Ok(())
     }
@@ -272,9 +271,9 @@ impl Runtime {
     }
 }
 
-fn redaction(policies: &PolicySet) -> Result<Redaction, OpenError> {
-    let patterns = &policies.settings().audit_redact;
-    Redaction::new(patterns).map_err(|error| OpenError::Audit(error.to_string()))
+fn redactor(options: &RuntimeOptions, policies: &PolicySet) -> Result<Redactor, OpenError> {
+    let redactor = Redactor::new(&policies.settings().audit_redact, &options.secrets);
+    redactor.map_err(|error| OpenError::Audit(error.to_string()))
 }
 
 fn handlers(clock: &Arc<dyn Clock>, transactions: &Transactions) -> Handlers {
@@ -299,8 +298,10 @@ pub(crate) fn open_state(options: &RuntimeOptions) -> Result<(Store, AuditLog), 
     std::fs::create_dir_all(folder.join("heads")).map_err(|error| audit(&error))?;
     let key =
         SigningKey::load_or_create(&folder.join("audit.key")).map_err(|error| audit(&error))?;
-    let guarded = AuditOptions::default().guard_dir(folder.join("heads"));
-    let log = AuditLog::open(store.clone(), key, guarded).map_err(|error| audit(&error))?;
+    let audited = AuditOptions::default()
+        .guard_dir(folder.join("heads"))
+        .subjects_dir(folder.join("subjects"));
+    let log = AuditLog::open(store.clone(), key, audited).map_err(|error| audit(&error))?;
     Ok((store, log))
 }
 

@@ -7,10 +7,13 @@
 )]
 
 mod append;
+mod epochs;
 mod file;
 mod key;
 mod line;
 mod log;
 mod query;
+mod retention;
 mod rig;
+mod sealed;
 mod tamper;
