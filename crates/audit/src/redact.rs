@@ -81,13 +81,7 @@ impl Redactor {
         if self.policy.is_match(text) {
             return REDACTED.to_owned();
         }
-        let mut left = text.to_owned();
-        if let Some(declared) = &self.declared
-            && declared.is_match(text)
-        {
-            let marks = vec![REDACTED; declared.patterns_len()];
-            left = declared.replace_all(&left, &marks);
-        }
+        let left = self.without_declared(text);
         if !self.known.is_match(&left) {
             return left;
         }
@@ -100,6 +94,18 @@ impl Redactor {
             }
         };
         self.known.replace_all(&left, replace).into_owned()
+    }
+
+    /// A text without the secrets that were declared, whatever else it holds: for a terminal,
+    /// where a person may be shown a new token.
+    #[must_use]
+    pub fn without_declared(&self, text: &str) -> String {
+        match &self.declared {
+            Some(declared) if declared.is_match(text) => {
+                declared.replace_all(text, &vec![REDACTED; declared.patterns_len()])
+            }
+            _ => text.to_owned(),
+        }
     }
 
     fn speaks(&self, text: &str) -> bool {

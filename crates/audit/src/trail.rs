@@ -223,6 +223,22 @@ impl AuditLog {
         found.map_err(|error| QueryError::new(org, flat(error)))
     }
 
+    /// Hands over the lines of an organisation's events that match, in order, one by one: for
+    /// more of them than memory holds.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or `found` fails.
+    pub fn each(
+        &self,
+        org: &Name,
+        filter: &Filter,
+        mut found: impl FnMut(&[u8]) -> Result<(), QueryErrorKind>,
+    ) -> Result<(), QueryError> {
+        let read =
+            self.inner.store.read(|connection| filter.each(connection, org, |_, line| found(line)));
+        read.map_err(|error| QueryError::new(org, flat(error)))
+    }
+
     /// How many events of an organisation match; where a page begins and ends (`after`, `offset`,
     /// `limit`) does not count.
     ///

@@ -16,4 +16,5 @@ mod query;
 mod retention;
 mod rig;
 mod sealed;
+mod second;
 mod tamper;

@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod history;
 mod init;
+mod keeping;
 mod lock;
 mod policy;
 mod tools;
