@@ -204,7 +204,7 @@ fn changed_evidence(good: &Good, stranger: &Good) -> Vec<(String, Vec<u8>)> {
         ("an epoch more".to_owned(), format!("{text}\nlictor-epochs/v1\n{bare}").into_bytes()),
     ];
     if let Some(at) = text.find("\nlictor-epochs") {
-        all.push(("without its epochs".to_owned(), text[..at].as_bytes().to_vec()));
+        all.push(("without its epochs".to_owned(), text.as_bytes()[..at].to_vec()));
     }
     all
 }
