@@ -11,6 +11,7 @@ use crate::filter::to_i64;
 use crate::line::{line_action_name, line_time};
 use crate::log::{Hash, Node, Tree, leaf_hash};
 use crate::maker::{Cursor, Made, by_org, is_own};
+use crate::metrics::Measured;
 use crate::rotate::read_key;
 use crate::trail::{Appended, AppendedTo, AuditLog, Head};
 
@@ -57,9 +58,10 @@ impl AuditLog {
         tx: &Transaction<'_>,
         events: Vec<Event>,
     ) -> Result<Appended, AppendError> {
+        let measured = events.iter().map(Measured::of).collect();
         let orgs = by_org(events);
         let Some((first, _)) = orgs.first() else {
-            return Ok(Appended { logs: Vec::new() });
+            return Ok(Appended { logs: Vec::new(), measured });
         };
         let first = first.clone();
         let failed = |org: &Name, kind: AppendErrorKind| AppendError::new(org, kind);
@@ -78,7 +80,7 @@ impl AuditLog {
             }
         }
         run(tx, "RELEASE audit_append").map_err(|error| failed(&first, error.into()))?;
-        Ok(Appended { logs })
+        Ok(Appended { logs, measured })
     }
 
     pub(crate) fn append_org(

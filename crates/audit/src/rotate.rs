@@ -158,7 +158,7 @@ impl AuditLog {
              ON CONFLICT DO UPDATE SET public = excluded.public",
             [next.public().to_string()],
         )?;
-        Ok(Appended { logs })
+        Ok(Appended { logs, measured: Vec::new() })
     }
 
     /// Signs with the key that the store says is the current one, whoever rotated it.

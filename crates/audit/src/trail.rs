@@ -21,6 +21,7 @@ use crate::guard::{Guard, GuardError};
 use crate::key::SigningKey;
 use crate::log::{Checkpoint, Hash, PublicKey, Tree, hex};
 use crate::maker::Maker;
+use crate::metrics::{self, Measured};
 use crate::redact::Redactor;
 use crate::rotate::read_key;
 use crate::sealed::Subjects;
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
 #[must_use = "after the commit, confirm it: the rollback guard learns of it there"]
 pub struct Appended {
     pub(crate) logs: Vec<AppendedTo>,
+    pub(crate) measured: Vec<Measured>,
 }
 
 /// What was appended to the log of one organisation.
@@ -186,6 +188,7 @@ impl AuditLog {
     /// # Errors
     /// When the guard cannot be written, or knows of another history.
     pub fn confirm(&self, appended: &Appended) -> Result<(), GuardError> {
+        metrics::recorded(&appended.measured);
         let Some(guard) = &self.inner.guard else {
             return Ok(());
         };

@@ -459,6 +459,54 @@ mod tests {
         flips_of_the_events(997);
     }
 
+    /// As many events and flips as the environment says; all flips are found in one walk, each at
+    /// its line. `LICTOR_AUDIT_EVENTS=1000000 LICTOR_AUDIT_FLIPS=100000 cargo test --release …`
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "how much is tested is said by the environment")]
+    fn random_bit_flips_of_a_long_log_are_found_at_their_lines() {
+        let wished = |name: &str, usual: usize| {
+            std::env::var(name).ok().map_or(usual, |text| text.parse().expect("a number"))
+        };
+        let events = wished("LICTOR_AUDIT_EVENTS", 20_000);
+        let flips = wished("LICTOR_AUDIT_FLIPS", 4_000);
+        let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            usize::try_from(seed % below as u64).unwrap()
+        };
+        let mut chosen: Vec<usize> = (0..flips).map(|_| random(events)).collect();
+        chosen.sort_unstable();
+        let mut chosen = chosen.into_iter().peekable();
+        let lines = export().lines;
+        let renumbered = |seq: usize| {
+            let text = String::from_utf8(lines[seq % 50].clone()).unwrap();
+            let (old, next) = (seq % 50, seq % 50 / 2);
+            text.replace(&format!("\"seq\":{old},"), &format!("\"seq\":{seq},"))
+                .replace(&format!("session_seq\":{next},"), &format!("session_seq\":{},", seq / 2))
+                .into_bytes()
+        };
+        let mut walk = FileWalk::default();
+        let mut missed = 0;
+        for seq in 0..events {
+            let line = renumbered(seq);
+            let listed = Some(leaf_hash(&line));
+            while chosen.next_if(|at| *at == seq).is_some() {
+                let mut bytes = joined(&[line.clone(), renumbered(seq + 1)]);
+                let bit = random((line.len() + 1) * 8);
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let (mut flipped, mut read) = (walk.clone(), Vec::new());
+                let whole = read_line(&mut bytes.as_slice(), &mut read).unwrap().unwrap();
+                flipped.line(&read, whole, Some("acme"), listed);
+                missed += usize::from(flipped.first_difference != Some(seq as u64));
+            }
+            walk.line(&line, true, Some("acme"), listed);
+        }
+        assert_eq!(missed, 0, "of {flips} flips in {events} events");
+        assert!(walk.walk.first_bad.is_none() && walk.first_difference.is_none());
+    }
+
     /// A signature over counters that are not dense is a lie of the writer; it does not pass.
     #[test]
     fn what_was_signed_has_to_be_dense_and_of_the_organisation() {

@@ -152,28 +152,28 @@ const CHILD: &str = "LICTOR_AUDIT_TEST_CHILD";
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a second process is what is tested")]
-fn two_processes_make_one_chain() {
+fn sixteen_processes_make_one_chain() {
     if let Some(folder) = std::env::var_os(CHILD) {
         // We are the other process.
         let folder = std::path::PathBuf::from(folder);
         let log = open_in(&folder, AuditOptions::default().guard_dir(folder.join("guard")));
-        append_each(&log, &session("acme", "ses_shared"), 100);
+        append_each(&log, &session("acme", "ses_shared"), 25);
         return;
     }
     let rig = Rig::new();
     let log = rig.open_guarded();
     let spawn = || {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "append::two_processes_make_one_chain"])
+            .args(["--exact", "append::sixteen_processes_make_one_chain"])
             .env(CHILD, rig.folder.path())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap()
     };
-    let children = [spawn(), spawn()];
+    let children: Vec<_> = (0..16).map(|_| spawn()).collect();
     append_each(&log, &session("acme", "ses_shared"), 50);
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    assert_dense(&log, "acme", 250);
+    assert_dense(&log, "acme", 16 * 25 + 50);
 }

@@ -15,6 +15,7 @@ mod file;
 mod key;
 mod line;
 mod log;
+mod logger;
 mod query;
 mod retention;
 mod rig;
