@@ -108,10 +108,14 @@ impl Redactor {
         }
     }
 
+    /// Whether a text holds a secret that was declared.
+    #[must_use]
+    pub fn declares(&self, text: &str) -> bool {
+        self.declared.as_ref().is_some_and(|declared| declared.is_match(text))
+    }
+
     fn speaks(&self, text: &str) -> bool {
-        self.policy.is_match(text)
-            || self.declared.as_ref().is_some_and(|declared| declared.is_match(text))
-            || self.known.is_match(text)
+        self.policy.is_match(text) || self.declares(text) || self.known.is_match(text)
     }
 
     /// A value without the secrets in it: at any depth, in texts, under keys that name one, and
@@ -210,12 +214,20 @@ fn forms(secret: &str) -> Vec<String> {
     }
     forms.push(percent(bytes, false));
     forms.push(percent(bytes, true));
-    let escaped = Value::from(secret).to_string();
-    forms.push(escaped.trim_matches('"').to_owned());
+    // In JSON, and in JSON that quotes a message that quotes it.
+    let escaped = escaped(secret);
+    forms.push(self::escaped(&escaped));
+    forms.push(escaped);
     forms.retain(|form| form.len() >= MIN_SECRET);
     forms.sort_unstable();
     forms.dedup();
     forms
+}
+
+/// A text as it stands between the quotes of a JSON string.
+fn escaped(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
 }
 
 /// What a secret looks like within longer base64, when `offset` bytes of a group of three stand

@@ -13,6 +13,7 @@ mod owing;
 mod policies;
 mod runs;
 mod runtime;
+mod secrets;
 mod undo;
 mod workflows;
 

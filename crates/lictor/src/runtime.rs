@@ -27,6 +27,7 @@ use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
 use crate::runs::Owners;
+use crate::secrets::RedactedApprovals;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
 /// A runtime over one workspace. Cheap to clone.
@@ -119,9 +120,13 @@ impl Runtime {
         })
         .build();
         let recovered = recover_if_needed(&lock, &executor).await?;
+        let approval_store = RedactedApprovals {
+            store: Arc::new(SqliteApprovalStore::new(store.clone())),
+            audit: audit.clone(),
+        };
         let parts = Parts {
             service: executor.service(options.at_once.max(1)),
-            approvals: Approvals::new(&gate, Arc::new(SqliteApprovalStore::new(store.clone()))),
+            approvals: Approvals::new(&gate, Arc::new(approval_store)),
             approvers: Approvers::new(
                 Arc::new(SqliteApproverStore::new(store.clone())),
                 Arc::clone(&clock),

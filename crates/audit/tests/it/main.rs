@@ -17,6 +17,7 @@ mod line;
 mod log;
 mod logger;
 mod query;
+mod redact;
 mod retention;
 mod rig;
 mod sealed;
