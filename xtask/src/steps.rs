@@ -96,17 +96,24 @@ fn run_tests(root: &Path, extra: &[String]) -> Outcome {
     cargo(root, &args)
 }
 
-/// The fault matrix of the transaction protocol: the process dies, or a call fails, at each of
-/// its points. A step of its own, because the points are not compiled into anything else.
+/// The fault matrices of the transaction protocol and of the trail: the process dies, or a call
+/// fails, at each of their points. A step of its own, because the points are not compiled into
+/// anything else.
 fn faults(root: &Path) -> Outcome {
     let features = ["--features", "fault-injection"];
-    let common = ["--package", "lictor-undo"];
-    let lint = [&["clippy", "--all-targets"][..], &common, &features, &["--", "-D", "warnings"]];
-    match cargo(root, &lint.concat()) {
-        Outcome::Passed => {}
-        other => return other,
+    for package in ["lictor-undo", "lictor-audit"] {
+        let common = ["--package", package];
+        let lint =
+            [&["clippy", "--all-targets"][..], &common, &features, &["--", "-D", "warnings"]];
+        let test = [&["test"][..], &common, &features, &["--test", "fault"]].concat();
+        for args in [lint.concat(), test] {
+            match cargo(root, &args) {
+                Outcome::Passed => {}
+                other => return other,
+            }
+        }
     }
-    cargo(root, &[&["test"][..], &common, &features, &["--test", "fault"]].concat())
+    Outcome::Passed
 }
 
 /// `cargo test` for everything, or for the packages that were named.

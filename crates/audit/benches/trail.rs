@@ -78,8 +78,8 @@ fn append(c: &mut Criterion) {
             let events: Vec<_> = (0..iterations).map(|_| event(&session)).collect();
             let took = store.write(move |tx| {
                 let start = SystemClock.monotonic();
-                for event in &events {
-                    log.append_in(tx, std::slice::from_ref(event)).map(drop)?;
+                for event in events {
+                    log.append_in(tx, vec![event]).map(drop)?;
                 }
                 Ok::<_, lictor_audit::AppendError>(SystemClock.monotonic() - start)
             });
@@ -115,7 +115,7 @@ fn verify(c: &mut Criterion) {
     });
     group.bench_function("100k events of an export", |b| {
         b.iter(|| {
-            verify_file(events.as_slice(), checkpoint.as_slice(), log.public_key(), None)
+            verify_file(events.as_slice(), checkpoint.as_slice(), &log.public_key(), None)
                 .expect("verifies")
         });
     });

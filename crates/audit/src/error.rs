@@ -2,10 +2,13 @@
 
 use std::io;
 
-use lictor_context::Name;
+use lictor_context::{EventType, Name};
 use lictor_store::{ReadError, WriteError, rusqlite};
 
 use crate::guard::GuardError;
+use crate::redact::RedactorError;
+use crate::rotate::KeyRotatedError;
+use crate::sealed::SubjectError;
 
 /// The trail could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,18 @@ pub enum OpenErrorKind {
     /// The rollback guard could not be opened.
     #[error(transparent)]
     Guard(GuardError),
+    /// The keys of persons are not to be had.
+    #[error(transparent)]
+    Subjects(#[from] SubjectError),
+    /// The key was rotated, and the next one is not where it should be.
+    #[error(transparent)]
+    Key(KeyRotatedError),
+    /// A redaction pattern does not compile.
+    #[error(transparent)]
+    Redactor(RedactorError),
+    /// What was begun before a crash could not be finished.
+    #[error("what was begun before a crash could not be finished")]
+    Unfinished(#[source] WriteError<rusqlite::Error>),
 }
 
 impl OpenError {
@@ -67,6 +82,30 @@ pub enum AppendErrorKind {
     /// The end of the log is not what the last checkpoint says: going on would sign over it.
     #[error("the end of the log is not what was signed; `audit verify` says more")]
     Tampered,
+    /// What was read again before it was signed is not what was written.
+    #[error("event {seq} is not stored as it was written; nothing was signed")]
+    NotAsWritten {
+        /// The first that is not.
+        seq: u64,
+    },
+    /// Another process rotated the key, and the next one is not where it should be.
+    #[error(transparent)]
+    Key(#[from] KeyRotatedError),
+    /// The trail writes events of this type by itself, and believes what they say.
+    #[error("events `{0}` are written by the trail itself")]
+    Reserved(EventType),
+    /// Somebody else archived, or forbade it, in the meantime.
+    #[error("somebody else archived the same events, or placed a hold, in the meantime")]
+    Overtaken,
+    /// A person's key is not to be had.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    Random,
+    /// A file could not be written.
+    #[error("a file could not be read or written")]
+    Io(#[from] io::Error),
 }
 
 impl AppendError {

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use crate::fault::point;
 use crate::log::{Checkpoint, NoteSigner, PublicKey, hex};
 
 /// What signs checkpoints. Its secret is overwritten when it is dropped, and never shown.
 pub struct SigningKey {
     signer: NoteSigner,
+    /// Where it lies, unless it came from elsewhere.
+    path: Option<PathBuf>,
 }
 
 /// A signing key could not be had.
@@ -71,7 +74,7 @@ impl SigningKey {
     /// The key of a seed that is kept elsewhere.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self { signer: NoteSigner::new(seed) }
+        Self { signer: NoteSigner::new(seed), path: None }
     }
 
     /// The half that verifies.
@@ -80,7 +83,47 @@ impl SigningKey {
         self.signer.public()
     }
 
-    pub(crate) fn sign(&self, checkpoint: &Checkpoint) -> String {
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The key that will follow the one at `path`; made when there is none yet.
+    pub(crate) fn next(path: &Path) -> Result<Self, KeyError> {
+        Self::load_or_create(&beside(path, ".next"))
+    }
+
+    /// The key with this public half: the one at `path`, or the one that follows it. The latter
+    /// takes its place, as it would have if nobody had died in between.
+    pub(crate) fn find(path: &Path, public: &str) -> Result<Option<Self>, KeyError> {
+        let found = || {
+            match load(path) {
+                Ok(key) if key.public().to_string() == public => return Ok(Some(key)),
+                Ok(_) | Err(KeyErrorKind::Replaced) => {}
+                Err(error) => return Err(error),
+            }
+            let next = beside(path, ".next");
+            match load(&next) {
+                Ok(key) if key.public().to_string() == public => {
+                    take_over(path, &next).map_err(KeyErrorKind::Io)?;
+                    load(path).map(Some)
+                }
+                Ok(_) | Err(KeyErrorKind::Replaced) => Ok(None),
+                Err(KeyErrorKind::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        found().map_err(|kind| KeyError { path: path.to_owned(), kind })
+    }
+
+    /// The line with which it signs a checkpoint that others signed as well.
+    pub(crate) fn signature_line(&self, checkpoint: &Checkpoint) -> String {
+        self.signer.signature_line(&checkpoint.text())
+    }
+
+    /// The checkpoint as a note that is signed. A log must never sign two that contradict each
+    /// other; [`AuditLog`](crate::AuditLog) keeps to it.
+    #[must_use]
+    pub fn sign(&self, checkpoint: &Checkpoint) -> String {
         self.signer.sign(checkpoint)
     }
 }
@@ -102,11 +145,21 @@ fn load(path: &Path) -> Result<SigningKey, KeyErrorKind> {
         return Err(KeyErrorKind::Damaged);
     }
     file.read_exact(seed.as_mut_slice()).map_err(KeyErrorKind::Io)?;
-    let key = SigningKey::from_seed(&seed);
-    let public = public_path(path);
+    let key = SigningKey { path: Some(path.to_owned()), ..SigningKey::from_seed(&seed) };
+    let public = beside(path, ".pub");
     match std::fs::read_to_string(&public) {
         Ok(text) if text.trim_end() == key.public().to_string() => Ok(key),
-        Ok(_) => Err(KeyErrorKind::Replaced),
+        Ok(_) => {
+            // Somebody died while one key took the place of another.
+            let next = beside(&beside(path, ".next"), ".pub");
+            match std::fs::read_to_string(&next) {
+                Ok(text) if text.trim_end() == key.public().to_string() => {
+                    replace(&next, &public).map_err(KeyErrorKind::Io)?;
+                    Ok(key)
+                }
+                _ => Err(KeyErrorKind::Replaced),
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("{}\n", key.public());
             publish(&public, text.as_bytes(), 0o644).map_err(KeyErrorKind::Io)?;
@@ -122,16 +175,43 @@ fn create(path: &Path) -> Result<(), KeyErrorKind> {
     publish(path, seed.as_slice(), 0o600).map_err(KeyErrorKind::Io)
 }
 
-fn public_path(path: &Path) -> PathBuf {
+fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".pub");
+    name.push(end);
     PathBuf::from(name)
+}
+
+/// The next key takes the place of the one at `path`, whose secret is overwritten and whose
+/// public half stays, under a name with its id.
+fn take_over(path: &Path, next: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let public = beside(path, ".pub");
+    let mut old = OpenOptions::new().write(true).open(path)?;
+    if let Ok(text) = std::fs::read_to_string(&public)
+        && let Ok(key) = PublicKey::parse(text.trim_end())
+    {
+        publish(&beside(path, &format!(".{}.pub", hex(&key.id()))), text.as_bytes(), 0o644)?;
+    }
+    point("rotate: before the key's file is replaced")?;
+    replace(next, path)?;
+    // The name is another one's; this is still the old file.
+    old.write_all(&[0; 32])?;
+    old.sync_all()?;
+    point("rotate: before the public half is replaced")?;
+    replace(&beside(next, ".pub"), &public)?;
+    File::open(folder)?.sync_all()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the key file is not part of a workspace")]
+fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
 }
 
 /// Makes a file appear with all its bytes, or not at all, and never over another one: two
 /// processes that start at once end up with one key.
 #[expect(clippy::disallowed_methods, reason = "the key file is not part of a workspace")]
-fn publish(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn publish(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let mut nonce = [0; 8];

@@ -1,26 +1,48 @@
 #![doc = include_str!("../README.md")]
 
+mod append;
+mod archive;
+mod erase;
 mod error;
 mod export;
+mod fault;
 mod filter;
+mod formats;
 mod guard;
 mod key;
 mod line;
 pub mod log;
+mod logger;
+mod maker;
+mod metrics;
+mod prove;
+mod redact;
+mod report;
+mod rotate;
 mod schema;
+mod sealed;
 mod trail;
 mod verify;
 
+pub use archive::{ArchiveError, ArchiveErrorKind, Archived, Cut, HoldError};
+pub use erase::{EraseError, EraseErrorKind, Erased, RevealError, RevealErrorKind};
 pub use error::{
     AppendError, AppendErrorKind, ExportError, ExportErrorKind, OpenError, OpenErrorKind,
     QueryError, QueryErrorKind, VerifyError, VerifyErrorKind,
 };
 pub use export::Exported;
 pub use filter::{Filter, StoredEvent};
+pub use formats::{cloud_event, ocsf, otlp_record, otlp_request};
 pub use guard::{GuardError, GuardErrorKind};
 pub use key::{KeyError, KeyErrorKind, SigningKey};
 pub use line::{MAX_LINE, Place, event_line};
 pub use log::PublicKey;
+pub use logger::{AuditLogger, LogError, LoggerOptions, LoggerStats, OnFailure};
+pub use prove::{Proof, ProofError, ProofErrorKind, ProveError, Proven};
+pub use redact::{REDACTED, Redactor, RedactorError};
+pub use report::{Actor, Entry, List, Report};
+pub use rotate::{KeyRotatedError, RotateError, RotateErrorKind};
 pub use schema::migrations;
+pub use sealed::{Revealed, SubjectError, SubjectErrorKind, commitment};
 pub use trail::{Appended, AppendedTo, AuditLog, AuditOptions};
 pub use verify::{Verdict, Verification, verify_file};

@@ -225,7 +225,7 @@ impl Formatter for Printable {
 }
 
 /// Whether a character changes how the text around it is shown, or is not shown itself.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}'

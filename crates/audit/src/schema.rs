@@ -8,7 +8,10 @@ use lictor_store::Migration;
 /// checkpoint instead.
 #[must_use]
 pub fn migrations() -> &'static [Migration] {
-    const ALL: &[Migration] = &[Migration { owner: "audit", version: 1, sql: VERSION_1 }];
+    const ALL: &[Migration] = &[
+        Migration { owner: "audit", version: 1, sql: VERSION_1 },
+        Migration { owner: "audit", version: 2, sql: VERSION_2 },
+    ];
     ALL
 }
 
@@ -76,4 +79,84 @@ CREATE TRIGGER audit_log_update BEFORE UPDATE ON audit_log
 BEGIN SELECT RAISE(ABORT, 'a log keeps its id'); END;
 CREATE TRIGGER audit_log_delete BEFORE DELETE ON audit_log
 BEGIN SELECT RAISE(ABORT, 'a log keeps its id'); END;
+";
+
+/// Nodes of the tree, sealed content, epochs of the key, what was pruned, holds, erased keys.
+///
+/// A log of version 1 has no nodes; they are made at its next append.
+const VERSION_2: &str = "
+CREATE TABLE audit_node (
+  org TEXT NOT NULL,
+  level INTEGER NOT NULL,
+  idx INTEGER NOT NULL,
+  hash BLOB NOT NULL,
+  PRIMARY KEY (org, level, idx)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_sealed (
+  org TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  pointer TEXT NOT NULL,
+  ciphertext BLOB NOT NULL,
+  PRIMARY KEY (org, seq, pointer)
+) STRICT;
+
+CREATE TABLE audit_epoch (
+  org TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  note TEXT NOT NULL,
+  PRIMARY KEY (org, size)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_pruned (
+  org TEXT PRIMARY KEY NOT NULL,
+  first_seq INTEGER NOT NULL,
+  chain BLOB NOT NULL,
+  frontier BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_hold (
+  org TEXT NOT NULL,
+  name TEXT NOT NULL,
+  PRIMARY KEY (org, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_erased (
+  org TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  done INTEGER NOT NULL,
+  PRIMARY KEY (org, key_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audit_key (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  public TEXT NOT NULL
+) STRICT;
+
+-- The end of an epoch gets a second signature.
+DROP TRIGGER audit_head_update;
+CREATE TRIGGER audit_head_update BEFORE UPDATE ON audit_head
+WHEN NEW.size < OLD.size OR NEW.org <> OLD.org
+  OR (NEW.size = OLD.size AND (NEW.frontier <> OLD.frontier OR NEW.chain <> OLD.chain
+    OR substr(NEW.checkpoint_note, 1, length(OLD.checkpoint_note)) <> OLD.checkpoint_note))
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+
+-- What is pruned is deleted; everything else stays.
+DROP TRIGGER audit_event_delete;
+CREATE TRIGGER audit_event_delete BEFORE DELETE ON audit_event
+WHEN OLD.seq >= (SELECT coalesce(max(first_seq), 0) FROM audit_pruned WHERE org = OLD.org)
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_sealed_update BEFORE UPDATE ON audit_sealed
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_node_update BEFORE UPDATE ON audit_node
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_epoch_update BEFORE UPDATE ON audit_epoch
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_epoch_delete BEFORE DELETE ON audit_epoch
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_pruned_update BEFORE UPDATE ON audit_pruned
+WHEN NEW.first_seq <= OLD.first_seq OR NEW.org <> OLD.org
+BEGIN SELECT RAISE(ABORT, 'what was pruned stays so'); END;
+CREATE TRIGGER audit_pruned_delete BEFORE DELETE ON audit_pruned
+BEGIN SELECT RAISE(ABORT, 'what was pruned stays so'); END;
 ";

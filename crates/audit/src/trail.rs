@@ -8,25 +8,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lictor_context::{Event, EventSink, Name, RecordError};
-use lictor_store::rusqlite::{self, Connection, OptionalExtension as _, Transaction, params};
+use lictor_store::rusqlite::{self, Connection, OptionalExtension as _};
 use lictor_store::{PendingWrite, Store};
 
 use crate::error::{
-    AppendError, AppendErrorKind, ExportError, ExportErrorKind, OpenError, OpenErrorKind,
-    QueryError, QueryErrorKind, VerifyError, VerifyErrorKind, flat,
+    AppendError, ExportError, ExportErrorKind, OpenError, OpenErrorKind, QueryError,
+    QueryErrorKind, VerifyError, VerifyErrorKind, flat,
 };
 use crate::export::{Exported, export_from};
-use crate::filter::{Filter, StoredEvent, to_i64};
+use crate::filter::{Filter, StoredEvent};
 use crate::guard::{Guard, GuardError};
 use crate::key::SigningKey;
-use crate::line::{Place, event_line, line_action_name, line_time};
-use crate::log::{CHAIN_START, Checkpoint, Hash, PublicKey, Tree, chain_hash, hex, leaf_hash};
+use crate::log::{Checkpoint, Hash, PublicKey, Tree, hex};
+use crate::maker::Maker;
+use crate::metrics::{self, Measured};
+use crate::redact::Redactor;
+use crate::rotate::read_key;
+use crate::sealed::Subjects;
 use crate::verify::{StoreEvidence, Verification, verify_rows};
 
 /// How a trail is opened.
 #[derive(Debug, Clone, Default)]
 pub struct AuditOptions {
     guard_dir: Option<PathBuf>,
+    subjects_dir: Option<PathBuf>,
+    redactor: Option<Redactor>,
 }
 
 impl AuditOptions {
@@ -37,23 +43,38 @@ impl AuditOptions {
         self.guard_dir = Some(folder.into());
         self
     }
+
+    /// A folder, outside of the store and of its backups, for a key each person. With one, content
+    /// that is left out of events is kept beside them, encrypted, until the person is erased;
+    /// without one it is not kept, and its digest can be guessed.
+    #[must_use]
+    pub fn subjects_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.subjects_dir = Some(folder.into());
+        self
+    }
+
+    /// What is left out of events. Without one, what looks like a secret is.
+    #[must_use]
+    pub fn redactor(mut self, redactor: Redactor) -> Self {
+        self.redactor = Some(redactor);
+        self
+    }
 }
 
 /// The trail: one log an organisation, in tables of a [`Store`] that it may share with others.
 /// Clones are the same trail.
 #[derive(Clone)]
 pub struct AuditLog {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    store: Store,
-    key: SigningKey,
-    log_id: String,
-    guard: Option<Guard>,
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) maker: Maker,
+    pub(crate) guard: Option<Guard>,
     /// The last note of each organisation that is known to be ours, so that it need not be
     /// verified before each append.
-    known: Mutex<HashMap<String, (String, Checkpoint)>>,
+    pub(crate) known: Mutex<HashMap<String, (String, Checkpoint)>>,
 }
 
 /// Where events went. Nothing holds before the transaction is committed; hand it to
@@ -61,7 +82,8 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "after the commit, confirm it: the rollback guard learns of it there"]
 pub struct Appended {
-    logs: Vec<AppendedTo>,
+    pub(crate) logs: Vec<AppendedTo>,
+    pub(crate) measured: Vec<Measured>,
 }
 
 /// What was appended to the log of one organisation.
@@ -94,180 +116,67 @@ impl AuditLog {
     pub fn open(store: Store, key: SigningKey, options: AuditOptions) -> Result<Self, OpenError> {
         let guard = options.guard_dir.map(|folder| Guard::open(&folder)).transpose();
         let guard = guard.map_err(OpenErrorKind::Guard)?;
+        let subjects = options.subjects_dir.map(|folder| Subjects::open(&folder)).transpose();
+        let subjects = subjects.map_err(OpenErrorKind::Subjects)?;
+        let redactor = match options.redactor {
+            Some(redactor) => redactor,
+            None => Redactor::new([""; 0], [""; 0]).map_err(OpenErrorKind::Redactor)?,
+        };
         let log_id = match store.read(read_log_id).map_err(OpenErrorKind::Read)? {
             Some(log_id) => log_id,
             None => make_log_id(&store)?,
         };
-        let known = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { store, key, log_id, guard, known }) })
+        let maker = Maker::new(log_id, key, subjects, redactor);
+        let inner = Arc::new(Inner { store, maker, guard, known: Mutex::default() });
+        let log = Self { inner };
+        let current = log.inner.store.read(read_key).map_err(OpenErrorKind::Read)?;
+        log.follow_key(current.as_deref()).map_err(OpenErrorKind::Key)?;
+        log.finish_erasures()?;
+        Ok(log)
     }
 
     /// The log's id: 32 hex digits, made at first use.
     #[must_use]
     pub fn log_id(&self) -> &str {
-        &self.inner.log_id
+        self.inner.maker.log_id()
     }
 
     /// What an organisation's checkpoints say they are of: `lictor/<log id>/<org>`.
     #[must_use]
     pub fn origin(&self, org: &Name) -> String {
-        format!("lictor/{}/{org}", self.inner.log_id)
+        self.inner.maker.origin(org)
     }
 
     /// The key that verifies.
     #[must_use]
-    pub fn public_key(&self) -> &PublicKey {
-        self.inner.key.public()
+    pub fn public_key(&self) -> PublicKey {
+        self.inner.maker.key().public().clone()
     }
 
-    /// Appends events inside somebody's transaction: they are there if and only if the rest of it
-    /// is. All or none of them; each organisation's get one signed checkpoint.
-    ///
-    /// The end of the log is read inside the transaction, so that many processes never fork it.
-    /// When the transaction is committed, call [`confirm`](Self::confirm).
-    ///
-    /// # Errors
-    /// When SQLite refuses, or the log is not what was signed last.
-    pub fn append_in(
-        &self,
-        tx: &Transaction<'_>,
-        events: &[Event],
-    ) -> Result<Appended, AppendError> {
-        let mut orgs: Vec<&Name> = Vec::new();
-        for event in events {
-            if !orgs.contains(&event.org()) {
-                orgs.push(event.org());
-            }
-        }
-        let Some(first) = orgs.first() else {
-            return Ok(Appended { logs: Vec::new() });
-        };
-        let failed = |org: &Name, kind: AppendErrorKind| AppendError::new(org, kind);
-        // A caller that goes on after our error must not commit half of our rows.
-        run(tx, "SAVEPOINT audit_append").map_err(|error| failed(first, error.into()))?;
-        let mut logs = Vec::with_capacity(orgs.len());
-        for org in &orgs {
-            let own = events.iter().filter(|event| event.org() == *org);
-            match self.append_org(tx, org, own) {
-                Ok(appended) => logs.push(appended),
-                Err(kind) => {
-                    // The first error says more than one of undoing would.
-                    run(tx, "ROLLBACK TO audit_append").unwrap_or_default();
-                    run(tx, "RELEASE audit_append").unwrap_or_default();
-                    return Err(failed(org, kind));
-                }
-            }
-        }
-        run(tx, "RELEASE audit_append").map_err(|error| failed(first, error.into()))?;
-        Ok(Appended { logs })
+    /// Leaves other things out of events from now on.
+    pub fn set_redactor(&self, redactor: Redactor) {
+        self.inner.maker.set_redactor(redactor);
     }
 
-    fn append_org<'a>(
-        &self,
-        tx: &Transaction<'_>,
-        org: &Name,
-        events: impl Iterator<Item = &'a Event>,
-    ) -> Result<AppendedTo, AppendErrorKind> {
-        let origin = self.origin(org);
-        let (mut tree, mut chain) = self.head(tx, org, &origin)?;
-        let first_seq = tree.size();
-        let mut sessions: HashMap<&str, u64> = HashMap::new();
-        {
-            let mut insert = tx.prepare_cached(INSERT_EVENT)?;
-            for event in events {
-                let session = event.session().id().as_str();
-                let next = match sessions.get_mut(session) {
-                    Some(next) => next,
-                    None => sessions.entry(session).or_insert(next_session_seq(tx, org, session)?),
-                };
-                let place = Place { seq: tree.size(), session_seq: *next };
-                *next += 1;
-                let bytes = event_line(event, place);
-                let leaf = leaf_hash(&bytes);
-                chain = chain_hash(&chain, &leaf);
-                tree.push(leaf);
-                let (principal, facts) = (event.session().principal(), event.facts());
-                insert.execute(params![
-                    org.as_str(),
-                    to_i64(place.seq),
-                    session,
-                    to_i64(place.session_seq),
-                    event.event_type().as_str(),
-                    line_time(event).as_micros(),
-                    principal.user.as_str(),
-                    principal.agent.as_str(),
-                    line_action_name(event),
-                    facts.execution_id.as_ref().map(|id| id.as_str()),
-                    facts.run_id.as_ref().map(|id| id.as_str()),
-                    facts.success,
-                    bytes,
-                    leaf,
-                    chain,
-                ])?;
-            }
-        }
-        {
-            let mut upsert = tx.prepare_cached(UPSERT_SESSION)?;
-            for (session, next) in &sessions {
-                upsert.execute(params![org.as_str(), session, to_i64(*next)])?;
-            }
-        }
-        let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
-        let note = self.inner.key.sign(&checkpoint);
-        tx.prepare_cached(UPSERT_HEAD)?.execute(params![
-            org.as_str(),
-            to_i64(tree.size()),
-            chain,
-            tree.frontier(),
-            note
-        ])?;
-        self.known().insert(org.as_str().to_owned(), (note, checkpoint.clone()));
-        let events = tree.size() - first_seq;
-        Ok(AppendedTo { org: org.clone(), first_seq, events, checkpoint })
+    /// What is left out of events: for records that are kept beside the trail.
+    #[must_use]
+    pub fn redactor(&self) -> Arc<Redactor> {
+        self.inner.maker.redactor()
     }
 
-    /// The end of the log as this transaction sees it, if it is what was signed.
-    fn head(
-        &self,
-        tx: &Transaction<'_>,
-        org: &Name,
-        origin: &str,
-    ) -> Result<(Tree, Hash), AppendErrorKind> {
-        let (tree, chain) = match Head::read(tx, org)? {
-            None => (Tree::new(), CHAIN_START),
-            Some(head) => {
-                let (tree, chain) = head.parts().ok_or(AppendErrorKind::Tampered)?;
-                let signed = self.open_note(org, head.note).ok_or(AppendErrorKind::Tampered)?;
-                let same = signed.origin == origin
-                    && signed.size == tree.size()
-                    && signed.root == tree.root();
-                // INVARIANT: nothing is signed that does not follow from what was signed before;
-                // whoever rewrote the log has it refused here, not confirmed.
-                if !same {
-                    return Err(AppendErrorKind::Tampered);
-                }
-                (tree, chain)
-            }
-        };
-        if let Some(guard) = &self.inner.guard {
-            guard.check(origin, tree.size(), &tree.root())?;
-        }
-        Ok((tree, chain))
-    }
-
-    fn open_note(&self, org: &Name, note: String) -> Option<Checkpoint> {
+    pub(crate) fn open_note(&self, org: &Name, note: String) -> Option<Checkpoint> {
         let mut known = self.known();
         if let Some((text, checkpoint)) = known.get(org.as_str())
             && *text == note
         {
             return Some(checkpoint.clone());
         }
-        let checkpoint = Checkpoint::open(&note, self.public_key()).ok()?;
+        let checkpoint = Checkpoint::open(&note, &self.public_key()).ok()?;
         known.insert(org.as_str().to_owned(), (note, checkpoint.clone()));
         Some(checkpoint)
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, (String, Checkpoint)>> {
+    pub(crate) fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, (String, Checkpoint)>> {
         self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -279,6 +188,7 @@ impl AuditLog {
     /// # Errors
     /// When the guard cannot be written, or knows of another history.
     pub fn confirm(&self, appended: &Appended) -> Result<(), GuardError> {
+        metrics::recorded(&appended.measured);
         let Some(guard) = &self.inner.guard else {
             return Ok(());
         };
@@ -297,7 +207,7 @@ impl AuditLog {
 
     fn submit(&self, events: Vec<Event>) -> PendingWrite<Appended, AppendError> {
         let log = self.clone();
-        self.inner.store.write(move |tx| log.append_in(tx, &events))
+        self.inner.store.write(move |tx| log.append_in(tx, events))
     }
 
     /// The events of an organisation that match.
@@ -314,6 +224,22 @@ impl AuditLog {
             Ok(events)
         });
         found.map_err(|error| QueryError::new(org, flat(error)))
+    }
+
+    /// Hands over the lines of an organisation's events that match, in order, one by one: for
+    /// more of them than memory holds.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or `found` fails.
+    pub fn each(
+        &self,
+        org: &Name,
+        filter: &Filter,
+        mut found: impl FnMut(&[u8]) -> Result<(), QueryErrorKind>,
+    ) -> Result<(), QueryError> {
+        let read =
+            self.inner.store.read(|connection| filter.each(connection, org, |_, line| found(line)));
+        read.map_err(|error| QueryError::new(org, flat(error)))
     }
 
     /// How many events of an organisation match; where a page begins and ends (`after`, `offset`,
@@ -367,18 +293,21 @@ impl AuditLog {
     /// verdict.
     pub fn verify_store(&self, org: &Name) -> Result<Verification, VerifyError> {
         let origin = self.origin(org);
+        let current = self.inner.store.read(|connection| {
+            read_key(connection)
+                .map_err(|error| VerifyErrorKind::from(QueryErrorKind::Sqlite(error)))
+        });
+        let current = current.map_err(|error| VerifyError::from(flat::<VerifyErrorKind>(error)))?;
+        // Another key that is not to be had is found out below: it did not sign.
+        self.follow_key(current.as_deref()).unwrap_or_default();
+        let key = self.public_key();
         // Before the snapshot: what is signed from now on may not be in it.
         let guarded = match &self.inner.guard {
             Some(guard) => Some(guard.read(&origin).map_err(VerifyErrorKind::Guard)?),
             None => None,
         };
-        let evidence = StoreEvidence {
-            org,
-            log_id: &self.inner.log_id,
-            origin: &origin,
-            key: self.public_key(),
-            guarded,
-        };
+        let evidence =
+            StoreEvidence { org, log_id: self.log_id(), origin: &origin, key: &key, guarded };
         let verified = self.inner.store.read(|connection| verify_rows(connection, &evidence));
         verified.map_err(|error| VerifyError::from(flat::<VerifyErrorKind>(error)))
     }
@@ -388,8 +317,7 @@ impl fmt::Debug for AuditLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuditLog")
             .field("store", &self.inner.store)
-            .field("log_id", &self.inner.log_id)
-            .field("key", &self.inner.key)
+            .field("maker", &self.inner.maker)
             .field("guard", &self.inner.guard)
             .finish_non_exhaustive()
     }
@@ -404,7 +332,7 @@ impl EventSink for AuditLog {
 }
 
 /// The whole chain of causes: `RecordError` is text.
-fn record_error(error: &dyn std::error::Error) -> RecordError {
+pub(crate) fn record_error(error: &dyn std::error::Error) -> RecordError {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -414,16 +342,6 @@ fn record_error(error: &dyn std::error::Error) -> RecordError {
     }
     RecordError::new(text)
 }
-
-const INSERT_EVENT: &str = "INSERT INTO audit_event (org, seq, session, session_seq, type, ts, \
-    user, agent, action_name, execution, run, success, bytes, leaf, chain) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-const UPSERT_SESSION: &str = "INSERT INTO audit_session (org, session, next_seq) \
-    VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq";
-const UPSERT_HEAD: &str = "INSERT INTO audit_head (org, size, chain, frontier, checkpoint_note) \
-    VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET size = excluded.size, \
-    chain = excluded.chain, frontier = excluded.frontier, \
-    checkpoint_note = excluded.checkpoint_note";
 
 /// The end of a log as it stands in its row; not yet believed.
 pub(crate) struct Head {
@@ -455,20 +373,27 @@ impl Head {
     }
 }
 
-fn next_session_seq(
-    tx: &Transaction<'_>,
-    org: &Name,
-    session: &str,
-) -> Result<u64, AppendErrorKind> {
-    let mut statement =
-        tx.prepare_cached("SELECT next_seq FROM audit_session WHERE org = ?1 AND session = ?2")?;
-    let next: Option<i64> =
-        statement.query_row([org.as_str(), session], |row| row.get(0)).optional()?;
-    u64::try_from(next.unwrap_or(0)).map_err(|_| AppendErrorKind::Tampered)
+/// Where a log begins that was pruned.
+pub(crate) struct Pruned {
+    pub(crate) first_seq: u64,
+    pub(crate) chain: Vec<u8>,
+    pub(crate) frontier: Vec<u8>,
 }
 
-fn run(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
-    tx.prepare_cached(sql)?.execute([]).map(|_| ())
+impl Pruned {
+    pub(crate) fn read(connection: &Connection, org: &Name) -> rusqlite::Result<Option<Self>> {
+        let mut statement = connection
+            .prepare_cached("SELECT first_seq, chain, frontier FROM audit_pruned WHERE org = ?1")?;
+        let pruned = statement.query_row([org.as_str()], |row| {
+            let first_seq: i64 = row.get(0)?;
+            Ok(Self {
+                first_seq: first_seq.unsigned_abs(),
+                chain: row.get(1)?,
+                frontier: row.get(2)?,
+            })
+        });
+        pruned.optional()
+    }
 }
 
 pub(crate) fn read_log_id(connection: &Connection) -> rusqlite::Result<Option<String>> {

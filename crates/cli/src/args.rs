@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub(crate) use crate::audit_args::{Audit, Filter};
 use crate::catalogue_args::{Bundle, Capability, FacadeWish};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
@@ -542,71 +543,6 @@ pub(crate) enum Lock {
         force: bool,
         #[command(flatten)]
         dry: DryRun,
-    },
-}
-
-/// Which events. `--session`, `--user` and `--agent` on the command line narrow them as well; the
-/// organisation is always the one that asks.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Filter {
-    /// Events of this type; may be given several times.
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) types: Vec<String>,
-    /// Of this action: a capability's id.
-    #[arg(long)]
-    pub(crate) action: Option<String>,
-    /// Of this execution.
-    #[arg(long)]
-    pub(crate) execution: Option<String>,
-    /// Of this workflow run.
-    #[arg(long)]
-    pub(crate) run: Option<String>,
-    /// Only what worked (true) or did not (false).
-    #[arg(long)]
-    pub(crate) success: Option<bool>,
-    /// Not before this time (RFC 3339).
-    #[arg(long, value_name = "TIME")]
-    pub(crate) since: Option<String>,
-    /// Before this time (RFC 3339).
-    #[arg(long, value_name = "TIME")]
-    pub(crate) until: Option<String>,
-    /// At most so many.
-    #[arg(long)]
-    pub(crate) limit: Option<u64>,
-    /// Leave out so many at the beginning.
-    #[arg(long)]
-    pub(crate) offset: Option<u64>,
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(crate) enum Audit {
-    /// Events, the oldest first.
-    Query(Filter),
-    /// The newest events, one a line.
-    Tail(Filter),
-    /// How many events.
-    Count(Filter),
-    /// Write the events, one a line, and the signed checkpoint beside them.
-    Export {
-        /// The file; the checkpoint goes beside it, with `.checkpoint` at the end.
-        out: PathBuf,
-        #[command(flatten)]
-        filter: Filter,
-    },
-    /// Check the trail: the store, or offline an exported file.
-    Verify {
-        /// An exported file.
-        #[arg(long, value_name = "FILE")]
-        file: Option<PathBuf>,
-        /// Its checkpoint [default: beside the file].
-        #[arg(long, value_name = "FILE", requires = "file")]
-        checkpoint: Option<PathBuf>,
-        /// The public key that signed it [default: this machine's].
-        #[arg(long, value_name = "FILE", requires = "file")]
-        key: Option<PathBuf>,
-        /// Be content when only the end is not proven.
-        #[arg(long)]
-        allow_unproven_end: bool,
     },
 }
 

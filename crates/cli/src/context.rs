@@ -61,6 +61,7 @@ impl Context {
             managed: Some(PathBuf::from("/etc/lictor/policy.yaml")),
             user: config_folder().map(|folder| folder.join("policy.yaml")),
         };
+        options.secrets = secrets();
         options.holder = format!("{}/{} by lictor", self.principal.user, self.principal.agent);
         Ok(options)
     }
@@ -72,6 +73,16 @@ impl Context {
     pub(crate) async fn agent(&self) -> Result<Agent, Failure> {
         Ok(self.runtime().await?.agent(&self.session()?))
     }
+}
+
+/// The secrets that were declared: the values of `LICTOR_SECRET_…`, and an approver's token.
+pub(crate) fn secrets() -> Vec<String> {
+    let declared = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let secret = name.starts_with("LICTOR_SECRET_") || name == "LICTOR_APPROVER_TOKEN";
+        value.into_string().ok().filter(|_| secret)
+    });
+    declared.collect()
 }
 
 /// The nearest folder upwards that is a workspace, else this one.

@@ -1,6 +1,6 @@
 //! Files that a verb is given by name.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use lictor::document::{Limits, Source};
@@ -37,6 +37,16 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Given, Failure> {
         Ok(_) => Ok(Given { name, bytes }),
         Err(error) => Err(Failure::input(format!("`{name}` cannot be read: {error}"))),
     }
+}
+
+/// Writes a file that a verb was asked for; replaces what was there.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let written = std::fs::File::create(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written
+        .map_err(|error| Failure::input(format!("`{}` cannot be written: {error}", path.display())))
 }
 
 /// The limits of change documents and diffs.

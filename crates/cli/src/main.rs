@@ -1,6 +1,7 @@
 //! The `lictor` command: every verb over the same library that everybody else embeds.
 
 mod args;
+mod audit_args;
 mod catalogue_args;
 mod consent;
 mod context;

@@ -2,11 +2,14 @@
 //!
 //! A reader who goes away early is no failure: what was done stays done, and the exit code says so.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
+use lictor::audit::Redactor;
 use serde_json::Value;
 
 use crate::args::Global;
@@ -60,6 +63,11 @@ impl Output {
         say(text);
     }
 
+    /// Whether nobody reads what is said any more.
+    pub(crate) fn is_unread(self) -> bool {
+        GONE.load(Ordering::Relaxed)
+    }
+
     /// Something that a person may want to know, beside the result.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {
@@ -90,14 +98,34 @@ impl Output {
     }
 }
 
+/// Whether the reader went away: then there is nobody to go on for.
+static GONE: AtomicBool = AtomicBool::new(false);
+
 /// Whether something that was asked for could not be written.
 static LOST: AtomicBool = AtomicBool::new(false);
 
+/// What may not be shown, whoever said it.
+static SECRETS: LazyLock<Option<Redactor>> = LazyLock::new(|| {
+    let secrets = crate::context::secrets();
+    // Compiling takes longer than most verbs: only where there is something to hide.
+    if secrets.is_empty() { None } else { Redactor::new([""; 0], secrets).ok() }
+});
+
+fn shown(text: &str) -> Cow<'_, str> {
+    match &*SECRETS {
+        Some(secrets) => Cow::Owned(secrets.without_declared(text)),
+        None => Cow::Borrowed(text),
+    }
+}
+
 fn say(text: &str) {
+    let text = shown(text);
     let mut stdout = anstream::stdout().lock();
     let said = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    let gone = said.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe);
+    GONE.fetch_or(gone, Ordering::Relaxed);
     if let Err(error) = said
-        && error.kind() != ErrorKind::BrokenPipe
+        && !gone
     {
         LOST.store(true, Ordering::Relaxed);
         tell(&format!("{RED}failed{RED:#}: the result cannot be written: {error}"));
@@ -105,6 +133,7 @@ fn say(text: &str) {
 }
 
 fn tell(text: &str) {
+    let text = shown(text);
     // When this fails as well, nobody is left to be told.
     drop(writeln!(anstream::stderr().lock(), "{text}"));
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ActionId, DecisionId, EventId, ExecutionId, Name, RunId};
+use crate::sealing::Private;
 use crate::session::Session;
 
 macro_rules! event_types {
@@ -134,6 +135,12 @@ event_types! {
     RecoveryCompleted = "recovery_completed", Warning;
     /// Events were lost; how many is known.
     AuditGap = "audit_gap", Critical;
+    /// Another key signs from now on.
+    KeyRotated = "key_rotated", Warning;
+    /// Nothing of the trail may be removed from now on.
+    HoldPlaced = "hold_placed", Warning;
+    /// Old events may be removed again.
+    HoldReleased = "hold_released", Warning;
     /// Old events were archived and removed.
     AuditPruned = "audit_pruned", Warning;
     /// A person's sealed data was erased.
@@ -208,6 +215,8 @@ pub struct EventFacts {
     pub action_name: Option<String>,
     /// Parameters, already sealed (see [`crate::seal`]).
     pub action_params: Option<Value>,
+    /// What was left out of the parameters, for a sink that keeps it encrypted.
+    pub private: Vec<Private>,
     /// The capability that was used.
     pub capability: Option<CapabilityFacts>,
     /// The execution.
@@ -270,11 +279,11 @@ impl Event {
         self
     }
 
-    /// The same event with other parameters: for whoever leaves more out of them than
-    /// [`crate::seal`] does.
+    /// The same event with other facts: for whoever leaves more out of them than
+    /// [`crate::seal`] does. What it is of, and when it was, stays.
     #[must_use]
-    pub fn with_params(mut self, params: Value) -> Self {
-        self.facts.action_params = Some(params);
+    pub fn with_facts(mut self, facts: EventFacts) -> Self {
+        self.facts = facts;
         self
     }
 

@@ -17,6 +17,6 @@ pub use id::{
     Name, PlanId, ProposalId, RunId, SessionId, WarrantId,
 };
 pub use path::{PathError, PathErrorKind, WorkspacePath};
-pub use sealing::{names_a_secret, seal};
+pub use sealing::{Private, is_secret_key, seal, seal_keeping};
 pub use session::{AgentProfile, Budget, Principal, Selection, Session};
 pub use sink::{EventSink, MemorySink, RecordError};

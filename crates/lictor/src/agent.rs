@@ -30,6 +30,7 @@ use crate::events;
 use crate::going::Going;
 use crate::owing::Owing;
 use crate::runtime::Runtime;
+use crate::secrets::refuse_in_paths;
 
 /// The capability by which change sets are applied.
 const APPLY_CAPABILITY: &str = "change.apply";
@@ -361,7 +362,10 @@ impl Agent {
             }
         };
         match self.runtime.parts.executor.describe(admitted) {
-            Ok(described) => Ok(described),
+            Ok(described) => match refuse_in_paths(&described, &self.runtime.audit().redactor()) {
+                Ok(()) => Ok(described),
+                Err(kind) => Err(self.reject(&action, None, kind, self.prelude()).await),
+            },
             Err(error) => {
                 let kind = ActErrorKind::NotDescribed(error);
                 Err(self.reject(&action, None, kind, self.prelude()).await)

@@ -1,7 +1,7 @@
 //! The events that the road itself owes, before and beside those of an execution.
 
 use lictor_capability::{Action, Conflict, Contract, Described};
-use lictor_context::{Clock, Event, EventFacts, EventType, seal};
+use lictor_context::{Clock, Event, EventFacts, EventType, seal_keeping};
 use lictor_governance::{Approval, Decision, DecisionRecord, Grant, Verdict};
 use serde_json::{Value, json};
 
@@ -10,10 +10,12 @@ const MAX_REASONS: usize = 20;
 
 /// What every event about an action says.
 pub(crate) fn action_facts(action: &Action, contract: Option<&Contract>) -> EventFacts {
+    let (params, private) = seal_keeping(action.input());
     EventFacts {
         action_id: Some(action.id().clone()),
         action_name: Some(action.capability().to_string()),
-        action_params: Some(seal(action.input())),
+        action_params: Some(params),
+        private,
         capability: contract.map(Contract::facts),
         run_id: action.origin().run_id.clone(),
         step_id: action.origin().step_id.clone(),

@@ -1,9 +1,9 @@
 //! The ledger: an execution and its events go into one database transaction.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use lictor_audit::{Appended, AuditLog};
+use lictor_audit::{Appended, AuditLog, Redactor};
 use lictor_context::{
     Clock, Digest, Event, EventFacts, EventSink, EventType, RecordError, Timestamp,
 };
@@ -13,8 +13,6 @@ use lictor_store::Store;
 use lictor_store::rusqlite::Transaction;
 use serde_json::json;
 
-use crate::redact::Redaction;
-
 /// Records executions, runs and events in the embedded store.
 #[derive(Debug, Clone)]
 pub(crate) struct StateLedger {
@@ -22,29 +20,12 @@ pub(crate) struct StateLedger {
     audit: AuditLog,
     executions: Executions,
     clock: Arc<dyn Clock>,
-    redaction: Arc<RwLock<Arc<Redaction>>>,
 }
 
 impl StateLedger {
-    pub(crate) fn new(
-        store: Store,
-        audit: AuditLog,
-        clock: Arc<dyn Clock>,
-        redaction: Redaction,
-    ) -> Self {
+    pub(crate) fn new(store: Store, audit: AuditLog, clock: Arc<dyn Clock>) -> Self {
         let executions = Executions::new(store.clone());
-        let redaction = Arc::new(RwLock::new(Arc::new(redaction)));
-        Self { store, audit, executions, clock, redaction }
-    }
-
-    /// Leaves other things out from now on.
-    pub(crate) fn set_redaction(&self, redaction: Redaction) {
-        // The lock guards one pointer, so a poisoned one holds a whole value.
-        *self.redaction.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(redaction);
-    }
-
-    fn redaction(&self) -> Arc<Redaction> {
-        Arc::clone(&self.redaction.read().unwrap_or_else(PoisonError::into_inner))
+        Self { store, audit, executions, clock }
     }
 
     /// Runs `work` and appends `events`, and those that it gives, in one transaction; durable when
@@ -54,16 +35,15 @@ impl StateLedger {
         events: Vec<Event>,
         work: impl FnOnce(&Transaction<'_>) -> Result<(Vec<Event>, T), StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let (audit, redaction) = (self.audit.clone(), self.redaction());
+        let audit = self.audit.clone();
         let written = self.store.write(move |tx| {
             let mut events = events;
             let (more, answer) = work(tx)?;
             events.extend(more);
-            let events = redaction.events(events);
             if events.is_empty() {
                 return Ok((None, answer));
             }
-            let appended = audit.append_in(tx, &events);
+            let appended = audit.append_in(tx, events);
             let appended = appended.map_err(|error| StateError::Unavailable(error.to_string()))?;
             Ok((Some(appended), answer))
         });
@@ -100,10 +80,10 @@ impl Ledger for StateLedger {
         record: Option<ExecutionRecord>,
         events: Vec<Event>,
     ) -> Result<(), LedgerError> {
-        let redaction = self.redaction();
+        let redactor = self.audit.redactor();
         self.commit(events, move |tx| {
             if let Some(record) = record {
-                Executions::put_in(tx, &redaction.record(record))?;
+                Executions::put_in(tx, &redacted(&redactor, record))?;
             }
             Ok((Vec::new(), ()))
         })
@@ -123,6 +103,15 @@ impl Ledger for StateLedger {
         .await
         .map_err(unavailable)
     }
+}
+
+/// What is left out of events is left out of the record as well.
+fn redacted(redactor: &Redactor, mut record: ExecutionRecord) -> ExecutionRecord {
+    record.params = redactor.value(&record.params);
+    record.output = redactor.value(&record.output);
+    record.intent = record.intent.as_deref().map(|text| redactor.text(text));
+    record.error = record.error.as_deref().map(|text| redactor.text(text));
+    record
 }
 
 fn unavailable(error: StateError) -> LedgerError {

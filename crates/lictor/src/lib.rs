@@ -13,9 +13,9 @@ mod ledger;
 mod options;
 mod owing;
 mod policies;
-mod redact;
 mod runs;
 mod runtime;
+mod secrets;
 mod undo;
 mod workflows;
 

@@ -1,5 +1,6 @@
 //! How a runtime is opened.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub struct KeyPlace {
 }
 
 /// How a runtime is opened.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RuntimeOptions {
     /// The workspace's root.
     pub workspace: PathBuf,
@@ -36,6 +37,24 @@ pub struct RuntimeOptions {
     pub at_once: usize,
     /// Who holds the lock, in words, for whoever has to wait.
     pub holder: String,
+    /// Secrets that must stand in no record, in whatever form they come along.
+    pub secrets: Vec<String>,
+}
+
+impl fmt::Debug for RuntimeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // INVARIANT: never the secrets.
+        f.debug_struct("RuntimeOptions")
+            .field("workspace", &self.workspace)
+            .field("state_dir", &self.state_dir)
+            .field("keys", &self.keys)
+            .field("policies", &self.policies)
+            .field("clock", &self.clock)
+            .field("durability", &self.durability)
+            .field("at_once", &self.at_once)
+            .field("holder", &self.holder)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RuntimeOptions {
@@ -52,6 +71,7 @@ impl RuntimeOptions {
             changes: lictor_undo::Durability::Strict,
             at_once: 64,
             holder: "lictor".to_owned(),
+            secrets: Vec::new(),
         }
     }
 

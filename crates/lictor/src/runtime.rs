@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lictor_audit::{AuditLog, AuditOptions, SigningKey};
+use lictor_audit::{AuditLog, AuditOptions, Redactor, SigningKey};
 use lictor_capability::CapabilityGraph;
 use lictor_context::{Clock, Session};
 use lictor_document::HumanDuration;
@@ -28,8 +28,8 @@ use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
-use crate::redact::Redaction;
 use crate::runs::Owners;
+use crate::secrets::RedactedApprovals;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
 /// A runtime over one workspace. Cheap to clone.
@@ -83,8 +83,8 @@ impl Runtime {
         let halts = Arc::new(Halts::new(Arc::new(halts), Arc::clone(&clock)));
         let (rules, time) = (Arc::clone(&policies), Arc::clone(&clock));
         let gate = Arc::new(WriteGate::with_halts(rules, time, Arc::clone(&halts)));
-        let redaction = redaction(&policies)?;
-        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock), redaction);
+        audit.set_redactor(redactor(&options, &policies)?);
+        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock));
         let ledger = Arc::new(ledger);
         let transactions = Transactions::new(Arc::clone(&workspace)).durability(options.changes);
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
@@ -127,9 +127,13 @@ impl Runtime {
         })
         .build();
         let recovered = recover_if_needed(&lock, &executor).await?;
+        let approval_store = RedactedApprovals {
+            store: Arc::new(SqliteApprovalStore::new(store.clone())),
+            audit: audit.clone(),
+        };
         let parts = Parts {
             service: executor.service(options.at_once.max(1)),
-            approvals: Approvals::new(&gate, Arc::new(SqliteApprovalStore::new(store.clone())))
+            approvals: Approvals::new(&gate, Arc::new(approval_store))
                 .with_grants(Arc::new(SqliteGrantStore::new(store.clone()))),
             approvers: Approvers::new(
                 Arc::new(SqliteApproverStore::new(store.clone())),
@@ -194,7 +198,7 @@ impl Runtime {
     pub fn reload_policies(&self) -> Result<(), OpenError> {
         let options = &self.parts.options;
         let policies = load_policies(&options.workspace, &options.policies)?;
-        self.parts.ledger.set_redaction(redaction(&policies)?);
+        self.parts.audit.set_redactor(redactor(options, &policies)?);
         self.parts.gate.reload(Arc::new(policies));
         Ok(())
     }
@@ -281,9 +285,9 @@ impl Runtime {
     }
 }
 
-fn redaction(policies: &PolicySet) -> Result<Redaction, OpenError> {
-    let patterns = &policies.settings().audit_redact;
-    Redaction::new(patterns).map_err(|error| OpenError::Audit(error.to_string()))
+fn redactor(options: &RuntimeOptions, policies: &PolicySet) -> Result<Redactor, OpenError> {
+    let redactor = Redactor::new(&policies.settings().audit_redact, &options.secrets);
+    redactor.map_err(|error| OpenError::Audit(error.to_string()))
 }
 
 fn handlers(clock: &Arc<dyn Clock>, transactions: &Transactions) -> Handlers {
@@ -308,8 +312,10 @@ pub(crate) fn open_state(options: &RuntimeOptions) -> Result<(Store, AuditLog), 
     std::fs::create_dir_all(folder.join("heads")).map_err(|error| audit(&error))?;
     let key =
         SigningKey::load_or_create(&folder.join("audit.key")).map_err(|error| audit(&error))?;
-    let guarded = AuditOptions::default().guard_dir(folder.join("heads"));
-    let log = AuditLog::open(store.clone(), key, guarded).map_err(|error| audit(&error))?;
+    let audited = AuditOptions::default()
+        .guard_dir(folder.join("heads"))
+        .subjects_dir(folder.join("subjects"));
+    let log = AuditLog::open(store.clone(), key, audited).map_err(|error| audit(&error))?;
     Ok((store, log))
 }
 

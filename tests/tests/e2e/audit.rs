@@ -341,3 +341,149 @@ fn every_organisation_has_a_trail_of_its_own() {
     }
     assert_eq!(place.run(&["audit", "count"]).done()["count"], 0);
 }
+
+/// An answer's events of a type.
+fn of_type(place: &Place, kind: &str) -> Vec<Value> {
+    events(place.run(&["audit", "query", "--type", kind]).done())
+}
+
+#[test]
+fn one_event_is_proven_by_a_file_of_its_own() {
+    let place = busy();
+    let event = place.trail()[3].clone();
+    let out = place.beside("event.proof");
+    let out = out.to_str().unwrap();
+    place.run(&["audit", "prove", text(&event, "event_id"), "--out", out]).done();
+    let key = place.keys().join("audit.key.pub");
+    let key = key.to_str().unwrap();
+    let elsewhere = Place::bare();
+    let call = ["audit", "verify", "--proof", out, "--key", key];
+    let proven = elsewhere.run(&call).done();
+    assert_eq!((&proven["verdict"], &proven["seq"]), (&json!("proven"), &json!(3)));
+    assert_eq!(proven["event"], event);
+    let changed = fs::read_to_string(out).unwrap().replace("index 3", "index 4");
+    fs::write(out, changed).unwrap();
+    elsewhere.run(&call).ends(6, "integrity");
+    place.run(&["audit", "prove", "evt_nonsense"]).ends(2, "not_found");
+}
+
+#[test]
+fn a_page_begins_after_the_one_before() {
+    let place = busy();
+    let all = place.trail();
+    let page = place.run(&["audit", "query", "--after", "1", "--limit", "2"]).done();
+    assert_eq!(events(page), all[2..4]);
+}
+
+#[test]
+fn what_was_sealed_is_an_approvers_to_see_and_to_erase() {
+    let place = busy();
+    let user = text(&place.trail()[0], "user_id").to_owned();
+    let made = of_type(&place, "decision_made");
+    let written = made.iter().find(|event| event["action_name"] == "fs.write").unwrap();
+    let seq = written["seq"].to_string();
+    place.run(&["audit", "reveal", &seq]).ends(3, "denied");
+    let revealed = place.run_as_approver(&["audit", "reveal", &seq]).done();
+    assert_eq!(revealed["sealed"][0]["pointer"], "/action_params/content");
+    assert_eq!(revealed["sealed"][0]["content"], "a");
+    place.run(&["audit", "erase", "--subject", &user]).ends(3, "denied");
+    place.run(&["audit", "erase", "--subject", &user, "--dry-run"]).done();
+    let out = exported(&place);
+    place.run_as_approver(&["audit", "erase", "--subject", &user]).done();
+    place.run_as_approver(&["audit", "reveal", &seq]).ends(2, "not_found");
+    assert_eq!(of_type(&place, "subject_erased").len(), 1);
+    place.verify();
+    assert_eq!(place.run(&["audit", "verify", "--file", &out]).done()["verdict"], "complete");
+}
+
+#[test]
+fn an_archive_needs_an_approver_and_enough_events_and_no_hold() {
+    let place = busy();
+    let out = place.beside("old.jsonl");
+    let out = out.to_str().unwrap();
+    place.run(&["audit", "archive", out]).ends(3, "denied");
+    place.run_as_approver(&["audit", "hold", "case-7", "--reason", "counsel"]).done();
+    let held = place.run_as_approver(&["audit", "archive", out, "--until", "256"]);
+    held.ends(1, "failed");
+    place.run_as_approver(&["audit", "release", "case-7"]).done();
+    place.run_as_approver(&["audit", "archive", out, "--until", "256"]).ends(1, "failed");
+    assert_eq!(of_type(&place, "hold_placed").len() + of_type(&place, "hold_released").len(), 2);
+    place.verify();
+}
+
+#[test]
+fn a_trail_goes_on_under_the_next_key() {
+    let place = busy();
+    let first = place.beside("first.pub");
+    fs::copy(place.keys().join("audit.key.pub"), &first).unwrap();
+    place.run(&["audit", "rotate-key"]).ends(3, "denied");
+    place.run_as_approver(&["audit", "rotate-key"]).done();
+    place.run(&["call", "fs.write", "path=b", "content=b"]).done();
+    place.verify();
+    let file = exported(&place);
+    let first = first.to_str().unwrap();
+    for key in [first, place.keys().join("audit.key.pub").to_str().unwrap()] {
+        let found = place.run(&["audit", "verify", "--file", &file, "--key", key]).done();
+        assert_eq!(found["verdict"], "complete");
+    }
+}
+
+#[test]
+fn a_report_says_who_did_what_and_what_was_refused_undone_and_waits() {
+    let place = busy();
+    place.run(&["call", "fs.write", "path=ask/<b>", "content=a"]).ends(4, "approval_required");
+    let page = place.beside("report.html");
+    let answer = place.run(&["audit", "report", "--html", page.to_str().unwrap()]).done();
+    let report = &answer["report"];
+    for (list, count) in [("refused", 1), ("undone", 1), ("waiting", 1), ("failed", 0)] {
+        assert_eq!(report[list]["count"], count, "{list}: {report}");
+    }
+    assert_eq!(
+        report["refused"]["entries"][0]["about"].as_str().unwrap().split(':').next(),
+        Some("no/a")
+    );
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("ask/&lt;b&gt;") && !page.contains("<b>") && !page.contains("<script"));
+    let spoken = place.person(&["audit", "report"]);
+    for part in ["complete", "Refused (1)", "Waiting for an answer (1)", "Undone (1)"] {
+        assert!(spoken.stdout.contains(part), "{part}: {}", spoken.stdout);
+    }
+}
+
+#[test]
+fn exports_for_other_systems_have_one_event_for_each() {
+    let place = busy();
+    let all = place.trail();
+    let export = |format: &str| {
+        let out = place.beside(format);
+        let call = ["audit", "export", out.to_str().unwrap(), "--format", format];
+        assert_eq!(place.run(&call).done()["events"], all.len());
+        lines(&out)
+    };
+    for (seq, event) in export("cloudevents").iter().enumerate() {
+        assert_eq!((&event["specversion"], &event["id"]), (&json!("1.0"), &all[seq]["event_id"]));
+        assert_eq!(event["data"], all[seq]);
+    }
+    for (seq, event) in export("ocsf").iter().enumerate() {
+        assert_eq!((&event["type_uid"], &event["unmapped"]), (&json!(600_399), &all[seq]));
+    }
+    let otlp = &export("otlp")[0];
+    let records = otlp["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap();
+    assert_eq!(records.len(), all.len());
+}
+
+#[test]
+fn tail_follows_what_comes() {
+    use std::io::BufRead as _;
+    let place = busy();
+    let mut command = place.command(&["audit", "tail", "--follow", "--limit", "1", "--json"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let last: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(last, *place.trail().last().unwrap());
+    place.run(&["call", "time.now"]).done();
+    let next: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next["seq"].as_u64(), last["seq"].as_u64().map(|seq| seq + 1));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::place::Place;
 
@@ -184,4 +184,109 @@ fn a_password_that_a_run_is_given_is_kept_in_its_record_only() {
     };
     let holding: Vec<_> = columns.iter().filter(|column| holds(column)).collect();
     assert_eq!(holding, [&("run".to_owned(), "record".to_owned())]);
+}
+
+/// Every place in a schema where a text may stand, each with an input that has `text` there and as
+/// little as possible elsewhere.
+fn inputs_with(schema: &Value, text: &str) -> Vec<Value> {
+    let plain = |schema: &Value| match schema["type"].as_str() {
+        Some("integer" | "number") => json!(1),
+        Some("boolean") => json!(true),
+        Some("array") => json!([]),
+        Some("object") => json!({}),
+        _ => schema["enum"].get(0).cloned().unwrap_or_else(|| json!("a")),
+    };
+    let Some(properties) = schema["properties"].as_object() else {
+        return vec![json!({ "any": text, text: "as a key" })];
+    };
+    let needed: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let base: serde_json::Map<String, Value> = properties
+        .iter()
+        .filter(|(name, _)| needed.contains(&name.as_str()))
+        .map(|(name, schema)| (name.clone(), plain(schema)))
+        .collect();
+    let mut all = Vec::new();
+    for (name, schema) in properties {
+        let values = match schema["type"].as_str() {
+            Some("array") => {
+                let mut items: Vec<Value> = match schema["items"]["type"].as_str() {
+                    Some("object") => inputs_with(&schema["items"], text),
+                    _ => vec![json!(text)],
+                };
+                items.push(json!([[[text]]]));
+                items.into_iter().map(|item| json!([item])).collect()
+            }
+            Some("object") => inputs_with(schema, text),
+            _ => vec![json!(text), json!({ "deep": [text] })],
+        };
+        for value in values {
+            let mut input = base.clone();
+            input.insert(name.clone(), value);
+            all.push(Value::Object(input));
+        }
+    }
+    all
+}
+
+/// A secret that was declared, in every field of every builtin's input, in the forms in which it
+/// travels: it stands in no file of ours, in no export or report, and on no terminal.
+#[test]
+fn a_declared_secret_in_any_field_of_any_builtin_is_found_nowhere() {
+    const SECRET: &str = "canary/8d2f+hunter2?x=\"7\"";
+    let place = Place::new();
+    place.write("a", "text\n");
+    // In base64 behind one byte, so that the digits are others than the secret's own.
+    let encoded = "eGNhbmFyeS84ZDJmK2h1bnRlcjI/eD0iNyI=";
+    let both = format!("{SECRET} {encoded}");
+    let list = place.run(&["capability", "list"]).done();
+    let ids: Vec<String> = list["capabilities"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(ids.len() > 10, "{list}");
+    let mut shown = String::new();
+    let mut said = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command.env("LICTOR_SECRET_CANARY", SECRET);
+        let output = command.output().unwrap();
+        shown.push_str(&String::from_utf8_lossy(&output.stdout));
+        shown.push_str(&String::from_utf8_lossy(&output.stderr));
+    };
+    let mut calls = 0;
+    for id in &ids {
+        let contract = place.run(&["capability", "show", id]).done();
+        let schema = contract.pointer("/contract/input").unwrap_or(&contract["input"]).clone();
+        for input in inputs_with(&schema, &both) {
+            said(&["call", id, "--input", &input.to_string(), "--json"]);
+            calls += 1;
+        }
+        // As the value of a header, and within an error text of a parser.
+        let headers = json!({ "headers": { "Authorization": format!("Bearer {SECRET}") } });
+        said(&["call", id, "--input", &headers.to_string()]);
+        said(&["call", id, "--input", &format!("{{\"a\": {SECRET}")]);
+    }
+    assert!(calls > 2 * ids.len(), "{calls}");
+    said(&["audit", "query"]);
+    said(&["audit", "tail"]);
+    said(&["log"]);
+    let page = place.beside("report.html");
+    said(&["audit", "report", "--html", page.to_str().unwrap()]);
+    place.verify();
+    for needle in ["canary/8d2f", "8d2f+hunter2", "Y2FuYXJ5Lzhk", "NhbmFyeS84ZDJ", "63616e6172792f"]
+    {
+        // A file that held it and was written over: the undo record has to hold that content, and
+        // is the one thing that does.
+        let tx = place.root.join(".lictor/tx");
+        let undo = |path: &Path| {
+            let slot = path.parent().is_some_and(|parent| parent.ends_with("s"));
+            path.starts_with(&tx) && (slot || path.ends_with("base"))
+        };
+        let found = holders(&place, needle);
+        assert!(found.iter().all(|path| undo(path)), "{needle}: {found:?}");
+        let at = shown.find(needle);
+        assert_eq!(at.map(|at| &shown[at.saturating_sub(200)..at]), None, "{needle} was shown");
+    }
 }

@@ -261,10 +261,15 @@ impl NoteSigner {
 
     /// The checkpoint with our signature under it.
     pub(crate) fn sign(&self, checkpoint: &Checkpoint) -> String {
-        let mut note = checkpoint.text();
+        let text = checkpoint.text();
+        format!("{text}\n{}", self.signature_line(&text))
+    }
+
+    /// The line with which we sign a text.
+    pub(crate) fn signature_line(&self, text: &str) -> String {
         let mut bytes = self.id.to_vec();
-        bytes.extend(self.key.sign(note.as_bytes()).to_bytes());
-        note.push('\n');
+        bytes.extend(self.key.sign(text.as_bytes()).to_bytes());
+        let mut note = String::new();
         note.push_str(SIGNATURE_PREFIX);
         note.push_str(&self.public.name);
         note.push(' ');

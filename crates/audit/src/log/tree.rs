@@ -4,6 +4,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Hash, node_hash};
 
+/// Of every so many levels of the tree, one is stored: a proof then reads a few hashes, and the
+/// store holds one for every 15 events.
+pub(crate) const NODE_HEIGHT: u32 = 4;
+
+/// The place of a perfect subtree of `16^level` leaves: the `index`-th of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) level: u32,
+    pub(crate) index: u64,
+}
+
 /// An RFC 6962 tree that only grows. It keeps the roots of its perfect subtrees, at most 64
 /// hashes, however many leaves were pushed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,13 +54,23 @@ impl Tree {
 
     /// Adds a leaf.
     pub fn push(&mut self, leaf: Hash) {
+        self.push_noting(leaf, |_, _| {});
+    }
+
+    /// Adds a leaf, and tells of each subtree of 16, 256, 4096 … leaves that is perfect by it.
+    pub(crate) fn push_noting(&mut self, leaf: Hash, mut note: impl FnMut(Node, Hash)) {
         let mut hash = leaf;
         let mut level = self.size;
+        let mut height = 0;
         while level & 1 == 1 {
             // By the invariant there is a subtree for each set bit.
             let Some(left) = self.frontier.pop() else { break };
             hash = node_hash(&left, &hash);
             level >>= 1;
+            height += 1;
+            if height % NODE_HEIGHT == 0 {
+                note(Node { level: height / NODE_HEIGHT, index: level }, hash);
+            }
         }
         self.frontier.push(hash);
         self.size += 1;

@@ -1,6 +1,7 @@
 //! Whether a log holds: everything is read and computed anew, in memory that does not grow with
 //! the number of events.
 
+mod epochs;
 mod file;
 mod store;
 
@@ -13,6 +14,7 @@ use serde::Serialize;
 use crate::line::Header;
 use crate::log::{Hash, Tree, leaf_hash};
 
+pub(crate) use epochs::Rotation;
 pub use file::verify_file;
 pub(crate) use store::{StoreEvidence, verify_rows};
 
@@ -30,7 +32,7 @@ pub enum Verdict {
     Forked,
     /// It holds in itself, but more was signed once: an older copy was put back.
     RolledBack,
-    /// As complete, but for old events whose removal is itself proven. Not given yet.
+    /// As complete, but for old events whose removal is itself proven.
     Pruned,
     /// There is nothing that could prove anything.
     NoEvidence,
@@ -95,6 +97,35 @@ pub(super) struct Walk {
     pub(super) tree: Tree,
     pub(super) sessions: HashMap<String, u64>,
     pub(super) first_bad: Option<Bad>,
+    /// The first event that has to be there; those before it were pruned.
+    pub(super) first_seq: u64,
+    /// What the events say about where the log begins, and with which root before it.
+    pub(super) pruned: Option<(u64, String)>,
+    pub(super) rotations: Vec<Rotation>,
+}
+
+impl Walk {
+    /// A walk over what was left after pruning.
+    pub(super) fn after(pruned: Tree) -> Self {
+        Self { first_seq: pruned.size(), tree: pruned, ..Self::default() }
+    }
+
+    /// Whether the events say that what is missing before them was pruned, or nothing is.
+    pub(super) fn pruning_is_told(&self, root_before: &Hash) -> bool {
+        let told = |(first, root): &(u64, String)| {
+            *first == self.first_seq && *root == Digest::from_bytes(*root_before).to_string()
+        };
+        self.first_seq == 0 || self.pruned.as_ref().is_some_and(told)
+    }
+
+    /// What it is when everything holds.
+    pub(super) fn whole(self) -> Verification {
+        if self.first_seq == 0 {
+            return self.result(Verdict::Complete, None);
+        }
+        let problem = format!("the first {} events were archived and pruned", self.first_seq);
+        self.result(Verdict::Pruned, Some(&problem))
+    }
 }
 
 #[derive(Clone)]
@@ -113,8 +144,25 @@ impl Walk {
         let leaf = leaf_hash(line);
         let header = Header::parse(line);
         self.check(header.as_ref(), org);
-        self.tree.push(leaf);
+        self.push(leaf, header.as_ref(), line);
         (leaf, header)
+    }
+
+    fn push(&mut self, leaf: Hash, header: Option<&Header<'_>>, line: &[u8]) {
+        self.tree.push(leaf);
+        match header.map(|header| &*header.event_type) {
+            Some("key_rotated") => {
+                let rotation = Rotation::read(line, self.tree.size(), self.tree.root());
+                match rotation {
+                    Some(rotation) => self.rotations.push(rotation),
+                    None => {
+                        self.bad_at(self.tree.size() - 1, "it does not say which key follows which")
+                    }
+                }
+            }
+            Some("audit_pruned") => self.pruned = read_pruned(line),
+            _ => {}
+        }
     }
 
     pub(super) fn check(&mut self, header: Option<&Header<'_>>, org: Option<&str>) {
@@ -132,7 +180,11 @@ impl Walk {
         }
         let next = match self.sessions.get_mut(&*header.session_id) {
             Some(next) => next,
-            None => self.sessions.entry(header.session_id.clone().into_owned()).or_insert(0),
+            None => {
+                // A session that began before the pruning goes on where it was.
+                let base = if self.first_seq > 0 { header.session_seq } else { 0 };
+                self.sessions.entry(header.session_id.clone().into_owned()).or_insert(base)
+            }
         };
         let session_due = *next;
         *next += 1;
@@ -154,14 +206,14 @@ impl Walk {
     }
 
     pub(super) fn result(self, verdict: Verdict, problem: Option<&str>) -> Verification {
-        let events = self.tree.size();
+        let events = self.tree.size() - self.first_seq;
         let bad = (verdict == Verdict::Tampered).then_some(self.first_bad).flatten();
         let seq = bad.as_ref().map(|bad| bad.seq);
         let named = bad.map(|bad| format!("event {}: {}", bad.seq, bad.problem));
         Verification {
             verdict,
             events,
-            root: (events > 0).then(|| Digest::from_bytes(self.tree.root())),
+            root: (self.tree.size() > 0).then(|| Digest::from_bytes(self.tree.root())),
             first_bad_seq: seq,
             problem: named.or_else(|| problem.map(str::to_owned)),
             origin: None,
@@ -171,4 +223,12 @@ impl Walk {
     pub(super) fn tampered(self, problem: &str) -> Verification {
         self.result(Verdict::Tampered, Some(problem))
     }
+}
+
+/// What an event of pruning says: where the log begins, and the root before it.
+fn read_pruned(line: &[u8]) -> Option<(u64, String)> {
+    let event: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let first = event.pointer("/metadata/first_seq")?.as_u64()?;
+    let root = event.pointer("/metadata/root")?.as_str()?;
+    Some((first, root.to_owned()))
 }

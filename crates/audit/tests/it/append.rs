@@ -58,15 +58,15 @@ fn events_share_the_fate_of_the_transaction() {
 
     let (inside, first) = (log.clone(), event(0));
     let undone = store.write(move |tx| {
-        let appended = inside.append_in(tx, &[first]).unwrap();
+        let appended = inside.append_in(tx, vec![first]).unwrap();
         assert_eq!(appended.logs()[0].checkpoint.size, 1);
         Err::<(), _>("somebody else's mistake")
     });
     assert!(undone.wait().is_err());
     assert_eq!(log.count(&name("acme"), &Filter::default()).unwrap(), 0);
 
-    let (inside, events) = (log.clone(), [event(1), event(2)]);
-    let appended = store.write(move |tx| inside.append_in(tx, &events)).wait().unwrap();
+    let (inside, events) = (log.clone(), vec![event(1), event(2)]);
+    let appended = store.write(move |tx| inside.append_in(tx, events)).wait().unwrap();
     log.confirm(&appended).unwrap();
     assert_dense(&log, "acme", 2);
 }
@@ -78,10 +78,11 @@ fn an_append_that_fails_leaves_nothing_in_a_transaction_that_goes_on() {
     rig.fill(&log, 4);
     rig.tamper("UPDATE audit_session SET next_seq = -1 WHERE session = 'ses_2'");
     let store = Store::open(&rig.database(), StoreOptions::default(), migrations()).unwrap();
-    let events = [rig.event(&session("acme", "ses_1"), 8), rig.event(&session("acme", "ses_2"), 9)];
+    let events =
+        vec![rig.event(&session("acme", "ses_1"), 8), rig.event(&session("acme", "ses_2"), 9)];
     let inside = log.clone();
     let refused = store.write(move |tx| {
-        let refused = inside.append_in(tx, &events).unwrap_err();
+        let refused = inside.append_in(tx, events).unwrap_err();
         Ok::<_, ()>(refused)
     });
     assert!(matches!(refused.wait().unwrap().kind(), AppendErrorKind::Tampered));
@@ -151,28 +152,28 @@ const CHILD: &str = "LICTOR_AUDIT_TEST_CHILD";
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a second process is what is tested")]
-fn two_processes_make_one_chain() {
+fn sixteen_processes_make_one_chain() {
     if let Some(folder) = std::env::var_os(CHILD) {
         // We are the other process.
         let folder = std::path::PathBuf::from(folder);
         let log = open_in(&folder, AuditOptions::default().guard_dir(folder.join("guard")));
-        append_each(&log, &session("acme", "ses_shared"), 100);
+        append_each(&log, &session("acme", "ses_shared"), 25);
         return;
     }
     let rig = Rig::new();
     let log = rig.open_guarded();
     let spawn = || {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "append::two_processes_make_one_chain"])
+            .args(["--exact", "append::sixteen_processes_make_one_chain"])
             .env(CHILD, rig.folder.path())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap()
     };
-    let children = [spawn(), spawn()];
+    let children: Vec<_> = (0..16).map(|_| spawn()).collect();
     append_each(&log, &session("acme", "ses_shared"), 50);
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    assert_dense(&log, "acme", 250);
+    assert_dense(&log, "acme", 16 * 25 + 50);
 }

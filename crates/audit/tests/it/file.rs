@@ -73,7 +73,7 @@ fn a_cut_tail_is_a_prefix_and_nothing_more() {
     let (_rig, log, whole) = exported(5);
     let mut events = whole.events();
     events.truncate(events.len() - 1);
-    let torn = verify_file(events.as_slice(), whole.checkpoint.as_slice(), log.public_key(), None);
+    let torn = verify_file(events.as_slice(), whole.checkpoint.as_slice(), &log.public_key(), None);
     check(&torn.unwrap(), Verdict::Tampered, Some(4));
 }
 
@@ -195,10 +195,10 @@ fn rubbish_does_not_bring_the_verifier_down() {
     let (_rig, log, whole) = exported(3);
     let long = vec![b'x'; 1 << 20];
     for junk in [b"\xff\xfe".as_slice(), b"\n\n\n\n", b"\0", &long, b"null\n", b"[]\n{}\n"] {
-        let events = verify_file(junk, whole.checkpoint.as_slice(), log.public_key(), None);
+        let events = verify_file(junk, whole.checkpoint.as_slice(), &log.public_key(), None);
         assert!(!events.unwrap().verdict.is_proven());
         let events = whole.events();
-        let checkpoint = verify_file(events.as_slice(), junk, log.public_key(), None);
+        let checkpoint = verify_file(events.as_slice(), junk, &log.public_key(), None);
         assert!(!checkpoint.unwrap().verdict.is_proven());
     }
 }

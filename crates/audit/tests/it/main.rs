@@ -3,14 +3,23 @@
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
     reason = "a test may fail loudly"
 )]
 
 mod append;
+mod epochs;
 mod file;
 mod key;
 mod line;
 mod log;
+mod logger;
 mod query;
+mod redact;
+mod retention;
 mod rig;
+mod sealed;
+mod second;
 mod tamper;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lictor_audit::log::{Checkpoint, Tree, leaf_hash};
 use lictor_audit::{
     AuditLog, AuditOptions, Filter, SigningKey, Verdict, Verification, migrations, verify_file,
 };
@@ -30,7 +31,40 @@ pub(crate) fn session(org: &str, id: &str) -> Session {
     Session::resume(SessionId::parse(id).unwrap(), principal)
 }
 
+pub(crate) fn principal_session(org: &str, user: &str, id: &str) -> Session {
+    let principal = Principal { org: name(org), user: name(user), agent: name("planner") };
+    Session::resume(SessionId::parse(id).unwrap(), principal)
+}
+
 impl Rig {
+    /// The same store, key and all, somewhere else.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::new();
+        let db = Connection::open(self.database()).unwrap();
+        let target = copy.database();
+        db.execute("VACUUM INTO ?1", [target.to_str().unwrap()]).unwrap();
+        for name in ["audit.key", "audit.key.pub"] {
+            std::fs::copy(self.path(name), copy.path(name)).unwrap();
+        }
+        copy
+    }
+
+    /// A checkpoint with its list of leaves, by somebody who has this key.
+    pub(crate) fn forge(&self, key: &SigningKey, origin: &str, lines: &[Vec<u8>]) -> Vec<u8> {
+        use base64::Engine as _;
+        let mut tree = Tree::new();
+        let mut list = "\nlictor-leaves/v1\n".to_owned();
+        for line in lines {
+            tree.push(leaf_hash(line));
+            let leaf = base64::engine::general_purpose::STANDARD.encode(leaf_hash(line));
+            list.push_str(&leaf);
+            list.push('\n');
+        }
+        let checkpoint =
+            Checkpoint { origin: origin.to_owned(), size: tree.size(), root: tree.root() };
+        (key.sign(&checkpoint) + &list).into_bytes()
+    }
+
     pub(crate) fn new() -> Self {
         Self { folder: Arc::new(TempDir::new().unwrap()), clock: ManualClock::new(START) }
     }
@@ -115,7 +149,7 @@ impl Export {
     pub(crate) fn verify(&self, log: &AuditLog) -> Verification {
         let origin = log.origin(&name("acme"));
         let (events, checkpoint) = (self.events(), self.checkpoint.as_slice());
-        verify_file(events.as_slice(), checkpoint, log.public_key(), Some(&origin)).unwrap()
+        verify_file(events.as_slice(), checkpoint, &log.public_key(), Some(&origin)).unwrap()
     }
 }
 

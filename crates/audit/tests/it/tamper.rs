@@ -230,3 +230,44 @@ fn damage(path: &std::path::Path) {
 fn remove(path: &std::path::Path) {
     std::fs::remove_file(path).unwrap();
 }
+
+/// Each bit of what a store keeps beside the lines: leaves, chain, nodes, the head and its note.
+/// Usually each seventeenth; `LICTOR_AUDIT_EVERY_BIT=1` takes them all.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how much is tested is said by the environment")]
+fn bit_flips_of_what_a_store_keeps_beside_the_lines_are_found() {
+    let step = if std::env::var_os("LICTOR_AUDIT_EVERY_BIT").is_some() { 1 } else { 17 };
+    let (rig, log) = filled(17);
+    rig.tamper("");
+    let db = Connection::open(rig.database()).unwrap();
+    let columns = [
+        ("audit_event", "leaf", "seq = 3"),
+        ("audit_event", "chain", "seq = 16"),
+        ("audit_event", "bytes", "seq = 7"),
+        ("audit_node", "hash", "level = 1"),
+        ("audit_head", "chain", "1"),
+        ("audit_head", "frontier", "1"),
+        ("audit_head", "checkpoint_note", "1"),
+    ];
+    for (table, column, place) in columns {
+        let read = format!("SELECT CAST({column} AS BLOB) FROM {table} WHERE {place}");
+        let original: Vec<u8> = db.query_row(&read, [], |row| row.get(0)).unwrap();
+        let text = column == "checkpoint_note";
+        let write = |bytes: &[u8]| {
+            let value = if text { "CAST(?1 AS TEXT)" } else { "?1" };
+            let sql = format!("UPDATE {table} SET {column} = {value} WHERE {place}");
+            assert_eq!(db.execute(&sql, params![bytes]).unwrap(), 1);
+        };
+        for bit in (0..original.len() * 8).step_by(step) {
+            let mut bytes = original.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            write(&bytes);
+            // A note that is no text cannot even be read; that is no verdict, and no `complete`.
+            let proven =
+                log.verify_store(&name("acme")).is_ok_and(|found| found.verdict.is_proven());
+            assert!(!proven, "{table}.{column}, bit {bit}");
+        }
+        write(&original);
+    }
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Complete, None);
+}

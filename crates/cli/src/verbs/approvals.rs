@@ -294,7 +294,7 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
 }
 
 /// Who may approve has changed: that stands in the trail like anything else that was done.
-async fn record_done(
+pub(super) async fn record_done(
     what: &str,
     params: Value,
     (by, channel): (&Approver, Channel),

@@ -1,16 +1,20 @@
 //! `audit`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use lictor::audit::{Filter as Query, Verification, verify_file};
+use lictor::audit::{
+    Filter as Query, PublicKey, Verification, cloud_event, ocsf, otlp_record, otlp_request,
+    verify_file,
+};
 use lictor::context::{ExecutionId, RunId, SessionId, Timestamp};
 use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, keeping};
 use crate::args::{Audit, Filter};
+use crate::audit_args::Format;
 use crate::context::{Context, keys_folder};
 use crate::failure::Failure;
 use crate::output::{GREEN, Output, visible};
@@ -18,7 +22,7 @@ use crate::output::{GREEN, Output, visible};
 pub(crate) async fn audit(wish: &Audit, context: &Context, output: &Output) -> Answer {
     match wish {
         Audit::Query(filter) => query(filter, context, output).await,
-        Audit::Tail(filter) => tail(filter, context, output).await,
+        Audit::Tail { filter, follow } => tail(filter, *follow, context, output).await,
         Audit::Count(filter) => {
             let runtime = context.runtime().await?;
             let filter = self::filter(filter, context)?;
@@ -27,8 +31,14 @@ pub(crate) async fn audit(wish: &Audit, context: &Context, output: &Output) -> A
             output.result(&json!({ "count": count }), || count.to_string());
             Ok(0)
         }
-        Audit::Export { out, filter } => export(out, filter, context, output).await,
-        Audit::Verify { file: Some(file), checkpoint, key, allow_unproven_end } => {
+        Audit::Export { out, format: Format::Jsonl, filter } => {
+            export(out, filter, context, output).await
+        }
+        Audit::Export { out, format, filter } => copy(out, *format, filter, context, output).await,
+        Audit::Verify { proof: Some(proof), key, .. } => {
+            keeping::verify_proof(proof, key.as_deref(), output)
+        }
+        Audit::Verify { file: Some(file), checkpoint, key, allow_unproven_end, .. } => {
             let found = verify_offline(file, checkpoint.as_deref(), key.as_deref())?;
             verified(&found, *allow_unproven_end, output)
         }
@@ -37,6 +47,14 @@ pub(crate) async fn audit(wish: &Audit, context: &Context, output: &Output) -> A
             let found = runtime.audit().verify_store(&context.principal.org);
             verified(&found.map_err(Failure::failed)?, *allow_unproven_end, output)
         }
+        Audit::Prove { event, out } => keeping::prove(event, out.as_deref(), context, output).await,
+        Audit::Report { html, filter } => report(html.as_deref(), filter, context, output).await,
+        Audit::Reveal { .. }
+        | Audit::Erase { .. }
+        | Audit::Archive { .. }
+        | Audit::Hold { .. }
+        | Audit::Release { .. }
+        | Audit::RotateKey { .. } => keeping::keep(wish, context, output).await,
     }
 }
 
@@ -67,6 +85,7 @@ fn filter(wish: &Filter, context: &Context) -> Result<Query, Failure> {
         run: parse(wish.run.as_ref(), RunId::parse)?,
         limit: wish.limit,
         offset: wish.offset.unwrap_or(0),
+        after: wish.after,
         ..Query::default()
     })
 }
@@ -84,18 +103,100 @@ async fn query(wish: &Filter, context: &Context, output: &Output) -> Answer {
     Ok(0)
 }
 
-async fn tail(wish: &Filter, context: &Context, output: &Output) -> Answer {
+async fn tail(wish: &Filter, follow: bool, context: &Context, output: &Output) -> Answer {
     let runtime = context.runtime().await?;
     let mut filter = filter(wish, context)?;
     filter.newest_first = true;
     filter.limit = Some(filter.limit.unwrap_or(20));
     let mut found = events(&runtime, &filter, context)?;
     found.reverse();
+    // Before what was asked for: only what comes after it is followed.
+    let newest = Query { newest_first: true, limit: Some(1), ..Query::default() };
+    let newest = runtime.audit().query(&context.principal.org, &newest).map_err(Failure::failed)?;
+    show_lines(&found, output)?;
+    if !follow {
+        return Ok(0);
+    }
+    filter = Query { newest_first: false, limit: None, offset: 0, ..filter };
+    filter.after = newest.first().map(|event| event.seq);
+    while !output.is_unread() {
+        tokio::time::sleep(FOLLOW).await;
+        let found = runtime.audit().query(&context.principal.org, &filter);
+        let found = found.map_err(Failure::failed)?;
+        filter.after = found.last().map(|event| event.seq).or(filter.after);
+        let lines: Vec<Vec<u8>> = found.into_iter().map(|stored| stored.bytes).collect();
+        show_lines(&lines, output)?;
+    }
+    Ok(0)
+}
+
+/// How often somebody who follows is told of what is new.
+const FOLLOW: std::time::Duration = std::time::Duration::from_millis(200);
+
+fn show_lines(found: &[Vec<u8>], output: &Output) -> Result<(), Failure> {
     if output.is_json() {
         found.iter().for_each(|bytes| output.line(&String::from_utf8_lossy(bytes)));
     } else {
-        parsed(&found)?.iter().for_each(|event| output.line(line(event).trim_end()));
+        parsed(found)?.iter().for_each(|event| output.line(line(event).trim_end()));
     }
+    Ok(())
+}
+
+/// An export in the format of another system.
+async fn copy(
+    out: &Path,
+    format: Format,
+    wish: &Filter,
+    context: &Context,
+    output: &Output,
+) -> Answer {
+    let runtime = context.runtime().await?;
+    let filter = filter(wish, context)?;
+    let (audit, org) = (runtime.audit(), &context.principal.org);
+    let origin = audit.origin(org);
+    let mut file = BufWriter::new(File::create(out).map_err(|error| {
+        Failure::input(format!("`{}` cannot be written: {error}", out.display()))
+    })?);
+    let mut records = Vec::new();
+    let mut count = 0_u64;
+    let mut written = Ok(());
+    let found = audit.each(org, &filter, |line| {
+        count += 1;
+        let made = match format {
+            Format::Cloudevents => cloud_event(line, &origin),
+            Format::Ocsf => ocsf(line),
+            Format::Otlp | Format::Jsonl => {
+                records.extend(otlp_record(line));
+                None
+            }
+        };
+        if let Some(made) = made.filter(|_| written.is_ok()) {
+            written = writeln!(file, "{made}");
+        }
+        Ok(())
+    });
+    found.map_err(Failure::failed)?;
+    if format == Format::Otlp {
+        written = written.and_then(|()| writeln!(file, "{}", otlp_request(records, &origin)));
+    }
+    let file =
+        written.and_then(|()| file.into_inner().map_err(std::io::IntoInnerError::into_error));
+    file.and_then(|file| file.sync_all()).map_err(Failure::failed)?;
+    let json = json!({ "file": out, "events": count });
+    output.result(&json, || format!("{count} events in {}", out.display()));
+    Ok(0)
+}
+
+async fn report(html: Option<&Path>, wish: &Filter, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    let (audit, org) = (runtime.audit(), &context.principal.org);
+    let report = audit.report(org, &filter(wish, context)?).map_err(Failure::failed)?;
+    let verdict = audit.verify_store(org).map_err(Failure::failed)?.verdict;
+    if let Some(html) = html {
+        crate::files::create(html, report.html(verdict.as_str()).as_bytes())?;
+    }
+    let json = json!({ "verdict": verdict, "report": report, "html": html });
+    output.result(&json, || visible(&format!("{verdict}\n{}", report.text())));
     Ok(0)
 }
 
@@ -164,15 +265,7 @@ fn verify_offline(
             Failure::input(format!("`{}` cannot be read: {error}", path.display()))
         })
     };
-    let key = match key {
-        Some(key) => key.to_path_buf(),
-        None => keys_folder()?.join("audit.key.pub"),
-    };
-    let text = std::fs::read_to_string(&key).map_err(|error| {
-        Failure::input(format!("the public key `{}` cannot be read: {error}", key.display()))
-            .with_step("give the signer's public key with --key FILE")
-    })?;
-    let key = lictor::audit::log::PublicKey::parse(text.trim()).map_err(Failure::input)?;
+    let key = public_key(key)?;
     let events = BufReader::new(open(file)?);
     let checkpoint = checkpoint.map_or_else(|| beside(file), Path::to_path_buf);
     // A trail without a checkpoint proves nothing, and that is a verdict, not an error.
@@ -187,6 +280,19 @@ fn verify_offline(
         }
     };
     found.map_err(Failure::failed)
+}
+
+/// The key that somebody believes in: the one that was given, else this machine's.
+pub(super) fn public_key(key: Option<&Path>) -> Result<PublicKey, Failure> {
+    let key = match key {
+        Some(key) => key.to_path_buf(),
+        None => keys_folder()?.join("audit.key.pub"),
+    };
+    let text = std::fs::read_to_string(&key).map_err(|error| {
+        Failure::input(format!("the public key `{}` cannot be read: {error}", key.display()))
+            .with_step("give the signer's public key with --key FILE")
+    })?;
+    PublicKey::parse(text.trim()).map_err(Failure::input)
 }
 
 fn verified(found: &Verification, allow_unproven_end: bool, output: &Output) -> Answer {

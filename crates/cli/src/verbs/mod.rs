@@ -12,6 +12,7 @@ mod grants;
 mod halt;
 mod history;
 mod init;
+mod keeping;
 mod lock;
 mod policy;
 mod tools;

@@ -1,6 +1,6 @@
 //! Which values of an input are kept by their digest only.
 
-use lictor_context::names_a_secret;
+use lictor_context::is_secret_key;
 use regex::RegexSet;
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ impl Hidden {
         if value.is_null() {
             return false;
         }
-        if self.keys && key.is_some_and(names_a_secret) {
+        if self.keys && key.is_some_and(is_secret_key) {
             return true;
         }
         let leaf = !value.is_array() && !value.is_object();

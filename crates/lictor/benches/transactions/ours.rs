@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lictor::capability::{Body, Change, ChangeDocument};
 use lictor::context::{Digest, ExecutionId, Name, Principal, Session, SystemClock, WorkspacePath};
-use lictor::{Agent, Runtime, RuntimeOptions};
+use lictor::{Agent, OnConflict, Runtime, RuntimeOptions};
 use serde_json::json;
 
 /// Everything is allowed but secrets.
@@ -68,7 +68,7 @@ impl Ours {
 
     /// Undoes an execution; undoing an undo is the redo.
     pub(crate) fn undo(&self, execution: &ExecutionId) -> ExecutionId {
-        let action = self.agent.undo_action(execution).unwrap();
+        let action = self.agent.undo_action(execution, OnConflict::Refuse).unwrap();
         let done = self.tokio.block_on(self.agent.act(action, None)).expect("undone");
         done.record.execution_id
     }

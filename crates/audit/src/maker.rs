@@ -1,0 +1,196 @@
+//! From an event to its line: what is left out, what is sealed, where it stands. Every store of
+//! ours gets its lines from here, so that they differ in where they keep them only.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use lictor_context::{Event, EventType, Name};
+
+use crate::error::AppendErrorKind;
+use crate::key::SigningKey;
+use crate::line::{Place, event_line};
+use crate::log::{CHAIN_START, Checkpoint, Hash, Node, Tree, chain_hash, leaf_hash};
+use crate::redact::Redactor;
+use crate::sealed::{SealedContent, Subjects, seal_event};
+
+/// Makes lines, and signs.
+pub(crate) struct Maker {
+    log_id: String,
+    key: RwLock<Arc<SigningKey>>,
+    subjects: Option<Subjects>,
+    redactor: RwLock<Arc<Redactor>>,
+}
+
+/// The end of a log, on the way to the next one.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor {
+    pub(crate) tree: Tree,
+    pub(crate) chain: Hash,
+}
+
+impl Cursor {
+    /// Before the first event.
+    pub(crate) fn start() -> Self {
+        Self { tree: Tree::new(), chain: CHAIN_START }
+    }
+}
+
+/// An event that was made a line.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// As it stands in the line.
+    pub(crate) event: Event,
+    pub(crate) place: Place,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) leaf: Hash,
+    /// The chain, this event included.
+    pub(crate) chain: Hash,
+    /// The nodes of the tree that are complete by it.
+    pub(crate) nodes: Vec<(Node, Hash)>,
+    pub(crate) sealed: Vec<SealedContent>,
+}
+
+impl Maker {
+    pub(crate) fn new(
+        log_id: String,
+        key: SigningKey,
+        subjects: Option<Subjects>,
+        redactor: Redactor,
+    ) -> Self {
+        let (key, redactor) = (RwLock::new(Arc::new(key)), RwLock::new(Arc::new(redactor)));
+        Self { log_id, key, subjects, redactor }
+    }
+
+    pub(crate) fn log_id(&self) -> &str {
+        &self.log_id
+    }
+
+    pub(crate) fn origin(&self, org: &Name) -> String {
+        format!("lictor/{}/{org}", self.log_id)
+    }
+
+    pub(crate) fn key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.key.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_key(&self, key: SigningKey) {
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+    }
+
+    pub(crate) fn subjects(&self) -> Option<&Subjects> {
+        self.subjects.as_ref()
+    }
+
+    pub(crate) fn redactor(&self) -> Arc<Redactor> {
+        // The lock guards one pointer, so a poisoned one holds a whole value.
+        Arc::clone(&self.redactor.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_redactor(&self, redactor: Redactor) {
+        *self.redactor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(redactor);
+    }
+
+    /// Makes the lines of one organisation's events. `first_session_seq` says where a session
+    /// goes on; what it and others go on with is left in `sessions`.
+    pub(crate) fn lines(
+        &self,
+        org: &Name,
+        cursor: &mut Cursor,
+        events: impl Iterator<Item = Event>,
+        sessions: &mut HashMap<String, u64>,
+        mut first_session_seq: impl FnMut(&str) -> Result<u64, AppendErrorKind>,
+    ) -> Result<Vec<Made>, AppendErrorKind> {
+        let origin = self.origin(org);
+        let redactor = self.redactor();
+        let mut lines = Vec::new();
+        for event in events {
+            let (event, sealed) = if is_own(event.event_type()) {
+                (event, Vec::new())
+            } else {
+                self.sealed(redactor.event(event), &origin)?
+            };
+            let session = event.session().id().as_str();
+            let next = match sessions.get_mut(session) {
+                Some(next) => next,
+                None => sessions.entry(session.to_owned()).or_insert(first_session_seq(session)?),
+            };
+            let place = Place { seq: cursor.tree.size(), session_seq: *next };
+            *next += 1;
+            let bytes = event_line(&event, place);
+            let leaf = leaf_hash(&bytes);
+            cursor.chain = chain_hash(&cursor.chain, &leaf);
+            let mut nodes = Vec::new();
+            cursor.tree.push_noting(leaf, |node, hash| nodes.push((node, hash)));
+            // A line that was too long lost its parameters, and what was sealed in them.
+            let kept = |content: &SealedContent| {
+                let ct = lictor_context::Digest::of(&content.ciphertext).to_string();
+                contains(&bytes, ct.as_bytes())
+            };
+            let sealed = sealed.into_iter().filter(kept).collect();
+            let chain = cursor.chain;
+            lines.push(Made { event, place, bytes, leaf, chain, nodes, sealed });
+        }
+        Ok(lines)
+    }
+
+    fn sealed(
+        &self,
+        event: Event,
+        origin: &str,
+    ) -> Result<(Event, Vec<SealedContent>), AppendErrorKind> {
+        let Some(subjects) = &self.subjects else { return Ok((event, Vec::new())) };
+        if event.facts().action_params.is_none() && event.facts().metadata.is_empty() {
+            return Ok((event, Vec::new()));
+        }
+        let principal = event.session().principal();
+        let key = subjects.key(&principal.org, &principal.user)?;
+        seal_event(event, origin, &key).map_err(|_| AppendErrorKind::Random)
+    }
+
+    /// The signed checkpoint of a log that ends here.
+    pub(crate) fn sign(&self, org: &Name, tree: &Tree) -> (String, Checkpoint) {
+        let checkpoint =
+            Checkpoint { origin: self.origin(org), size: tree.size(), root: tree.root() };
+        (self.key().sign(&checkpoint), checkpoint)
+    }
+}
+
+impl fmt::Debug for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maker")
+            .field("log_id", &self.log_id)
+            .field("key", &self.key())
+            .field("subjects", &self.subjects)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The types of events that only the trail itself writes: verifiers go by what they say, so
+/// nothing in them is left out.
+pub(crate) fn is_own(kind: EventType) -> bool {
+    matches!(
+        kind,
+        EventType::KeyRotated
+            | EventType::AuditPruned
+            | EventType::SubjectErased
+            | EventType::HoldPlaced
+            | EventType::HoldReleased
+    )
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// The events of each organisation, in the order in which they came.
+pub(crate) fn by_org(events: Vec<Event>) -> Vec<(Name, Vec<Event>)> {
+    let mut orgs: Vec<(Name, Vec<Event>)> = Vec::new();
+    for event in events {
+        match orgs.iter_mut().find(|(org, _)| org == event.org()) {
+            Some((_, own)) => own.push(event),
+            None => orgs.push((event.org().clone(), vec![event])),
+        }
+    }
+    orgs
+}

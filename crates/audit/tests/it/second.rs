@@ -1,0 +1,273 @@
+//! Two verifiers, one of which was written from `docs/audit-format.md`: they judge alike.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lictor_audit::{AuditLog, Cut, Filter, PublicKey, Verification, verify_file};
+use serde_json::{Value, json};
+
+use crate::rig::{Export, Rig, export, session};
+
+/// Reads a list of cases and prints what `tools/verify.py` says to each.
+const DRIVER: &str = "\
+import json, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import verify
+for case in json.load(open(sys.argv[2])):
+    read = lambda name: pathlib.Path(case[name]).read_bytes()
+    found = verify.verify(read('events'), read('evidence'), verify.Key(case['key']))
+    print(json.dumps([found['verdict'], found['events'], found['root'], found['first_bad_seq']]))
+";
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Whether there is a Python; without one the test says so, and fails where it must not be missing.
+#[expect(clippy::disallowed_methods, reason = "the other verifier is another program")]
+fn python() -> bool {
+    let there = Command::new("python3").arg("--version").output().is_ok();
+    assert!(there || std::env::var_os("CI").is_none(), "python3 is not installed");
+    if !there {
+        eprintln!("skipped: python3 is not installed");
+    }
+    there
+}
+
+struct Case {
+    name: String,
+    events: Vec<u8>,
+    evidence: Vec<u8>,
+    key: PublicKey,
+}
+
+fn judged(found: &Verification) -> Value {
+    json!([found.verdict, found.events, found.root, found.first_bad_seq])
+}
+
+#[expect(clippy::disallowed_methods, reason = "the other verifier is another program")]
+#[track_caller]
+fn both_judge_alike(folder: &Path, cases: &[Case]) {
+    let list: Vec<Value> = cases
+        .iter()
+        .enumerate()
+        .map(|(n, case)| {
+            let (events, evidence) =
+                (folder.join(format!("{n}.jsonl")), folder.join(format!("{n}.checkpoint")));
+            fs::write(&events, &case.events).unwrap();
+            fs::write(&evidence, &case.evidence).unwrap();
+            json!({ "events": events, "evidence": evidence, "key": case.key.to_string() })
+        })
+        .collect();
+    fs::write(folder.join("cases.json"), json!(list).to_string()).unwrap();
+    let output = Command::new("python3")
+        .args(["-B", "-c", DRIVER])
+        .arg(repository().join("tools"))
+        .arg(folder.join("cases.json"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let said: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(said.len(), cases.len());
+    for (case, said) in cases.iter().zip(said) {
+        let found = verify_file(case.events.as_slice(), case.evidence.as_slice(), &case.key, None);
+        let found = found.unwrap();
+        assert_eq!(judged(&found), said, "{}: {found:?}", case.name);
+    }
+}
+
+/// A small generator: the same cases each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(n).unwrap()).unwrap()
+    }
+}
+
+struct Good {
+    name: &'static str,
+    export: Export,
+    key: PublicKey,
+}
+
+fn good(name: &'static str, log: &AuditLog, key: PublicKey) -> Good {
+    Good { name, export: export(log, &Filter::default()), key }
+}
+
+/// Logs of every kind, with the keys that somebody may believe in.
+fn good_logs() -> (Vec<Rig>, Vec<Good>) {
+    let mut found = Vec::new();
+    let (plain, other, moved) = (Rig::new(), Rig::new(), Rig::new());
+    let log = plain.open();
+    plain.fill(&log, 1);
+    found.push(good("one", &log, log.public_key()));
+    plain.fill(&log, 24);
+    found.push(good("plain", &log, log.public_key()));
+    let log = other.open();
+    other.fill(&log, 300);
+    log.archive(&session("acme", "ses_3"), Cut::Seq(256), &other.path("old"), &other.clock)
+        .unwrap();
+    found.push(good("pruned", &log, log.public_key()));
+    let log = moved.open();
+    let first = log.public_key();
+    for _ in 0..2 {
+        moved.fill(&log, 7);
+        log.rotate_key(&[session("acme", "ses_9")], &moved.clock).unwrap();
+        moved.fill(&log, 3);
+    }
+    found.push(good("rotated, first key", &log, first));
+    found.push(good("rotated, last key", &log, log.public_key()));
+    (vec![plain, other, moved], found)
+}
+
+fn joined(lines: &[Vec<u8>]) -> Vec<u8> {
+    lines.iter().flat_map(|line| line.iter().copied().chain([b'\n'])).collect()
+}
+
+/// What somebody may do to the lines.
+fn changed_lines(good: &Good, stranger: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let lines = &good.export.lines;
+    let n = lines.len();
+    let mut all = Vec::new();
+    let mut case = |name: String, change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+        let mut lines = lines.clone();
+        change(&mut lines);
+        all.push((name, joined(&lines)));
+    };
+    for at in [0, n / 2, n - 1] {
+        case(format!("without line {at}"), &|lines| drop(lines.remove(at)));
+        case(format!("line {at} twice"), &|lines| lines.insert(at, lines[at].clone()));
+        case(format!("a stranger at {at}"), &|lines| lines.insert(at, stranger.to_vec()));
+        case(format!("cut at {at}"), &|lines| lines.truncate(at));
+        case(format!("junk at {at}"), &|lines| lines[at] = b"{}".to_vec());
+        case(format!("an empty line at {at}"), &|lines| lines.insert(at, Vec::new()));
+        case(format!("from {at} on"), &|lines| drop(lines.drain(..at)));
+        case(format!("line {at} with a field twice"), &|lines| {
+            let text = String::from_utf8(lines[at].clone()).unwrap();
+            lines[at] = text.replacen("{\"v\":1", "{\"v\":1,\"v\":1", 1).into_bytes();
+        });
+        case(format!("line {at} with another space"), &|lines| lines[at].push(b' '));
+        case(format!("line {at} too long"), &|lines| lines[at].extend([b' '; 70_000]));
+    }
+    if n > 3 {
+        case("swapped".to_owned(), &|lines| lines.swap(1, 2));
+        case("reversed".to_owned(), &|lines| lines.reverse());
+    }
+    let mut torn = joined(lines);
+    torn.truncate(torn.len() - 5);
+    all.push(("torn".to_owned(), torn));
+    all.push(("nothing".to_owned(), Vec::new()));
+    all
+}
+
+/// What somebody may do to the evidence.
+fn changed_evidence(good: &Good, stranger: &Good) -> Vec<(String, Vec<u8>)> {
+    let whole = good.export.checkpoint.clone();
+    let text = String::from_utf8(whole.clone()).unwrap();
+    // Between note and list stands an empty line that belongs to neither.
+    let at = text.find("\nlictor-leaves").unwrap();
+    let (bare, rest) = (text[..at].to_owned(), text[at..].to_owned());
+    let lines: Vec<&str> = text.lines().collect();
+    let without_last = lines[..lines.len() - 1].join("\n") + "\n";
+    let mut all = vec![
+        ("bare checkpoint".to_owned(), bare.clone().into_bytes()),
+        ("no evidence".to_owned(), Vec::new()),
+        ("an empty line".to_owned(), b"\n".to_vec()),
+        ("list alone".to_owned(), rest.clone().into_bytes()),
+        ("list cut".to_owned(), without_last.into_bytes()),
+        ("list without its end".to_owned(), text.trim_end().as_bytes().to_vec()),
+        ("list with a line more".to_owned(), format!("{text}x\n").into_bytes()),
+        (
+            "title of another version".to_owned(),
+            text.replace("leaves/v1", "leaves/v2").into_bytes(),
+        ),
+        (
+            "title with a number".to_owned(),
+            text.replace("leaves/v1\n", "leaves/v1 0\n").into_bytes(),
+        ),
+        ("another log's".to_owned(), stranger.export.checkpoint.clone()),
+        ("a signature twice".to_owned(), {
+            let line = bare.lines().last().unwrap();
+            format!("{bare}{line}\n{rest}").into_bytes()
+        }),
+        ("a witness beside it".to_owned(), {
+            let line = "\u{2014} witness AAAAAAAA\n";
+            format!("{bare}{line}{rest}").into_bytes()
+        }),
+        ("an empty list of epochs".to_owned(), format!("{text}\nlictor-epochs/v1\n").into_bytes()),
+        ("an epoch more".to_owned(), format!("{text}\nlictor-epochs/v1\n{bare}").into_bytes()),
+    ];
+    if let Some(at) = text.find("\nlictor-epochs") {
+        all.push(("without its epochs".to_owned(), text.as_bytes()[..at].to_vec()));
+    }
+    all
+}
+
+#[test]
+fn two_verifiers_judge_good_and_bad_logs_alike() {
+    if !python() {
+        return;
+    }
+    let (rigs, all) = good_logs();
+    let mut cases = Vec::new();
+    let mut dice = Dice(7);
+    for (n, good) in all.iter().enumerate() {
+        let mut case = |name: String, events: Vec<u8>, evidence: Vec<u8>| {
+            let name = format!("{}: {name}", good.name);
+            cases.push(Case { name, events, evidence, key: good.key.clone() });
+        };
+        let stranger = &all[(n + 1) % all.len()];
+        let (events, evidence) = (good.export.events(), good.export.checkpoint.clone());
+        case("as it is".to_owned(), events.clone(), evidence.clone());
+        let bare = evidence.windows(14).position(|window| window == b"\nlictor-leaves").unwrap();
+        for (name, events) in changed_lines(good, &stranger.export.lines[0]) {
+            case(format!("{name}, bare"), events.clone(), evidence[..bare].to_vec());
+            case(name, events, evidence.clone());
+        }
+        for (name, evidence) in changed_evidence(good, stranger) {
+            case(name, events.clone(), evidence);
+        }
+        for _ in 0..60 {
+            let mut events = events.clone();
+            let bit = dice.below(events.len() * 8);
+            events[bit / 8] ^= 1 << (bit % 8);
+            case(format!("bit {bit} of the events"), events, evidence.clone());
+            let mut flipped = evidence.clone();
+            let bit = dice.below(flipped.len() * 8);
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            case(format!("bit {bit} of the evidence"), good.export.events(), flipped);
+        }
+    }
+    assert!(cases.len() > 900, "{}", cases.len());
+    both_judge_alike(rigs[0].folder.path(), &cases);
+}
+
+/// The format is frozen: what was exported once verifies for ever.
+#[test]
+fn exports_of_the_first_version_verify_for_ever() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/v1");
+    for (name, verdict, events) in
+        [("plain", "complete", 25), ("rotated", "complete", 22), ("pruned", "pruned", 45)]
+    {
+        let read = |end: &str| fs::read(folder.join(format!("{name}{end}"))).unwrap();
+        let key = String::from_utf8(read(".pub")).unwrap();
+        let case = Case {
+            name: name.to_owned(),
+            events: read(".jsonl"),
+            evidence: read(".jsonl.checkpoint"),
+            key: PublicKey::parse(key.trim()).unwrap(),
+        };
+        let found = verify_file(case.events.as_slice(), case.evidence.as_slice(), &case.key, None);
+        let found = found.unwrap();
+        assert_eq!((found.verdict.as_str(), found.events), (verdict, events), "{name}: {found:?}");
+        if python() {
+            both_judge_alike(Rig::new().folder.path(), &[case]);
+        }
+    }
+}

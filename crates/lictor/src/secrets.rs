@@ -1,0 +1,102 @@
+//! Declared secrets, where leaving them out of records is not enough: a path that holds one would
+//! have to stand in the journal as it is, and an approval keeps what people were shown.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lictor_audit::{AuditLog, Redactor};
+use lictor_capability::Described;
+use lictor_context::{ApprovalId, Digest};
+use lictor_governance::{Approval, ApprovalStore, ApprovalStoreError, Judged, StoredApproval};
+
+use crate::error::ActErrorKind;
+
+/// Refuses what reads or changes a path that holds a declared secret.
+pub(crate) fn refuse_in_paths(
+    described: &Described,
+    redactor: &Redactor,
+) -> Result<(), ActErrorKind> {
+    let effects = described.effects();
+    let files = effects.changes.files();
+    let changed = files.iter().flat_map(|file| [Some(file.path.as_str()), file.to.as_deref()]);
+    let reads = effects.reads.iter().chain(effects.intended.iter().map(|(_, path)| path));
+    let mut paths = changed.flatten().chain(reads.map(|path| path.as_str()));
+    if paths.any(|path| redactor.declares(path)) {
+        let why = "a path holds a declared secret, and paths are kept in clear";
+        return Err(ActErrorKind::Denied(why.to_owned()));
+    }
+    Ok(())
+}
+
+/// Keeps approvals without the secrets in what was asked for. What an approval is bound to is a
+/// digest, and stays.
+pub(crate) struct RedactedApprovals {
+    pub(crate) store: Arc<dyn ApprovalStore>,
+    pub(crate) audit: AuditLog,
+}
+
+impl RedactedApprovals {
+    fn redacted(&self, approval: &Approval) -> Result<Approval, ApprovalStoreError> {
+        let unavailable =
+            |error: serde_json::Error| ApprovalStoreError::Unavailable(error.to_string());
+        let mut record = serde_json::to_value(approval).map_err(unavailable)?;
+        if let Some(action) = record.get_mut("action") {
+            for name in ["input", "intent"] {
+                if let Some(value) = action.get_mut(name) {
+                    let left = self.audit.redactor().value(value);
+                    // An intent is text, and stays one.
+                    *value = if left.is_object() && value.is_string() { "".into() } else { left };
+                }
+            }
+        }
+        serde_json::from_value(record).map_err(unavailable)
+    }
+}
+
+impl ApprovalStore for RedactedApprovals {
+    fn insert(&self, approval: &Approval, judged: &Judged) -> Result<(), ApprovalStoreError> {
+        // What people approve is shown from these bytes, so nothing can be left out of them.
+        let redactor = self.audit.redactor();
+        let mut parts = judged.parts();
+        if parts.any(|(_, bytes)| redactor.declares(&String::from_utf8_lossy(bytes))) {
+            let why = "what was asked for holds a declared secret, which is kept nowhere, so nobody \
+                       can be shown it";
+            return Err(ApprovalStoreError::Unavailable(why.to_owned()));
+        }
+        self.store.insert(&self.redacted(approval)?, judged)
+    }
+
+    fn judged(&self, id: &ApprovalId) -> Result<Option<Judged>, ApprovalStoreError> {
+        self.store.judged(id)
+    }
+
+    fn get(&self, id: &ApprovalId) -> Result<Option<StoredApproval>, ApprovalStoreError> {
+        self.store.get(id)
+    }
+
+    fn list(&self, only_open: bool) -> Result<Vec<StoredApproval>, ApprovalStoreError> {
+        self.store.list(only_open)
+    }
+
+    fn find_open(
+        &self,
+        action_digest: Digest,
+    ) -> Result<Option<StoredApproval>, ApprovalStoreError> {
+        self.store.find_open(action_digest)
+    }
+
+    fn update(
+        &self,
+        id: &ApprovalId,
+        expected_revision: u64,
+        approval: &Approval,
+    ) -> Result<(), ApprovalStoreError> {
+        self.store.update(id, expected_revision, &self.redacted(approval)?)
+    }
+}
+
+impl fmt::Debug for RedactedApprovals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedactedApprovals").finish_non_exhaustive()
+    }
+}
