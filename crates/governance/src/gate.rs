@@ -9,8 +9,12 @@ use lictor_context::{Clock, DecisionId, Digest, Timestamp, WarrantId};
 
 use crate::approval::SpentApproval;
 use crate::binding::action_digest;
-use crate::decision::{Decision, DecisionRecord, Verdict};
-use crate::policy::PolicySet;
+use crate::decision::{Basis, Decision, DecisionRecord, Verdict};
+use crate::policy::{Asked, PolicySet};
+use crate::usage::{
+    MemoryUsageStore, ReserveError, Tallies, UsageEntry, UsageExceeded, UsageMeter, UsageStore,
+    UsageStoreError,
+};
 use crate::warrant::Warrant;
 
 /// How long a decision without approvals is an answer, and how long a warrant opens something.
@@ -47,13 +51,19 @@ pub struct WriteGate {
 pub(crate) struct Shared {
     pub(crate) identity: GateIdentity,
     pub(crate) clock: Arc<dyn Clock>,
-    policies: RwLock<Arc<PolicySet>>,
+    usage: Arc<dyn UsageStore>,
+    policies: RwLock<(Arc<PolicySet>, Option<Arc<str>>)>,
 }
 
 impl Shared {
     pub(crate) fn policies(&self) -> Arc<PolicySet> {
-        // The lock only guards the exchange of one pointer, so a poisoned one holds a whole value.
-        Arc::clone(&self.policies.read().unwrap_or_else(PoisonError::into_inner))
+        self.in_force().0
+    }
+
+    /// The policies, and what is wrong with their files, when something is.
+    fn in_force(&self) -> (Arc<PolicySet>, Option<Arc<str>>) {
+        // The lock only guards the exchange of pointers, so a poisoned one holds a whole value.
+        self.policies.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -61,8 +71,19 @@ impl WriteGate {
     /// A gate that judges by these policies.
     #[must_use]
     pub fn new(policies: Arc<PolicySet>, clock: Arc<dyn Clock>) -> Self {
+        Self::with_usage(policies, clock, Arc::new(MemoryUsageStore::default()))
+    }
+
+    /// A gate that counts use in a store; [`WriteGate::new`] counts in memory.
+    #[must_use]
+    pub fn with_usage(
+        policies: Arc<PolicySet>,
+        clock: Arc<dyn Clock>,
+        usage: Arc<dyn UsageStore>,
+    ) -> Self {
         let identity = GateIdentity(Arc::new(()));
-        Self { shared: Arc::new(Shared { identity, clock, policies: RwLock::new(policies) }) }
+        let policies = RwLock::new((policies, None));
+        Self { shared: Arc::new(Shared { identity, clock, usage, policies }) }
     }
 
     /// Which gate this is.
@@ -80,7 +101,14 @@ impl WriteGate {
     /// Judges by other policies from now on. Decisions and approvals by the old ones open nothing
     /// any more, unless the files are the same byte for byte.
     pub fn reload(&self, policies: Arc<PolicySet>) {
-        *self.shared.policies.write().unwrap_or_else(PoisonError::into_inner) = policies;
+        *self.shared.policies.write().unwrap_or_else(PoisonError::into_inner) = (policies, None);
+    }
+
+    /// Goes on judging by the present policies although their files are something else by now,
+    /// and says so in every decision: a file that is no policy never counts as none.
+    pub fn keep_although(&self, why: &str) {
+        let mut in_force = self.shared.policies.write().unwrap_or_else(PoisonError::into_inner);
+        in_force.1 = Some(Arc::from(format!("the last good policy stays in force: {why}")));
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
@@ -90,9 +118,12 @@ impl WriteGate {
     /// Judges. Nothing is done, nothing is written; the same question gets the same answer.
     #[must_use]
     pub fn decide(&self, described: &Described) -> Decision {
-        let policies = self.shared.policies();
+        let (policies, notice) = self.shared.in_force();
         let now = self.shared.clock.now();
-        let judgement = policies.judge(described, now);
+        let asked = Asked::of(described);
+        let tallies = self.tallies(&policies, &asked, now);
+        let mut judgement = policies.judge(&asked, &tallies, now);
+        judgement.note(notice.as_deref());
         let lifetime = match judgement.verdict {
             Verdict::NeedApproval => policies.settings().approvals.timeout.as_duration().max(SHORT),
             Verdict::Allow | Verdict::Deny => SHORT,
@@ -110,7 +141,21 @@ impl WriteGate {
             expires_at: now.plus(lifetime),
             undo: described.effects().undo,
         };
-        Decision::new(record, described.action().id().clone(), self.shared.identity.clone())
+        let basis = Basis { decided_at: now, tallies, policies, notice };
+        Decision::new(record, described.action().id().clone(), self.shared.identity.clone(), basis)
+    }
+
+    /// What was used so far, where the policies ask for it.
+    fn tallies(&self, policies: &PolicySet, asked: &Asked<'_>, now: Timestamp) -> Tallies {
+        let windows = policies.usage_windows(asked);
+        if windows.is_empty() {
+            return Tallies::default();
+        }
+        let tallies = self.shared.usage.tally(&asked.subject(), &windows, now);
+        tallies.unwrap_or_else(|error| Tallies {
+            windows: Vec::new(),
+            problem: Some(error.to_string()),
+        })
     }
 
     /// Makes the warrant for an action that was let through.
@@ -132,18 +177,40 @@ impl WriteGate {
         if !decision.take() {
             return fail(NotAuthorizedKind::DecisionUsed);
         }
+        if let Err(kind) = self.reserve(&described, now) {
+            return fail(kind);
+        }
         let mut expires_at = now.plus(SHORT);
         if let Some(approval) = &approval {
             expires_at = expires_at.min(approval.expires_at());
         }
+        let meter =
+            UsageMeter::new(Arc::clone(&self.shared.usage), described.action().id().clone());
         Ok(Warrant::new(
             WarrantId::generate(&*self.shared.clock),
             described,
             decision.clone(),
             approval,
             self.shared.identity.clone(),
+            meter,
             expires_at,
         ))
+    }
+
+    /// Writes the use down, if the limits still leave room for it: others may have been faster.
+    fn reserve(&self, described: &Described, now: Timestamp) -> Result<(), NotAuthorizedKind> {
+        let policies = self.shared.policies();
+        let asked = Asked::of(described);
+        let windows = policies.usage_windows(&asked);
+        if windows.is_empty() {
+            return Ok(());
+        }
+        let entry = UsageEntry::of(described, now);
+        let reserved = self.shared.usage.reserve(entry, windows, policies.usage_check(&asked));
+        reserved.map_err(|error| match error {
+            ReserveError::Exceeded(exceeded) => NotAuthorizedKind::UsageExceeded(exceeded),
+            ReserveError::Store(error) => NotAuthorizedKind::NotCounted(error),
+        })
     }
 
     fn check(
@@ -164,6 +231,9 @@ impl WriteGate {
         let found = action_digest(described, policy_digest);
         if found != decision.action_digest() || decision.action_id() != described.action().id() {
             return Err(Kind::ActionChanged { judged: decision.action_digest(), found });
+        }
+        if now < decision.decided_at() {
+            return Err(Kind::ClockWentBack { decided_at: decision.decided_at(), now });
         }
         if now >= decision.expires_at() {
             return Err(Kind::Expired { at: decision.expires_at() });
@@ -228,6 +298,9 @@ impl NotAuthorized {
             | Kind::DecisionUsed
             | Kind::ApprovalForSomethingElse { .. } => true,
             Kind::Expired { .. }
+            | Kind::ClockWentBack { .. }
+            | Kind::UsageExceeded(_)
+            | Kind::NotCounted(_)
             | Kind::Denied
             | Kind::ApprovalMissing { .. }
             | Kind::TooFewApprovals { .. } => false,
@@ -261,6 +334,20 @@ pub enum NotAuthorizedKind {
         /// When.
         at: Timestamp,
     },
+    /// It is earlier than when the decision was made: nothing that expires can be trusted.
+    #[error("the clock went back: decided at {decided_at}, and now it is {now}")]
+    ClockWentBack {
+        /// When the decision was made.
+        decided_at: Timestamp,
+        /// What the clock says.
+        now: Timestamp,
+    },
+    /// Somebody else was faster, and a limit leaves no room any more.
+    #[error("{0}")]
+    UsageExceeded(UsageExceeded),
+    /// What has to be counted cannot be.
+    #[error("{0}")]
+    NotCounted(UsageStoreError),
     /// The answer is no.
     #[error("the policy denies it")]
     Denied,

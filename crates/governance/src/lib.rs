@@ -6,6 +6,8 @@ mod catalogue; // which contracts may be used
 mod decision;
 mod gate; // start here
 mod policy; // what may be done, as files say it
+mod replay; // judging again
+mod usage; // how often, and what it cost
 mod warrant;
 
 pub use approval::{
@@ -22,7 +24,12 @@ pub use decision::{Decision, DecisionRecord, Layer, Reason, Verdict};
 pub use gate::{GateIdentity, NotAuthorized, NotAuthorizedKind, WriteGate};
 pub use policy::{
     ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
-    Policy, PolicyError, PolicyErrorKind, PolicyLayer, PolicySet, Probe, Scope, Settings,
-    VerificationCommand,
+    Policy, PolicyError, PolicyErrorKind, PolicyLayer, PolicySet, PolicySource, Probe, Question,
+    QuestionEffect, Scope, Settings, VerificationCommand,
+};
+pub use replay::{DecisionInputs, Replayed};
+pub use usage::{
+    Calls, MemoryUsageStore, ReserveError, Subject, Tallies, Tally, UsageCheck, UsageEntry,
+    UsageExceeded, UsageMeter, UsageStore, UsageStoreError, UsageWindow,
 };
 pub use warrant::{Warrant, WarrantParts};

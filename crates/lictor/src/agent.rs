@@ -180,12 +180,16 @@ impl Agent {
             }
             described = self.describe(described.action().clone()).await?;
         }
+        let reloaded = self.runtime.refresh_policies(&self.session)?;
         let decision = self.runtime.parts.gate.decide(&described);
+        let inputs = self.runtime.parts.ledger.remember(&decision, &described);
         let mut before = self.prelude();
+        before.extend(reloaded);
         before.push(events::decision_made(
             described.action(),
             described.contract(),
             decision.record(),
+            inputs,
             self.clock(),
         ));
         let judged = self.judge(&described, &decision, consent, &mut before).await;

@@ -1,7 +1,7 @@
 //! The events that the road itself owes, before and beside those of an execution.
 
 use lictor_capability::{Action, Conflict, Contract};
-use lictor_context::{Clock, Event, EventFacts, EventType, seal};
+use lictor_context::{Clock, Digest, Event, EventFacts, EventType, seal};
 use lictor_governance::{Approval, DecisionRecord, Verdict};
 use serde_json::{Value, json};
 
@@ -32,6 +32,7 @@ pub(crate) fn decision_made(
     action: &Action,
     contract: &Contract,
     decision: &DecisionRecord,
+    inputs: Option<Digest>,
     clock: &dyn Clock,
 ) -> Event {
     let mut facts = with_decision(action_facts(action, Some(contract)), decision);
@@ -41,7 +42,7 @@ pub(crate) fn decision_made(
         "verdict": decision.verdict, "risk_proposed": decision.risk_proposed,
         "risk_effective": decision.risk_effective, "reasons": reasons,
         "n_reasons": decision.reasons.len(), "action_digest": decision.action_digest,
-        "policy_digest": decision.policy_digest,
+        "policy_digest": decision.policy_digest, "inputs_digest": inputs,
     });
     if let Value::Object(metadata) = metadata {
         facts.metadata = metadata;

@@ -4,15 +4,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use lictor_audit::{Appended, AuditLog};
+use lictor_capability::Described;
 use lictor_context::{
     Clock, Digest, Event, EventFacts, EventSink, EventType, RecordError, Timestamp,
 };
 use lictor_executor::{ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery};
-use lictor_state::{Executions, StateError};
+use lictor_governance::Decision;
+use lictor_state::{Decisions, Executions, StateError};
 use lictor_store::Store;
 use lictor_store::rusqlite::Transaction;
 use serde_json::json;
 
+use crate::decisions::PendingDecisions;
 use crate::redact::Redaction;
 
 /// Records executions, runs and events in the embedded store.
@@ -23,6 +26,7 @@ pub(crate) struct StateLedger {
     executions: Executions,
     clock: Arc<dyn Clock>,
     redaction: Arc<RwLock<Arc<Redaction>>>,
+    decisions: Arc<PendingDecisions>,
 }
 
 impl StateLedger {
@@ -34,7 +38,8 @@ impl StateLedger {
     ) -> Self {
         let executions = Executions::new(store.clone());
         let redaction = Arc::new(RwLock::new(Arc::new(redaction)));
-        Self { store, audit, executions, clock, redaction }
+        let decisions = Arc::new(PendingDecisions::default());
+        Self { store, audit, executions, clock, redaction, decisions }
     }
 
     /// Leaves other things out from now on.
@@ -47,6 +52,11 @@ impl StateLedger {
         Arc::clone(&self.redaction.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Remembers a decision until its event is recorded; gives the digest of what it was made from.
+    pub(crate) fn remember(&self, decision: &Decision, described: &Described) -> Option<Digest> {
+        self.decisions.add(decision, described, &self.redaction())
+    }
+
     /// Runs `work` and appends `events`, and those that it gives, in one transaction; durable when
     /// it answers `Ok`.
     pub(crate) async fn commit<T: Send + 'static>(
@@ -55,7 +65,11 @@ impl StateLedger {
         work: impl FnOnce(&Transaction<'_>) -> Result<(Vec<Event>, T), StateError> + Send + 'static,
     ) -> Result<T, StateError> {
         let (audit, redaction) = (self.audit.clone(), self.redaction());
+        let decisions = self.decisions.take(&events);
         let written = self.store.write(move |tx| {
+            for decision in &decisions {
+                Decisions::put_in(tx, decision)?;
+            }
             let mut events = events;
             let (more, answer) = work(tx)?;
             events.extend(more);

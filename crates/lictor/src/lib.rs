@@ -3,6 +3,7 @@
 mod agent; // one session on the road: begin here
 mod catalogue;
 mod checks;
+mod decisions;
 mod error;
 mod events;
 mod going;
@@ -12,6 +13,7 @@ mod options;
 mod owing;
 mod policies;
 mod redact;
+mod reload;
 mod runs;
 mod runtime;
 mod undo;

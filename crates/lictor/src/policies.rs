@@ -17,6 +17,12 @@ pub struct PolicyPlaces {
     pub user: Option<PathBuf>,
 }
 
+/// The files in which the policies of all layers stand, whether or not they are there.
+pub(crate) fn policy_files(workspace: &Path, places: &PolicyPlaces) -> Vec<PathBuf> {
+    let own = workspace.join(".lictor/policy.yaml");
+    places.managed.iter().chain(&places.user).cloned().chain([own]).collect()
+}
+
 /// Reads the policies of all layers. A layer without a file says nothing; without any file
 /// everything is denied.
 ///

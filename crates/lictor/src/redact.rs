@@ -33,6 +33,13 @@ impl Redaction {
         redacted.collect()
     }
 
+    pub(crate) fn value(&self, value: Value) -> Value {
+        match &self.patterns {
+            Some(patterns) => redacted(patterns, &value),
+            None => value,
+        }
+    }
+
     pub(crate) fn record(&self, mut record: ExecutionRecord) -> ExecutionRecord {
         if let Some(patterns) = &self.patterns {
             record.params = redacted(patterns, &record.params);

@@ -13,7 +13,9 @@ use lictor_executor::{
 use lictor_governance::{Approvals, Approvers, Catalogue, PolicySet, WriteGate};
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
-use lictor_state::{Executions, Runs, SqliteApprovalStore, SqliteApproverStore};
+use lictor_state::{
+    Decisions, Executions, Runs, SqliteApprovalStore, SqliteApproverStore, SqliteUsageStore,
+};
 use lictor_store::{Store, StoreOptions};
 use lictor_undo::{Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
 use lictor_workspace::Workspace;
@@ -27,6 +29,7 @@ use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
 use crate::redact::Redaction;
+use crate::reload::PolicyWatch;
 use crate::runs::Owners;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
@@ -55,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) executor: Executor,
     pub(crate) service: ExecutorService,
     pub(crate) lock: WorkspaceLock,
+    pub(crate) decisions: Decisions,
+    pub(crate) watch: PolicyWatch,
     recovered: Vec<Recovered>,
 }
 
@@ -74,9 +79,12 @@ impl Runtime {
             return Err(OpenError::NotInitialised(options.workspace.clone()));
         }
         let clock = Arc::clone(&options.clock);
+        let watch = PolicyWatch::new(&options);
         let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
         let (store, audit) = open_state(&options)?;
-        let gate = Arc::new(WriteGate::new(Arc::clone(&policies), Arc::clone(&clock)));
+        let usage = Arc::new(SqliteUsageStore::new(store.clone()));
+        let gate = WriteGate::with_usage(Arc::clone(&policies), Arc::clone(&clock), usage);
+        let gate = Arc::new(gate);
         let redaction = redaction(&policies)?;
         let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock), redaction);
         let ledger = Arc::new(ledger);
@@ -120,6 +128,7 @@ impl Runtime {
         })
         .build();
         let recovered = recover_if_needed(&lock, &executor).await?;
+        let decisions = Decisions::new(store.clone());
         let parts = Parts {
             service: executor.service(options.at_once.max(1)),
             approvals: Approvals::new(&gate, Arc::new(SqliteApprovalStore::new(store.clone()))),
@@ -141,6 +150,8 @@ impl Runtime {
             gate,
             executor,
             lock,
+            decisions,
+            watch,
             recovered,
         };
         Ok(Self { parts: Arc::new(parts) })
@@ -178,16 +189,10 @@ impl Runtime {
         recovered.map_err(|error| ActErrorKind::Execution(Box::new(error)).into())
     }
 
-    /// Judges by the policy files as they are now.
-    ///
-    /// # Errors
-    /// When one is not a policy; then the old ones stay in force.
-    pub fn reload_policies(&self) -> Result<(), OpenError> {
-        let options = &self.parts.options;
-        let policies = load_policies(&options.workspace, &options.policies)?;
-        self.parts.ledger.set_redaction(redaction(&policies)?);
-        self.parts.gate.reload(Arc::new(policies));
-        Ok(())
+    /// The decisions on record.
+    #[must_use]
+    pub fn decisions(&self) -> &Decisions {
+        &self.parts.decisions
     }
 
     /// The executions on record.
@@ -272,7 +277,7 @@ impl Runtime {
     }
 }
 
-fn redaction(policies: &PolicySet) -> Result<Redaction, OpenError> {
+pub(crate) fn redaction(policies: &PolicySet) -> Result<Redaction, OpenError> {
     let patterns = &policies.settings().audit_redact;
     Redaction::new(patterns).map_err(|error| OpenError::Audit(error.to_string()))
 }

@@ -3,15 +3,19 @@
 mod approvals;
 mod approvers;
 mod catalogue;
+mod decisions;
 mod error;
 mod executions;
 mod runs;
 mod schema;
+mod usage;
 
 pub use approvals::SqliteApprovalStore;
 pub use approvers::SqliteApproverStore;
 pub use catalogue::{CatalogueRow, CatalogueRows};
+pub use decisions::{Decisions, StoredDecision};
 pub use error::StateError;
 pub use executions::{ExecutionFilter, Executions, StoredExecution};
 pub use runs::{ClaimedRow, LeaseRow, RunRow, Runs};
 pub use schema::migrations;
+pub use usage::SqliteUsageStore;

@@ -1,5 +1,6 @@
 //! Policies: what may be done, as files say it.
 
+mod asked; // what a decision looks at
 mod checks; // health checks, verification, budgets, windows, as they are read
 mod compare; // typed comparisons
 mod conditions; // from what is written under `when` to a condition
@@ -13,6 +14,7 @@ mod raw; // the file as it is written
 mod reserved; // what no policy can allow
 mod set; // policies by layer, put together
 mod settings; // what a policy sets beside its verdicts
+mod usage; // how often, and how much
 mod when; // conditions
 mod window;
 
@@ -28,8 +30,10 @@ use crate::catalogue::RawCatalogue;
 use crate::decision::{Layer, Verdict};
 use load::{Frequency, PathGlob, RiskSaying, Statement};
 
+pub(crate) use asked::Asked;
+pub use asked::{Question, QuestionEffect};
 pub use error::{PolicyError, PolicyErrorKind};
-pub use set::PolicySet;
+pub use set::{PolicySet, PolicySource};
 pub use settings::{
     ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
     Probe, Scope, Settings, VerificationCommand,
@@ -67,6 +71,7 @@ impl fmt::Display for PolicyLayer {
 #[derive(Debug)]
 pub struct Policy {
     layer: PolicyLayer,
+    name: String,
     bytes: Vec<u8>,
     default: Option<(Verdict, Arc<str>)>,
     says_something: bool,
@@ -84,6 +89,7 @@ pub struct Policy {
     verification: BTreeMap<String, VerificationCommand>,
     health_checks: Vec<HealthCheck>,
     budgets: Budgets,
+    budgets_place: Option<Arc<str>>,
     approvals: Option<(Option<HumanDuration>, bool, BTreeMap<Channel, Risk>)>,
     lock_timeout: Option<HumanDuration>,
     idempotency_ttl: Option<HumanDuration>,
@@ -107,6 +113,12 @@ impl Policy {
     #[must_use]
     pub fn layer(&self) -> PolicyLayer {
         self.layer
+    }
+
+    /// The file's name, as messages give it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The file as it was read.

@@ -15,3 +15,4 @@ mod hostile;
 mod layers;
 mod life;
 mod properties;
+mod usage;
