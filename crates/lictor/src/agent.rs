@@ -13,7 +13,8 @@ use lictor_capability::{
     Described, Plan,
 };
 use lictor_context::{
-    Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp, WorkspacePath,
+    Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp, Usage,
+    WorkspacePath,
 };
 use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _};
 use lictor_governance::{
@@ -40,6 +41,8 @@ pub struct Agent {
     graph: Arc<CapabilityGraph>,
     /// Whether the trail knows of the session.
     begun: Arc<AtomicBool>,
+    /// What asking costs, as whoever asks reports it.
+    usage: Usage,
 }
 
 /// Somebody who agrees at once to what they are about to see done.
@@ -73,7 +76,15 @@ pub struct Done {
 
 impl Agent {
     pub(crate) fn new(runtime: Runtime, session: Session, graph: Arc<CapabilityGraph>) -> Self {
-        Self { runtime, session, graph, begun: Arc::new(AtomicBool::new(false)) }
+        let begun = Arc::new(AtomicBool::new(false));
+        Self { runtime, session, graph, begun, usage: Usage::default() }
+    }
+
+    /// Reports what asking for the next action has cost; each action of this agent counts it.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = usage;
+        self
     }
 
     /// The session.
@@ -97,7 +108,7 @@ impl Agent {
     /// An action of this session.
     #[must_use]
     pub fn action(&self, capability: CapabilityId, input: Value) -> Action {
-        Action::new(&self.session, capability, input, self.clock())
+        Action::new(&self.session, capability, input, self.clock()).with_usage(self.usage)
     }
 
     /// The action that applies a change document.
@@ -140,6 +151,8 @@ impl Agent {
         let admitted = self.graph.admit(action).map_err(|error| self.not_admitted(error))?;
         let described = self.runtime.parts.executor.describe(admitted);
         let described = described.map_err(ActErrorKind::NotDescribed)?;
+        // Only judged: an invalid file is said so in the decision, and the trail hears nothing.
+        self.runtime.refresh_policies(&self.session)?;
         let decision = self.runtime.parts.gate.decide(&described).record().clone();
         Ok(Checked { described, decision })
     }

@@ -14,6 +14,7 @@ mod owing;
 mod policies;
 mod redact;
 mod reload;
+mod replay;
 mod runs;
 mod runtime;
 mod undo;
@@ -24,7 +25,8 @@ pub use catalogue::{CatalogueFailure, CatalogueProblem, LifeStep, PackRefusal, P
 pub use error::{ActError, ActErrorKind, ErrorCode};
 pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
-pub use policies::{PolicyPlaces, load_policies};
+pub use policies::{PolicyPlaces, load_policies, load_policies_with};
+pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};
 pub use runtime::Runtime;
 pub use undo::{UndoDone, UndoRequest};
 

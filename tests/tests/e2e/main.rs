@@ -26,6 +26,7 @@ mod dry_run;
 mod hostile;
 mod place;
 mod policy;
+mod policy_replay;
 mod random;
 mod refusals;
 mod road;
