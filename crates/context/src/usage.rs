@@ -25,7 +25,7 @@ impl Usage {
     /// # Errors
     /// When the cost is no number from 0 to a billion; NaN and infinity are none.
     pub fn new(cost_usd: f64, tokens: u64) -> Result<Self, UsageError> {
-        if !(cost_usd >= 0.0 && cost_usd <= MAX_COST_USD) {
+        if !(0.0..=MAX_COST_USD).contains(&cost_usd) {
             return Err(UsageError { cost_usd: cost_usd.to_string() });
         }
         #[expect(

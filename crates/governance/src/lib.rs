@@ -23,9 +23,10 @@ pub use catalogue::{
 pub use decision::{Decision, DecisionRecord, Layer, Reason, Verdict};
 pub use gate::{GateIdentity, NotAuthorized, NotAuthorizedKind, WriteGate};
 pub use policy::{
-    ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
-    Policy, PolicyError, PolicyErrorKind, PolicyLayer, PolicySet, PolicySource, Probe, Question,
-    QuestionEffect, Scope, Settings, VerificationCommand,
+    ApprovalSettings, Budgets, CaseResult, ChangeLimits, Channel, FrequencyLimit, FuzzReport,
+    HealthCheck, OnAuditFailure, Policy, PolicyCases, PolicyError, PolicyErrorKind, PolicyLayer,
+    PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect, Scope, Settings, Survivor,
+    UnknownPreset, VerificationCommand,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{

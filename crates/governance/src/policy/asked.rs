@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 
 use lictor_capability::{
-    CapabilityKind, Confirm, Content, Described, Effect, EffectKind, Risk, Violation,
+    CapabilityKind, Confirm, Content, Described, Effect, EffectKind, Effects, Risk, Violation,
 };
-use lictor_context::{Budget, Usage};
+use lictor_context::{Budget, Usage, WorkspacePath};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -29,6 +29,8 @@ pub(crate) struct Asked<'a> {
     pub(super) session: &'a str,
     pub(super) input: &'a Value,
     pub(super) effects: Vec<Effect<'a>>,
+    /// What links that are made lead to: read, as far as a policy is concerned.
+    pub(super) linked: Vec<String>,
     /// Directories that nobody asked for; what is put into them is judged.
     pub(super) implicit: HashSet<&'a str>,
     pub(super) violations: &'a [Violation],
@@ -44,26 +46,57 @@ pub(crate) struct Asked<'a> {
     pub(super) budget: Budget,
 }
 
+/// The effects one by one, the directories that nobody asked for, and what links lead to.
+fn listed(all: &Effects) -> (Vec<Effect<'_>>, HashSet<&str>, Vec<String>) {
+    let mut effects = all.iter();
+    if all.reads_root {
+        effects.push(Effect { kind: EffectKind::FsRead, target: "." });
+    }
+    let (mut implicit, mut linked) = (HashSet::new(), Vec::new());
+    for item in &all.changes.items {
+        match &item.content {
+            // What is copied is read, whether the handler said so or not.
+            Some(Content::CopyOf(from)) => {
+                effects.push(Effect { kind: EffectKind::FsRead, target: from.as_str() });
+            }
+            Some(Content::Target(target)) => linked.extend(led_to(item.to.as_ref(), target)),
+            Some(Content::Inline(_) | Content::Kept(_)) | None => {}
+        }
+        if item.implicit
+            && let Some(to) = &item.to
+        {
+            implicit.insert(to.as_str());
+        }
+    }
+    (effects, implicit, linked)
+}
+
+/// The path that a link leads to. Whoever makes one opens another way to it.
+fn led_to(link: Option<&WorkspacePath>, target: &str) -> Option<String> {
+    let link = link?.as_str();
+    let folder = link.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let path = normal(&format!("{folder}/{target}"));
+    (!path.is_empty()).then_some(path)
+}
+
+/// A path without `.`, `..` and empty segments, worked out by its text alone.
+pub(super) fn normal(path: &str) -> String {
+    let mut segments = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => _ = segments.pop(),
+            segment => segments.push(segment),
+        }
+    }
+    segments.join("/")
+}
+
 impl<'a> Asked<'a> {
     pub(crate) fn of(described: &'a Described) -> Self {
         let (action, contract) = (described.action(), described.contract());
         let (session, all) = (action.session(), described.effects());
-        let mut effects = all.iter();
-        if all.reads_root {
-            effects.push(Effect { kind: EffectKind::FsRead, target: "." });
-        }
-        let mut implicit = HashSet::new();
-        for item in &all.changes.items {
-            // What is copied is read, whether the handler said so or not.
-            if let Some(Content::CopyOf(from)) = &item.content {
-                effects.push(Effect { kind: EffectKind::FsRead, target: from.as_str() });
-            }
-            if item.implicit
-                && let Some(to) = &item.to
-            {
-                implicit.insert(to.as_str());
-            }
-        }
+        let (effects, implicit, linked) = listed(all);
         let plan = action.plan();
         Self {
             capability: contract.id.as_str(),
@@ -78,6 +111,7 @@ impl<'a> Asked<'a> {
             session: session.id().as_str(),
             input: action.input(),
             effects,
+            linked,
             implicit,
             violations: &all.violations,
             files: all.changes.count() as u64,
@@ -216,6 +250,11 @@ impl Question {
             target: effect.target.to_owned(),
             implicit: effect.kind == EffectKind::FsWrite && asked.implicit.contains(effect.target),
         };
+        let led = |target: &String| QuestionEffect {
+            effect: EffectKind::FsRead,
+            target: target.clone(),
+            implicit: false,
+        };
         Self {
             capability: asked.capability.to_owned(),
             kind: asked.kind,
@@ -228,7 +267,7 @@ impl Question {
             agent: asked.agent.to_owned(),
             session: asked.session.to_owned(),
             input: lictor_context::seal(asked.input),
-            effects: asked.effects.iter().map(kept).collect(),
+            effects: asked.effects.iter().map(kept).chain(asked.linked.iter().map(led)).collect(),
             violations: asked.violations.to_vec(),
             files: asked.files,
             lines: asked.lines,
@@ -241,6 +280,20 @@ impl Question {
             usage: asked.usage,
             budget: asked.budget,
         }
+    }
+
+    /// The same question about other effects.
+    pub(super) fn instead(mut self, effects: &Effects) -> Self {
+        let (found, _, linked) = listed(effects);
+        let found = found.into_iter().map(|one| (one.kind, one.target.to_owned()));
+        let linked = linked.into_iter().map(|target| (EffectKind::FsRead, target));
+        self.effects = found
+            .chain(linked)
+            .map(|(effect, target)| QuestionEffect { effect, target, implicit: false })
+            .collect();
+        self.violations.clone_from(&effects.violations);
+        self.files = effects.changes.count() as u64;
+        self
     }
 
     pub(crate) fn asked(&self) -> Asked<'_> {
@@ -262,6 +315,7 @@ impl Question {
             effects: effects
                 .map(|effect| Effect { kind: effect.effect, target: &effect.target })
                 .collect(),
+            linked: Vec::new(),
             violations: &self.violations,
             files: self.files,
             lines: self.lines,

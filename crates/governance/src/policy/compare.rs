@@ -36,7 +36,7 @@ impl Outcome {
     }
 
     /// One of them holds.
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
             (Self::Incomparable, _) | (_, Self::Incomparable) => Self::Incomparable,

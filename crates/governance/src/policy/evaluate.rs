@@ -3,13 +3,14 @@
 //! The cost is about the number of effects plus the number of rules: each path goes once through
 //! one automaton over the globs of all layers; each rule's action side is looked at once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use lictor_capability::{Effect, EffectKind, Risk};
 use lictor_context::Timestamp;
 
 use super::Policy;
-use super::asked::Asked;
+use super::asked::{Asked, normal};
 use super::hits::Hits;
 use super::load::{Saying, Statement};
 use super::reserved;
@@ -86,7 +87,7 @@ pub(super) struct Voice {
 pub(super) struct Evaluation<'a> {
     pub(super) set: &'a PolicySet,
     pub(super) asked: &'a Asked<'a>,
-    pub(super) effects: &'a [Effect<'a>],
+    pub(super) effects: Cow<'a, [Effect<'a>]>,
     /// The globs that each effect's path matches: `found[span]`.
     found: Vec<usize>,
     spans: Vec<(usize, usize)>,
@@ -103,11 +104,16 @@ pub(super) struct Evaluation<'a> {
 
 impl<'a> Evaluation<'a> {
     fn new(set: &'a PolicySet, asked: &'a Asked<'a>) -> Self {
+        let mut effects = Cow::Borrowed(asked.effects.as_slice());
+        if !asked.linked.is_empty() {
+            let read = |path: &'a String| Effect { kind: EffectKind::FsRead, target: path };
+            effects.to_mut().extend(asked.linked.iter().map(read));
+        }
         Self {
             set,
             asked,
-            spoke: vec![0; asked.effects.len()],
-            effects: &asked.effects,
+            spoke: vec![0; effects.len()],
+            effects,
             found: Vec::new(),
             spans: Vec::new(),
             spoke_action: 0,
@@ -201,14 +207,14 @@ impl<'a> Evaluation<'a> {
     fn match_paths(&mut self) {
         self.spans.reserve(self.effects.len());
         let mut found = Vec::new();
-        for effect in self.effects {
+        for effect in self.effects.iter() {
             let from = self.found.len();
             match effect.kind {
                 EffectKind::FsRead | EffectKind::FsWrite | EffectKind::FsDelete => {
                     self.set.matches(effect.target, &mut found);
                 }
                 EffectKind::Process => {
-                    self.set.matches(effect.target.trim_start_matches("./"), &mut found);
+                    self.set.matches(&normal(effect.target), &mut found);
                 }
                 EffectKind::Net | EffectKind::Mcp => found.clear(),
             }
@@ -428,7 +434,7 @@ impl<'a> Evaluation<'a> {
                 let strict = statement.saying.is_strict();
                 for (effect, spoke) in self.effects.iter().zip(&mut self.spoke) {
                     if statement.when.kinds.has(effect.kind)
-                        && statement.when.target(effect.target).speaks(strict)
+                        && statement.when.target(effect.target, strict).speaks(strict)
                     {
                         *spoke |= bit(layer);
                     }

@@ -1,22 +1,28 @@
 //! Policies: what may be done, as files say it.
 
 mod asked; // what a decision looks at
+mod cases; // files of requests with the verdict that is expected
 mod checks; // health checks, verification, budgets, windows, as they are read
 mod compare; // typed comparisons
 mod conditions; // from what is written under `when` to a condition
 mod demands; // what speaks about an action as a whole
 mod error;
 mod evaluate; // from effects to a verdict
+mod fuzz; // ways around rules
+mod fuzz_view;
 mod hits; // which rules speak, about which effects
 mod load; // from the file to a policy
 mod pattern;
+mod preset; // policies to begin with
 mod raw; // the file as it is written
 mod reserved; // what no policy can allow
 mod set; // policies by layer, put together
 mod settings; // what a policy sets beside its verdicts
+mod spellings; // other names for the same thing
 mod usage; // how often, and how much
 mod when; // conditions
 mod window;
+mod witness; // requests that a rule speaks about
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,7 +38,10 @@ use load::{Frequency, PathGlob, RiskSaying, Statement};
 
 pub(crate) use asked::Asked;
 pub use asked::{Question, QuestionEffect};
+pub use cases::{CaseResult, PolicyCases};
 pub use error::{PolicyError, PolicyErrorKind};
+pub use fuzz::{FuzzReport, Survivor};
+pub use preset::{Preset, UnknownPreset};
 pub use set::{PolicySet, PolicySource};
 pub use settings::{
     ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,

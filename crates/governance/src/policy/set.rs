@@ -214,7 +214,8 @@ impl PolicySet {
             // The automaton folds the case of ASCII only. What is forbidden is forbidden under
             // every spelling that a file system may take for the same.
             let mut folded = Vec::new();
-            self.matcher.matches_candidate_into(&Candidate::new(&fold(path)), &mut folded);
+            let visible: String = path.chars().filter(|c| !reserved::is_ignored(*c)).collect();
+            self.matcher.matches_candidate_into(&Candidate::new(&fold(&visible)), &mut folded);
             folded.retain(|owner| {
                 matches!(self.owners.get(*owner), Some(Owner::List(_, List::Forbidden, _)))
                     && !found.contains(owner)

@@ -10,6 +10,7 @@ mod approvals;
 mod cases;
 mod catalogue;
 mod common;
+mod fuzz;
 mod gate;
 mod hostile;
 mod layers;
