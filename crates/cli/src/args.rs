@@ -169,6 +169,10 @@ pub(crate) struct DryRun {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Init {
+    /// The policy to begin with: coding-agent, docs-only, read-only, ops [default: one that
+    /// allows files and nothing else].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<lictor::governance::Preset>,
     #[command(flatten)]
     pub(crate) dry: DryRun,
 }
@@ -394,13 +398,24 @@ pub(crate) enum Approvers {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Policy {
-    /// Check the policies of all layers, or a file, with their self-tests.
+    /// Check the policies of all layers, or a file: self-tests, and what is probably not meant.
     Lint {
         /// A policy file; the policies in force when not given.
         file: Option<PathBuf>,
+        /// Fail when there is a warning.
+        #[arg(long)]
+        strict: bool,
     },
-    /// Run the `match` and `not_match` examples of the rules.
+    /// Run the `match` and `not_match` examples, and the cases of `*.policy-test.yaml` files.
     Test {
+        /// A policy file; the policies in force when not given.
+        file: Option<PathBuf>,
+        /// A file of cases; may be repeated [default: `.lictor/*.policy-test.yaml`].
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        cases: Vec<PathBuf>,
+    },
+    /// Look for ways around the rules: other spellings, moves, links, patches, archives.
+    Fuzz {
         /// A policy file; the policies in force when not given.
         file: Option<PathBuf>,
     },

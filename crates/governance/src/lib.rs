@@ -24,9 +24,9 @@ pub use decision::{Decision, DecisionRecord, Layer, Reason, Verdict};
 pub use gate::{GateIdentity, NotAuthorized, NotAuthorizedKind, WriteGate};
 pub use policy::{
     ApprovalSettings, Budgets, CaseResult, ChangeLimits, Channel, FrequencyLimit, FuzzReport,
-    HealthCheck, OnAuditFailure, Policy, PolicyCases, PolicyError, PolicyErrorKind, PolicyLayer,
-    PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect, Scope, Settings, Survivor,
-    UnknownPreset, VerificationCommand,
+    HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy, PolicyCases, PolicyError,
+    PolicyErrorKind, PolicyLayer, PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect,
+    Scope, Settings, Survivor, UnknownPreset, VerificationCommand,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{

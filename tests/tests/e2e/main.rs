@@ -27,6 +27,7 @@ mod hostile;
 mod place;
 mod policy;
 mod policy_replay;
+mod policy_tools;
 mod random;
 mod refusals;
 mod road;

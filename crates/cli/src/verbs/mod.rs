@@ -12,6 +12,7 @@ mod history;
 mod init;
 mod lock;
 mod policy;
+mod policy_tools;
 mod tools;
 mod undo;
 pub(crate) mod view;

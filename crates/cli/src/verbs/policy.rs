@@ -8,24 +8,26 @@ use lictor::governance::{DecisionRecord, PolicySet};
 use lictor::{ErrorCode, Proof, ProofStatus, load_policies, load_policies_with};
 use serde_json::{Value, json};
 
-use super::{Answer, history};
+use super::{Answer, history, policy_tools};
 use crate::args::{Against, Policy};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::files;
-use crate::output::{GREEN, Output, visible};
+use crate::output::{Output, visible};
 
 pub(crate) async fn policy(wish: &Policy, context: &Context, output: &Output) -> Answer {
     match wish {
-        // Self-tests are part of reading: a policy whose examples fail is not read.
-        Policy::Lint { file } | Policy::Test { file } => {
+        Policy::Lint { file, strict } => {
             let set = load(file.as_deref(), context)?;
-            let layers = set.layers().len();
-            let json = json!({ "valid": true, "layers": layers, "digest": set.digest() });
-            output.result(&json, || {
-                format!("{GREEN}valid{GREEN:#}: {layers} layer(s), {}", set.digest())
-            });
-            Ok(0)
+            policy_tools::lint(&set, file.is_none(), *strict, context, output)
+        }
+        Policy::Test { file, cases } => {
+            let set = load(file.as_deref(), context)?;
+            policy_tools::test(&set, cases, context, output)
+        }
+        Policy::Fuzz { file } => {
+            let set = load(file.as_deref(), context)?;
+            policy_tools::fuzz(&set, output)
         }
         Policy::Show => {
             let set = load(None, context)?;

@@ -11,6 +11,7 @@ mod evaluate; // from effects to a verdict
 mod fuzz; // ways around rules
 mod fuzz_view;
 mod hits; // which rules speak, about which effects
+mod lint; // what a policy probably does not mean
 mod load; // from the file to a policy
 mod pattern;
 mod preset; // policies to begin with
@@ -41,6 +42,7 @@ pub use asked::{Question, QuestionEffect};
 pub use cases::{CaseResult, PolicyCases};
 pub use error::{PolicyError, PolicyErrorKind};
 pub use fuzz::{FuzzReport, Survivor};
+pub use lint::{LintFinding, LintLevel};
 pub use preset::{Preset, UnknownPreset};
 pub use set::{PolicySet, PolicySource};
 pub use settings::{

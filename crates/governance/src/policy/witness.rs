@@ -167,14 +167,22 @@ fn input(test: &InputTest) -> Option<Value> {
     }
 }
 
+/// Whole numbers near those that a test names.
+pub(super) fn numbers(test: &Test) -> Vec<u64> {
+    tries(test).iter().filter_map(Value::as_u64).collect()
+}
+
 /// A value that satisfies a test; found by trying what the test itself names.
 fn value(test: &Test) -> Option<Value> {
-    let tries: Vec<Value> = match test {
+    let holds = |value: &Value| test.outcome(value.into()) == super::compare::Outcome::Yes;
+    tries(test).into_iter().find(holds)
+}
+
+fn tries(test: &Test) -> Vec<Value> {
+    match test {
         Test::Any(wanted) => wanted.iter().filter_map(of_wanted).collect(),
         Test::All(comparisons) => comparisons.iter().flat_map(of_comparison).collect(),
-    };
-    let holds = |value: &Value| test.outcome(value.into()) == super::compare::Outcome::Yes;
-    tries.into_iter().find(holds)
+    }
 }
 
 fn of_wanted(wanted: &Wanted) -> Option<Value> {

@@ -15,5 +15,6 @@ mod gate;
 mod hostile;
 mod layers;
 mod life;
+mod lint;
 mod properties;
 mod usage;
