@@ -10,13 +10,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::asked::{Question, QuestionEffect};
+use super::evaluate::Judgement;
 use super::fuzz_view::FuzzView;
 use super::load::Saying;
 use super::set::PolicySet;
 use super::spellings::{hosts, paths, programs};
 use super::witness;
 use crate::decision::Verdict;
-use crate::usage::Tallies;
+use crate::usage::{Tallies, Tally};
 
 /// A way around a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -95,7 +96,7 @@ impl PolicySet {
                 continue;
             }
             let spoken = witness::of_statement(statement).into_iter().filter(|question| {
-                let judged = self.judge(&question.asked(), &Tallies::default(), now);
+                let judged = self.unused(question, now);
                 judged.reasons.iter().any(|reason| reason.rule == statement.name)
             });
             let questions: Vec<Question> = spoken.collect();
@@ -114,6 +115,18 @@ impl PolicySet {
         report
     }
 
+    /// What is said to a question as long as nothing was used yet: a limit that is reached would
+    /// hide every hole.
+    fn unused(&self, question: &Question, now: Timestamp) -> Judgement {
+        let asked = question.asked();
+        let windows = self.usage_windows(&asked).into_iter();
+        let tallies = Tallies {
+            windows: windows.map(|window| (window, Tally::default())).collect(),
+            problem: None,
+        };
+        self.judge(&asked, &tallies, now)
+    }
+
     fn fuzz_one(
         &self,
         (rule, place): (&str, &str),
@@ -128,7 +141,7 @@ impl PolicySet {
             return;
         }
         report.witnesses += 1;
-        for attempt in attempts(question) {
+        for attempt in attempts(question, wanted == Verdict::Deny) {
             report.attempts += 1;
             let Some(asks) = &attempt.asks else { continue };
             let got = asks.iter().map(verdict).max().unwrap_or(Verdict::Deny);
@@ -156,7 +169,9 @@ fn shown(question: &Question) -> String {
     effects.join(", ")
 }
 
-fn attempts(question: &Question) -> Vec<Attempt> {
+/// Other letters for the same name are tried where something is denied: what only asks for approval
+/// is compared as it is written, by the formats.
+fn attempts(question: &Question, denied: bool) -> Vec<Attempt> {
     let mut all = inputs(question);
     let [effect] = question.effects.as_slice() else { return all };
     match effect.effect {
@@ -168,7 +183,7 @@ fn attempts(question: &Question) -> Vec<Attempt> {
         }
         EffectKind::Mcp => {}
         EffectKind::FsRead | EffectKind::FsWrite | EffectKind::FsDelete => {
-            for (mutation, target) in paths(&effect.target) {
+            for (mutation, target) in paths(&effect.target, denied) {
                 let mut attempt = respelled(question, (mutation, target));
                 if WorkspacePath::parse(&attempt.what).is_err() {
                     attempt.asks = None;

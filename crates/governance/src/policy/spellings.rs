@@ -11,13 +11,15 @@ fn differing(target: &str, all: Vec<Spelling>) -> Vec<Spelling> {
 }
 
 /// What some file system, shell or unpacker takes for the same path.
-pub(super) fn paths(path: &str) -> Vec<Spelling> {
+///
+/// With `letters`, also by other letters: case, Unicode forms, what is not seen.
+pub(super) fn paths(path: &str, letters: bool) -> Vec<Spelling> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let first = path.split('/').next().unwrap_or_default();
     let inside = |name: &str| {
         if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
     };
-    let all = vec![
+    let mut all = vec![
         ("traversal", format!("./{path}")),
         ("traversal", format!("lictor-fuzz/../{path}")),
         ("traversal", format!("{first}/../{path}")),
@@ -33,7 +35,11 @@ pub(super) fn paths(path: &str) -> Vec<Spelling> {
         ("backslash", path.replace('/', "\\")),
         ("drive letter", format!("C:{path}")),
         ("NUL", format!("{path}\0.txt")),
-        ("percent encoding", format!("%2e/{path}")),
+    ];
+    if !letters {
+        return differing(path, all);
+    }
+    all.extend([
         ("upper case", path.to_uppercase()),
         ("lower case", path.to_lowercase()),
         ("mixed case", mixed(path)),
@@ -44,9 +50,7 @@ pub(super) fn paths(path: &str) -> Vec<Spelling> {
         ("zero-width", zero_width(path)),
         ("byte-order mark", format!("{path}\u{feff}")),
         ("soft hyphen", path.replacen('e', "e\u{ad}", 1)),
-    ];
-    // What is encoded differently names another file here, and only some door would decode it.
-    let all = all.into_iter().filter(|(name, _)| *name != "percent encoding").collect();
+    ]);
     differing(path, all)
 }
 
