@@ -157,9 +157,9 @@ fn cases_for_the_example_of_the_formats() {
 fn a_case_that_is_written_wrong_is_refused_at_its_place() {
     for (text, place, says) in [
         ("cases: [{ verdict: maybe }]", "1:20", "allow, need_approval, deny"),
-        ("cases: [{ ask: {} }]", "1:10", "verdict"),
+        ("cases: [{ ask: {} }]", "1:9", "verdict"),
         ("cases: [{ verdict: deny, ask: { wirte: [a] } }]", "1:33", "did you mean `write`?"),
-        ("cases: [{ verdict: deny, ask: { at: noon } }]", "1:37", ""),
+        ("cases: [{ verdict: deny, ask: { at: noon } }]", "1:37", "noon"),
         ("case: []", "1:1", "cases"),
     ] {
         let error = PolicyCases::from_yaml(&Source::new("c.yaml", text.as_bytes())).unwrap_err();

@@ -107,7 +107,11 @@ async fn every_capability_is_in_the_matrix() {
     let found = matrix(&runtime.catalogue().active());
     for contract in runtime.catalogue().active() {
         let named = |line: &str| line.split_whitespace().next() == Some(contract.id.as_str());
-        assert!(SNAPSHOT.lines().any(named), "`{}` is not in the matrix", contract.id);
+        assert!(
+            SNAPSHOT.lines().any(named),
+            "`{}` is not in the matrix, which is:\n{found}",
+            contract.id
+        );
     }
     assert_eq!(found, SNAPSHOT, "the matrix is now:\n{found}");
 }
