@@ -44,7 +44,7 @@ fn resources(contract: &Contract) -> Vec<(EffectKind, &'static str)> {
 fn verdict(set: &PolicySet, question: &Question) -> &'static str {
     let now = Timestamp::parse("2026-11-20T10:00:00Z").unwrap();
     // Nothing was used yet, in the one window that the preset looks at.
-    let limit = &set.settings().frequency[0];
+    let limit = set.settings().frequency.first().unwrap();
     let window = lictor::governance::UsageWindow { scope: limit.scope, per: Some(limit.per) };
     let inputs = DecisionInputs {
         decided_at: now,
