@@ -60,7 +60,7 @@ fn listed(all: &Effects) -> (Vec<Effect<'_>>, HashSet<&str>, Vec<String>) {
                 effects.push(Effect { kind: EffectKind::FsRead, target: from.as_str() });
             }
             Some(Content::Target(target)) => linked.extend(led_to(item.to.as_ref(), target)),
-            Some(Content::Inline(_) | Content::Kept(_)) | None => {}
+            Some(Content::Inline(_) | Content::Kept(_) | Content::Streamed(_)) | None => {}
         }
         if item.implicit
             && let Some(to) = &item.to
