@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lictor_context::{ActionId, Clock, Digest, ExecutionId, RunId, Session};
+use lictor_context::{ActionId, Clock, Digest, ExecutionId, RunId, Session, Usage};
 use serde_json::Value;
 
 use crate::change::ChangeSet;
@@ -38,6 +38,7 @@ pub struct Action {
     idempotency_key: Option<Digest>,
     key_is_binding: bool,
     approvals: u32,
+    usage: Usage,
 }
 
 impl Action {
@@ -62,6 +63,7 @@ impl Action {
             idempotency_key: None,
             key_is_binding: false,
             approvals: 0,
+            usage: Usage::default(),
         }
     }
 
@@ -120,6 +122,14 @@ impl Action {
         self
     }
 
+    /// Reports what asking for it has cost so far, the model's tokens for example. It counts
+    /// against budgets; what doing it costs is reported by its handler.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = usage;
+        self
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &ActionId {
@@ -166,6 +176,12 @@ impl Action {
     #[must_use]
     pub fn approvals(&self) -> u32 {
         self.approvals
+    }
+
+    /// What asking for it has cost, as whoever asks reports it.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// The plan.

@@ -50,6 +50,12 @@ pub(crate) struct Global {
     /// The session that asks [default: a new one].
     #[arg(long, global = true, env = "LICTOR_SESSION")]
     pub(crate) session: Option<String>,
+    /// What asking for it has cost, in US dollars: it counts against budgets.
+    #[arg(long, global = true, value_name = "USD", env = "LICTOR_SPENT_USD")]
+    pub(crate) spent_usd: Option<f64>,
+    /// The model tokens that asking for it has taken: they count against budgets.
+    #[arg(long, global = true, value_name = "N", env = "LICTOR_SPENT_TOKENS")]
+    pub(crate) spent_tokens: Option<u64>,
     /// A file with an approver's token; LICTOR_APPROVER_TOKEN holds the token itself.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
@@ -179,6 +185,10 @@ pub(crate) struct DryRun {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Init {
+    /// The policy to begin with: coding-agent, docs-only, read-only, ops [default: one that
+    /// allows files and nothing else].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<lictor::governance::Preset>,
     #[command(flatten)]
     pub(crate) dry: DryRun,
 }
@@ -478,23 +488,54 @@ pub(crate) enum Approvers {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Policy {
-    /// Check the policies of all layers, or a file, with their self-tests.
+    /// Check the policies of all layers, or a file: self-tests, and what is probably not meant.
     Lint {
         /// A policy file; the policies in force when not given.
         file: Option<PathBuf>,
+        /// Fail when there is a warning.
+        #[arg(long)]
+        strict: bool,
     },
-    /// Run the `match` and `not_match` examples of the rules.
+    /// Run the `match` and `not_match` examples, and the cases of `*.policy-test.yaml` files.
     Test {
         /// A policy file; the policies in force when not given.
         file: Option<PathBuf>,
+        /// A file of cases; may be repeated [default: `.lictor/*.policy-test.yaml`].
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        cases: Vec<PathBuf>,
     },
-    /// Explain a decision rule by rule.
+    /// Look for ways around the rules: other spellings, moves, links, patches, archives.
+    Fuzz {
+        /// A policy file; the policies in force when not given.
+        file: Option<PathBuf>,
+    },
+    /// Explain a decision rule by rule, and prove it: the policies of then, the same question.
     Explain {
         /// The decision.
         decision: String,
     },
+    /// Past decisions that another policy would make otherwise.
+    Diff {
+        /// The policy file that is compared with; it stands in the workspace's place.
+        old: PathBuf,
+        /// The new policy file.
+        new: PathBuf,
+        /// What both are held against.
+        #[arg(long, value_enum, default_value_t = Against::Log)]
+        against: Against,
+        /// Only decisions since then (RFC 3339).
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
     /// The policies in force and what they set together.
     Show,
+}
+
+/// What policies are held against.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Against {
+    /// Every decision on record.
+    Log,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use lictor::context::{Name, Principal, Session, SessionId, SystemClock};
+use lictor::context::{Name, Principal, Session, SessionId, SystemClock, Usage};
 use lictor::{Agent, PolicyPlaces, Runtime, RuntimeOptions};
 
 use crate::args::Global;
@@ -71,7 +71,10 @@ impl Context {
     }
 
     pub(crate) async fn agent(&self) -> Result<Agent, Failure> {
-        Ok(self.runtime().await?.agent(&self.session()?))
+        let (cost, tokens) = (self.global.spent_usd, self.global.spent_tokens);
+        let usage = Usage::new(cost.unwrap_or(0.0), tokens.unwrap_or(0))
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(self.runtime().await?.agent(&self.session()?).with_usage(usage))
     }
 }
 

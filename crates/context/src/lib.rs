@@ -8,6 +8,7 @@ mod path;
 mod sealing;
 mod session;
 mod sink;
+mod usage;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampError};
 pub use digest::{CanonicalError, Digest, DigestError, Hasher, canonical_json};
@@ -20,3 +21,4 @@ pub use path::{PathError, PathErrorKind, WorkspacePath};
 pub use sealing::{Private, is_secret_key, seal, seal_keeping};
 pub use session::{AgentProfile, Budget, Principal, Selection, Session};
 pub use sink::{EventSink, MemorySink, RecordError};
+pub use usage::{Usage, UsageError};

@@ -4,7 +4,8 @@
 use std::marker::PhantomData;
 
 use lictor_capability::{Changes, Described, Entry, Listed, ViewError, WorkspaceView};
-use lictor_context::{Digest, WorkspacePath};
+use lictor_context::{Digest, Usage, WorkspacePath};
+use lictor_governance::{UsageMeter, UsageStoreError};
 use lictor_lock::Lease;
 use serde_json::Value;
 
@@ -16,13 +17,27 @@ use crate::record::ExecutionRecord;
 pub struct Granted<'run> {
     described: &'run Described,
     view: DeclaredView<'run>,
+    meter: &'run UsageMeter,
     // Invariant in 'run: a grant can be kept neither longer nor as something shorter-lived.
     _run: PhantomData<&'run mut &'run ()>,
 }
 
 impl<'run> Granted<'run> {
-    pub(crate) fn new(described: &'run Described, view: &'run dyn WorkspaceView) -> Self {
-        Self { described, view: DeclaredView { inner: view, described }, _run: PhantomData }
+    pub(crate) fn new(
+        described: &'run Described,
+        view: &'run dyn WorkspaceView,
+        meter: &'run UsageMeter,
+    ) -> Self {
+        Self { described, view: DeclaredView { inner: view, described }, meter, _run: PhantomData }
+    }
+
+    /// Reports what doing it costs, as soon as it is known: it counts against budgets from then
+    /// on, whether or not the run succeeds.
+    ///
+    /// # Errors
+    /// When it cannot be counted.
+    pub fn report_usage(&self, usage: Usage) -> Result<(), UsageStoreError> {
+        self.meter.report(usage)
     }
 
     /// The input that the gate saw.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use lictor_capability::{Admitted, Described, WorkspaceView};
 use lictor_context::{Clock, Event, EventType, ExecutionId};
-use lictor_governance::{Decision, GateIdentity, Halts, SpentApproval, Warrant, WarrantParts};
+use lictor_governance::{
+    Decision, GateIdentity, Halts, SpentApproval, UsageMeter, Warrant, WarrantParts,
+};
 use lictor_lock::Lease;
 use tokio::sync::oneshot;
 use tower::{BoxError, Service};
@@ -237,7 +239,7 @@ impl Executor {
             return Err(ExecuteError::not_begun(ExecuteErrorKind::ExpiredWarrant));
         }
         let expires_at = warrant.expires_at();
-        let WarrantParts { described, decision, approval, .. } = warrant.into_parts();
+        let WarrantParts { described, decision, approval, meter, .. } = warrant.into_parts();
         let agreement = approval.as_ref().map(SpentApproval::agreement);
         if !described.effects().conflicts.is_empty() {
             let conflicts = described.effects().conflicts.clone();
@@ -246,7 +248,7 @@ impl Executor {
         let execution = ExecutionId::generate(parts.clock.as_ref());
         let record = ExecutionRecord::begin(execution, &described, &decision, agreement, now);
         if described.effects().is_read_only() {
-            return self.call_handler(described, record).await;
+            return self.call_handler(described, record, &meter).await;
         }
         let lease = match described.effects().changes.items.is_empty() {
             true => None,
@@ -268,8 +270,8 @@ impl Executor {
         let begun = record.clone();
         let task = async move {
             let outcome = match lease {
-                Some(lease) => executor.change(described, &decision, record, lease).await,
-                None => executor.call_handler(described, record).await,
+                Some(lease) => executor.change(described, (&decision, &meter), record, lease).await,
+                None => executor.call_handler(described, record, &meter).await,
             };
             if let Err(outcome) = answer.send(outcome) {
                 executor.abandon(outcome).await;
@@ -358,13 +360,14 @@ impl Executor {
         &self,
         described: Described,
         mut record: Box<ExecutionRecord>,
+        meter: &UsageMeter,
     ) -> Result<Outcome, ExecuteError> {
         let clock = self.parts.clock.as_ref();
         let session = described.action().session().clone();
         let started =
             Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
         let began = clock.monotonic();
-        let output = self.run_handler(&described).await;
+        let output = self.run_handler(&described, meter).await;
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
         match output {
             Ok(output) => {
@@ -379,7 +382,7 @@ impl Executor {
     async fn change(
         &self,
         described: Described,
-        decision: &Decision,
+        judged: (&Decision, &UsageMeter),
         mut record: Box<ExecutionRecord>,
         lease: Lease,
     ) -> Result<Outcome, ExecuteError> {
@@ -405,7 +408,7 @@ impl Executor {
                 return Err(error);
             }
         }
-        let prepared = self.prepare(&described, decision, &record).await;
+        let prepared = self.prepare(&described, judged, &record).await;
         let (output, checks) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -465,7 +468,7 @@ impl Executor {
     async fn prepare(
         &self,
         described: &Described,
-        decision: &Decision,
+        (decision, meter): (&Decision, &UsageMeter),
         record: &ExecutionRecord,
     ) -> Result<(serde_json::Value, Vec<crate::Check>), ExecuteError> {
         let fail = |kind| ExecuteError::not_begun(kind).with_record(record.clone());
@@ -474,13 +477,14 @@ impl Executor {
             let detail = failure.to_string();
             fail(ExecuteErrorKind::Check { name: "plan".to_owned(), detail })
         })?;
-        let output = self.run_handler(described).await.map_err(fail)?;
+        let output = self.run_handler(described, meter).await.map_err(fail)?;
         Ok((output, checks))
     }
 
     async fn run_handler(
         &self,
         described: &Described,
+        meter: &UsageMeter,
     ) -> Result<serde_json::Value, ExecuteErrorKind> {
         self.not_halted(described)?;
         let contract = described.contract();
@@ -489,7 +493,7 @@ impl Executor {
             return Err(ExecuteErrorKind::NoHandler(contract.id.to_string()));
         };
         let view = self.parts.run_view.as_ref().unwrap_or(&self.parts.view);
-        let granted = Granted::new(described, view.as_ref());
+        let granted = Granted::new(described, view.as_ref(), meter);
         let limits = self.parts.limits;
         let limit = [limits.step, limits.execution]
             .into_iter()

@@ -9,6 +9,8 @@ use lictor_context::{ActionId, DecisionId, Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::gate::GateIdentity;
+use crate::policy::PolicySet;
+use crate::usage::Tallies;
 
 /// What the gate says. Where several rules speak, the strictest wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -185,12 +187,52 @@ struct Inner {
     record: DecisionRecord,
     action_id: ActionId,
     gate: GateIdentity,
+    basis: Basis,
     used: AtomicBool,
 }
 
+/// What a decision was made from, beside the action.
+#[derive(Debug)]
+pub(crate) struct Basis {
+    pub(crate) decided_at: Timestamp,
+    pub(crate) tallies: Tallies,
+    pub(crate) policies: Arc<PolicySet>,
+    pub(crate) notice: Option<Arc<str>>,
+}
+
 impl Decision {
-    pub(crate) fn new(record: DecisionRecord, action_id: ActionId, gate: GateIdentity) -> Self {
-        Self { inner: Arc::new(Inner { record, action_id, gate, used: AtomicBool::new(false) }) }
+    pub(crate) fn new(
+        record: DecisionRecord,
+        action_id: ActionId,
+        gate: GateIdentity,
+        basis: Basis,
+    ) -> Self {
+        let used = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { record, action_id, gate, basis, used }) }
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn decided_at(&self) -> Timestamp {
+        self.inner.basis.decided_at
+    }
+
+    /// The policies that judged.
+    #[must_use]
+    pub fn policies(&self) -> &Arc<PolicySet> {
+        &self.inner.basis.policies
+    }
+
+    /// What was wrong with the policy files, when something was.
+    #[must_use]
+    pub fn notice(&self) -> Option<&str> {
+        self.inner.basis.notice.as_deref()
+    }
+
+    /// What was known of usage.
+    #[must_use]
+    pub fn tallies(&self) -> &Tallies {
+        &self.inner.basis.tallies
     }
 
     /// Everything that it says, to be stored or shown.

@@ -8,10 +8,14 @@ use lictor_capability::Described;
 use lictor_context::{Clock, DecisionId, Digest, Timestamp, WarrantId};
 
 use crate::approval::SpentApproval;
-use crate::decision::{Decision, DecisionRecord, Verdict};
+use crate::decision::{Basis, Decision, DecisionRecord, Verdict};
 use crate::halt::{Halted, Halts};
 use crate::judged::{Hidden, Judged, JudgedError, action_digest};
-use crate::policy::PolicySet;
+use crate::policy::{Asked, PolicySet};
+use crate::usage::{
+    MemoryUsageStore, ReserveError, Tallies, UsageEntry, UsageExceeded, UsageMeter, UsageStore,
+    UsageStoreError,
+};
 use crate::warrant::Warrant;
 
 /// How long a decision without approvals is an answer, and how long a warrant opens something.
@@ -48,6 +52,7 @@ pub struct WriteGate {
 pub(crate) struct Shared {
     pub(crate) identity: GateIdentity,
     pub(crate) clock: Arc<dyn Clock>,
+    usage: Arc<dyn UsageStore>,
     in_force: RwLock<InForce>,
     halts: Option<Arc<Halts>>,
 }
@@ -57,11 +62,13 @@ pub(crate) struct Shared {
 pub(crate) struct InForce {
     pub(crate) policies: Arc<PolicySet>,
     pub(crate) hidden: Arc<Hidden>,
+    /// What is wrong with their files, when something is.
+    pub(crate) notice: Option<Arc<str>>,
 }
 
 impl InForce {
     fn new(policies: Arc<PolicySet>) -> Self {
-        Self { hidden: Arc::new(Hidden::by(&policies)), policies }
+        Self { hidden: Arc::new(Hidden::by(&policies)), policies, notice: None }
     }
 
     /// What an action is bound to under these policies.
@@ -90,17 +97,38 @@ impl WriteGate {
     /// A gate that judges by these policies.
     #[must_use]
     pub fn new(policies: Arc<PolicySet>, clock: Arc<dyn Clock>) -> Self {
-        let identity = GateIdentity(Arc::new(()));
-        let in_force = RwLock::new(InForce::new(policies));
-        Self { shared: Arc::new(Shared { identity, clock, in_force, halts: None }) }
+        Self::with_usage(policies, clock, Arc::new(MemoryUsageStore::default()))
+    }
+
+    /// A gate that counts use in a store; [`WriteGate::new`] counts in memory.
+    #[must_use]
+    pub fn with_usage(
+        policies: Arc<PolicySet>,
+        clock: Arc<dyn Clock>,
+        usage: Arc<dyn UsageStore>,
+    ) -> Self {
+        Self::with_stores(policies, clock, usage, None)
     }
 
     /// A gate that judges by these policies, and makes no warrant for whoever is halted.
     #[must_use]
     pub fn with_halts(policies: Arc<PolicySet>, clock: Arc<dyn Clock>, halts: Arc<Halts>) -> Self {
+        let usage = Arc::new(MemoryUsageStore::default());
+        Self::with_stores(policies, clock, usage, Some(halts))
+    }
+
+    /// A gate that counts use in a store and, where it is told who is halted, makes no warrant
+    /// for them.
+    #[must_use]
+    pub fn with_stores(
+        policies: Arc<PolicySet>,
+        clock: Arc<dyn Clock>,
+        usage: Arc<dyn UsageStore>,
+        halts: Option<Arc<Halts>>,
+    ) -> Self {
         let identity = GateIdentity(Arc::new(()));
         let in_force = RwLock::new(InForce::new(policies));
-        Self { shared: Arc::new(Shared { identity, clock, in_force, halts: Some(halts) }) }
+        Self { shared: Arc::new(Shared { identity, clock, usage, in_force, halts }) }
     }
 
     /// Which gate this is.
@@ -122,6 +150,13 @@ impl WriteGate {
         *self.shared.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
     }
 
+    /// Goes on judging by the present policies although their files are something else by now,
+    /// and says so in every decision: a file that is no policy never counts as none.
+    pub fn keep_although(&self, why: &str) {
+        let mut in_force = self.shared.in_force.write().unwrap_or_else(PoisonError::into_inner);
+        in_force.notice = Some(Arc::from(format!("the last good policy stays in force: {why}")));
+    }
+
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
@@ -130,9 +165,12 @@ impl WriteGate {
     #[must_use]
     pub fn decide(&self, described: &Described) -> Decision {
         let in_force = self.shared.in_force();
-        let policies = &in_force.policies;
+        let (policies, notice) = (Arc::clone(&in_force.policies), in_force.notice.clone());
         let now = self.shared.clock.now();
-        let judgement = policies.judge(described, now);
+        let asked = Asked::of(described);
+        let tallies = self.tallies(&policies, &asked, now);
+        let mut judgement = policies.judge(&asked, &tallies, now);
+        judgement.note(notice.as_deref());
         let lifetime = match judgement.verdict {
             Verdict::NeedApproval => policies.settings().approvals.timeout.as_duration().max(SHORT),
             Verdict::Allow | Verdict::Deny => SHORT,
@@ -150,7 +188,21 @@ impl WriteGate {
             expires_at: now.plus(lifetime),
             undo: described.effects().undo,
         };
-        Decision::new(record, described.action().id().clone(), self.shared.identity.clone())
+        let basis = Basis { decided_at: now, tallies, policies, notice };
+        Decision::new(record, described.action().id().clone(), self.shared.identity.clone(), basis)
+    }
+
+    /// What was used so far, where the policies ask for it.
+    fn tallies(&self, policies: &PolicySet, asked: &Asked<'_>, now: Timestamp) -> Tallies {
+        let windows = policies.usage_windows(asked);
+        if windows.is_empty() {
+            return Tallies::default();
+        }
+        let tallies = self.shared.usage.tally(&asked.subject(), &windows, now);
+        tallies.unwrap_or_else(|error| Tallies {
+            windows: Vec::new(),
+            problem: Some(error.to_string()),
+        })
     }
 
     /// What would be judged, in canonical bytes, with the contents that people are to be shown:
@@ -185,18 +237,40 @@ impl WriteGate {
         if !decision.take() {
             return fail(NotAuthorizedKind::DecisionUsed);
         }
+        if let Err(kind) = self.reserve(&described, now) {
+            return fail(kind);
+        }
         let mut expires_at = now.plus(SHORT);
         if let Some(approval) = &approval {
             expires_at = expires_at.min(approval.expires_at());
         }
+        let meter =
+            UsageMeter::new(Arc::clone(&self.shared.usage), described.action().id().clone());
         Ok(Warrant::new(
             WarrantId::generate(&*self.shared.clock),
             described,
             decision.clone(),
             approval,
             self.shared.identity.clone(),
+            meter,
             expires_at,
         ))
+    }
+
+    /// Writes the use down, if the limits still leave room for it: others may have been faster.
+    fn reserve(&self, described: &Described, now: Timestamp) -> Result<(), NotAuthorizedKind> {
+        let policies = self.shared.policies();
+        let asked = Asked::of(described);
+        let windows = policies.usage_windows(&asked);
+        if windows.is_empty() {
+            return Ok(());
+        }
+        let entry = UsageEntry::of(described, now);
+        let reserved = self.shared.usage.reserve(entry, windows, policies.usage_check(&asked));
+        reserved.map_err(|error| match error {
+            ReserveError::Exceeded(exceeded) => NotAuthorizedKind::UsageExceeded(exceeded),
+            ReserveError::Store(error) => NotAuthorizedKind::NotCounted(error),
+        })
     }
 
     fn check(
@@ -217,6 +291,9 @@ impl WriteGate {
         let found = in_force.digest(described);
         if found != decision.action_digest() || decision.action_id() != described.action().id() {
             return Err(Kind::ActionChanged { judged: decision.action_digest(), found });
+        }
+        if now < decision.decided_at() {
+            return Err(Kind::ClockWentBack { decided_at: decision.decided_at(), now });
         }
         if now >= decision.expires_at() {
             return Err(Kind::Expired { at: decision.expires_at() });
@@ -286,6 +363,9 @@ impl NotAuthorized {
             | Kind::ApprovalForSomethingElse { .. } => true,
             Kind::Expired { .. }
             | Kind::Halted(_)
+            | Kind::ClockWentBack { .. }
+            | Kind::UsageExceeded(_)
+            | Kind::NotCounted(_)
             | Kind::Denied
             | Kind::ApprovalMissing { .. }
             | Kind::TooFewApprovals { .. } => false,
@@ -322,6 +402,20 @@ pub enum NotAuthorizedKind {
     /// Nothing new may begin.
     #[error(transparent)]
     Halted(Halted),
+    /// It is earlier than when the decision was made: nothing that expires can be trusted.
+    #[error("the clock went back: decided at {decided_at}, and now it is {now}")]
+    ClockWentBack {
+        /// When the decision was made.
+        decided_at: Timestamp,
+        /// What the clock says.
+        now: Timestamp,
+    },
+    /// Somebody else was faster, and a limit leaves no room any more.
+    #[error("{0}")]
+    UsageExceeded(UsageExceeded),
+    /// What has to be counted cannot be.
+    #[error("{0}")]
+    NotCounted(UsageStoreError),
     /// The answer is no.
     #[error("the policy denies it")]
     Denied,

@@ -7,6 +7,8 @@ mod gate; // start here
 mod halt; // the kill switch
 mod judged; // what a decision and an approval bind to, and how people are shown it
 mod policy; // what may be done, as files say it
+mod replay; // judging again
+mod usage; // how often, and what it cost
 mod warrant;
 
 pub use approval::{
@@ -30,8 +32,14 @@ pub use judged::{
     Judged, JudgedAction, JudgedError, JudgedItem, JudgedPlan, JudgedValue, visible, visible_bytes,
 };
 pub use policy::{
-    ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
-    Policy, PolicyError, PolicyErrorKind, PolicyLayer, PolicySet, Probe, Scope, Settings,
-    VerificationCommand,
+    ApprovalSettings, Budgets, CaseResult, ChangeLimits, Channel, FrequencyLimit, FuzzReport,
+    HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy, PolicyCases, PolicyError,
+    PolicyErrorKind, PolicyLayer, PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect,
+    Scope, Settings, Survivor, UnknownPreset, VerificationCommand,
+};
+pub use replay::{DecisionInputs, Replayed};
+pub use usage::{
+    Calls, MemoryUsageStore, ReserveError, Subject, Tallies, Tally, UsageCheck, UsageEntry,
+    UsageExceeded, UsageMeter, UsageStore, UsageStoreError, UsageWindow,
 };
 pub use warrant::{Warrant, WarrantParts};

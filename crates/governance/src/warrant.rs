@@ -6,6 +6,7 @@ use lictor_context::{Timestamp, WarrantId};
 use crate::approval::SpentApproval;
 use crate::decision::Decision;
 use crate::gate::GateIdentity;
+use crate::usage::UsageMeter;
 
 /// Leave to do one action, once. It owns the action and the effects that were judged, so that what
 /// is done cannot drift away from what was looked at.
@@ -19,6 +20,7 @@ pub struct Warrant {
     decision: Decision,
     approval: Option<SpentApproval>,
     gate: GateIdentity,
+    meter: UsageMeter,
     expires_at: Timestamp,
 }
 
@@ -34,6 +36,8 @@ pub struct WarrantParts {
     pub decision: Decision,
     /// The approval that it took, if it took one.
     pub approval: Option<SpentApproval>,
+    /// Where it is reported what doing it costs.
+    pub meter: UsageMeter,
 }
 
 impl Warrant {
@@ -43,9 +47,10 @@ impl Warrant {
         decision: Decision,
         approval: Option<SpentApproval>,
         gate: GateIdentity,
+        meter: UsageMeter,
         expires_at: Timestamp,
     ) -> Self {
-        Self { id, described, decision, approval, gate, expires_at }
+        Self { id, described, decision, approval, gate, meter, expires_at }
     }
 
     /// Its id.
@@ -98,6 +103,7 @@ impl Warrant {
             described: self.described,
             decision: self.decision,
             approval: self.approval,
+            meter: self.meter,
         }
     }
 }

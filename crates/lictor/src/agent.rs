@@ -14,7 +14,7 @@ use lictor_capability::{
 };
 use lictor_context::{
     ApprovalId, Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp,
-    WorkspacePath,
+    Usage, WorkspacePath,
 };
 use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _};
 use lictor_governance::{
@@ -45,6 +45,8 @@ pub struct Agent {
     begun: Arc<AtomicBool>,
     /// The approval that actions have to be about, byte for byte.
     only_under: Option<ApprovalId>,
+    /// What asking costs, as whoever asks reports it.
+    usage: Usage,
 }
 
 /// Somebody who agrees at once to what they are about to see done.
@@ -79,7 +81,14 @@ pub struct Done {
 impl Agent {
     pub(crate) fn new(runtime: Runtime, session: Session, graph: Arc<CapabilityGraph>) -> Self {
         let begun = Arc::new(AtomicBool::new(false));
-        Self { runtime, session, graph, begun, only_under: None }
+        Self { runtime, session, graph, begun, only_under: None, usage: Usage::default() }
+    }
+
+    /// Reports what asking for the next action has cost; each action of this agent counts it.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Usage) -> Self {
+        self.usage = usage;
+        self
     }
 
     /// The session.
@@ -111,7 +120,7 @@ impl Agent {
     /// An action of this session.
     #[must_use]
     pub fn action(&self, capability: CapabilityId, input: Value) -> Action {
-        Action::new(&self.session, capability, input, self.clock())
+        Action::new(&self.session, capability, input, self.clock()).with_usage(self.usage)
     }
 
     /// The action that applies a change document.
@@ -154,6 +163,8 @@ impl Agent {
         let admitted = self.graph.admit(action).map_err(|error| self.not_admitted(error))?;
         let described = self.runtime.parts.executor.describe(admitted);
         let described = described.map_err(ActErrorKind::NotDescribed)?;
+        // Only judged: an invalid file is said so in the decision, and the trail hears nothing.
+        self.runtime.refresh_policies(&self.session)?;
         let decision = self.runtime.parts.gate.decide(&described).record().clone();
         Ok(Checked { described, decision })
     }
@@ -207,12 +218,16 @@ impl Agent {
             }
             described = self.describe(described.action().clone()).await?;
         }
+        let reloaded = self.runtime.refresh_policies(&self.session)?;
         let decision = self.runtime.parts.gate.decide(&described);
+        let inputs = self.runtime.parts.ledger.remember(&decision, &described);
         let mut before = self.prelude();
+        before.extend(reloaded);
         before.push(events::decision_made(
             described.action(),
             described.contract(),
             decision.record(),
+            inputs,
             self.clock(),
         ));
         let judged = self.judge(&described, &decision, consent, &mut before).await;

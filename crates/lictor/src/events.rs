@@ -1,7 +1,7 @@
 //! The events that the road itself owes, before and beside those of an execution.
 
 use lictor_capability::{Action, Conflict, Contract, Described};
-use lictor_context::{Clock, Event, EventFacts, EventType, seal_keeping};
+use lictor_context::{Clock, Digest, Event, EventFacts, EventType, seal_keeping};
 use lictor_governance::{Approval, Decision, DecisionRecord, Grant, Verdict};
 use serde_json::{Value, json};
 
@@ -34,6 +34,7 @@ pub(crate) fn decision_made(
     action: &Action,
     contract: &Contract,
     decision: &DecisionRecord,
+    inputs: Option<Digest>,
     clock: &dyn Clock,
 ) -> Event {
     let mut facts = with_decision(action_facts(action, Some(contract)), decision);
@@ -43,7 +44,7 @@ pub(crate) fn decision_made(
         "verdict": decision.verdict, "risk_proposed": decision.risk_proposed,
         "risk_effective": decision.risk_effective, "reasons": reasons,
         "n_reasons": decision.reasons.len(), "action_digest": decision.action_digest,
-        "policy_digest": decision.policy_digest,
+        "policy_digest": decision.policy_digest, "inputs_digest": inputs,
     });
     if let Value::Object(metadata) = metadata {
         facts.metadata = metadata;

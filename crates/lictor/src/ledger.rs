@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lictor_audit::{Appended, AuditLog, Redactor};
+use lictor_capability::Described;
 use lictor_context::{
     Clock, Digest, Event, EventFacts, EventSink, EventType, RecordError, Timestamp,
 };
 use lictor_executor::{ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery};
-use lictor_state::{Executions, StateError};
+use lictor_governance::Decision;
+use lictor_state::{Decisions, Executions, StateError};
 use lictor_store::Store;
 use lictor_store::rusqlite::Transaction;
 use serde_json::json;
+
+use crate::decisions::PendingDecisions;
 
 /// Records executions, runs and events in the embedded store.
 #[derive(Debug, Clone)]
@@ -20,12 +24,19 @@ pub(crate) struct StateLedger {
     audit: AuditLog,
     executions: Executions,
     clock: Arc<dyn Clock>,
+    decisions: Arc<PendingDecisions>,
 }
 
 impl StateLedger {
     pub(crate) fn new(store: Store, audit: AuditLog, clock: Arc<dyn Clock>) -> Self {
         let executions = Executions::new(store.clone());
-        Self { store, audit, executions, clock }
+        let decisions = Arc::new(PendingDecisions::default());
+        Self { store, audit, executions, clock, decisions }
+    }
+
+    /// Remembers a decision until its event is recorded; gives the digest of what it was made from.
+    pub(crate) fn remember(&self, decision: &Decision, described: &Described) -> Option<Digest> {
+        self.decisions.add(decision, described, &self.audit.redactor())
     }
 
     /// Runs `work` and appends `events`, and those that it gives, in one transaction; durable when
@@ -36,7 +47,11 @@ impl StateLedger {
         work: impl FnOnce(&Transaction<'_>) -> Result<(Vec<Event>, T), StateError> + Send + 'static,
     ) -> Result<T, StateError> {
         let audit = self.audit.clone();
+        let decisions = self.decisions.take(&events);
         let written = self.store.write(move |tx| {
+            for decision in &decisions {
+                Decisions::put_in(tx, decision)?;
+            }
             let mut events = events;
             let (more, answer) = work(tx)?;
             events.extend(more);

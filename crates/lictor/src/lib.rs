@@ -4,6 +4,7 @@ mod agent; // one session on the road: begin here
 mod catalogue;
 mod checks;
 mod contents;
+mod decisions;
 mod error;
 mod events;
 mod going;
@@ -13,6 +14,8 @@ mod ledger;
 mod options;
 mod owing;
 mod policies;
+mod reload;
+mod replay;
 mod runs;
 mod runtime;
 mod secrets;
@@ -24,7 +27,8 @@ pub use catalogue::{CatalogueFailure, CatalogueProblem, LifeStep, PackRefusal, P
 pub use error::{ActError, ActErrorKind, ErrorCode};
 pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
-pub use policies::{PolicyPlaces, load_policies};
+pub use policies::{PolicyPlaces, load_policies, load_policies_with};
+pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};
 pub use runtime::Runtime;
 pub use undo::{UndoDone, UndoRequest};
 

@@ -17,27 +17,41 @@ pub struct PolicyPlaces {
     pub user: Option<PathBuf>,
 }
 
+/// The files in which the policies of all layers stand, whether or not they are there.
+pub(crate) fn policy_files(workspace: &Path, places: &PolicyPlaces) -> Vec<PathBuf> {
+    let own = workspace.join(".lictor/policy.yaml");
+    places.managed.iter().chain(&places.user).cloned().chain([own]).collect()
+}
+
 /// Reads the policies of all layers. A layer without a file says nothing; without any file
 /// everything is denied.
 ///
 /// # Errors
 /// When a file is there and is not read or not a policy: a broken policy never counts as none.
 pub fn load_policies(workspace: &Path, places: &PolicyPlaces) -> Result<PolicySet, OpenError> {
-    let own = workspace.join(".lictor/policy.yaml");
-    let layers = [
-        (PolicyLayer::Managed, places.managed.as_deref()),
-        (PolicyLayer::User, places.user.as_deref()),
-        (PolicyLayer::Workspace, Some(own.as_path())),
-    ];
+    let own = read(&workspace.join(".lictor/policy.yaml"))?;
+    let own = own.as_deref().map(|bytes| Source::new("policy.yaml", bytes));
+    load_policies_with(places, own.as_ref())
+}
+
+/// Reads the policies of the upper layers, with some text in the place of the workspace's own.
+///
+/// # Errors
+/// As [`load_policies`].
+pub fn load_policies_with(
+    places: &PolicyPlaces,
+    workspace: Option<&Source<'_>>,
+) -> Result<PolicySet, OpenError> {
     let mut policies = Vec::new();
-    for (layer, path) in layers {
+    let upper = [(PolicyLayer::Managed, &places.managed), (PolicyLayer::User, &places.user)];
+    for (layer, path) in upper {
         let Some(path) = path else { continue };
         let Some(bytes) = read(path)? else { continue };
-        let name = match layer {
-            PolicyLayer::Workspace => "policy.yaml".to_owned(),
-            PolicyLayer::Managed | PolicyLayer::User => path.display().to_string(),
-        };
+        let name = path.display().to_string();
         policies.push(Policy::from_yaml(layer, &Source::new(&name, &bytes))?);
+    }
+    if let Some(source) = workspace {
+        policies.push(Policy::from_yaml(PolicyLayer::Workspace, source)?);
     }
     Ok(PolicySet::new(policies)?)
 }

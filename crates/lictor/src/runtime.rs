@@ -14,7 +14,8 @@ use lictor_governance::{Approvals, Approvers, Catalogue, Halts, PolicySet, Write
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
 use lictor_state::{
-    Executions, Runs, SqliteApprovalStore, SqliteApproverStore, SqliteGrantStore, SqliteHaltStore,
+    Decisions, Executions, Runs, SqliteApprovalStore, SqliteApproverStore, SqliteGrantStore,
+    SqliteHaltStore, SqliteUsageStore,
 };
 use lictor_store::{Store, StoreOptions};
 use lictor_undo::{Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
@@ -28,6 +29,7 @@ use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
+use crate::reload::PolicyWatch;
 use crate::runs::Owners;
 use crate::secrets::RedactedApprovals;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
@@ -58,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) executor: Executor,
     pub(crate) service: ExecutorService,
     pub(crate) lock: WorkspaceLock,
+    pub(crate) decisions: Decisions,
+    pub(crate) watch: PolicyWatch,
     recovered: Vec<Recovered>,
 }
 
@@ -77,12 +81,15 @@ impl Runtime {
             return Err(OpenError::NotInitialised(options.workspace.clone()));
         }
         let clock = Arc::clone(&options.clock);
+        let watch = PolicyWatch::new(&options);
         let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
         let (store, audit) = open_state(&options)?;
         let halts = SqliteHaltStore::new(store.clone());
         let halts = Arc::new(Halts::new(Arc::new(halts), Arc::clone(&clock)));
         let (rules, time) = (Arc::clone(&policies), Arc::clone(&clock));
-        let gate = Arc::new(WriteGate::with_halts(rules, time, Arc::clone(&halts)));
+        let usage = Arc::new(SqliteUsageStore::new(store.clone()));
+        let gate = WriteGate::with_stores(rules, time, usage, Some(Arc::clone(&halts)));
+        let gate = Arc::new(gate);
         audit.set_redactor(redactor(&options, &policies)?);
         let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock));
         let ledger = Arc::new(ledger);
@@ -131,6 +138,7 @@ impl Runtime {
             store: Arc::new(SqliteApprovalStore::new(store.clone())),
             audit: audit.clone(),
         };
+        let decisions = Decisions::new(store.clone());
         let parts = Parts {
             service: executor.service(options.at_once.max(1)),
             approvals: Approvals::new(&gate, Arc::new(approval_store))
@@ -154,6 +162,8 @@ impl Runtime {
             gate,
             executor,
             lock,
+            decisions,
+            watch,
             recovered,
         };
         Ok(Self { parts: Arc::new(parts) })
@@ -191,16 +201,10 @@ impl Runtime {
         recovered.map_err(|error| ActErrorKind::Execution(Box::new(error)).into())
     }
 
-    /// Judges by the policy files as they are now.
-    ///
-    /// # Errors
-    /// When one is not a policy; then the old ones stay in force.
-    pub fn reload_policies(&self) -> Result<(), OpenError> {
-        let options = &self.parts.options;
-        let policies = load_policies(&options.workspace, &options.policies)?;
-        self.parts.audit.set_redactor(redactor(options, &policies)?);
-        self.parts.gate.reload(Arc::new(policies));
-        Ok(())
+    /// The decisions on record.
+    #[must_use]
+    pub fn decisions(&self) -> &Decisions {
+        &self.parts.decisions
     }
 
     /// The executions on record.
@@ -285,7 +289,10 @@ impl Runtime {
     }
 }
 
-fn redactor(options: &RuntimeOptions, policies: &PolicySet) -> Result<Redactor, OpenError> {
+pub(crate) fn redactor(
+    options: &RuntimeOptions,
+    policies: &PolicySet,
+) -> Result<Redactor, OpenError> {
     let redactor = Redactor::new(&policies.settings().audit_redact, &options.secrets);
     redactor.map_err(|error| OpenError::Audit(error.to_string()))
 }

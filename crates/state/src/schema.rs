@@ -5,7 +5,14 @@ use lictor_store::Migration;
 /// The migrations of this crate's tables, for [`lictor_store::Store::open`].
 #[must_use]
 pub fn migrations() -> &'static [Migration] {
-    &[FIRST, crate::runs::LEASES, crate::catalogue::MIGRATION, crate::consent::MIGRATION]
+    &[
+        FIRST,
+        crate::runs::LEASES,
+        crate::catalogue::MIGRATION,
+        crate::consent::MIGRATION,
+        crate::usage::MIGRATION,
+        crate::decisions::MIGRATION,
+    ]
 }
 
 const FIRST: Migration = Migration {

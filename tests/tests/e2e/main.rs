@@ -28,6 +28,8 @@ mod dry_run;
 mod hostile;
 mod place;
 mod policy;
+mod policy_replay;
+mod policy_tools;
 mod random;
 mod refusals;
 mod road;

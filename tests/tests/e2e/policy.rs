@@ -160,11 +160,17 @@ fn a_program_that_verifies_never_gets_the_approvers_token() {
 }
 
 #[test]
-fn a_limit_that_is_not_counted_yet_never_lets_through() {
+fn a_frequency_limit_is_counted_across_processes() {
     let policy = format!(
-        "{POLICY}frequency:\n  - {{ capability: \"time.*\", scope: session, per: 1h, max: 2 }}\n"
+        "{POLICY}frequency:\n  - {{ capability: \"time.*\", scope: user, per: 1h, max: 2 }}\n"
     );
     let place = Place::with_policy(&policy);
-    let asked = place.run(&["call", "time.now"]).ends(4, "approval_required");
-    assert!(!reasons(&asked, "frequency").is_empty(), "{asked}");
+    place.run(&["call", "time.now"]).done();
+    place.run(&["call", "time.now"]).done();
+    let refused = place.run(&["call", "time.now"]).ends(3, "denied");
+    let found = reasons(&refused, "frequency[0]");
+    assert!(text(found[0], "message").contains("2 of 2 within 1h"), "{refused}");
+    // What is judged only is not counted, and others are not concerned.
+    place.run(&["check", "call", "time.now"]).ends(3, "denied");
+    place.run(&["call", "fs.list"]).done();
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lictor::context::SystemClock;
-use lictor::governance::{ApproverError, ApproverStoreError, Approvers};
+use lictor::governance::{ApproverError, ApproverStoreError, Approvers, Preset};
 use lictor::state::SqliteApproverStore;
 use serde_json::json;
 
@@ -24,7 +24,7 @@ const POLICY: &str = include_str!("policy.template.yaml");
 const IGNORE: &str = "# Lictor's own state: private, and of this machine.\n\
                       *\n\
                       !.gitignore\n!policy.yaml\n!capabilities/\n!capabilities/**\n\
-                      !packs/\n!packs/**\n!facades/\n!facades/**\n";
+                      !*.policy-test.yaml\n!policies/\n!policies/**\n!packs/\n!packs/**\n!facades/\n!facades/**\n";
 
 pub(crate) fn init(wish: Init, context: &Context, output: &Output) -> Answer {
     let root = match &context.global.workspace {
@@ -38,7 +38,7 @@ pub(crate) fn init(wish: Init, context: &Context, output: &Output) -> Answer {
     let mut made = Made { root: &root, dry: wish.dry.dry_run, created: Vec::new() };
     made.folder(".lictor", 0o700)?;
     made.file(".lictor/.gitignore", IGNORE)?;
-    made.file(".lictor/policy.yaml", POLICY)?;
+    made.file(".lictor/policy.yaml", wish.preset.map_or(POLICY, Preset::text))?;
     made.folder(".lictor/capabilities", 0o755)?;
     let created = made.created;
     let token = if wish.dry.dry_run { None } else { first_approver(&root, context)? };

@@ -15,6 +15,7 @@ mod init;
 mod keeping;
 mod lock;
 mod policy;
+mod policy_tools;
 mod tools;
 mod undo;
 pub(crate) mod view;

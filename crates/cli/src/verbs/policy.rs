@@ -2,29 +2,32 @@
 
 use std::path::Path;
 
+use lictor::context::{DecisionId, Timestamp};
 use lictor::document::{Limits, Source};
 use lictor::governance::{DecisionRecord, PolicySet};
-use lictor::load_policies;
-use serde_json::json;
+use lictor::{ErrorCode, Proof, ProofStatus, load_policies, load_policies_with};
+use serde_json::{Value, json};
 
-use super::{Answer, history};
-use crate::args::Policy;
+use super::{Answer, history, policy_tools};
+use crate::args::{Against, Policy};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::files;
-use crate::output::{GREEN, Output, visible};
+use crate::output::{Output, visible};
 
 pub(crate) async fn policy(wish: &Policy, context: &Context, output: &Output) -> Answer {
     match wish {
-        // Self-tests are part of reading: a policy whose examples fail is not read.
-        Policy::Lint { file } | Policy::Test { file } => {
+        Policy::Lint { file, strict } => {
             let set = load(file.as_deref(), context)?;
-            let layers = set.layers().len();
-            let json = json!({ "valid": true, "layers": layers, "digest": set.digest() });
-            output.result(&json, || {
-                format!("{GREEN}valid{GREEN:#}: {layers} layer(s), {}", set.digest())
-            });
-            Ok(0)
+            policy_tools::lint(&set, file.is_none(), *strict, context, output)
+        }
+        Policy::Test { file, cases } => {
+            let set = load(file.as_deref(), context)?;
+            policy_tools::test(&set, cases, context, output)
+        }
+        Policy::Fuzz { file } => {
+            let set = load(file.as_deref(), context)?;
+            policy_tools::fuzz(&set, output)
         }
         Policy::Show => {
             let set = load(None, context)?;
@@ -53,20 +56,98 @@ pub(crate) async fn policy(wish: &Policy, context: &Context, output: &Output) ->
             });
             Ok(0)
         }
-        Policy::Explain { decision } => {
-            let runtime = context.runtime().await?;
-            let found = history::decision(decision, &runtime, context)?;
-            let found = found
-                .ok_or_else(|| Failure::not_found(format!("there is no decision `{decision}`")))?;
-            output.result(&found, || {
-                match serde_json::from_value::<DecisionRecord>(found.clone()) {
-                    Ok(record) => visible(&record.explain()),
-                    Err(_) => visible(&serde_json::to_string_pretty(&found).unwrap_or_default()),
-                }
-            });
-            Ok(0)
+        Policy::Explain { decision } => explain(decision, context, output).await,
+        Policy::Diff { old, new, against: Against::Log, since } => {
+            diff(old, new, since.as_deref(), context, output).await
         }
     }
+}
+
+async fn explain(id: &str, context: &Context, output: &Output) -> Answer {
+    let runtime = context.runtime().await?;
+    let found = history::decision(id, &runtime, context)?;
+    let mut found =
+        found.ok_or_else(|| Failure::not_found(format!("there is no decision `{id}`")))?;
+    let wanted = DecisionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
+    let org = &context.principal.org;
+    let stored = runtime.decisions().get(org.as_str(), &wanted).map_err(Failure::failed)?;
+    if let Some(stored) = stored {
+        found = json!(stored.record);
+    }
+    let proof = runtime.prove(org, &wanted)?.unwrap_or_else(|| Proof {
+        status: ProofStatus::Unproven,
+        because: vec!["what it was made from was not kept".to_owned()],
+        inputs_digest: None,
+    });
+    let text = match serde_json::from_value::<DecisionRecord>(found.clone()) {
+        Ok(record) => record.explain(),
+        Err(_) => serde_json::to_string_pretty(&found).unwrap_or_default(),
+    };
+    let word = match proof.status {
+        ProofStatus::Proven => "proven: the policies of then say the same again",
+        ProofStatus::Unproven => "not proven",
+        ProofStatus::Contradicted => "CONTRADICTED",
+    };
+    let text = format!("{}\nreplay: {word}\n  {}", text.trim_end(), proof.because.join("\n  "));
+    if let Value::Object(fields) = &mut found {
+        fields.insert("proof".to_owned(), json!(proof));
+    }
+    if proof.status == ProofStatus::Contradicted {
+        if !output.is_json() {
+            output.result(&found, || visible(&text));
+        }
+        let why = "the records of the decision contradict each other";
+        let mut failure = Failure::new(ErrorCode::Integrity, why);
+        if let Value::Object(known) = found {
+            failure.known = known;
+        }
+        return Err(failure);
+    }
+    output.result(&found, || visible(&text));
+    Ok(0)
+}
+
+async fn diff(
+    old: &Path,
+    new: &Path,
+    since: Option<&str>,
+    context: &Context,
+    output: &Output,
+) -> Answer {
+    let since = since.map(Timestamp::parse).transpose();
+    let since = since.map_err(|error| Failure::usage(error.to_string()))?;
+    let (old, new) = (in_place(old, context)?, in_place(new, context)?);
+    let runtime = context.runtime().await?;
+    let diff = runtime.diff_policies(&context.principal.org, (&old, &new), since)?;
+    output.result(&json!(diff), || {
+        let mut text =
+            format!("{} decision(s), {} would change\n", diff.decisions, diff.changed.len());
+        for one in &diff.changed {
+            text.push_str(&format!(
+                "  {} {} {}: {} -> {}\n",
+                one.decision,
+                one.capability,
+                one.effects.join(", "),
+                one.old,
+                one.new
+            ));
+            for reason in &one.because {
+                text.push_str(&format!("      {reason}\n"));
+            }
+        }
+        for (decision, why) in &diff.undecided {
+            text.push_str(&format!("  {decision}: cannot be said: {why}\n"));
+        }
+        visible(&text)
+    });
+    Ok(0)
+}
+
+/// A policy file in the place of the workspace's own.
+fn in_place(path: &Path, context: &Context) -> Result<PolicySet, Failure> {
+    let given = files::read(path, Limits::default().max_bytes)?;
+    let source = Source::new(&given.name, &given.bytes);
+    Ok(load_policies_with(&context.options()?.policies, Some(&source))?)
 }
 
 fn load(file: Option<&Path>, context: &Context) -> Result<PolicySet, Failure> {

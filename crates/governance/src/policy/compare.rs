@@ -36,7 +36,7 @@ impl Outcome {
     }
 
     /// One of them holds.
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Yes, _) | (_, Self::Yes) => Self::Yes,
             (Self::Incomparable, _) | (_, Self::Incomparable) => Self::Incomparable,
@@ -243,6 +243,13 @@ impl Test {
     }
 }
 
+/// What stands for a value that is not kept: see `lictor_context::seal`.
+fn is_sealed(value: &Value) -> bool {
+    let Value::Object(map) = value else { return false };
+    (map.len() == 2 && map.contains_key("sealed") && map.contains_key("bytes"))
+        || (map.len() == 1 && map.contains_key("redacted"))
+}
+
 /// Tests of an input, by key.
 #[derive(Debug, Clone)]
 pub(super) enum InputTest {
@@ -262,6 +269,34 @@ impl InputTest {
             }
             (Self::Keys(_), _) => Outcome::Incomparable,
         }
+    }
+
+    /// Whether it would look at something that stands sealed in a record. It may say so too often,
+    /// never too rarely.
+    pub(super) fn meets_sealed(&self, kept: &Value) -> bool {
+        match (self, kept) {
+            (_, kept) if is_sealed(kept) => true,
+            (Self::Keys(keys), Value::Object(map)) => map
+                .iter()
+                .filter(|(key, _)| {
+                    let leads = |wanted: &str| match wanted.strip_prefix(key.as_str()) {
+                        Some(rest) => rest.is_empty() || rest.starts_with('.'),
+                        None => false,
+                    };
+                    keys.iter().any(|(wanted, _)| leads(wanted))
+                })
+                .any(|(_, value)| holds_sealed(value)),
+            (_, kept) => holds_sealed(kept),
+        }
+    }
+}
+
+fn holds_sealed(value: &Value) -> bool {
+    match value {
+        value if is_sealed(value) => true,
+        Value::Array(items) => items.iter().any(holds_sealed),
+        Value::Object(map) => map.values().any(holds_sealed),
+        _ => false,
     }
 }
 

@@ -1,26 +1,25 @@
 //! What speaks about an action as a whole: limits, risk, the contract, what a change has to
-//! bring, frequencies.
+//! bring.
 
 use std::sync::Arc;
 
 use lictor_capability::{Confirm, Risk};
 
-use super::compare::{Outcome, Scalar};
 use super::evaluate::{Evaluation, Voice};
 use super::set::text;
 use crate::decision::{Layer, Verdict};
 
 impl Evaluation<'_> {
     pub(super) fn limits(&mut self) {
-        let changes = &self.described.effects().changes;
+        let asked = self.asked;
         let set = self.set;
         for policy in &set.layers {
             let limits = &policy.limits;
             let max_bytes = limits.max_bytes.map(|size| size.as_bytes());
             let checks = [
-                ("limits.max_files", changes.count() as u64, limits.max_files, "files"),
-                ("limits.max_patch_lines", changes.lines, limits.max_patch_lines, "changed lines"),
-                ("limits.max_bytes", changes.bytes, max_bytes, "bytes of new content"),
+                ("limits.max_files", asked.files, limits.max_files, "files"),
+                ("limits.max_patch_lines", asked.lines, limits.max_patch_lines, "changed lines"),
+                ("limits.max_bytes", asked.bytes, max_bytes, "bytes of new content"),
             ];
             for (rule, found, limit, what) in checks {
                 let Some(limit) = limit.filter(|limit| found > *limit) else { continue };
@@ -62,7 +61,7 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn contract(&mut self) {
-        if self.described.contract().confirm == Confirm::Always {
+        if self.asked.confirm == Confirm::Always {
             self.say(Voice {
                 layer: Layer::Contract,
                 rule: text("contract.confirm"),
@@ -72,7 +71,7 @@ impl Evaluation<'_> {
                 place: None,
             });
         }
-        let approvals = self.described.action().approvals();
+        let approvals = self.asked.approvals;
         if approvals > 0 {
             self.say(Voice {
                 layer: Layer::Contract,
@@ -87,17 +86,13 @@ impl Evaluation<'_> {
 
     /// What a change has to bring, and whether what it names exists.
     pub(super) fn require(&mut self, risk: Risk) {
-        let plan = self.described.action().plan();
         self.unknown_checks();
-        if self.described.effects().is_read_only() {
+        let asked = self.asked;
+        if asked.is_read_only() {
             return;
         }
-        let brings = [
-            plan.is_some_and(|plan| !plan.verification.is_empty()),
-            plan.and_then(|plan| plan.rollback_plan.as_deref())
-                .is_some_and(|text| !text.trim().is_empty()),
-            plan.is_some_and(|plan| !plan.health_checks.is_empty()),
-        ];
+        let brings =
+            [!asked.verification.is_empty(), asked.rollback_plan, !asked.health_checks.is_empty()];
         let names = ["verification", "rollback_plan", "health_checks"];
         let set = self.set;
         for policy in &set.layers {
@@ -123,14 +118,17 @@ impl Evaluation<'_> {
 
     /// A check that nobody defines would not be run, and then it would look as if it had passed.
     fn unknown_checks(&mut self) {
-        let Some(plan) = self.described.action().plan() else { return };
+        let asked = self.asked;
+        if asked.verification.is_empty() && asked.health_checks.is_empty() {
+            return;
+        }
         let settings = self.set.settings();
         let checks = settings.health_checks.iter();
         let known_checks: Vec<&str> = checks.map(|check| check.name.as_str()).collect();
         let known_commands: Vec<&str> = settings.verification.keys().map(String::as_str).collect();
         for (rule, named, known) in [
-            ("verification", &plan.verification, known_commands),
-            ("health_checks", &plan.health_checks, known_checks),
+            ("verification", asked.verification, known_commands),
+            ("health_checks", asked.health_checks, known_checks),
         ] {
             for name in named.iter().filter(|name| !known.contains(&name.as_str())) {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -145,25 +143,6 @@ impl Evaluation<'_> {
                     )),
                     place: None,
                 });
-            }
-        }
-    }
-
-    pub(super) fn frequency(&mut self) {
-        let id = Scalar::Text(self.described.contract().id.as_str());
-        let set = self.set;
-        for policy in &set.layers {
-            for limit in &policy.frequency {
-                if limit.capability.outcome(id) != Outcome::No {
-                    self.say(Voice {
-                        layer: policy.layer.into(),
-                        rule: Arc::clone(&limit.rule),
-                        verdict: Verdict::NeedApproval,
-                        approvals: 1,
-                        message: text("frequency limits are not counted yet"),
-                        place: Some(Arc::clone(&limit.place)),
-                    });
-                }
             }
         }
     }

@@ -3,19 +3,21 @@
 //! The cost is about the number of effects plus the number of rules: each path goes once through
 //! one automaton over the globs of all layers; each rule's action side is looked at once.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use lictor_capability::{Content, Described, Effect, EffectKind, Risk};
+use lictor_capability::{Effect, EffectKind, Risk};
 use lictor_context::Timestamp;
 
 use super::Policy;
+use super::asked::{Asked, normal};
 use super::hits::Hits;
 use super::load::{Saying, Statement};
 use super::reserved;
 use super::set::{List, Owner, PolicySet, text};
 use super::when::{Facts, Target};
 use crate::decision::{Layer, Reason, Verdict};
+use crate::usage::Tallies;
 
 /// How many paths are listed for a rule; the rest is counted.
 pub(super) const MAX_LISTED: usize = 20;
@@ -31,13 +33,33 @@ pub(crate) struct Judgement {
     pub(crate) approvals_needed: u32,
 }
 
-pub(super) fn judge(set: &PolicySet, described: &Described, now: Timestamp) -> Judgement {
-    let mut evaluation = Evaluation::new(set, described);
-    let contract = described.contract();
-    let risk_proposed = described.action().risk().unwrap_or(contract.risk);
+impl Judgement {
+    /// Says what is wrong with the policy files, beside what the policies say.
+    pub(crate) fn note(&mut self, notice: Option<&str>) {
+        let Some(notice) = notice else { return };
+        self.reasons.push(Reason {
+            layer: Layer::Builtin,
+            rule: text("policy_reload"),
+            // It lets nothing through: the verdict stands already.
+            verdict: Verdict::Allow,
+            path: None,
+            message: Arc::from(notice),
+            place: None,
+        });
+    }
+}
+
+pub(super) fn judge(
+    set: &PolicySet,
+    asked: &Asked<'_>,
+    tallies: &Tallies,
+    now: Timestamp,
+) -> Judgement {
+    let mut evaluation = Evaluation::new(set, asked);
+    let risk_proposed = asked.risk.unwrap_or(asked.contract_risk);
     evaluation.builtin();
     evaluation.match_paths();
-    let base = risk_proposed.max(contract.risk);
+    let base = risk_proposed.max(asked.contract_risk);
     let risk_effective = evaluation.escalate(risk_proposed, base);
     evaluation.lists();
     evaluation.rules(risk_effective, now);
@@ -45,7 +67,7 @@ pub(super) fn judge(set: &PolicySet, described: &Described, now: Timestamp) -> J
     evaluation.risk(risk_effective);
     evaluation.contract();
     evaluation.require(risk_effective);
-    evaluation.frequency();
+    evaluation.usage(tallies);
     evaluation.defaults();
     evaluation.finish(risk_proposed, risk_effective)
 }
@@ -64,10 +86,8 @@ pub(super) struct Voice {
 /// One question on its way to an answer.
 pub(super) struct Evaluation<'a> {
     pub(super) set: &'a PolicySet,
-    pub(super) described: &'a Described,
-    pub(super) effects: Vec<Effect<'a>>,
-    /// Directories that nobody asked for; what is put into them is judged.
-    implicit: HashSet<&'a str>,
+    pub(super) asked: &'a Asked<'a>,
+    pub(super) effects: Cow<'a, [Effect<'a>]>,
     /// The globs that each effect's path matches: `found[span]`.
     found: Vec<usize>,
     spans: Vec<(usize, usize)>,
@@ -83,35 +103,21 @@ pub(super) struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    fn new(set: &'a PolicySet, described: &'a Described) -> Self {
-        let all = described.effects();
-        let mut effects = all.iter();
-        let effect = |kind, target| Effect { kind, target };
-        if all.reads_root {
-            effects.push(effect(EffectKind::FsRead, "."));
-        }
-        let mut implicit = HashSet::new();
-        for item in &all.changes.items {
-            // What is copied is read, whether the handler said so or not.
-            if let Some(Content::CopyOf(from)) = &item.content {
-                effects.push(effect(EffectKind::FsRead, from.as_str()));
-            }
-            if item.implicit
-                && let Some(to) = &item.to
-            {
-                implicit.insert(to.as_str());
-            }
+    fn new(set: &'a PolicySet, asked: &'a Asked<'a>) -> Self {
+        let mut effects = Cow::Borrowed(asked.effects.as_slice());
+        if !asked.linked.is_empty() {
+            let read = |path: &'a String| Effect { kind: EffectKind::FsRead, target: path };
+            effects.to_mut().extend(asked.linked.iter().map(read));
         }
         Self {
             set,
-            described,
+            asked,
             spoke: vec![0; effects.len()],
             effects,
-            implicit,
             found: Vec::new(),
             spans: Vec::new(),
             spoke_action: 0,
-            rolls_back: described.action().origin().rolls_back.is_some(),
+            rolls_back: asked.rolls_back,
             verdict: Verdict::Allow,
             approvals: 0,
             reasons: Vec::new(),
@@ -177,7 +183,7 @@ impl<'a> Evaluation<'a> {
             message: text(message),
             place: None,
         };
-        for violation in &self.described.effects().violations {
+        for violation in self.asked.violations {
             let voice = deny(&violation.rule, &violation.message);
             self.say_about(voice, Some(&violation.path), "");
         }
@@ -201,14 +207,14 @@ impl<'a> Evaluation<'a> {
     fn match_paths(&mut self) {
         self.spans.reserve(self.effects.len());
         let mut found = Vec::new();
-        for effect in &self.effects {
+        for effect in self.effects.iter() {
             let from = self.found.len();
             match effect.kind {
                 EffectKind::FsRead | EffectKind::FsWrite | EffectKind::FsDelete => {
                     self.set.matches(effect.target, &mut found);
                 }
                 EffectKind::Process => {
-                    self.set.matches(effect.target.trim_start_matches("./"), &mut found);
+                    self.set.matches(&normal(effect.target), &mut found);
                 }
                 EffectKind::Net | EffectKind::Mcp => found.clear(),
             }
@@ -225,21 +231,19 @@ impl<'a> Evaluation<'a> {
     }
 
     fn facts(&self, risk: Risk) -> Facts<'a> {
-        let (action, contract) = (self.described.action(), self.described.contract());
-        let changes = &self.described.effects().changes;
-        let principal = action.session().principal();
+        let asked = self.asked;
         Facts {
-            capability: Some(contract.id.as_str()),
-            kind: Some(contract.kind.as_str()),
-            source: Some(&contract.source),
-            agent: Some(principal.agent.as_str()),
-            user: Some(principal.user.as_str()),
-            org: Some(principal.org.as_str()),
-            session: Some(action.session().id().as_str()),
-            lines: Some(changes.lines),
-            files: Some(changes.count() as u64),
+            capability: Some(asked.capability),
+            kind: Some(asked.kind.as_str()),
+            source: Some(asked.source),
+            agent: Some(asked.agent),
+            user: Some(asked.user),
+            org: Some(asked.org),
+            session: Some(asked.session),
+            lines: Some(asked.lines),
+            files: Some(asked.files),
             risk: Some(risk),
-            input: Some(action.input()),
+            input: Some(asked.input),
         }
     }
 
@@ -430,7 +434,7 @@ impl<'a> Evaluation<'a> {
                 let strict = statement.saying.is_strict();
                 for (effect, spoke) in self.effects.iter().zip(&mut self.spoke) {
                     if statement.when.kinds.has(effect.kind)
-                        && statement.when.target(effect.target).speaks(strict)
+                        && statement.when.target(effect.target, strict).speaks(strict)
                     {
                         *spoke |= bit(layer);
                     }
@@ -451,7 +455,7 @@ impl<'a> Evaluation<'a> {
         let mut unspoken = Hits::default();
         for (index, effect) in self.effects.iter().enumerate() {
             let spoke = self.spoke.get(index).copied().unwrap_or(0) | self.spoke_action;
-            if effect.kind == EffectKind::FsWrite && self.implicit.contains(effect.target) {
+            if effect.kind == EffectKind::FsWrite && self.asked.implicit.contains(effect.target) {
                 continue;
             }
             let mut silent = spoke == 0;

@@ -115,7 +115,7 @@ impl<'a> Evaluation<'a> {
         let strict = statement.saying.is_strict();
         for (index, effect) in self.effects.iter().enumerate() {
             if statement.when.kinds.has(effect.kind)
-                && statement.when.target(effect.target).speaks(strict)
+                && statement.when.target(effect.target, strict).speaks(strict)
             {
                 hits.add(index);
             }

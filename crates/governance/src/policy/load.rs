@@ -71,7 +71,7 @@ pub(super) struct RiskSaying {
 /// A frequency limit with its compiled pattern.
 #[derive(Debug)]
 pub(super) struct Frequency {
-    pub(super) capability: Test,
+    pub(super) capability: Arc<Test>,
     pub(super) rule: Arc<str>,
     pub(super) place: Arc<str>,
 }
@@ -289,7 +289,7 @@ impl Loader<'_> {
                 );
             };
             compiled.push(Frequency {
-                capability: self.capability_test(&limit.capability)?,
+                capability: Arc::new(self.capability_test(&limit.capability)?),
                 rule: Arc::from(format!("frequency[{index}]")),
                 place: self.place(&raw),
             });
@@ -341,6 +341,7 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
     let require = raw.require.unwrap_or_default();
     Ok(Policy {
         layer,
+        name: source.name.to_owned(),
         bytes: source.bytes.to_vec(),
         default: raw.default.map(|default| (default.value, loader.place(&default))),
         says_something,
@@ -356,10 +357,11 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
         frequency_limits,
         verification: raw.verification.into_iter().map(|(name, at)| (name, at.value)).collect(),
         health_checks,
+        budgets_place: raw.budgets.as_ref().map(|budgets| loader.place(budgets)),
         budgets: raw
             .budgets
             .as_ref()
-            .map(|raw| loader.budgets(raw))
+            .map(|raw| loader.budgets(&raw.value))
             .transpose()?
             .unwrap_or_default(),
         approvals: raw.approvals.map(|approvals| {

@@ -1,20 +1,29 @@
 //! Policies: what may be done, as files say it.
 
+mod asked; // what a decision looks at
+mod cases; // files of requests with the verdict that is expected
 mod checks; // health checks, verification, budgets, windows, as they are read
 mod compare; // typed comparisons
 mod conditions; // from what is written under `when` to a condition
 mod demands; // what speaks about an action as a whole
 mod error;
 mod evaluate; // from effects to a verdict
+mod fuzz; // ways around rules
+mod fuzz_view;
 mod hits; // which rules speak, about which effects
+mod lint; // what a policy probably does not mean
 mod load; // from the file to a policy
 mod pattern;
+mod preset; // policies to begin with
 mod raw; // the file as it is written
 mod reserved; // what no policy can allow
 mod set; // policies by layer, put together
 mod settings; // what a policy sets beside its verdicts
+mod spellings; // other names for the same thing
+mod usage; // how often, and how much
 mod when; // conditions
 mod window;
+mod witness; // requests that a rule speaks about
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,9 +37,15 @@ use crate::catalogue::RawCatalogue;
 use crate::decision::{Layer, Verdict};
 use load::{Frequency, PathGlob, RiskSaying, Statement};
 
+pub(crate) use asked::Asked;
+pub use asked::{Question, QuestionEffect};
+pub use cases::{CaseResult, PolicyCases};
 pub use error::{PolicyError, PolicyErrorKind};
+pub use fuzz::{FuzzReport, Survivor};
+pub use lint::{LintFinding, LintLevel};
 pub(crate) use pattern::path_globs;
-pub use set::PolicySet;
+pub use preset::{Preset, UnknownPreset};
+pub use set::{PolicySet, PolicySource};
 pub use settings::{
     ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
     Probe, Scope, Settings, VerificationCommand,
@@ -68,6 +83,7 @@ impl fmt::Display for PolicyLayer {
 #[derive(Debug)]
 pub struct Policy {
     layer: PolicyLayer,
+    name: String,
     bytes: Vec<u8>,
     default: Option<(Verdict, Arc<str>)>,
     says_something: bool,
@@ -85,6 +101,7 @@ pub struct Policy {
     verification: BTreeMap<String, VerificationCommand>,
     health_checks: Vec<HealthCheck>,
     budgets: Budgets,
+    budgets_place: Option<Arc<str>>,
     approvals: Option<(Option<HumanDuration>, bool, BTreeMap<Channel, Risk>)>,
     lock_timeout: Option<HumanDuration>,
     idempotency_ttl: Option<HumanDuration>,
@@ -108,6 +125,12 @@ impl Policy {
     #[must_use]
     pub fn layer(&self) -> PolicyLayer {
         self.layer
+    }
+
+    /// The file's name, as messages give it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The file as it was read.

@@ -34,6 +34,15 @@ impl Pattern {
         }
     }
 
+    /// The pattern as it is written.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Literal(text) => text.to_string(),
+            Self::Prefix(prefix) => format!("{prefix}*"),
+            Self::Glob(matcher) => matcher.glob().glob().to_owned(),
+        }
+    }
+
     pub(super) fn is_match(&self, text: &str) -> bool {
         match self {
             Self::Literal(literal) => **literal == *text,
@@ -91,11 +100,10 @@ pub(crate) fn path_globs(text: &str, any_case: bool) -> Result<Vec<Glob>, String
     {
         globs.push(glob(dir, any_case)?);
     }
-    if any_case && !text.is_ascii() {
+    let folded = fold(text);
+    if any_case && !text.is_ascii() && folded != text {
         // The automaton folds ASCII only; paths outside of it are folded before they are matched.
-        for folded in path_globs(&fold(text), false)? {
-            globs.push(folded);
-        }
+        globs.extend(path_globs(&folded, true)?);
     }
     Ok(globs)
 }

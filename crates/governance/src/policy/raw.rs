@@ -37,7 +37,7 @@ pub(super) struct RawPolicy {
     pub(super) frequency: Vec<Located<RawFrequency>>,
     #[serde(default)]
     pub(super) windows: Vec<Located<RawWindow>>,
-    pub(super) budgets: Option<RawBudgets>,
+    pub(super) budgets: Option<Located<RawBudgets>>,
     pub(super) concurrency: Option<RawConcurrency>,
     pub(super) idempotency: Option<RawIdempotency>,
     pub(super) retention: Option<RawRetention>,

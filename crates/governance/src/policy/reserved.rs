@@ -2,14 +2,19 @@
 
 use lictor_capability::{Effect, EffectKind};
 
+use super::asked::normal;
 use super::pattern::fold;
 
 /// The builtin rule that an effect offends against, and why.
 pub(super) fn offence(effect: Effect<'_>) -> Option<(&'static str, &'static str)> {
+    let program;
     let path = match effect.kind {
         EffectKind::FsRead | EffectKind::FsWrite | EffectKind::FsDelete => effect.target,
         // A program of the workspace is named by its path.
-        EffectKind::Process => effect.target.trim_start_matches("./"),
+        EffectKind::Process => {
+            program = normal(effect.target);
+            &program
+        }
         EffectKind::Net | EffectKind::Mcp => return None,
     };
     let mut segments = path.split('/');
@@ -35,7 +40,7 @@ fn is_named(segment: &str, name: &str, short: &str) -> bool {
 }
 
 /// What HFS+ leaves out of account in names.
-fn is_ignored(c: char) -> bool {
+pub(super) fn is_ignored(c: char) -> bool {
     matches!(c,
         '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use globset::{Candidate, GlobSet, GlobSetBuilder};
-use lictor_capability::{Described, Effect, EffectKind, Risk};
+use lictor_capability::{Effect, EffectKind, Risk};
 use lictor_context::{Digest, Hasher, Timestamp, WorkspacePath};
+use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::error::{PolicyError, PolicyErrorKind};
 use super::evaluate::{self, Judgement};
 use super::load::{RiskSaying, Statement};
 use super::pattern::fold;
 use super::reserved;
 use super::settings::Settings;
+use super::usage::{self, UsageLimit};
 use super::when::Target;
 use super::{Policy, PolicyLayer};
 use crate::catalogue::CatalogueRules;
 use crate::decision::{Layer, Verdict};
+use crate::usage::Tallies;
 
 /// The policies of all layers. Without any, or with one that says nothing, everything is denied.
 #[derive(Debug)]
@@ -30,6 +34,19 @@ pub struct PolicySet {
     pub(super) risk: [Vec<(Layer, RiskSaying)>; 4],
     /// The statements of all layers: the index of the layer and of the statement in it.
     pub(super) statements: Vec<(usize, usize)>,
+    pub(super) usage_limits: Vec<UsageLimit>,
+}
+
+/// The text of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySource {
+    /// Whose it is.
+    pub layer: PolicyLayer,
+    /// The file's name.
+    pub name: String,
+    /// What stands in it.
+    pub text: String,
 }
 
 /// Whose a glob is.
@@ -61,6 +78,7 @@ impl PolicySet {
             owners: Vec::new(),
             risk: [const { Vec::new() }; 4],
             statements: Vec::new(),
+            usage_limits: Vec::new(),
         }
     }
 
@@ -80,6 +98,7 @@ impl PolicySet {
             digest: digest(&layers),
             settings: settings(&layers),
             risk: risk(&layers),
+            usage_limits: usage::limits(&layers),
             ..Self::empty()
         };
         set.layers = layers;
@@ -127,6 +146,29 @@ impl PolicySet {
         Ok(())
     }
 
+    /// The texts of the layers, to be kept: [`PolicySet::from_sources`] makes the same set of them.
+    #[must_use]
+    pub fn sources(&self) -> Vec<PolicySource> {
+        let source = |policy: &Policy| PolicySource {
+            layer: policy.layer,
+            name: policy.name.clone(),
+            text: String::from_utf8_lossy(&policy.bytes).into_owned(),
+        };
+        self.layers.iter().map(source).collect()
+    }
+
+    /// Reads the texts that a set was made of.
+    ///
+    /// # Errors
+    /// When one is not a policy.
+    pub fn from_sources(sources: &[PolicySource]) -> Result<Self, PolicyError> {
+        let read = |source: &PolicySource| {
+            let text = lictor_document::Source::new(&source.name, source.text.as_bytes());
+            Policy::from_yaml(source.layer, &text)
+        };
+        Self::new(sources.iter().map(read).collect::<Result<Vec<_>, _>>()?)
+    }
+
     /// The digest of the set: of its layers' names and the bytes of their files.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -161,8 +203,8 @@ impl PolicySet {
         found.iter().any(forbids)
     }
 
-    pub(crate) fn judge(&self, described: &Described, now: Timestamp) -> Judgement {
-        evaluate::judge(self, described, now)
+    pub(crate) fn judge(&self, asked: &Asked<'_>, tallies: &Tallies, now: Timestamp) -> Judgement {
+        evaluate::judge(self, asked, tallies, now)
     }
 
     /// The globs that a path matches, by their place in `owners`.
@@ -172,7 +214,8 @@ impl PolicySet {
             // The automaton folds the case of ASCII only. What is forbidden is forbidden under
             // every spelling that a file system may take for the same.
             let mut folded = Vec::new();
-            self.matcher.matches_candidate_into(&Candidate::new(&fold(path)), &mut folded);
+            let visible: String = path.chars().filter(|c| !reserved::is_ignored(*c)).collect();
+            self.matcher.matches_candidate_into(&Candidate::new(&fold(&visible)), &mut folded);
             folded.retain(|owner| {
                 matches!(self.owners.get(*owner), Some(Owner::List(_, List::Forbidden, _)))
                     && !found.contains(owner)

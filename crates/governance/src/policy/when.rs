@@ -4,6 +4,7 @@ use globset::Glob;
 use lictor_capability::{EffectKind, Risk};
 use serde_json::Value;
 
+use super::asked::normal;
 use super::compare::{InputTest, Num, Outcome, Scalar, Test};
 use super::raw::Sample;
 
@@ -117,11 +118,21 @@ impl When {
     }
 
     /// The target of an effect whose kind fits, where that is not for the automaton.
-    pub(super) fn target(&self, target: &str) -> Outcome {
+    ///
+    /// A `strict` rule about a program holds for it under every folder; one that lets through only
+    /// for what it names.
+    pub(super) fn target(&self, target: &str, strict: bool) -> Outcome {
         match &self.target {
             Target::Any => Outcome::Yes,
             Target::Paths(_) => Outcome::No,
-            Target::PathTest(test) | Target::Program(test) => test.outcome(Scalar::Text(target)),
+            Target::PathTest(test) => test.outcome(Scalar::Text(target)),
+            Target::Program(test) if strict && target.contains('/') => {
+                let name = target.rsplit('/').next().unwrap_or(target);
+                [target, name, &normal(target)]
+                    .into_iter()
+                    .fold(Outcome::No, |found, text| found.or(test.outcome(Scalar::Text(text))))
+            }
+            Target::Program(test) => test.outcome(Scalar::Text(target)),
             Target::Host(test) => host(test, target),
         }
     }
@@ -150,7 +161,7 @@ impl When {
                 Target::Paths(globs) => Outcome::of(
                     globs.iter().any(|glob| glob.compile_matcher().is_match(target.as_str())),
                 ),
-                _ => self.target(target),
+                _ => self.target(target, false),
             })
         };
         let target = match &self.target {

@@ -6,3 +6,4 @@ mod approvers;
 mod executions;
 mod runs;
 mod support;
+mod usage;

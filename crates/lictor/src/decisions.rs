@@ -1,0 +1,68 @@
+//! Decisions on their way into the ledger: each is kept in the transaction that records its event.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use lictor_audit::Redactor;
+use lictor_capability::Described;
+use lictor_context::{DecisionId, Digest, Event, EventType};
+use lictor_governance::{Decision, DecisionInputs};
+use lictor_state::StoredDecision;
+use serde_json::Value;
+
+/// More than could be on their way at once; what was abandoned before it was recorded goes first.
+const MAX_PENDING: usize = 1_024;
+
+/// Decisions whose event is not recorded yet.
+#[derive(Debug, Default)]
+pub(crate) struct PendingDecisions {
+    waiting: Mutex<VecDeque<StoredDecision>>,
+}
+
+impl PendingDecisions {
+    /// Remembers a decision with what it was made from. Gives the digest of that, for the event:
+    /// the trail proves what the database holds.
+    pub(crate) fn add(
+        &self,
+        decision: &Decision,
+        described: &Described,
+        redactor: &Redactor,
+    ) -> Option<Digest> {
+        let inputs = DecisionInputs::of(decision, described);
+        let inputs = redactor.value(&serde_json::to_value(inputs).unwrap_or(Value::Null));
+        let digest = Digest::of_json(&inputs).ok();
+        let stored = StoredDecision {
+            at: decision.decided_at(),
+            org: described.action().session().principal().org.to_string(),
+            record: decision.record().clone(),
+            inputs,
+        };
+        // Every change is one push or one removal, so nothing is half done after a panic.
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= MAX_PENDING {
+            waiting.pop_front();
+        }
+        waiting.push_back(stored);
+        digest
+    }
+
+    /// Takes those out whose events are about to be recorded.
+    pub(crate) fn take(&self, events: &[Event]) -> Vec<StoredDecision> {
+        let decisions = events.iter().filter(|event| event.event_type() == EventType::DecisionMade);
+        let ids: Vec<&DecisionId> =
+            decisions.filter_map(|event| event.facts().decision_id.as_ref()).collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = Vec::new();
+        waiting.retain(|stored| {
+            let wanted = ids.contains(&&stored.record.id);
+            if wanted {
+                taken.push(stored.clone());
+            }
+            !wanted
+        });
+        taken
+    }
+}

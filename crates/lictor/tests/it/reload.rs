@@ -1,0 +1,86 @@
+//! A policy file that changes counts from the next decision on, if it is a policy.
+#![expect(clippy::disallowed_methods, reason = "a person edits the policy")]
+
+use std::path::PathBuf;
+
+use lictor::context::{Name, Principal, Session, SystemClock};
+use lictor::governance::DecisionRecord;
+use lictor::{ActError, Agent, Runtime, RuntimeOptions};
+use serde_json::json;
+
+const OPEN: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\n";
+const CLOSED: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"src/**\"] }\n";
+
+struct Place {
+    dir: tempfile::TempDir,
+    agent: Agent,
+}
+
+impl Place {
+    async fn open() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (workspace, keys) = (dir.path().join("workspace"), dir.path().join("keys"));
+        std::fs::create_dir_all(workspace.join(".lictor")).unwrap();
+        std::fs::write(workspace.join(".lictor/policy.yaml"), OPEN).unwrap();
+        let runtime = Runtime::open(RuntimeOptions::new(workspace, keys)).await.unwrap();
+        let name = |text| Name::parse(text).unwrap();
+        let principal = Principal { org: name("acme"), user: name("ann"), agent: name("bot") };
+        let agent = runtime.agent(&Session::new(principal, &SystemClock));
+        Self { dir, agent }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("workspace/.lictor/policy.yaml")
+    }
+
+    fn policy(&self, text: &str) {
+        std::fs::write(self.file(), text).unwrap();
+    }
+
+    async fn write(&self, path: &str) -> Result<DecisionRecord, ActError> {
+        let input = json!({ "path": path, "content": "x" });
+        self.agent.call("fs.write", input).await.map(|done| done.record.decision)
+    }
+}
+
+fn notices(decision: &DecisionRecord) -> Vec<String> {
+    let reasons = decision.reasons.iter().filter(|reason| &*reason.rule == "policy_reload");
+    reasons.map(|reason| reason.message.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_changed_policy_counts_from_the_next_decision_on() {
+    let place = Place::open().await;
+    assert!(notices(&place.write("a").await.unwrap()).is_empty());
+    place.policy(CLOSED);
+    let refused = place.write("b").await.unwrap_err();
+    assert!(refused.to_string().contains("default"), "{refused}");
+    place.write("src/a").await.unwrap();
+    place.policy(OPEN);
+    place.write("b").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_policy_leaves_the_last_good_one_and_every_decision_says_so() {
+    let place = Place::open().await;
+    place.policy(CLOSED);
+    place.write("src/a").await.unwrap();
+    place.policy("version: 1\ndefault: allow\nrulez: []\n");
+    for path in ["src/b", "src/c"] {
+        let said = notices(&place.write(path).await.unwrap());
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("the last good policy stays in force"), "{said:?}");
+        assert!(said[0].contains("policy.yaml:3:1"), "{said:?}");
+    }
+    let refused = place.write("b").await.unwrap_err();
+    let decision = refused.decision().unwrap();
+    assert_eq!(notices(decision).len(), 1);
+    // What cannot be read at all is no policy either.
+    std::fs::remove_file(place.file()).unwrap();
+    std::fs::create_dir(place.file()).unwrap();
+    place.write("b").await.unwrap_err();
+    assert_eq!(notices(&place.write("src/d").await.unwrap()).len(), 1);
+    std::fs::remove_dir(place.file()).unwrap();
+    place.policy(OPEN);
+    assert!(notices(&place.write("b").await.unwrap()).is_empty());
+}
