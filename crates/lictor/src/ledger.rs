@@ -5,14 +5,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use lictor_audit::{Appended, AuditLog};
 use lictor_context::{
-    Clock, Digest, Event, EventFacts, EventSink, EventType, RecordError, Timestamp,
+    Clock, Digest, Event, EventFacts, EventSink, EventType, ExecutionId, RecordError, Timestamp,
 };
-use lictor_executor::{ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery};
+use lictor_executor::{
+    AtWork, ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery,
+};
 use lictor_state::{Executions, StateError};
 use lictor_store::Store;
 use lictor_store::rusqlite::Transaction;
 use serde_json::json;
 
+use crate::outside::Signs;
 use crate::redact::Redaction;
 
 /// Records executions, runs and events in the embedded store.
@@ -23,6 +26,7 @@ pub(crate) struct StateLedger {
     executions: Executions,
     clock: Arc<dyn Clock>,
     redaction: Arc<RwLock<Arc<Redaction>>>,
+    signs: Option<Signs>,
 }
 
 impl StateLedger {
@@ -34,7 +38,13 @@ impl StateLedger {
     ) -> Self {
         let executions = Executions::new(store.clone());
         let redaction = Arc::new(RwLock::new(Arc::new(redaction)));
-        Self { store, audit, executions, clock, redaction }
+        Self { store, audit, executions, clock, redaction, signs: None }
+    }
+
+    /// Puts up a sign for each execution that does something outside of the workspace.
+    pub(crate) fn with_signs(mut self, signs: Signs) -> Self {
+        self.signs = Some(signs);
+        self
     }
 
     /// Leaves other things out from now on.
@@ -109,6 +119,23 @@ impl Ledger for StateLedger {
         })
         .await
         .map_err(unavailable)
+    }
+
+    async fn begin(
+        &self,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<AtWork, LedgerError> {
+        // The sign first: a record without one would never be doubted.
+        let at_work = match &self.signs {
+            Some(signs) => signs.put_up(&record)?,
+            None => AtWork::default(),
+        };
+        self.settle(Some(record), events).await.map(|()| at_work)
+    }
+
+    async fn in_doubt(&self, key: Digest) -> Result<Option<ExecutionId>, LedgerError> {
+        self.executions.find_in_doubt(key).map_err(unavailable)
     }
 
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lictor_context::{Clock, SystemClock};
+use lictor_handlers::SecretSource;
 use lictor_store::Durability;
 
 use crate::policies::PolicyPlaces;
@@ -36,6 +37,8 @@ pub struct RuntimeOptions {
     pub at_once: usize,
     /// Who holds the lock, in words, for whoever has to wait.
     pub holder: String,
+    /// Who knows the secrets that contracts name.
+    pub secrets: Arc<dyn SecretSource>,
 }
 
 impl RuntimeOptions {
@@ -52,6 +55,7 @@ impl RuntimeOptions {
             changes: lictor_undo::Durability::Strict,
             at_once: 64,
             holder: "lictor".to_owned(),
+            secrets: crate::outside::environment(),
         }
     }
 

@@ -11,6 +11,7 @@ use lictor_executor::{
     Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, TimeLimits,
 };
 use lictor_governance::{Approvals, Approvers, Catalogue, Halts, PolicySet, WriteGate};
+use lictor_handlers::HttpHandlers;
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
 use lictor_state::{
@@ -27,6 +28,7 @@ use crate::error::{ActError, ActErrorKind};
 use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
+use crate::outside::Signs;
 use crate::policies::load_policies;
 use crate::redact::Redaction;
 use crate::runs::Owners;
@@ -55,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) approvers: Approvers,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) halts: Arc<Halts>,
+    pub(crate) signs: Signs,
     pub(crate) executor: Executor,
     pub(crate) service: ExecutorService,
     pub(crate) lock: WorkspaceLock,
@@ -84,7 +87,9 @@ impl Runtime {
         let (rules, time) = (Arc::clone(&policies), Arc::clone(&clock));
         let gate = Arc::new(WriteGate::with_halts(rules, time, Arc::clone(&halts)));
         let redaction = redaction(&policies)?;
-        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock), redaction);
+        let signs = Signs::new(&options.state_folder());
+        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock), redaction)
+            .with_signs(signs.clone());
         let ledger = Arc::new(ledger);
         let transactions = Transactions::new(Arc::clone(&workspace)).durability(options.changes);
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
@@ -96,7 +101,8 @@ impl Runtime {
         let executor = Executor::builder(
             gate.identity(),
             Arc::clone(&clock),
-            handlers(&clock, &transactions),
+            handlers(&clock, &transactions)
+                .with_factory(Arc::new(HttpHandlers::new(Arc::clone(&options.secrets)))),
             Arc::<Workspace>::clone(&workspace),
             Arc::new(transactions.clone()),
             Arc::<StateLedger>::clone(&ledger),
@@ -137,6 +143,7 @@ impl Runtime {
             ),
             shelf,
             halts,
+            signs,
             executions: Executions::new(store.clone()),
             runs: Runs::new(store.clone()),
             owners: Owners::new(&options.state_folder(), clock.as_ref()),
@@ -152,7 +159,10 @@ impl Runtime {
             lock,
             recovered,
         };
-        Ok(Self { parts: Arc::new(parts) })
+        let runtime = Self { parts: Arc::new(parts) };
+        let doubted = runtime.doubt_abandoned().await;
+        doubted.map_err(|error| OpenError::Recovery(error.to_string()))?;
+        Ok(runtime)
     }
 
     /// Opens only the database of a workspace: for setting one up, before there is a policy.
