@@ -300,7 +300,7 @@ pub trait Ledger: Send + Sync {
 #[derive(Debug, Default)]
 pub struct AtWork(
     /// What is dropped.
-    pub Option<Lease>,
+    pub Option<Box<Lease>>,
 );
 
 impl AtWork {

@@ -29,7 +29,7 @@ impl Signs {
         let id = record.execution_id.as_str();
         let lock = WorkspaceLock::new(self.folder.join(id));
         let lease = lock.try_acquire(Claim::new("lictor", id)).map_err(|error| fail(&error))?;
-        Ok(AtWork(Some(lease)))
+        Ok(AtWork(Some(Box::new(lease))))
     }
 
     /// The executions whose signs nobody holds, with the signs.
@@ -42,7 +42,7 @@ impl Signs {
         let take = |id: ExecutionId| {
             let lock = WorkspaceLock::new(self.folder.join(id.as_str()));
             let lease = lock.try_acquire(Claim::new("lictor recovery", id.as_str())).ok()?;
-            Some((id, AtWork(Some(lease))))
+            Some((id, AtWork(Some(Box::new(lease)))))
         };
         ids.filter_map(take).collect()
     }

@@ -312,10 +312,17 @@ impl Road for RuntimeRoad {
 
     async fn recall(&self, call: &StepCall) -> Recalled {
         // Journals were settled when the runtime was opened, so the index knows every execution
-        // that changed anything; builtin capabilities do nothing else.
-        let found =
-            self.runtime.executions().find_key(call.idempotency_key(), Timestamp::from_micros(0));
-        match found {
+        // that changed anything here; what is done elsewhere is on record before it is done.
+        let (executions, key) = (self.runtime.executions(), call.idempotency_key());
+        match executions.find_in_doubt(key) {
+            Ok(None) => {}
+            Ok(Some(id)) => {
+                let reason = format!("`{id}` was begun, and it is not known what became of it");
+                return Recalled::Unknown { reason };
+            }
+            Err(error) => return Recalled::Unknown { reason: error.to_string() },
+        }
+        match executions.find_key(key, Timestamp::from_micros(0)) {
             Ok(Some(record)) => {
                 let done = Done { record, duplicate: true, checks: Vec::new() };
                 Recalled::Done(step_done(done, Vec::new()))
