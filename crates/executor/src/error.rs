@@ -21,7 +21,7 @@ pub struct ExecuteError {
     rollback: Rollback,
     checks: Vec<CheckReport>,
     unsettled: Option<Unsettled>,
-    at_work: Option<AtWork>,
+    at_work: Option<Box<AtWork>>,
 }
 
 /// What a failed execution left.
@@ -158,7 +158,7 @@ impl ExecuteError {
 
     /// It was begun outside of the workspace, and that is on record.
     pub(crate) fn begun(mut self, at_work: AtWork) -> Self {
-        self.at_work = Some(at_work);
+        self.at_work = Some(Box::new(at_work));
         self
     }
 
@@ -171,7 +171,7 @@ impl ExecuteError {
 
     /// Takes out the sign of work, to be ended when the failure is on record.
     pub fn take_at_work(&mut self) -> Option<AtWork> {
-        self.at_work.take()
+        self.at_work.take().map(|at_work| *at_work)
     }
 
     /// Takes out what still holds the lock: to be settled when the failure is on record, or
