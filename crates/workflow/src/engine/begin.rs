@@ -338,7 +338,6 @@ impl<'e> Driver<'e> {
         Ok(ApprovalCall {
             session: self.session.clone(),
             run_id: self.run.run_id.clone(),
-            pack: self.workflow.pack.clone(),
             step_id: step.id.clone(),
             message,
             risk: approval.risk,
