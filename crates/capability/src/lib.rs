@@ -22,8 +22,9 @@ pub use change::{
 };
 pub use contract::{
     Backoff, CapabilityId, CapabilityKind, Compensate, Confirm, Contract, ContractError,
-    ContractErrorKind, EffectCeiling, FsCeiling, HandlerSpec, InvalidCapabilityId, McpTool, Retry,
-    SchemaFinding, SchemaSide, Undo, UndoStrategy,
+    ContractErrorKind, EffectCeiling, FsCeiling, HandlerSpec, HttpHeader, HttpMethod, HttpSpec,
+    InvalidCapabilityId, McpTool, Retry, SchemaFinding, SchemaSide, SecretHeader, Undo,
+    UndoStrategy,
 };
 pub use effects::{Beyond, Effect, EffectKind, Effects, LeftAlone, UndoScope, Violation};
 pub use graph::{AdmitError, AdmitErrorKind, CapabilityGraph, nearest};

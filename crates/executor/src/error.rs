@@ -2,14 +2,14 @@
 
 use lictor_capability::{Conflict, SchemaFinding};
 use lictor_context::{Clock, Event, EventType, ExecutionId, Session};
-use lictor_governance::Halted;
-
-use lictor_governance::Withheld;
+use lictor_governance::{Halted, Withheld};
 
 use crate::check::{CheckPhase, CheckReport};
-use crate::executed::{CommitError, execution_facts, failure_events};
+use crate::executed::{CommitError, execution_facts, failure_events, unknown_events};
 use crate::handler::HandlerError;
-use crate::port::{ApplyError, LedgerError, RecoverError, Recovered, RollbackReport, Unsettled};
+use crate::port::{
+    ApplyError, AtWork, LedgerError, RecoverError, Recovered, RollbackReport, Unsettled,
+};
 use crate::record::ExecutionRecord;
 
 /// An execution did not come to its end. It says what is left: nothing, or what.
@@ -21,6 +21,7 @@ pub struct ExecuteError {
     rollback: Rollback,
     checks: Vec<CheckReport>,
     unsettled: Option<Unsettled>,
+    at_work: Option<Box<AtWork>>,
 }
 
 /// What a failed execution left.
@@ -90,6 +91,12 @@ pub enum ExecuteErrorKind {
     /// The output breaks the contract.
     #[error("the output does not fit the contract: {}", list(.0))]
     Output(Vec<SchemaFinding>),
+    /// It was begun outside of the workspace, and it is not known what became of it.
+    #[error("it may or may not have happened: {0}")]
+    Unknown(String),
+    /// The same was begun before, and it is not known what became of that.
+    #[error("the same was begun by `{0}`, of which it is not known what became; look there first")]
+    InDoubt(ExecutionId),
     /// The changes were not applied.
     #[error(transparent)]
     Apply(ApplyError),
@@ -119,7 +126,7 @@ impl ExecuteError {
     pub(crate) fn not_begun(kind: ExecuteErrorKind) -> Self {
         let kind = Box::new(kind);
         let (rollback, checks) = (Rollback::NotBegun, Vec::new());
-        Self { kind, record: None, rollback, checks, unsettled: None }
+        Self { kind, record: None, rollback, checks, unsettled: None, at_work: None }
     }
 
     pub(crate) fn with_record(mut self, record: impl Into<Box<ExecutionRecord>>) -> Self {
@@ -147,6 +154,24 @@ impl ExecuteError {
     pub(crate) fn holding(mut self, unsettled: Option<Unsettled>) -> Self {
         self.unsettled = unsettled;
         self
+    }
+
+    /// It was begun outside of the workspace, and that is on record.
+    pub(crate) fn begun(mut self, at_work: AtWork) -> Self {
+        self.at_work = Some(Box::new(at_work));
+        self
+    }
+
+    /// Whether it is on record already that it was begun: then its end is recorded as well,
+    /// whatever that is.
+    #[must_use]
+    pub fn is_on_record(&self) -> bool {
+        self.at_work.is_some()
+    }
+
+    /// Takes out the sign of work, to be ended when the failure is on record.
+    pub fn take_at_work(&mut self) -> Option<AtWork> {
+        self.at_work.take().map(|at_work| *at_work)
     }
 
     /// Takes out what still holds the lock: to be settled when the failure is on record, or
@@ -194,8 +219,15 @@ impl ExecuteError {
         events: &mut Vec<Event>,
     ) -> Option<ExecutionRecord> {
         let mut record = self.record()?.clone();
-        let facts = execution_facts(&record);
-        events.push(Event::new(session, EventType::ActionStarted, facts, clock));
+        let reason = self.kind.to_string();
+        if !self.is_on_record() {
+            let facts = execution_facts(&record);
+            events.push(Event::new(session, EventType::ActionStarted, facts, clock));
+        }
+        if matches!(*self.kind, ExecuteErrorKind::Unknown(_)) {
+            unknown_events(&mut record, session, &reason, clock, events);
+            return Some(record);
+        }
         for check in &self.checks {
             let kind = match (check.phase, check.passed) {
                 (CheckPhase::Verification, true) => EventType::VerificationPassed,
@@ -208,7 +240,6 @@ impl ExecuteError {
             facts.metadata.insert("check".to_owned(), serde_json::json!(check));
             events.push(Event::new(session, kind, facts, clock));
         }
-        let reason = self.kind.to_string();
         failure_events(&mut record, session, &self.rollback, &reason, clock, events);
         Some(record)
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::check::{CheckPhase, CheckReport};
 use crate::error::Rollback;
-use crate::port::{Applied, Ledger, LedgerError, RollbackReport, Unsettled};
+use crate::port::{Applied, AtWork, Ledger, LedgerError, RollbackReport, Unsettled};
 use crate::record::{ExecutionRecord, ExecutionStatus};
 
 /// The outcome of an execution that did not fail.
@@ -30,7 +30,9 @@ pub struct Executed {
     session: Session,
     applied: Option<Box<dyn Applied>>,
     checks: Vec<CheckReport>,
-    started: Box<Event>,
+    /// Its first event, unless that is on record already.
+    started: Option<Box<Event>>,
+    at_work: Option<AtWork>,
 }
 
 /// The end of an execution could not be recorded.
@@ -67,7 +69,14 @@ impl Executed {
         checks: Vec<CheckReport>,
         started: Event,
     ) -> Self {
-        Self { record, session, applied, checks, started: Box::new(started) }
+        let started = Some(Box::new(started));
+        Self { record, session, applied, checks, started, at_work: None }
+    }
+
+    /// Something was done outside of the workspace, and that it was begun is on record.
+    pub(crate) fn foreign(record: Box<ExecutionRecord>, session: Session, at_work: AtWork) -> Self {
+        let at_work = Some(at_work);
+        Self { record, session, applied: None, checks: Vec::new(), started: None, at_work }
     }
 
     /// The execution.
@@ -77,7 +86,8 @@ impl Executed {
     }
 
     /// Whether there is something here to put back.
-    pub(crate) fn changed(&self) -> bool {
+    #[must_use]
+    pub fn changed(&self) -> bool {
         self.applied.is_some()
     }
 
@@ -110,9 +120,9 @@ impl Executed {
         clock: &dyn Clock,
         before: Vec<Event>,
     ) -> Result<Receipt, CommitError> {
-        let Self { record, session, applied, checks, started } = self;
+        let Self { record, session, applied, checks, started, at_work } = self;
         let mut events = before;
-        events.push(*started);
+        events.extend(started.map(|started| *started));
         let facts = || execution_facts(&record);
         for check in &checks {
             let kind = match check.phase {
@@ -134,14 +144,20 @@ impl Executed {
             undone.metadata.insert("undo_of".to_owned(), json!(record.undo_of));
             events.push(Event::new(&session, EventType::UndoCompleted, undone, clock));
         }
-        let kept = applied.is_some().then(|| ExecutionRecord::clone(&record));
+        let kept =
+            (applied.is_some() || at_work.is_some()).then(|| ExecutionRecord::clone(&record));
         if let Err(source) = ledger.settle(kept, events).await {
             let report = match applied {
                 // Not settled: nobody has it on record, so whoever comes next finds and records it.
                 Some(applied) => put_back(applied, "it could not be recorded").await.0,
+                // It stands on record as begun, and stays in doubt: nothing takes it back.
+                None if at_work.is_some() => RollbackReport::unknown(&source),
                 None => RollbackReport::default(),
             };
             return Err(CommitError { source, report });
+        }
+        if let Some(at_work) = at_work {
+            at_work.ended();
         }
         if let Some(applied) = applied
             && let Err(error) = applied.settle()
@@ -165,7 +181,7 @@ impl Executed {
     ) -> Result<RollbackReport, (RollbackReport, LedgerError)> {
         let Self { mut record, session, applied, started, .. } = self;
         let mut events = before;
-        events.push(*started);
+        events.extend(started.map(|started| *started));
         let (report, unsettled) = match applied {
             Some(applied) => put_back(applied, reason).await,
             None => (RollbackReport::default(), None),
@@ -188,6 +204,22 @@ impl std::fmt::Debug for Executed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Executed").field("record", &self.record).finish_non_exhaustive()
     }
+}
+
+/// The event of an execution of which it is not known whether it happened.
+pub(crate) fn unknown_events(
+    record: &mut ExecutionRecord,
+    session: &Session,
+    reason: &str,
+    clock: &dyn Clock,
+    events: &mut Vec<Event>,
+) {
+    record.status = ExecutionStatus::Incomplete;
+    record.error = Some(reason.to_owned());
+    let mut facts = execution_facts(record);
+    facts.error_message = Some(reason.to_owned());
+    facts.duration = Some(Duration::from_micros(record.duration_us));
+    events.push(Event::new(session, EventType::ActionUnknown, facts, clock));
 }
 
 /// The events of a failure, and the record's status with them.

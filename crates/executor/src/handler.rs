@@ -81,6 +81,9 @@ pub enum HandlerErrorKind {
     /// What was to be done did not work.
     #[error("{0}")]
     Failed(String),
+    /// It was begun at the other end of something, and it is not known what became of it.
+    #[error("it may or may not have happened: {0}")]
+    Unknown(String),
 }
 
 impl HandlerError {
@@ -94,6 +97,12 @@ impl HandlerError {
     #[must_use]
     pub fn failed(message: impl std::fmt::Display) -> Self {
         Self { kind: HandlerErrorKind::Failed(message.to_string()) }
+    }
+
+    /// It may have happened.
+    #[must_use]
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self { kind: HandlerErrorKind::Unknown(message.into()) }
     }
 
     /// Why.
@@ -124,10 +133,17 @@ impl From<ResolveError> for HandlerError {
     }
 }
 
-/// The handlers of a runtime, by the name that contracts use.
+/// Makes the handlers of contracts that are no builtins: a request, a command, a workflow.
+pub trait HandlerFactory: Send + Sync {
+    /// The handler of a contract; `None` when it is not of this factory's kind.
+    fn handler(&self, contract: &Contract) -> Option<Arc<dyn Handler>>;
+}
+
+/// The handlers of a runtime: builtins by the name that contracts use, and factories of others.
 #[derive(Clone, Default)]
 pub struct Handlers {
     builtin: HashMap<String, Arc<dyn Handler>>,
+    factories: Vec<Arc<dyn HandlerFactory>>,
 }
 
 impl Handlers {
@@ -138,15 +154,24 @@ impl Handlers {
         self
     }
 
+    /// Adds somebody who makes handlers.
+    #[must_use]
+    pub fn with_factory(mut self, factory: Arc<dyn HandlerFactory>) -> Self {
+        self.factories.push(factory);
+        self
+    }
+
     /// The handler that a contract names.
     #[must_use]
-    pub fn of(&self, contract: &Contract) -> Option<&Arc<dyn Handler>> {
+    pub fn of(&self, contract: &Contract) -> Option<Arc<dyn Handler>> {
         match &contract.handler {
-            HandlerSpec::Builtin(name) => self.builtin.get(name),
+            HandlerSpec::Builtin(name) => self.builtin.get(name).cloned(),
             HandlerSpec::Command(_)
             | HandlerSpec::Http(_)
             | HandlerSpec::Mcp(_)
-            | HandlerSpec::Workflow(_) => None,
+            | HandlerSpec::Workflow(_) => {
+                self.factories.iter().find_map(|factory| factory.handler(contract))
+            }
         }
     }
 }

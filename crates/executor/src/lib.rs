@@ -19,11 +19,11 @@ pub use describe::DescribeError;
 pub use error::{ExecuteError, ExecuteErrorKind, Rollback};
 pub use executed::{CommitError, Executed, Outcome, Receipt};
 pub use grant::{Granted, GrantedChanges};
-pub use handler::{Handler, HandlerError, HandlerErrorKind, Handlers, Request};
+pub use handler::{Handler, HandlerError, HandlerErrorKind, HandlerFactory, Handlers, Request};
 pub use layer::{TraceLayer, TraceService};
 pub use lease::LockSettings;
 pub use port::{
-    Applied, ApplyError, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
+    Applied, ApplyError, AtWork, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
     NotApplied, RecoverError, Recovered, Recovery, RollbackReport, Stuck, Unsettled,
 };
 pub use record::{ExecutionRecord, ExecutionStatus};

@@ -266,11 +266,57 @@ pub trait Ledger: Send + Sync {
         events: Vec<Event>,
     ) -> Result<(), LedgerError>;
 
+    /// Records, durably, that something outside of the workspace is about to be done: `record` says
+    /// that it is not known what became of it, and stands until the end is settled. What it answers
+    /// is kept while it is done, and dropped once the end is on record: while somebody keeps it, it
+    /// is at work, and when nobody does any more, it is in doubt.
+    ///
+    /// # Errors
+    /// When it is not recorded; then it is not done.
+    async fn begin(
+        &self,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<AtWork, LedgerError> {
+        self.settle(Some(record), events).await.map(|()| AtWork::default())
+    }
+
+    /// The execution under an idempotency key of which it is not known what became of it.
+    ///
+    /// # Errors
+    /// When it cannot be looked up; then nothing is executed.
+    async fn in_doubt(&self, _key: Digest) -> Result<Option<ExecutionId>, LedgerError> {
+        Ok(None)
+    }
+
     /// Records what a recovery did.
     ///
     /// # Errors
     /// When it is not recorded; it will be found and recorded again.
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError>;
+}
+
+/// Something outside of the workspace is being done. Whatever a ledger wants dropped at its end.
+#[derive(Debug, Default)]
+pub struct AtWork(
+    /// What is dropped.
+    pub Option<Box<Lease>>,
+);
+
+impl AtWork {
+    /// Its end is on record.
+    #[expect(clippy::disallowed_methods, reason = "the sign of work is not part of a workspace")]
+    pub fn ended(self) {
+        let Some(lease) = self.0 else { return };
+        let path = lease.path().to_owned();
+        if let Err(error) = lease.release() {
+            tracing::warn!(%error, "the sign of work was lost");
+        }
+        // Nobody takes it again: each execution has its own.
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(%error, "the sign of work could not be taken away");
+        }
+    }
 }
 
 #[async_trait]
@@ -289,6 +335,18 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
         events: Vec<Event>,
     ) -> Result<(), LedgerError> {
         (**self).settle(record, events).await
+    }
+
+    async fn begin(
+        &self,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<AtWork, LedgerError> {
+        (**self).begin(record, events).await
+    }
+
+    async fn in_doubt(&self, key: Digest) -> Result<Option<ExecutionId>, LedgerError> {
+        (**self).in_doubt(key).await
     }
 
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {

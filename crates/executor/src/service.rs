@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lictor_capability::{Admitted, Described, WorkspaceView};
+use lictor_capability::{Admitted, Described, UndoScope, WorkspaceView};
 use lictor_context::{Clock, Event, EventType, ExecutionId};
 use lictor_governance::{
     Decision, GateIdentity, Halts, SpentApproval, UsageMeter, Warrant, WarrantParts,
@@ -21,13 +21,13 @@ use crate::describe::{DescribeError, describe};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
 use crate::executed::{Executed, Outcome, execution_facts, put_back};
 use crate::grant::{Granted, GrantedChanges};
-use crate::handler::{HandlerError, Handlers};
+use crate::handler::{HandlerError, HandlerErrorKind, Handlers};
 use crate::lease::{LockSettings, acquire, needs_recovery};
 use crate::port::{
     Applied, ApplyError, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
     NotApplied, Recovered,
 };
-use crate::record::ExecutionRecord;
+use crate::record::{ExecutionRecord, ExecutionStatus};
 use crate::stack::ExecutorService;
 
 /// How often somebody who waits for the lock looks at the kill switch.
@@ -339,6 +339,11 @@ impl Executor {
                 {
                     unsettled.settle().await;
                 }
+                if let Some(at_work) = error.take_at_work()
+                    && recorded.is_ok()
+                {
+                    at_work.ended();
+                }
                 recorded.map_err(|error| error.to_string())
             }
         };
@@ -351,7 +356,7 @@ impl Executor {
         let Some(session) = error.record().map(ExecutionRecord::session) else { return Ok(()) };
         let mut events = Vec::new();
         let record = error.record_failure(&session, self.parts.clock.as_ref(), &mut events);
-        let begun = *error.rollback() != Rollback::NotBegun;
+        let begun = error.is_on_record() || *error.rollback() != Rollback::NotBegun;
         self.parts.ledger.settle(record.filter(|_| begun), events).await
     }
 
@@ -362,6 +367,10 @@ impl Executor {
         mut record: Box<ExecutionRecord>,
         meter: &UsageMeter,
     ) -> Result<Outcome, ExecuteError> {
+        let effects = described.effects();
+        if !effects.is_read_only() && effects.undo != UndoScope::Full {
+            return self.call_outside(described, record, meter).await;
+        }
         let clock = self.parts.clock.as_ref();
         let session = described.action().session().clone();
         let started =
@@ -376,6 +385,51 @@ impl Executor {
             }
             Err(kind) => Err(ExecuteError::not_begun(kind).with_record(record)),
         }
+    }
+
+    /// An action that changes something elsewhere, which nobody here can put back. That it begins is
+    /// durable before it does, and so a crash leaves a record that says: it may have happened.
+    async fn call_outside(
+        &self,
+        described: Described,
+        mut record: Box<ExecutionRecord>,
+        meter: &UsageMeter,
+    ) -> Result<Outcome, ExecuteError> {
+        let (clock, ledger) = (self.parts.clock.as_ref(), self.parts.ledger.as_ref());
+        let refuse = |kind, record: &ExecutionRecord| {
+            ExecuteError::not_begun(kind).with_record(record.clone())
+        };
+        let unavailable = |error| ExecuteErrorKind::Ledger(error);
+        // What may have happened is not done again, unless doing it again does no harm.
+        if let Some(key) = described.action().idempotency_key()
+            && !described.contract().idempotent
+        {
+            let known = ledger.in_doubt(key).await;
+            if let Some(id) = known.map_err(|error| refuse(unavailable(error), &record))? {
+                return Err(refuse(ExecuteErrorKind::InDoubt(id), &record));
+            }
+        }
+        let session = described.action().session().clone();
+        let started =
+            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
+        let mut begun = ExecutionRecord::clone(&record);
+        begun.status = ExecutionStatus::Incomplete;
+        begun.error = Some("it was begun, and its end is not on record".to_owned());
+        let at_work = ledger.begin(begun, vec![started]).await;
+        let at_work = at_work.map_err(|error| refuse(unavailable(error), &record))?;
+        let began = clock.monotonic();
+        let output = self.run_handler(&described, meter).await;
+        record.duration_us = micros(clock.monotonic().saturating_sub(began));
+        let kind = match output {
+            Ok(output) => {
+                record.output = output;
+                return Ok(Outcome::Executed(Executed::foreign(record, session, at_work)));
+            }
+            Err(kind) => in_doubt(kind),
+        };
+        let unknown = matches!(kind, ExecuteErrorKind::Unknown(_));
+        let error = ExecuteError::not_begun(kind).begun(at_work);
+        Err(if unknown { error.in_doubt(record) } else { error.with_record(record) })
     }
 
     /// An action that changes the workspace.
@@ -501,7 +555,7 @@ impl Executor {
             .fold(contract.timeout.as_duration(), Duration::min);
         let output = match tokio::time::timeout(limit, Caught(handler.run(granted))).await {
             Ok(output) => output
-                .unwrap_or_else(|Panicked| Err(HandlerError::failed("the handler panicked")))
+                .unwrap_or_else(|Panicked| Err(HandlerError::unknown("the handler panicked")))
                 .map_err(ExecuteErrorKind::Handler)?,
             Err(_) => {
                 let capability = contract.id.to_string();
@@ -552,6 +606,25 @@ impl Drop for Waiting {
             let executor = self.executor.clone();
             drop(runtime.spawn(async move { executor.abandon(outcome).await }));
         }
+    }
+}
+
+/// What a failure outside of the workspace leaves unknown.
+fn in_doubt(kind: ExecuteErrorKind) -> ExecuteErrorKind {
+    match &kind {
+        ExecuteErrorKind::Handler(error) => match error.kind() {
+            HandlerErrorKind::Unknown(why) => ExecuteErrorKind::Unknown(why.clone()),
+            HandlerErrorKind::Input(_)
+            | HandlerErrorKind::View(_)
+            | HandlerErrorKind::Changes(_)
+            | HandlerErrorKind::Failed(_) => kind,
+        },
+        ExecuteErrorKind::TimedOut { .. } => ExecuteErrorKind::Unknown(kind.to_string()),
+        // It happened, and nothing here takes it back.
+        ExecuteErrorKind::Output(_) => {
+            ExecuteErrorKind::Unknown(format!("it was done, and {kind}"))
+        }
+        _ => kind,
     }
 }
 

@@ -337,6 +337,7 @@ fn describe_code(error: &DescribeError) -> ErrorCode {
             | HandlerErrorKind::View(_)
             | HandlerErrorKind::Changes(_) => ErrorCode::InvalidInput,
             HandlerErrorKind::Failed(_) => ErrorCode::Failed,
+            HandlerErrorKind::Unknown(_) => ErrorCode::Incomplete,
         },
     }
 }
@@ -358,12 +359,14 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
         ExecuteErrorKind::Conflict(_) => ErrorCode::Conflict,
         ExecuteErrorKind::Apply(_) if !error.conflicts().is_empty() => ErrorCode::Conflict,
         ExecuteErrorKind::Commit(error) if !error.report().is_complete() => ErrorCode::Incomplete,
+        ExecuteErrorKind::Unknown(_) | ExecuteErrorKind::InDoubt(_) => ErrorCode::Incomplete,
         ExecuteErrorKind::Recover(_) | ExecuteErrorKind::Stuck(_) => ErrorCode::Incomplete,
         ExecuteErrorKind::Handler(error) => match error.kind() {
             HandlerErrorKind::Input(_) => ErrorCode::InvalidInput,
             HandlerErrorKind::View(_)
             | HandlerErrorKind::Changes(_)
-            | HandlerErrorKind::Failed(_) => ErrorCode::Failed,
+            | HandlerErrorKind::Failed(_)
+            | HandlerErrorKind::Unknown(_) => ErrorCode::Failed,
         },
         ExecuteErrorKind::Lock(_)
         | ExecuteErrorKind::Ledger(_)

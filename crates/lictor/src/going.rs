@@ -45,7 +45,8 @@ impl Going {
         let owing = owing.as_deref();
         let settling = Settling { agent: &agent, action: &action, decision: &decision, owing };
         match outcome {
-            Ok(Outcome::Executed(executed)) if answer.is_closed() => {
+            // What was done elsewhere is not taken back by anybody: it is recorded as done.
+            Ok(Outcome::Executed(executed)) if answer.is_closed() && executed.changed() => {
                 settling.take_back(executed, before).await;
             }
             Ok(Outcome::Executed(executed)) => {
@@ -126,15 +127,18 @@ impl Settling<'_> {
                 }
             });
         }
-        let begun = !matches!(error.rollback(), Rollback::NotBegun);
+        let begun = error.is_on_record() || !matches!(error.rollback(), Rollback::NotBegun);
         let kept = kept.filter(|_| begun);
-        let unsettled = error.take_unsettled();
+        let (unsettled, at_work) = (error.take_unsettled(), error.take_at_work());
         let outcome = ActError::from(ActErrorKind::Execution(Box::new(error)))
             .with_decision(self.decision.record());
         match self.agent.runtime().parts.ledger.settle(kept, before).await {
             Ok(()) => {
                 if let Some(unsettled) = unsettled {
                     unsettled.settle().await;
+                }
+                if let Some(at_work) = at_work {
+                    at_work.ended();
                 }
             }
             // What happened stands in the answer all the same, and stays open in the journal: the

@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use lictor_audit::{Appended, AuditLog, Redactor};
 use lictor_capability::Described;
 use lictor_context::{
-    Clock, Digest, Event, EventFacts, EventSink, EventType, RecordError, Timestamp,
+    Clock, Digest, Event, EventFacts, EventSink, EventType, ExecutionId, RecordError, Timestamp,
 };
-use lictor_executor::{ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery};
+use lictor_executor::{
+    AtWork, ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery,
+};
 use lictor_governance::Decision;
 use lictor_state::{Decisions, Executions, StateError};
 use lictor_store::Store;
@@ -16,6 +18,7 @@ use lictor_store::rusqlite::Transaction;
 use serde_json::json;
 
 use crate::decisions::PendingDecisions;
+use crate::outside::Signs;
 
 /// Records executions, runs and events in the embedded store.
 #[derive(Debug, Clone)]
@@ -25,13 +28,20 @@ pub(crate) struct StateLedger {
     executions: Executions,
     clock: Arc<dyn Clock>,
     decisions: Arc<PendingDecisions>,
+    signs: Option<Signs>,
 }
 
 impl StateLedger {
     pub(crate) fn new(store: Store, audit: AuditLog, clock: Arc<dyn Clock>) -> Self {
         let executions = Executions::new(store.clone());
         let decisions = Arc::new(PendingDecisions::default());
-        Self { store, audit, executions, clock, decisions }
+        Self { store, audit, executions, clock, decisions, signs: None }
+    }
+
+    /// Puts up a sign for each execution that does something outside of the workspace.
+    pub(crate) fn with_signs(mut self, signs: Signs) -> Self {
+        self.signs = Some(signs);
+        self
     }
 
     /// Remembers a decision until its event is recorded; gives the digest of what it was made from.
@@ -104,6 +114,23 @@ impl Ledger for StateLedger {
         })
         .await
         .map_err(unavailable)
+    }
+
+    async fn begin(
+        &self,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<AtWork, LedgerError> {
+        // The sign first: a record without one would never be doubted.
+        let at_work = match &self.signs {
+            Some(signs) => signs.put_up(&record)?,
+            None => AtWork::default(),
+        };
+        self.settle(Some(record), events).await.map(|()| at_work)
+    }
+
+    async fn in_doubt(&self, key: Digest) -> Result<Option<ExecutionId>, LedgerError> {
+        self.executions.find_in_doubt(key).map_err(unavailable)
     }
 
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lictor_context::{Clock, SystemClock};
+use lictor_handlers::SecretSource;
 use lictor_store::Durability;
 
 use crate::policies::PolicyPlaces;
@@ -37,8 +38,10 @@ pub struct RuntimeOptions {
     pub at_once: usize,
     /// Who holds the lock, in words, for whoever has to wait.
     pub holder: String,
+    /// Who knows the secrets that contracts name.
+    pub secrets: Arc<dyn SecretSource>,
     /// Secrets that must stand in no record, in whatever form they come along.
-    pub secrets: Vec<String>,
+    pub declared_secrets: Vec<String>,
 }
 
 impl fmt::Debug for RuntimeOptions {
@@ -71,7 +74,8 @@ impl RuntimeOptions {
             changes: lictor_undo::Durability::Strict,
             at_once: 64,
             holder: "lictor".to_owned(),
-            secrets: Vec::new(),
+            secrets: crate::outside::environment(),
+            declared_secrets: Vec::new(),
         }
     }
 

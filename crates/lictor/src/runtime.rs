@@ -11,6 +11,7 @@ use lictor_executor::{
     Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, TimeLimits,
 };
 use lictor_governance::{Approvals, Approvers, Catalogue, Halts, PolicySet, WriteGate};
+use lictor_handlers::HttpHandlers;
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
 use lictor_state::{
@@ -28,6 +29,7 @@ use crate::error::{ActError, ActErrorKind};
 use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
+use crate::outside::Signs;
 use crate::policies::load_policies;
 use crate::reload::PolicyWatch;
 use crate::runs::Owners;
@@ -57,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) approvers: Approvers,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) halts: Arc<Halts>,
+    pub(crate) signs: Signs,
     pub(crate) executor: Executor,
     pub(crate) service: ExecutorService,
     pub(crate) lock: WorkspaceLock,
@@ -91,7 +94,9 @@ impl Runtime {
         let gate = WriteGate::with_stores(rules, time, usage, Some(Arc::clone(&halts)));
         let gate = Arc::new(gate);
         audit.set_redactor(redactor(&options, &policies)?);
-        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock));
+        let signs = Signs::new(&options.state_folder());
+        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock))
+            .with_signs(signs.clone());
         let ledger = Arc::new(ledger);
         let transactions = Transactions::new(Arc::clone(&workspace)).durability(options.changes);
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
@@ -103,7 +108,8 @@ impl Runtime {
         let executor = Executor::builder(
             gate.identity(),
             Arc::clone(&clock),
-            handlers(&clock, &transactions),
+            handlers(&clock, &transactions)
+                .with_factory(Arc::new(HttpHandlers::new(Arc::clone(&options.secrets)))),
             Arc::<Workspace>::clone(&workspace),
             Arc::new(transactions.clone()),
             Arc::<StateLedger>::clone(&ledger),
@@ -149,6 +155,7 @@ impl Runtime {
             ),
             shelf,
             halts,
+            signs,
             executions: Executions::new(store.clone()),
             runs: Runs::new(store.clone()),
             owners: Owners::new(&options.state_folder(), clock.as_ref()),
@@ -166,7 +173,10 @@ impl Runtime {
             watch,
             recovered,
         };
-        Ok(Self { parts: Arc::new(parts) })
+        let runtime = Self { parts: Arc::new(parts) };
+        let doubted = runtime.doubt_abandoned().await;
+        doubted.map_err(|error| OpenError::Recovery(error.to_string()))?;
+        Ok(runtime)
     }
 
     /// Opens only the database of a workspace: for setting one up, before there is a policy.
@@ -293,7 +303,7 @@ pub(crate) fn redactor(
     options: &RuntimeOptions,
     policies: &PolicySet,
 ) -> Result<Redactor, OpenError> {
-    let redactor = Redactor::new(&policies.settings().audit_redact, &options.secrets);
+    let redactor = Redactor::new(&policies.settings().audit_redact, &options.declared_secrets);
     redactor.map_err(|error| OpenError::Audit(error.to_string()))
 }
 

@@ -17,7 +17,6 @@ use lictor_workflow::{
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, Consent, Done};
-use crate::catalogue::PacksOfRuns;
 use crate::error::{ActError, ActErrorKind, ErrorCode};
 use crate::runs::RuntimeRuns;
 use crate::runtime::Runtime;
@@ -50,12 +49,7 @@ impl Runtime {
     /// approved at once by somebody who proved who they are.
     #[must_use]
     pub fn engine(&self, consent: Option<Consent>) -> Engine {
-        let road = RuntimeRoad {
-            runtime: self.clone(),
-            consent,
-            agents: Mutex::default(),
-            packs: PacksOfRuns::default(),
-        };
+        let road = RuntimeRoad { runtime: self.clone(), consent, agents: Mutex::default() };
         let store = RuntimeRuns { runtime: self.clone() };
         Engine::new(Arc::new(road), Arc::new(store), Arc::clone(self.clock()))
             .with_owner(self.parts.owners.next())
@@ -84,7 +78,6 @@ struct RuntimeRoad {
     consent: Option<Consent>,
     /// The agents of sessions, with the contracts that were active when each was set up.
     agents: Mutex<HashMap<SessionId, SetUp>>,
-    packs: PacksOfRuns,
 }
 
 impl RuntimeRoad {
@@ -132,13 +125,18 @@ impl RuntimeRoad {
         }
     }
 
+    fn check_pack(&self, call: &StepCall) -> Result<(), ActError> {
+        let pack = call.pack.as_ref().filter(|_| call.purpose == Purpose::Step);
+        let Some(pack) = pack else { return Ok(()) };
+        let denied = |why: String| ActErrorKind::Denied(format!("the pack `{pack}`: {why}"));
+        Ok(self.runtime.check_pack_call(pack, &call.capability).map_err(denied)?)
+    }
+
     async fn act_within(&self, call: &StepCall) -> Result<(Done, Vec<Event>), ActError> {
         let agent = self.agent(&call.session);
         // Looked at before every step: a pack that is frozen under a running workflow stops it.
         // What takes back is not stopped.
-        if call.purpose == Purpose::Step {
-            self.packs.check(&self.runtime, &call.run_id, &call.capability)?;
-        }
+        self.check_pack(call)?;
         let action = self.action(&agent, call);
         let act = async {
             if call.purpose == Purpose::Step && Self::looks(&agent, call) {
@@ -231,6 +229,7 @@ impl Road for RuntimeRoad {
     }
 
     async fn check(&self, call: StepCall) -> Result<Value, StepFailure> {
+        self.check_pack(&call).map_err(|error| step_failure(&error))?;
         let agent = self.agent(&call.session);
         let checked = agent.check(self.action(&agent, &call));
         checked.map(|checked| json!(checked.decision)).map_err(|error| step_failure(&error))
@@ -312,10 +311,17 @@ impl Road for RuntimeRoad {
 
     async fn recall(&self, call: &StepCall) -> Recalled {
         // Journals were settled when the runtime was opened, so the index knows every execution
-        // that changed anything; builtin capabilities do nothing else.
-        let found =
-            self.runtime.executions().find_key(call.idempotency_key(), Timestamp::from_micros(0));
-        match found {
+        // that changed anything here; what is done elsewhere is on record before it is done.
+        let (executions, key) = (self.runtime.executions(), call.idempotency_key());
+        match executions.find_in_doubt(key) {
+            Ok(None) => {}
+            Ok(Some(id)) => {
+                let reason = format!("`{id}` was begun, and it is not known what became of it");
+                return Recalled::Unknown { reason };
+            }
+            Err(error) => return Recalled::Unknown { reason: error.to_string() },
+        }
+        match executions.find_key(key, Timestamp::from_micros(0)) {
             Ok(Some(record)) => {
                 let done = Done { record, duplicate: true, checks: Vec::new() };
                 Recalled::Done(step_done(done, Vec::new()))

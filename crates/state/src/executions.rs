@@ -127,6 +127,24 @@ impl Executions {
         Ok(found?.map(|stored| stored.record))
     }
 
+    /// The newest execution under an idempotency key of which it is not known what became of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn find_in_doubt(&self, key: Digest) -> Result<Option<ExecutionId>, StateError> {
+        let found = self.store.read(|conn| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM execution
+                 WHERE idempotency_key = ?1 AND status = 'incomplete'
+                 ORDER BY started_at DESC LIMIT 1"
+            );
+            let mut statement = conn.prepare_cached(&sql)?;
+            let row = statement.query_row([key.to_string()], raw).optional()?;
+            row.map(read).transpose()
+        });
+        Ok(found?.map(|stored| stored.record.execution_id))
+    }
+
     /// Executions, the newest first.
     ///
     /// # Errors

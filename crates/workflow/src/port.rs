@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::{CapabilityId, Risk, UndoScope};
-use lictor_context::{Digest, Event, ExecutionId, RunId, Session, Timestamp};
+use lictor_context::{Digest, Event, ExecutionId, Name, RunId, Session, Timestamp};
 use lictor_document::HumanDuration;
 use semver::VersionReq;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub struct StepCall {
     pub session: Session,
     /// The run.
     pub run_id: RunId,
+    /// The pack that the run's workflow names: the road looks at it for every call.
+    pub pack: Option<Name>,
     /// The step.
     pub step_id: String,
     /// What the call is for.

@@ -26,6 +26,7 @@ mod crowd;
 mod demo;
 mod dry_run;
 mod hostile;
+mod http;
 mod place;
 mod policy;
 mod policy_replay;

@@ -1,6 +1,7 @@
 //! Contracts: what a capability takes, gives, risks and may do at most.
 
 mod ceiling;
+mod http;
 mod schema;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use ceiling::{EffectCeiling, FsCeiling};
+pub use http::{HttpHeader, HttpMethod, HttpSpec, SecretHeader};
 use schema::Schema;
 pub use schema::{SchemaFinding, SchemaSide};
 
@@ -221,7 +223,7 @@ pub enum HandlerSpec {
     /// A command, as a list of arguments.
     Command(Vec<String>),
     /// An HTTP request.
-    Http(StrictValue),
+    Http(Box<HttpSpec>),
     /// A tool of an MCP server.
     Mcp(McpTool),
     /// A workflow.
@@ -266,7 +268,7 @@ struct RawContract {
     retry: Located<Retry>,
     #[serde(default)]
     idempotent: bool,
-    handler: HandlerSpec,
+    handler: Located<HandlerSpec>,
 }
 
 /// The time that a call gets when its contract names none.
@@ -362,7 +364,7 @@ impl Contract {
             timeout: raw.timeout.unwrap_or(DEFAULT_TIMEOUT),
             retry: raw.retry.value,
             idempotent: raw.idempotent,
-            handler: raw.handler,
+            handler: raw.handler.value,
             digest: OnceLock::new(),
         })
     }
@@ -465,6 +467,11 @@ impl RawContract {
                 self.retry.column,
                 "`attempts` is out of range; 1 to 100 are accepted",
             );
+        }
+        if let HandlerSpec::Http(http) = &self.handler.value
+            && let Err(problem) = http.check(self.input.value.as_value())
+        {
+            return at(self.handler.line, self.handler.column, &problem);
         }
         if let Err(problem) = self.effects.value.check() {
             return at(self.effects.line, self.effects.column, &problem);

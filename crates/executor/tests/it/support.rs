@@ -18,10 +18,10 @@ use lictor_context::{
 };
 use lictor_document::Source;
 use lictor_executor::{
-    Applied, ApplyError, ChangeApplier, CheckSource, ExecuteError, ExecutionRecord, Executor,
-    Granted, GrantedChanges, Handler, HandlerError, Handlers, Ledger, LedgerError, LockSettings,
-    NotApplied, Outcome, Receipt, RecoverError, Recovered, Recovery, Request, RollbackReport,
-    Stuck, TimeLimits,
+    Applied, ApplyError, AtWork, ChangeApplier, CheckSource, ExecuteError, ExecutionRecord,
+    Executor, Granted, GrantedChanges, Handler, HandlerError, Handlers, Ledger, LedgerError,
+    LockSettings, NotApplied, Outcome, Receipt, RecoverError, Recovered, Recovery, Request,
+    RollbackReport, Stuck, TimeLimits,
 };
 use lictor_governance::{PolicySet, Warrant, WriteGate};
 use lictor_lock::{Claim, Lease, WorkspaceLock};
@@ -383,6 +383,18 @@ impl Ledger for MemoryLedger {
         }
         self.calls.note("recorded");
         Ok(())
+    }
+
+    async fn begin(
+        &self,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<AtWork, LedgerError> {
+        unless(&self.settle_fails)?;
+        self.events.lock().expect("events").extend(events);
+        self.records.lock().expect("records").insert(record.execution_id.clone(), record);
+        self.calls.note("begun");
+        Ok(AtWork::default())
     }
 
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {

@@ -25,7 +25,6 @@ pub use failure::CatalogueFailure;
 pub use files::CatalogueProblem;
 use files::Files;
 pub use packs::PackRefusal;
-pub(crate) use packs::PacksOfRuns;
 pub(crate) use seal::Seal;
 
 use crate::runtime::Runtime;

@@ -1,15 +1,12 @@
 //! Packs in force, and where facades lead.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use lictor_capability::{CapabilityId, Considered, Facade, Pack, RouteTarget, Routed, route};
-use lictor_context::{Name, RunId};
-use lictor_document::Source;
+use lictor_context::Name;
 use lictor_governance::{CatalogueKind, LifeState};
 use lictor_workflow::Workflow;
 
-use crate::error::{ActError, ActErrorKind};
 use crate::runtime::Runtime;
 
 /// A workflow that names a pack may not run.
@@ -19,48 +16,6 @@ pub struct PackRefusal {
     workflow: String,
     pack: Name,
     why: String,
-}
-
-/// The packs that runs belong to, looked up once a run.
-#[derive(Debug, Default)]
-pub(crate) struct PacksOfRuns {
-    known: Mutex<HashMap<RunId, Option<Name>>>,
-}
-
-impl PacksOfRuns {
-    /// Whether the pack of a run, if it has one, lets it call a capability at this moment.
-    pub(crate) fn check(
-        &self,
-        runtime: &Runtime,
-        run: &RunId,
-        capability: &CapabilityId,
-    ) -> Result<(), ActError> {
-        let pack = self.of(runtime, run).map_err(ActErrorKind::Denied)?;
-        let Some(pack) = pack else { return Ok(()) };
-        let denied = |why: String| ActErrorKind::Denied(format!("the pack `{pack}`: {why}"));
-        Ok(runtime.check_pack_call(&pack, capability).map_err(denied)?)
-    }
-
-    fn of(&self, runtime: &Runtime, run: &RunId) -> Result<Option<Name>, String> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pack) = known().get(run) {
-            return Ok(pack.clone());
-        }
-        let record = runtime.runs().get(run).map_err(|error| error.to_string())?;
-        let source =
-            record.as_ref().and_then(|record| record.get("workflow")?.get("source")?.as_str());
-        // A run that is not kept belongs to nobody's pack; one whose document cannot be read does
-        // not go on.
-        let pack = match source {
-            None => None,
-            Some(text) => {
-                let document = Workflow::from_yaml(&Source::new("workflow", text.as_bytes()));
-                document.map_err(|error| error.to_string())?.pack
-            }
-        };
-        known().insert(run.clone(), pack.clone());
-        Ok(pack)
-    }
 }
 
 impl Runtime {

@@ -246,6 +246,7 @@ impl<'e> Driver<'e> {
         let call = StepCall {
             session: self.session.clone(),
             run_id: self.run.run_id.clone(),
+            pack: self.workflow.pack.clone(),
             step_id: id,
             purpose: Purpose::Step,
             attempt: u32::try_from(n_attempts).unwrap_or(u32::MAX),

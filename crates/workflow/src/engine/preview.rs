@@ -1,6 +1,6 @@
 //! Dry runs: what would be decided about each step, as far as that can be known.
 
-use lictor_context::{RunId, Session};
+use lictor_context::{Name, RunId, Session};
 use minijinja::value::Value as Any;
 use serde::Serialize;
 use serde_json::Value;
@@ -58,7 +58,8 @@ impl Engine {
             let mut preview =
                 Preview { step: step.id.clone(), decision: None, open: false, error: None };
             if let (Work::Call(call), None) = (&step.work, &step.foreach) {
-                self.judge(session, &run_id, call, &scope, &mut preview).await;
+                self.judge(session, (&run_id, workflow.pack.as_ref()), call, &scope, &mut preview)
+                    .await;
             } else {
                 preview.open = true;
             }
@@ -70,7 +71,7 @@ impl Engine {
     async fn judge(
         &self,
         session: &Session,
-        run_id: &RunId,
+        (run_id, pack): (&RunId, Option<&Name>),
         call: &Call,
         scope: &Scope,
         preview: &mut Preview,
@@ -91,6 +92,7 @@ impl Engine {
         let asked = StepCall {
             session: session.clone(),
             run_id: run_id.clone(),
+            pack: pack.cloned(),
             step_id: preview.step.clone(),
             purpose: Purpose::Step,
             attempt: 1,

@@ -125,6 +125,7 @@ impl Driver<'_> {
             let asked = StepCall {
                 session: self.session.clone(),
                 run_id: self.run.run_id.clone(),
+                pack: self.workflow.pack.clone(),
                 step_id: step.to_owned(),
                 purpose: Purpose::Step,
                 attempt: u32::try_from(n + 1).unwrap_or(u32::MAX),
@@ -178,6 +179,7 @@ impl Driver<'_> {
         let mut asked = StepCall {
             session: self.session.clone(),
             run_id: self.run.run_id.clone(),
+            pack: self.workflow.pack.clone(),
             step_id: step.to_owned(),
             purpose: Purpose::Compensation,
             attempt: 0,

@@ -1,0 +1,273 @@
+//! Contracts of HTTP requests, called over real HTTP: what is let in is done once, and what is not
+//! known to be done is said to be so.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+
+use serde_json::{Value, json};
+
+use crate::place::{Place, message};
+
+/// A request as it arrived.
+#[derive(Debug)]
+struct Seen {
+    line: String,
+    headers: Vec<String>,
+    body: String,
+}
+
+/// A server that gives the answers that it was given, one a connection, and then ends.
+struct Server {
+    port: u16,
+    seen: Receiver<Seen>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// An empty answer closes the connection without one.
+    fn answering(answers: Vec<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tell, seen) = channel();
+        let thread = std::thread::spawn(move || {
+            for answer in answers {
+                let (stream, _) = listener.accept().unwrap();
+                tell.send(read(&stream)).unwrap();
+                // Whoever asked may have gone.
+                drop((&stream).write_all(answer.as_bytes()));
+            }
+        });
+        Self { port, seen, thread: Some(thread) }
+    }
+
+    fn ended(mut self) -> Vec<Seen> {
+        self.thread.take().unwrap().join().unwrap();
+        self.seen.try_iter().collect()
+    }
+}
+
+fn read(stream: &TcpStream) -> Seen {
+    let mut reader = BufReader::new(stream);
+    let mut next = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    };
+    let line = next();
+    let mut headers = Vec::new();
+    loop {
+        let header = next();
+        if header.is_empty() {
+            break;
+        }
+        headers.push(header.to_ascii_lowercase());
+    }
+    let length = headers.iter().find_map(|header| header.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut body).unwrap();
+    Seen { line, headers, body: String::from_utf8(body).unwrap() }
+}
+
+fn says(status: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+const ID: &str = "tickets.open";
+
+fn contract(net: &str, http: &str, more: &str) -> String {
+    format!(
+        "id: {ID}\nversion: 1.0.0\ntitle: T\ndescription: D\nkind: tool\nsource: http\n\
+         input: {{ type: object, required: [id], properties: {{ id: {{ type: string }}, note: {{ type: object }} }} }}\n\
+         output: {{ type: object, required: [status, body] }}\nrisk: low\n\
+         effects: {{ net: [\"{net}\"] }}\n{more}handler:\n  http: {http}\n"
+    )
+}
+
+const POLICY: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\n\
+    rules:\n  - { name: net, when: { effect: net }, verdict: allow }\n";
+
+/// A contract that is in use; its server is at `port` of this machine.
+fn in_use(contract: &str) -> Place {
+    let place = Place::with_policy(POLICY);
+    let file = place.document("c.yaml", contract);
+    let bob = |command: &mut std::process::Command| _ = command.env("LICTOR_USER", "bob");
+    place.run_with(&["capability", "propose", &file], bob).done();
+    place.run_as_approver(&["capability", "approve", ID]).done();
+    place
+}
+
+fn post(port: u16) -> String {
+    let http = format!(
+        "{{ method: POST, url: \"http://127.0.0.1:{port}/v1/{{id}}\", body: note, \
+         headers: {{ authorization: {{ secret: DESK, prefix: \"Bearer \" }} }} }}"
+    );
+    contract(&format!("127.0.0.1:{port}"), &http, "")
+}
+
+const CANARY: &str = "s3cr3t-c4n4ry";
+
+fn call(place: &Place) -> crate::place::Answer {
+    let arguments = ["call", ID, "id=a b/c", "note:={\"text\":\"hello\"}"];
+    place.run_with(&arguments, |command| _ = command.env("LICTOR_SECRET_DESK", CANARY))
+}
+
+#[test]
+fn a_request_goes_out_as_the_contract_says_and_its_secret_stays_in_it() {
+    let server = Server::answering(vec![says("201 Created", &format!(r#"{{"echo":"{CANARY}"}}"#))]);
+    let place = in_use(&post(server.port));
+    let done = call(&place).done();
+    assert_eq!(done["output"], json!({ "status": 201, "body": { "echo": "[secret]" } }));
+    let seen = server.ended().remove(0);
+    assert_eq!(seen.line, "POST /v1/a%20b%2Fc HTTP/1.1");
+    assert!(seen.headers.contains(&format!("authorization: bearer {CANARY}")));
+    assert_eq!(seen.body, r#"{"text":"hello"}"#);
+    let shown = place.run(&["show", done["execution_id"].as_str().unwrap()]).done();
+    assert_eq!(shown["status"], "applied", "what is done elsewhere is on record");
+    let trail = place.trail();
+    let of = |kind: &str| trail.iter().filter(|event| event["event_type"] == kind).count();
+    assert_eq!((of("action_started"), of("action_completed")), (1, 1));
+    for (path, bytes) in files(&place) {
+        assert!(!bytes.windows(CANARY.len()).any(|w| w == CANARY.as_bytes()), "{path}");
+    }
+    place.verify();
+}
+
+/// Everything below the workspace and the home.
+fn files(place: &Place) -> Vec<(String, Vec<u8>)> {
+    let mut folders = vec![place.root.clone(), place.home()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_refusal_of_the_server_is_a_failure_and_silence_is_a_doubt() {
+    let server = Server::answering(vec![
+        says("404 Not Found", "{}"),
+        says("500 Internal Server Error", "{}"),
+        String::new(),
+    ]);
+    let place = in_use(&post(server.port));
+    call(&place).ends(1, "failed");
+    let doubted = call(&place).ends(8, "incomplete");
+    assert!(message(&doubted).contains("may or may not have happened"), "{doubted}");
+    call(&place).ends(8, "incomplete");
+    assert_eq!(server.ended().len(), 3, "nothing was done again by itself");
+    let trail = place.trail();
+    let of = |kind: &str| trail.iter().filter(|event| event["event_type"] == kind).count();
+    assert_eq!((of("action_started"), of("action_failed"), of("action_unknown")), (3, 1, 2));
+    // Nobody listens any more, so nothing can have happened.
+    call(&place).ends(1, "failed");
+    place.verify();
+}
+
+#[test]
+fn an_answer_that_breaks_the_contract_was_done_all_the_same() {
+    let server = Server::answering(vec![says("200 OK", r#"{"n":1}"#)]);
+    let text = post(server.port).replace(
+        "output: { type: object, required: [status, body] }",
+        "output: { type: object, properties: { body: { type: string } } }",
+    );
+    let place = in_use(&text);
+    let doubted = call(&place).ends(8, "incomplete");
+    assert!(message(&doubted).contains("it was done"), "{doubted}");
+    drop(server.ended());
+}
+
+#[test]
+fn only_what_is_safe_or_idempotent_is_tried_again() {
+    let busy = || says("503 Service Unavailable", "{}");
+    let server = Server::answering(vec![busy(), busy(), says("200 OK", "[1]")]);
+    let http = format!("{{ method: GET, url: \"http://127.0.0.1:{}/{{id}}\" }}", server.port);
+    let retry = "retry: { attempts: 3, initial: 1ms }\n";
+    let place = in_use(&contract(&format!("127.0.0.1:{}", server.port), &http, retry));
+    let done = place.run(&["call", ID, "id=x"]).done();
+    assert_eq!(done["output"]["body"], json!([1]));
+    assert_eq!(server.ended().len(), 3);
+
+    let server = Server::answering(vec![busy()]);
+    let http = format!("{{ method: POST, url: \"http://127.0.0.1:{}/{{id}}\" }}", server.port);
+    let place = in_use(&contract(&format!("127.0.0.1:{}", server.port), &http, retry));
+    place.run(&["call", ID, "id=x"]).ends(8, "incomplete");
+    assert_eq!(server.ended().len(), 1);
+}
+
+#[test]
+fn private_addresses_are_refused_unless_the_contract_names_them() {
+    // The name leads to this machine, and the contract names the name only by a pattern.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let http = format!("{{ method: GET, url: \"http://localhost:{port}/{{id}}\" }}");
+    let place = in_use(&contract("*", &http, ""));
+    let refused = place.run(&["call", ID, "id=x"]).ends(1, "failed");
+    assert!(message(&refused).contains("does not name"), "{refused}");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody came");
+}
+
+#[test]
+fn redirects_are_followed_at_home_and_nowhere_else() {
+    let to = |place: &str| {
+        format!(
+            "HTTP/1.1 302 Found\r\nlocation: {place}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+    };
+    let server =
+        Server::answering(vec![to("/other"), says("200 OK", "{}"), to("http://127.0.0.2/")]);
+    let http = format!("{{ method: GET, url: \"http://127.0.0.1:{}/{{id}}\" }}", server.port);
+    let place = in_use(&contract(&format!("127.0.0.1:{}", server.port), &http, ""));
+    place.run(&["call", ID, "id=x"]).done();
+    let refused = place.run(&["call", ID, "id=x"]).ends(1, "failed");
+    assert!(message(&refused).contains("another host"), "{refused}");
+    assert_eq!(server.ended().remove(1).line, "GET /other HTTP/1.1");
+}
+
+#[test]
+fn an_answer_is_bounded() {
+    let big = says("200 OK", &format!("\"{}\"", "x".repeat(200_000)));
+    let server = Server::answering(vec![big]);
+    let http = format!(
+        "{{ method: GET, url: \"http://127.0.0.1:{}/{{id}}\", max_bytes: 64KiB }}",
+        server.port
+    );
+    let place = in_use(&contract(&format!("127.0.0.1:{}", server.port), &http, ""));
+    place.run(&["call", ID, "id=x"]).ends(1, "failed");
+    drop(server.ended());
+}
+
+#[test]
+fn a_crash_while_it_is_done_leaves_a_doubt() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = in_use(&post(listener.local_addr().unwrap().port()));
+    let mut command = place.command(&["call", ID, "id=x", "--json"]);
+    let mut child = command.env("LICTOR_SECRET_DESK", CANARY).spawn().unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    drop(read(&stream));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let unknown = |place: &Place| {
+        let trail = place.trail();
+        let unknown = trail.iter().filter(|event| event["event_type"] == "action_unknown");
+        unknown.cloned().collect::<Vec<Value>>()
+    };
+    let found = unknown(&place);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["action_name"], ID);
+    assert_eq!(unknown(&place).len(), 1, "said once");
+    assert!(found[0]["execution_id"].is_string());
+    place.verify();
+}
