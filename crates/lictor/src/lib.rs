@@ -14,6 +14,7 @@ mod policies;
 mod redact;
 mod runs;
 mod runtime;
+mod shared;
 mod undo;
 mod workflows;
 
@@ -24,6 +25,7 @@ pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
 pub use policies::{PolicyPlaces, load_policies};
 pub use runtime::Runtime;
+pub use shared::SharedState;
 pub use undo::{UndoDone, UndoRequest};
 
 pub use lictor_audit as audit;

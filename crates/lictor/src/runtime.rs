@@ -28,6 +28,7 @@ use crate::options::{OpenError, RuntimeOptions};
 use crate::policies::load_policies;
 use crate::redact::Redaction;
 use crate::runs::Owners;
+use crate::shared::SharedState;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
 /// A runtime over one workspace. Cheap to clone.
@@ -47,7 +48,7 @@ pub(crate) struct Parts {
     pub(crate) ledger: Arc<StateLedger>,
     pub(crate) executions: Executions,
     pub(crate) runs: Runs,
-    pub(crate) owners: Owners,
+    pub(crate) owners: Arc<Owners>,
     pub(crate) gate: Arc<WriteGate>,
     pub(crate) approvals: Approvals,
     pub(crate) approvers: Approvers,
@@ -75,7 +76,10 @@ impl Runtime {
         }
         let clock = Arc::clone(&options.clock);
         let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
-        let (store, audit) = open_state(&options)?;
+        let SharedState { store, audit, owners } = match &options.shared {
+            Some(shared) => shared.clone(),
+            None => SharedState::open(&options)?,
+        };
         let gate = Arc::new(WriteGate::new(Arc::clone(&policies), Arc::clone(&clock)));
         let redaction = redaction(&policies)?;
         let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock), redaction);
@@ -130,7 +134,7 @@ impl Runtime {
             shelf,
             executions: Executions::new(store.clone()),
             runs: Runs::new(store.clone()),
-            owners: Owners::new(&options.state_folder(), clock.as_ref()),
+            owners,
             options,
             clock,
             workspace,

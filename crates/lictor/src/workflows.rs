@@ -11,8 +11,8 @@ use lictor_executor::{ExecuteErrorKind, ExecutionStatus, Granted, Handler, Handl
 use lictor_governance::ApprovalState as Answer;
 use lictor_undo::OnConflict;
 use lictor_workflow::{
-    ApprovalCall, ApprovalState, Engine, FailureKind, Purpose, Recalled, Road, StepCall, StepDone,
-    StepFailure, UndoCall, Workflow,
+    ApprovalCall, ApprovalState, Engine, FailureKind, Purpose, Recalled, Road, RunStore, StepCall,
+    StepDone, StepFailure, UndoCall, Workflow,
 };
 use serde_json::{Value, json};
 
@@ -56,9 +56,15 @@ impl Runtime {
             agents: Mutex::default(),
             packs: PacksOfRuns::default(),
         };
-        let store = RuntimeRuns { runtime: self.clone() };
+        let store = RuntimeRuns::new(self.clone());
         Engine::new(Arc::new(road), Arc::new(store), Arc::clone(self.clock()))
             .with_owner(self.parts.owners.next())
+    }
+
+    /// The runs of this workspace, as the engine keeps them.
+    #[must_use]
+    pub fn run_store(&self) -> Arc<dyn RunStore> {
+        Arc::new(RuntimeRuns::new(self.clone()))
     }
 
     /// Checks a workflow against what a session can ask for.
