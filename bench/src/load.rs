@@ -11,6 +11,7 @@ use lictor::workflow::RunStatus;
 use serde_json::json;
 use tokio::sync::Barrier;
 
+use crate::pending::pending;
 use crate::place::{Places, expected, flow, input};
 use crate::{Failure, say, system};
 
@@ -28,6 +29,9 @@ pub(crate) struct Load {
     /// What an acknowledged commit survives.
     #[arg(long, value_enum, default_value = "full")]
     durability: Class,
+    /// Instead: how much that many runs cost that wait to be driven.
+    #[arg(long)]
+    pending: Option<u64>,
     /// One line of JSON.
     #[arg(long)]
     json: bool,
@@ -44,6 +48,11 @@ enum Class {
 pub(crate) async fn load(wish: Load) -> Result<bool, Failure> {
     let scratch = tempfile::tempdir()?;
     let folder = wish.dir.clone().unwrap_or_else(|| scratch.path().to_owned());
+    if let Some(most) = wish.pending {
+        let report = pending(&folder, most).await?;
+        say(&report, wish.json);
+        return Ok(report.get("right") == Some(&json!(true)));
+    }
     let durability = match wish.durability {
         Class::Full => Durability::Full,
         Class::Normal => Durability::Normal,

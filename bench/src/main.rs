@@ -9,6 +9,7 @@
 mod chaos;
 mod kill;
 mod load;
+mod pending;
 mod place;
 mod random;
 mod system;

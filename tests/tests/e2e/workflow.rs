@@ -283,6 +283,9 @@ fn a_dry_run_names_every_step_with_its_decision() {
     let checked = place.run(&["check", "run", &file]).done();
     has(&checked, &["decision", "steps"]);
     assert_eq!(checked["steps"].as_array().unwrap().len(), 4);
+    let known = |step: &Value| (step["risk"].is_string(), step["undo"].clone());
+    let known: Vec<_> = checked["steps"].as_array().unwrap().iter().map(known).collect();
+    assert!(known.iter().all(|(risk, undo)| *risk && undo.is_string()), "{known:?}");
 }
 
 #[test]
