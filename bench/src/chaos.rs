@@ -83,6 +83,15 @@ impl Chaos {
         }
     }
 
+    /// What is wrong, and how to see it again.
+    pub(crate) fn explain(&self, report: &mut Value, wrong: &[String]) {
+        if let Some(report) = report.as_object_mut() {
+            report.insert("wrong".to_owned(), json!(wrong));
+            report.insert("commit".to_owned(), json!(system::commit()));
+            report.insert("again".to_owned(), json!(self.again()));
+        }
+    }
+
     /// The command that does it again.
     pub(crate) fn again(&self) -> String {
         let Self { runs, concurrency, inject, seed, rounds, .. } = self;
@@ -153,9 +162,7 @@ pub(crate) async fn chaos(wish: Chaos) -> Result<bool, Failure> {
         "file_whole": all.file_whole, "stuck_said_first": all.stuck_said, "ok": fine,
     });
     if !fine {
-        report["wrong"] = json!(all.wrong);
-        report["commit"] = json!(system::commit());
-        report["again"] = json!(wish.again());
+        wish.explain(&mut report, &all.wrong);
     }
     say(&report, wish.json);
     Ok(fine)

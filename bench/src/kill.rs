@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::chaos::{Chaos, fails};
 use crate::place::{Place, Places, expected, flow, input};
 use crate::random::Random;
-use crate::{Failure, say, system};
+use crate::{Failure, say};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Child {
@@ -86,9 +86,7 @@ pub(crate) async fn rounds(wish: &Chaos) -> Result<bool, Failure> {
         "completed": found.completed, "rolled_back": found.rolled_back, "ok": fine,
     });
     if !fine {
-        report["wrong"] = json!(found.wrong);
-        report["commit"] = json!(system::commit());
-        report["again"] = json!(wish.again());
+        wish.explain(&mut report, &found.wrong);
     }
     say(&report, wish.json);
     Ok(fine)

@@ -17,8 +17,14 @@ ALTER TABLE run ADD COLUMN token INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE run ADD COLUMN owner TEXT;
 ALTER TABLE run ADD COLUMN leased_until INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE run ADD COLUMN wish TEXT;
-ALTER TABLE run ADD COLUMN place TEXT NOT NULL DEFAULT '';
 ",
+};
+
+/// Which workspace a run belongs to, where several share a database.
+pub(crate) const PLACES: Migration = Migration {
+    owner: "state",
+    version: 4,
+    sql: "ALTER TABLE run ADD COLUMN place TEXT NOT NULL DEFAULT '';",
 };
 
 /// A run as a row.

@@ -5,7 +5,7 @@ use lictor_store::Migration;
 /// The migrations of this crate's tables, for [`lictor_store::Store::open`].
 #[must_use]
 pub fn migrations() -> &'static [Migration] {
-    &[FIRST, crate::runs::LEASES, crate::catalogue::MIGRATION]
+    &[FIRST, crate::runs::LEASES, crate::catalogue::MIGRATION, crate::runs::PLACES]
 }
 
 const FIRST: Migration = Migration {
