@@ -35,13 +35,10 @@ pub(crate) enum Command {
     Tidy,
     /// Print which tests prove which guarantee.
     TestMatrix,
-<<<<<<< HEAD
     /// The mutation gate.
     Mutants(mutants::Options),
-=======
     /// Start the bench, which is built optimised.
     Bench { args: Vec<String> },
->>>>>>> 281fbd8 (testkit: sagas that fail and die everywhere, the suite for stores of runs; bench: load and chaos; lictor: one database for several workspaces)
     /// Every check that is not a test.
     Check(Options),
     /// The tests.
