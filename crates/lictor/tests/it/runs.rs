@@ -75,8 +75,11 @@ async fn workspaces_that_share_a_database_do_not_take_up_each_others_runs() {
     options.state_dir = Some(dir.path().to_owned());
     let shared = SharedState::open(&options).unwrap();
     let (one, other) = (dir.path().join("one"), dir.path().join("other"));
-    let one = open(&one, |options| options.shared = Some(shared.clone())).await;
-    let other = open(&other, |options| options.shared = Some(shared.clone())).await;
+    let share = |of: &mut RuntimeOptions| {
+        (of.shared, of.keys) = (Some(shared.clone()), options.keys.clone());
+    };
+    let one = open(&one, share).await;
+    let other = open(&other, share).await;
     let run = one.engine(None).submit(&session(), &flow(), json!({})).await.unwrap();
     assert!(other.engine(None).recover(1).await.unwrap().is_empty());
     assert!(other.engine(None).resume(&run.run_id, Resume::Continue).await.is_err());
