@@ -14,6 +14,8 @@ usage: cargo xtask <command>
   check [options]      fmt, layers, tidy, deny, clippy, docs, each crate alone
   test [args]          unit, integration and compile-fail tests, doctests; args go to `cargo test`
   ci [options]         check, then test: what decides about a change
+  chaos [options]      workflows with failures injected: nothing may be left; `chaos --help`
+  load [options]       workflows as fast as they go: throughput, latency, commits; `load --help`
   help                 this text
 
 options of `check` and `ci`:
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     TestMatrix,
     /// The mutation gate.
     Mutants(mutants::Options),
+    /// Start the bench, which is built optimised.
+    Bench { args: Vec<String> },
     /// Every check that is not a test.
     Check(Options),
     /// The tests.
@@ -80,6 +84,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         "mutants" => Ok(Command::Mutants(mutants(rest)?)),
         "check" => Ok(Command::Check(options(rest)?)),
         "test" => Ok(Command::Test { extra: rest }),
+        "chaos" | "load" => {
+            let mut args = vec![name];
+            args.extend(rest);
+            Ok(Command::Bench { args })
+        }
         "ci" => Ok(Command::Ci(options(rest)?)),
         other => Err(format!("there is no command `{other}`\n")),
     }
@@ -139,6 +148,8 @@ mod tests {
         assert_eq!(parsed("mutants --list --only barrier-1"), Ok(Command::Mutants(mutants)));
         let extra = vec!["-p".to_owned(), "lictor-lock".to_owned()];
         assert_eq!(parsed("test -p lictor-lock"), Ok(Command::Test { extra }));
+        let args = ["chaos", "--runs", "9"].map(str::to_owned).to_vec();
+        assert_eq!(parsed("chaos --runs 9"), Ok(Command::Bench { args }));
         let options =
             Options { fast: true, strict: true, keep_going: false, skip: vec!["alone".to_owned()] };
         assert_eq!(parsed("ci --fast --skip alone --strict"), Ok(Command::Ci(options)));
@@ -156,7 +167,9 @@ mod tests {
 
     #[test]
     fn help_lists_every_command() {
-        for name in ["layers", "tidy", "test-matrix", "check", "test", "ci", "help"] {
+        for name in
+            ["layers", "tidy", "test-matrix", "check", "test", "ci", "chaos", "load", "help"]
+        {
             assert!(HELP.contains(&format!("\n  {name} ")), "{name}");
         }
     }

@@ -78,6 +78,7 @@ fn run(command: Command) -> Result<bool, Failure> {
             Ok(report::findings("test-matrix", &guarantees::check(&tree)))
         }
         Command::Check(options) => steps::check(&options),
+        Command::Bench { args } => steps::bench(&args),
         Command::Test { extra } => Ok(steps::test(&extra)),
         Command::Ci(options) => steps::ci(&options),
     }

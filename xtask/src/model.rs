@@ -80,7 +80,7 @@ impl Package {
 
     /// Whether the package stands beside the layers: it may use anything, nothing may use it.
     pub(crate) fn is_outside(&self) -> bool {
-        matches!(self.dir(), "xtask" | "tests" | "powercut")
+        matches!(self.dir(), "xtask" | "tests" | "powercut" | "bench")
     }
 
     /// The line that declares a dependency, or 1.

@@ -21,6 +21,13 @@ pub(crate) fn test(extra: &[String]) -> bool {
     run_tests(Path::new("."), extra) == Outcome::Passed
 }
 
+/// Load and chaos are programs of their own over the whole runtime: this one stays quick to build.
+pub(crate) fn bench(wanted: &[String]) -> Result<bool, Failure> {
+    let mut args = vec!["run", "--quiet", "--release", "--package", "lictor-bench", "--"];
+    args.extend(wanted.iter().map(String::as_str));
+    Ok(matches!(process::cargo(Path::new("."), &args, &[])?, Ended::Well))
+}
+
 /// What decides about a change: the checks, then the tests.
 pub(crate) fn ci(options: &Options) -> Result<bool, Failure> {
     let workspace = process::load_workspace()?;

@@ -20,6 +20,7 @@ mod replay;
 mod runs;
 mod runtime;
 mod secrets;
+mod shared;
 mod undo;
 mod workflows;
 
@@ -32,6 +33,7 @@ pub use outside::EnvironmentSecrets;
 pub use policies::{PolicyPlaces, load_policies, load_policies_with};
 pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};
 pub use runtime::Runtime;
+pub use shared::SharedState;
 pub use undo::{UndoDone, UndoRequest};
 
 pub use lictor_audit as audit;

@@ -9,6 +9,7 @@ use lictor_handlers::SecretSource;
 use lictor_store::Durability;
 
 use crate::policies::PolicyPlaces;
+use crate::shared::SharedState;
 
 /// Where the key that signs checkpoints lies: outside of every workspace.
 #[derive(Debug, Clone)]
@@ -24,6 +25,9 @@ pub struct RuntimeOptions {
     pub workspace: PathBuf,
     /// Where the database lies; `.lictor` in the workspace unless set.
     pub state_dir: Option<PathBuf>,
+    /// The database and the trail, when they are those of other workspaces too. `state_dir`, `keys`
+    /// and `durability` count for whoever opened it.
+    pub shared: Option<SharedState>,
     /// Where the signing key lies.
     pub keys: KeyPlace,
     /// Where the policies lie, beside the workspace's own.
@@ -67,6 +71,7 @@ impl RuntimeOptions {
         Self {
             workspace: workspace.into(),
             state_dir: None,
+            shared: None,
             keys: KeyPlace { folder: keys.into() },
             policies: PolicyPlaces::default(),
             clock: Arc::new(SystemClock),

@@ -105,7 +105,9 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 pub(crate) struct RuntimeRuns {
-    pub(crate) runtime: Runtime,
+    runtime: Runtime,
+    /// Which workspace's runs they are.
+    place: String,
 }
 
 fn read(record: &str) -> Result<RunRecord, StoreError> {
@@ -116,9 +118,10 @@ fn unavailable(error: impl std::fmt::Display) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
-fn row(run: &RunRecord) -> Result<RunRow, StoreError> {
+fn row(place: &str, run: &RunRecord) -> Result<RunRow, StoreError> {
     Ok(RunRow {
         id: run.run_id.clone(),
+        place: place.to_owned(),
         revision: run.revision,
         status: run.status().as_str().to_owned(),
         created_at: run.created_at.as_micros(),
@@ -145,6 +148,18 @@ fn refused(run_id: &RunId, given: u64, error: StateError) -> StoreError {
 }
 
 impl RuntimeRuns {
+    pub(crate) fn new(runtime: Runtime) -> Self {
+        let options = &runtime.parts.options;
+        // A database that lies in the workspace is that of no other, wherever that is moved.
+        let place = if options.shared.is_none() && options.state_dir.is_none() {
+            String::new()
+        } else {
+            let root = options.workspace.canonicalize();
+            root.unwrap_or_else(|_| options.workspace.clone()).to_string_lossy().into_owned()
+        };
+        Self { runtime, place }
+    }
+
     fn runs(&self) -> &Runs {
         &self.runtime.parts.runs
     }
@@ -174,7 +189,7 @@ impl RuntimeRuns {
 #[async_trait]
 impl RunStore for RuntimeRuns {
     async fn create(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
-        let row = row(run)?;
+        let row = row(&self.place, run)?;
         let created = self.runtime.parts.ledger.commit(events, move |tx| {
             Runs::create_in(tx, &row)?;
             Ok((Vec::new(), ()))
@@ -185,7 +200,8 @@ impl RunStore for RuntimeRuns {
     async fn save(&self, save: Save<'_>) -> Result<Option<Wish>, StoreError> {
         let Save { run, lease, events } = save;
         self.runtime.parts.owners.show().map_err(unavailable)?;
-        let (row, lease, at_rest) = (row(run)?, lease_row(lease), run.status().is_at_rest());
+        let (row, lease, at_rest) =
+            (row(&self.place, run)?, lease_row(lease), run.status().is_at_rest());
         let saved =
             self.runtime.parts.ledger.commit(events, move |tx| {
                 Ok((Vec::new(), Runs::save_in(tx, &row, &lease, at_rest)?))
@@ -202,9 +218,11 @@ impl RunStore for RuntimeRuns {
     ) -> Result<Claimed<RunRecord>, StoreError> {
         self.runtime.parts.owners.show().map_err(unavailable)?;
         let (id, by, gone) = (run_id.clone(), owner.0.clone(), self.gone());
+        let place = self.place.clone();
         let (now, until_us) = (now.as_micros(), until.as_micros());
-        let claimed =
-            self.write(run_id, move |tx| Runs::claim_in(tx, &id, &by, now, until_us, gone)).await?;
+        let claimed = self
+            .write(run_id, move |tx| Runs::claim_in(tx, (&place, &id), &by, now, until_us, gone))
+            .await?;
         Ok(match claimed {
             ClaimedRow::Missing => Claimed::Missing,
             ClaimedRow::Held { by } => Claimed::Held { by: Owner(by) },
@@ -239,7 +257,7 @@ impl RunStore for RuntimeRuns {
             .filter(|status| !status.is_at_rest())
             .map(|status| status.as_str())
             .collect();
-        let found = self.runs().orphans(&states, now.as_micros(), limit, self.gone());
+        let found = self.runs().orphans(&self.place, &states, now.as_micros(), limit, self.gone());
         found.map_err(unavailable)
     }
 

@@ -34,6 +34,7 @@ use crate::policies::load_policies;
 use crate::reload::PolicyWatch;
 use crate::runs::Owners;
 use crate::secrets::RedactedApprovals;
+use crate::shared::SharedState;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
 /// A runtime over one workspace. Cheap to clone.
@@ -53,7 +54,7 @@ pub(crate) struct Parts {
     pub(crate) ledger: Arc<StateLedger>,
     pub(crate) executions: Executions,
     pub(crate) runs: Runs,
-    pub(crate) owners: Owners,
+    pub(crate) owners: Arc<Owners>,
     pub(crate) gate: Arc<WriteGate>,
     pub(crate) approvals: Approvals,
     pub(crate) approvers: Approvers,
@@ -86,7 +87,10 @@ impl Runtime {
         let clock = Arc::clone(&options.clock);
         let watch = PolicyWatch::new(&options);
         let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
-        let (store, audit) = open_state(&options)?;
+        let SharedState { store, audit, owners } = match &options.shared {
+            Some(shared) => shared.clone(),
+            None => SharedState::open(&options)?,
+        };
         let halts = SqliteHaltStore::new(store.clone());
         let halts = Arc::new(Halts::new(Arc::new(halts), Arc::clone(&clock)));
         let (rules, time) = (Arc::clone(&policies), Arc::clone(&clock));
@@ -158,7 +162,7 @@ impl Runtime {
             signs,
             executions: Executions::new(store.clone()),
             runs: Runs::new(store.clone()),
-            owners: Owners::new(&options.state_folder(), clock.as_ref()),
+            owners,
             options,
             clock,
             workspace,

@@ -4,16 +4,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use lictor_capability::{Action, CapabilityId, Contract, ContractError, Effects, Origin};
+use lictor_capability::{
+    Action, CapabilityId, Contract, ContractError, Effects, Origin, UndoStrategy,
+};
 use lictor_context::{Event, ExecutionId, Session, SessionId, Timestamp};
 use lictor_document::Source;
 use lictor_executor::{ExecuteErrorKind, ExecutionStatus, Granted, Handler, HandlerError, Request};
 use lictor_governance::ApprovalState as Answer;
 use lictor_undo::OnConflict;
 use lictor_workflow::{
-    ApprovalCall, ApprovalState, Engine, FailureKind, Purpose, Recalled, Road, StepCall, StepDone,
-    StepFailure, UndoCall, Workflow,
+    ApprovalCall, ApprovalState, Engine, FailureKind, Outline, Purpose, Recalled, Road, RunStore,
+    StepCall, StepDone, StepFailure, UndoBy, UndoCall, Workflow,
 };
+use semver::VersionReq;
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, Consent, Done};
@@ -50,9 +53,15 @@ impl Runtime {
     #[must_use]
     pub fn engine(&self, consent: Option<Consent>) -> Engine {
         let road = RuntimeRoad { runtime: self.clone(), consent, agents: Mutex::default() };
-        let store = RuntimeRuns { runtime: self.clone() };
+        let store = RuntimeRuns::new(self.clone());
         Engine::new(Arc::new(road), Arc::new(store), Arc::clone(self.clock()))
             .with_owner(self.parts.owners.next())
+    }
+
+    /// The runs of this workspace, as the engine keeps them.
+    #[must_use]
+    pub fn run_store(&self) -> Arc<dyn RunStore> {
+        Arc::new(RuntimeRuns::new(self.clone()))
     }
 
     /// Checks a workflow against what a session can ask for.
@@ -100,16 +109,8 @@ impl RuntimeRoad {
         agent
     }
 
-    /// Whether whatever the call does, it does not change anything anywhere, by its contract.
     fn looks(agent: &Agent, call: &StepCall) -> bool {
-        agent.graph().get(&call.capability, call.version.as_ref()).is_some_and(|contract| {
-            let most = &contract.effects;
-            contract.source == "builtin"
-                && most.fs.write.is_empty()
-                && most.fs.delete.is_empty()
-                && most.net.is_empty()
-                && most.process.is_empty()
-        })
+        agent.graph().get(&call.capability, call.version.as_ref()).is_some_and(|it| only_looks(it))
     }
 
     fn action(&self, agent: &Agent, call: &StepCall) -> Action {
@@ -155,6 +156,16 @@ impl RuntimeRoad {
             }),
         }
     }
+}
+
+/// Whether whatever a call does, it does not change anything anywhere, by its contract.
+fn only_looks(contract: &Contract) -> bool {
+    let most = &contract.effects;
+    contract.source == "builtin"
+        && most.fs.write.is_empty()
+        && most.fs.delete.is_empty()
+        && most.net.is_empty()
+        && most.process.is_empty()
 }
 
 /// Whether two sessions can ask for the same, in the same name.
@@ -233,6 +244,24 @@ impl Road for RuntimeRoad {
         let agent = self.agent(&call.session);
         let checked = agent.check(self.action(&agent, &call));
         checked.map(|checked| json!(checked.decision)).map_err(|error| step_failure(&error))
+    }
+
+    fn outline(
+        &self,
+        session: &Session,
+        capability: &CapabilityId,
+        version: Option<&VersionReq>,
+    ) -> Option<Outline> {
+        let agent = self.agent(session);
+        let contract = agent.graph().get(capability, version)?;
+        let outside = !contract.effects.net.is_empty() || !contract.effects.process.is_empty();
+        let undo = match contract.undo.strategy {
+            _ if only_looks(contract) => UndoBy::Nothing,
+            UndoStrategy::Automatic if !outside => UndoBy::Automatic,
+            UndoStrategy::Compensate => UndoBy::Compensation,
+            UndoStrategy::Automatic | UndoStrategy::None => UndoBy::Impossible,
+        };
+        Some(Outline { risk: contract.risk, undo })
     }
 
     async fn undo(&self, call: UndoCall) -> Result<(), String> {

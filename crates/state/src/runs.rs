@@ -20,11 +20,20 @@ ALTER TABLE run ADD COLUMN wish TEXT;
 ",
 };
 
+/// Which workspace a run belongs to, where several share a database.
+pub(crate) const PLACES: Migration = Migration {
+    owner: "state",
+    version: 7,
+    sql: "ALTER TABLE run ADD COLUMN place TEXT NOT NULL DEFAULT '';",
+};
+
 /// A run as a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRow {
     /// Its id.
     pub id: RunId,
+    /// Where it belongs, when the database is that of several workspaces; empty when it is not.
+    pub place: String,
     /// Its revision: one above what is stored, 1 for a new run.
     pub revision: u64,
     /// Its status, in the engine's word.
@@ -130,20 +139,22 @@ impl Runs {
         Ok(found.wish)
     }
 
-    /// Takes a run inside somebody's transaction, when nobody else has it: its lease was given
+    /// Takes a run of a place inside somebody's transaction, when nobody else has it: its lease was given
     /// back, is over at `now`, is the asker's own, or `gone` says that its owner is no more.
     ///
     /// # Errors
     /// When the database fails.
     pub fn claim_in(
         tx: &Connection,
-        id: &RunId,
+        (place, id): (&str, &RunId),
         owner: &str,
         now: i64,
         until: i64,
         gone: impl Fn(&str) -> bool,
     ) -> Result<ClaimedRow, StateError> {
-        let Some(found) = stored(tx, id)? else { return Ok(ClaimedRow::Missing) };
+        let Some(found) = stored(tx, id)?.filter(|found| found.place == place) else {
+            return Ok(ClaimedRow::Missing);
+        };
         if let Some(by) = found.owner
             && by != owner
             && found.until > now
@@ -216,6 +227,7 @@ impl Runs {
     /// When the database fails.
     pub fn orphans(
         &self,
+        place: &str,
         states: &[&str],
         now: i64,
         limit: usize,
@@ -223,11 +235,12 @@ impl Runs {
     ) -> Result<Vec<RunId>, StateError> {
         let mut found = self.store.read(|conn| {
             let mut statement = conn.prepare_cached(
-                "SELECT id, owner, leased_until, created_at FROM run WHERE status = ?1",
+                "SELECT id, owner, leased_until, created_at FROM run
+                 WHERE status = ?1 AND place = ?2",
             )?;
             let mut found: Vec<(i64, String)> = Vec::new();
             for state in states {
-                let mut rows = statement.query([state])?;
+                let mut rows = statement.query([*state, place])?;
                 while let Some(row) = rows.next()? {
                     let (owner, until): (Option<String>, i64) = (row.get(1)?, row.get(2)?);
                     if owner.is_none_or(|owner| until <= now || gone(&owner)) {
@@ -289,6 +302,7 @@ struct Stored {
     owner: Option<String>,
     until: i64,
     wish: Option<String>,
+    place: String,
 }
 
 impl Stored {
@@ -299,7 +313,7 @@ impl Stored {
 
 fn stored(tx: &Connection, id: &RunId) -> Result<Option<Stored>, StateError> {
     let mut statement = tx.prepare_cached(
-        "SELECT revision, token, owner, leased_until, wish FROM run WHERE id = ?1",
+        "SELECT revision, token, owner, leased_until, wish, place FROM run WHERE id = ?1",
     )?;
     let found = statement.query_row([id.as_str()], |row| {
         Ok(Stored {
@@ -308,6 +322,7 @@ fn stored(tx: &Connection, id: &RunId) -> Result<Option<Stored>, StateError> {
             owner: row.get(2)?,
             until: row.get(3)?,
             wish: row.get(4)?,
+            place: row.get(5)?,
         })
     });
     Ok(found.optional()?)
@@ -320,8 +335,9 @@ fn insert(
     held: Option<&LeaseRow>,
 ) -> Result<(), StateError> {
     tx.prepare_cached(
-        "INSERT INTO run (id, revision, status, created_at, record, token, owner, leased_until)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO run
+             (id, revision, status, created_at, record, token, owner, leased_until, place)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
         row.id.as_str(),
@@ -332,6 +348,7 @@ fn insert(
         signed(token),
         held.map(|lease| &lease.owner),
         held.map_or(0, |lease| lease.until),
+        row.place,
     ])?;
     Ok(())
 }

@@ -12,6 +12,7 @@ pub fn migrations() -> &'static [Migration] {
         crate::consent::MIGRATION,
         crate::usage::MIGRATION,
         crate::decisions::MIGRATION,
+        crate::runs::PLACES,
     ]
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use lictor_workspace::DirHandle;
@@ -28,6 +29,16 @@ struct Rounds {
     failed: u64,
     /// The round that whoever comes now joins.
     next: Option<Arc<Round>>,
+}
+
+/// How many barriers this process has passed, on all file systems.
+static N_PASSED: AtomicU64 = AtomicU64::new(0);
+
+/// How many times this process has waited for a file system so far. Transactions that go at the
+/// same time share them.
+#[must_use]
+pub fn n_barriers() -> u64 {
+    N_PASSED.load(Ordering::Relaxed)
 }
 
 /// One `syncfs`, for all who joined before it began.
@@ -66,7 +77,10 @@ impl Barriers {
     /// to write when another failed (`failed_before` is what they saw then): their pages may have
     /// been the ones, and the kernel has told it to the other.
     pub(crate) fn pass(&self, failed_before: u64) -> io::Result<()> {
-        self.pass_by(failed_before, || fs::syncfs(&self.handle))
+        self.pass_by(failed_before, || {
+            N_PASSED.fetch_add(1, Ordering::Relaxed);
+            fs::syncfs(&self.handle)
+        })
     }
 
     fn pass_by(
@@ -111,7 +125,7 @@ impl Barriers {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
 
     use super::*;

@@ -19,6 +19,7 @@ mod store; // where transactions lie
 mod transaction; // begin here: the protocol, step by step
 mod undo; // governing an undo
 
+pub use barrier::n_barriers;
 pub use history::{Content, History, HistoryError, Kept};
 pub use means::Means;
 pub use plan::{OnConflict, UndoError, plan_undo, plan_undo_or};

@@ -15,8 +15,8 @@ pub use engine::{Engine, Limits, Preview, Resume};
 pub use error::{EngineError, StoreError, WorkflowError};
 pub use lease::{Claimed, LEASE, Lease, Owner, Wish};
 pub use port::{
-    ApprovalCall, ApprovalState, FailureKind, Hooks, NoHooks, Purpose, Recalled, Road, RunStore,
-    Save, StepCall, StepDone, StepFailure, Timer, TokioTimer, UndoCall,
+    ApprovalCall, ApprovalState, FailureKind, Hooks, NoHooks, Outline, Purpose, Recalled, Road,
+    RunStore, Save, StepCall, StepDone, StepFailure, Timer, TokioTimer, UndoBy, UndoCall,
 };
 pub use record::{
     AttemptRecord, EffectState, Failure, ItemRecord, RollbackRecord, RollbackStatus, RunFailure,

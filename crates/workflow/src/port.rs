@@ -149,6 +149,29 @@ impl FailureKind {
     }
 }
 
+/// What is known of a capability before the input of a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Outline {
+    /// How much is at stake at least.
+    pub risk: Risk,
+    /// How a call is taken back.
+    pub undo: UndoBy,
+}
+
+/// How what a step did would be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoBy {
+    /// There is nothing to take back: it only looks.
+    Nothing,
+    /// By the undo of its file changes.
+    Automatic,
+    /// By a compensation.
+    Compensation,
+    /// Not at all, or not all of it.
+    Impossible,
+}
+
 /// What became of a call whose answer was lost.
 #[derive(Debug, Clone)]
 pub enum Recalled {
@@ -238,6 +261,17 @@ pub trait Road: Send + Sync {
     /// # Errors
     /// When the call would not be judged at all.
     async fn check(&self, call: StepCall) -> Result<Value, StepFailure>;
+
+    /// What is known of a capability by its contract, for dry runs. A road that does not override
+    /// this says nothing.
+    fn outline(
+        &self,
+        _session: &Session,
+        _capability: &CapabilityId,
+        _version: Option<&VersionReq>,
+    ) -> Option<Outline> {
+        None
+    }
 
     /// Takes back what an execution did, as far as its undo reaches, and verifies that. Asked
     /// again for an execution that is taken back already, it agrees.

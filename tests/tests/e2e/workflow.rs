@@ -283,6 +283,9 @@ fn a_dry_run_names_every_step_with_its_decision() {
     let checked = place.run(&["check", "run", &file]).done();
     has(&checked, &["decision", "steps"]);
     assert_eq!(checked["steps"].as_array().unwrap().len(), 4);
+    let known = |step: &Value| (step["risk"].is_string(), step["undo"].clone());
+    let known: Vec<_> = checked["steps"].as_array().unwrap().iter().map(known).collect();
+    assert!(known.iter().all(|(risk, undo)| *risk && undo.is_string()), "{known:?}");
 }
 
 #[test]
@@ -299,4 +302,48 @@ fn a_run_that_waits_can_be_cancelled() {
     place.run(&["workflow", "cancel", text(&paused, "run_id")]).done();
     assert_eq!(place.tree(), before);
     place.verify();
+}
+
+const EACH: &str = r#"
+id: each
+version: 1.0.0
+input: { type: object, required: [names, check], properties: { names: { type: array }, check: { type: string } } }
+steps:
+  - id: write
+    use: fs.write
+    foreach: "{{ input.names }}"
+    parallel: 2
+    with: { path: "{{ item }}.txt", content: "nr {{ index }}" }
+  - { id: rest, wait: 10ms, needs: [write] }
+  - { id: hash, use: fs.hash, needs: [rest], with: { path: "{{ input.check }}" } }
+"#;
+
+#[test]
+fn a_step_is_done_for_every_item_and_taken_back_for_every_item() {
+    let place = Place::new();
+    let before = place.tree();
+    let file = place.document("each.workflow.yaml", EACH);
+    let input = r#"{"names":["a","b","c"],"check":"missing.txt"}"#;
+    let failed = place.run(&["run", &file, "--input", input]).ends(1, "failed");
+    assert_eq!(failed["rollback"]["undone"], json!(["write[2]", "write[1]", "write[0]"]));
+    assert_eq!(place.tree(), before);
+
+    let input = input.replace("missing", "b");
+    let done = place.run(&["run", &file, "--input", &input]).done();
+    let outputs = done["steps"][0]["output"].as_array().unwrap();
+    let paths: Vec<&Value> = outputs.iter().map(|output| &output["path"]).collect();
+    assert_eq!(paths, ["a.txt", "b.txt", "c.txt"]);
+    assert_eq!(place.read("c.txt"), "nr 2");
+    place.verify();
+}
+
+#[test]
+fn a_run_that_has_ended_cannot_be_paused_and_one_that_waits_stays_paused() {
+    let place = Place::new();
+    let file = place.document("w.workflow.yaml", EXAMPLE);
+    let paused = place.run(&["run", &file, "--input", INPUT]).ends(4, "approval_required");
+    let id = text(&paused, "run_id");
+    assert_eq!(place.run(&["workflow", "pause", id]).done()["status"], "paused");
+    place.run(&["workflow", "cancel", id]).done();
+    place.run(&["workflow", "pause", id]).ends(2, "invalid_input");
 }

@@ -4,7 +4,7 @@ use lictor::context::RunId;
 use lictor::document::Limits;
 use lictor::workflow::{
     EffectState, EngineError, FailureKind, Resume, RollbackStatus, RunRecord, RunStatus,
-    StoreError, Workflow as Document,
+    StoreError, UndoBy, Workflow as Document,
 };
 use lictor::{Agent, Consent, ErrorCode, Runtime};
 use serde_json::{Value, json};
@@ -96,7 +96,15 @@ pub(crate) async fn check(wish: &RunInput, context: &Context, output: &Output) -
                 (None, Some(error)) => visible(&error.message),
                 (None, None) => "depends on the steps before it".to_owned(),
             };
-            text.push_str(&format!("  {:<20} {said}\n", step.step));
+            let risk = step.risk.map_or_else(String::new, |risk| format!("{risk} risk"));
+            let undo = match step.undo {
+                Some(UndoBy::Automatic) => "undone by itself",
+                Some(UndoBy::Compensation) => "compensated",
+                Some(UndoBy::Impossible) => "NOT UNDOABLE",
+                Some(UndoBy::Nothing) | None => "",
+            };
+            let (id, group) = (&step.step, step.group + 1);
+            text.push_str(&format!("  {group:>3} {id:<20} {risk:<12} {undo:<17} {said}\n"));
         }
         text
     };

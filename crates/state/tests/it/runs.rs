@@ -9,7 +9,8 @@ use crate::support::{open, store};
 
 fn row(id: &str, revision: u64, status: &str, created_at: i64, record: Value) -> RunRow {
     let id = RunId::parse(id).expect("an id");
-    RunRow { id, revision, status: status.to_owned(), created_at, record: record.to_string() }
+    let (place, status) = ("p".to_owned(), status.to_owned());
+    RunRow { id, place, revision, status, created_at, record: record.to_string() }
 }
 
 fn lease(owner: &str, token: u64, until: i64) -> LeaseRow {
@@ -22,8 +23,8 @@ fn put(store: &Store, row: RunRow) -> Result<(), WriteError<StateError>> {
 
 fn claim(store: &Store, owner: &'static str, now: i64, gone: &'static str) -> ClaimedRow {
     let id = RunId::parse("wfr_1").expect("an id");
-    let claimed =
-        store.write(move |tx| Runs::claim_in(tx, &id, owner, now, now + 10, |it| it == gone));
+    let claimed = store
+        .write(move |tx| Runs::claim_in(tx, ("p", &id), owner, now, now + 10, |it| it == gone));
     claimed.wait().expect("asked")
 }
 
@@ -115,7 +116,7 @@ fn orphans_are_what_nobody_alive_drives_the_oldest_first() {
     store.write(move |tx| Runs::save_in(tx, &done, &lease("a", 1, 9), true)).wait().expect("saved");
     let orphans = |now, gone: &str| -> Vec<String> {
         let found =
-            Runs::new(store.clone()).orphans(&["pending", "running"], now, 9, |it| it == gone);
+            Runs::new(store.clone()).orphans("p", &["pending", "running"], now, 9, |it| it == gone);
         found.expect("a list").iter().map(ToString::to_string).collect()
     };
     assert_eq!(orphans(8, ""), ["wfr_4"]);

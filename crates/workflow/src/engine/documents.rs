@@ -28,16 +28,17 @@ impl Documents {
     /// The workflow that a run started with.
     pub(super) fn of(&self, run: &RunRecord) -> Result<Arc<Workflow>, EngineError> {
         let refuse = |reason: String| EngineError::Document { run_id: run.run_id.clone(), reason };
+        let bytes = run.workflow.source.as_bytes();
+        // Also of one that is known: a record that was changed is refused whoever asks.
+        if Digest::of(bytes) != run.workflow.digest {
+            return Err(refuse("its digest is another one".to_owned()));
+        }
         let workflow = match self.find(run.workflow.digest) {
             Some(workflow) => workflow,
             None => {
-                let bytes = run.workflow.source.as_bytes();
                 let source = Source::new(&run.workflow.source_name, bytes);
                 let read =
                     Workflow::from_yaml(&source).map_err(|error| refuse(error.to_string()))?;
-                if read.digest() != run.workflow.digest {
-                    return Err(refuse("its digest is another one".to_owned()));
-                }
                 self.insert(Arc::new(read))
             }
         };

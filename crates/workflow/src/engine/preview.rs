@@ -1,5 +1,6 @@
 //! Dry runs: what would be decided about each step, as far as that can be known.
 
+use lictor_capability::Risk;
 use lictor_context::{Name, RunId, Session};
 use minijinja::value::Value as Any;
 use serde::Serialize;
@@ -7,9 +8,9 @@ use serde_json::Value;
 
 use super::Engine;
 use crate::error::EngineError;
-use crate::port::{FailureKind, Purpose, StepCall, StepFailure};
+use crate::port::{FailureKind, Purpose, StepCall, StepFailure, UndoBy};
 use crate::record::Failure;
-use crate::spec::{Call, Work, Workflow};
+use crate::spec::{Call, Step, Work, Workflow};
 use crate::template::{Scope, Tree};
 
 /// What is known of a step before anything runs.
@@ -17,6 +18,14 @@ use crate::template::{Scope, Tree};
 pub struct Preview {
     /// The step.
     pub step: String,
+    /// Which group it is in, from 0: those of one group go side by side.
+    pub group: usize,
+    /// How much is at stake at least, by the contract.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
+    /// How it would be taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<UndoBy>,
     /// The decision, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Value>,
@@ -55,8 +64,7 @@ impl Engine {
         let mut previews = Vec::with_capacity(workflow.steps.len());
         for position in &workflow.schedule.positions {
             let Some(step) = workflow.steps.get(*position) else { continue };
-            let mut preview =
-                Preview { step: step.id.clone(), decision: None, open: false, error: None };
+            let mut preview = self.outlined(session, workflow, step);
             if let (Work::Call(call), None) = (&step.work, &step.foreach) {
                 self.judge(session, (&run_id, workflow.pack.as_ref()), call, &scope, &mut preview)
                     .await;
@@ -66,6 +74,28 @@ impl Engine {
             previews.push(preview);
         }
         Ok(previews)
+    }
+
+    /// What is known of a step by the document and by contracts.
+    fn outlined(&self, session: &Session, workflow: &Workflow, step: &Step) -> Preview {
+        let groups = &workflow.schedule.levels;
+        let group = groups.iter().position(|group| group.contains(&step.id)).unwrap_or_default();
+        let (risk, undo) = match &step.work {
+            Work::Approval(approval) => (Some(approval.risk), Some(UndoBy::Nothing)),
+            Work::Wait(_) => (None, Some(UndoBy::Nothing)),
+            Work::Call(call) => {
+                let version = call.version.as_ref();
+                let known = self.road.outline(session, &call.capability, version);
+                let undo = match known.map(|known| known.undo) {
+                    Some(UndoBy::Nothing) => Some(UndoBy::Nothing),
+                    _ if call.compensate.is_some() => Some(UndoBy::Compensation),
+                    other => other,
+                };
+                (known.map(|known| known.risk), undo)
+            }
+        };
+        let step = step.id.clone();
+        Preview { step, group, risk, undo, decision: None, open: false, error: None }
     }
 
     async fn judge(
