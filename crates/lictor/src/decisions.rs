@@ -28,8 +28,13 @@ impl PendingDecisions {
         described: &Described,
         redactor: &Redactor,
     ) -> Option<Digest> {
-        let inputs = DecisionInputs::of(decision, described);
-        let inputs = redactor.value(&serde_json::to_value(inputs).unwrap_or(Value::Null));
+        let mut inputs = DecisionInputs::of(decision, described);
+        inputs.question.input = redactor.value(&inputs.question.input);
+        for effect in &mut inputs.question.effects {
+            effect.target = redactor.text(&effect.target);
+        }
+        inputs.notice = inputs.notice.map(|notice| redactor.text(&notice));
+        let inputs = serde_json::to_value(inputs).unwrap_or(Value::Null);
         let digest = Digest::of_json(&inputs).ok();
         let stored = StoredDecision {
             at: decision.decided_at(),

@@ -56,6 +56,9 @@ async fn steps_that_only_look_cost_no_commit_and_are_in_the_trail_all_the_same()
     let dir = tempfile::tempdir().unwrap();
     let runtime = open(dir.path(), |_| {}).await;
     let engine = runtime.engine(None);
+    // The first decision of a process keeps the policy that it was made by.
+    let agent = runtime.agent(&session());
+    let _done = agent.call("time.now", json!({})).await.unwrap();
     let before = runtime.store().stats().commits;
     let run = engine.run(&session(), &flow(), json!({})).await.unwrap();
     assert_eq!(run.status(), RunStatus::Completed, "{:?}", run.error);
@@ -65,7 +68,7 @@ async fn steps_that_only_look_cost_no_commit_and_are_in_the_trail_all_the_same()
         types: vec![lictor::context::EventType::ActionCompleted],
         ..lictor::audit::Filter::default()
     };
-    assert_eq!(runtime.audit().count(&Name::parse("acme").unwrap(), &done).unwrap(), 3);
+    assert_eq!(runtime.audit().count(&Name::parse("acme").unwrap(), &done).unwrap(), 4);
 }
 
 #[tokio::test]
