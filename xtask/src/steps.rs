@@ -129,7 +129,8 @@ fn test_args(extra: &[String]) -> Vec<&str> {
         .iter()
         .take_while(|arg| *arg != "--")
         .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
-    let mut args = vec!["test"];
+    // One failure does not hide the next.
+    let mut args = vec!["test", "--no-fail-fast"];
     if !names_package {
         args.push("--workspace");
     }
@@ -192,10 +193,10 @@ mod tests {
             let extra: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             test_args(&extra).join(" ")
         };
-        assert_eq!(args(""), "test --workspace");
-        assert_eq!(args("--doc"), "test --workspace --doc");
-        assert_eq!(args("-p lictor-lock"), "test -p lictor-lock");
-        assert_eq!(args("-- -p"), "test --workspace -- -p");
+        assert_eq!(args(""), "test --no-fail-fast --workspace");
+        assert_eq!(args("--doc"), "test --no-fail-fast --workspace --doc");
+        assert_eq!(args("-p lictor-lock"), "test --no-fail-fast -p lictor-lock");
+        assert_eq!(args("-- -p"), "test --no-fail-fast --workspace -- -p");
     }
 
     #[test]

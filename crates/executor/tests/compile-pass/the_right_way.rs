@@ -65,7 +65,7 @@ fn approved(
     described: lictor_capability::Described,
 ) -> Warrant {
     let decision: Decision = gate.decide(&described);
-    let asked = approvals.request(&described, &decision).unwrap();
+    let asked = approvals.request(&described, &decision, []).unwrap();
     approvals.grant(asked.id(), approver, Channel::Terminal).unwrap();
     let spent = approvals.spend(decision.action_digest()).unwrap();
     gate.authorize(described, &decision, spent).unwrap()
