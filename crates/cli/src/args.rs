@@ -323,6 +323,11 @@ pub(crate) struct Undo {
     /// The last so many executions.
     #[arg(long, value_name = "N")]
     pub(crate) last: Option<u32>,
+    /// Undo nothing, and remove the undo records that the policy (`retention.undo`) does not keep.
+    ///
+    /// What they would have undone cannot be undone any more. With --dry-run: only name them.
+    #[arg(long, conflicts_with_all = ["id", "last", "keep_both", "merge", "diff"])]
+    pub(crate) purge: bool,
     #[command(flatten)]
     pub(crate) way: UndoWay,
     #[command(flatten)]

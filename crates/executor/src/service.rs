@@ -196,6 +196,26 @@ impl Executor {
         Ok(recovered)
     }
 
+    /// The workspace's lock, for what changes nothing in the workspace itself, with everything
+    /// settled that a crash had left.
+    ///
+    /// # Errors
+    /// When the lock is not had, or what was left cannot be settled.
+    pub async fn settled_lease(&self) -> Result<Lease, ExecuteError> {
+        let execution = ExecutionId::generate(self.parts.clock.as_ref());
+        let lease = acquire(&self.parts.lock, &execution, None, &self.parts.clock)
+            .await
+            .map_err(ExecuteError::not_begun)?;
+        let (lease, recovered) = self.recover_under(lease, false).await?;
+        let stuck: Vec<Recovered> = recovered.into_iter().filter(|one| !one.is_settled()).collect();
+        // Not released in good order then: the next one looks again.
+        if stuck.is_empty() {
+            Ok(lease)
+        } else {
+            Err(ExecuteError::not_begun(ExecuteErrorKind::Stuck(stuck)))
+        }
+    }
+
     async fn recover_under(
         &self,
         lease: Lease,

@@ -250,10 +250,16 @@ impl Agent {
         // somebody still waits for it.
         let (answer, outcome) = tokio::sync::oneshot::channel();
         tokio::spawn(going.go(answer).in_current_span());
-        outcome.await.unwrap_or_else(|_| {
+        let outcome = outcome.await.unwrap_or_else(|_| {
             let why = "its task ended early; `lictor recover` settles what it left";
             Err(ActErrorKind::NotRecorded(why.to_owned()).into())
-        })
+        });
+        // Not after an undo: more of them may be to come.
+        let changed = |done: &Done| !done.record.files.is_empty() && done.record.undo_of.is_empty();
+        if outcome.as_ref().is_ok_and(changed) {
+            self.purge_when_due().await;
+        }
+        outcome
     }
 
     /// Waits for whoever holds the workspace; what a crash left is settled then as well.

@@ -17,6 +17,7 @@ mod owing;
 mod policies;
 mod reload;
 mod replay;
+mod retention; // purging undo records
 mod runs;
 mod runtime;
 mod secrets;

@@ -12,7 +12,7 @@ use lictor_context::{Digest, ExecutionId};
 
 use crate::store::{SlotRef, TxDir, TxRoot, create_file};
 
-const FILE: &str = "base";
+pub(crate) const FILE: &str = "base";
 
 /// The largest text that is kept, and merged, in bytes.
 pub(crate) const MAX_TEXT: u64 = 256 << 10;

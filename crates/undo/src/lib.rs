@@ -11,6 +11,7 @@ mod means; // what the mount can do
 mod merge;
 mod operation; // one operation: done, checked, reversed
 mod plan; // what an undo would do
+mod purge; // where bytes die
 mod recover;
 mod rollback;
 mod stage;
@@ -23,6 +24,7 @@ pub use barrier::n_barriers;
 pub use history::{Content, History, HistoryError, Kept};
 pub use means::Means;
 pub use plan::{OnConflict, UndoError, plan_undo, plan_undo_or};
+pub use purge::{PurgePlan, Purged, Retention, Spared, Stored};
 pub use store::means;
 pub use transaction::{Durability, Transactions};
 pub use undo::{UNDO_CAPABILITY, UndoHandler, undo_contract};

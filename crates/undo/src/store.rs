@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lictor_capability::EntryKind;
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_workspace::{DirHandle, Workspace};
 use rustix::fs::{self, AtFlags, Mode, OFlags};
@@ -21,6 +22,7 @@ use crate::means::Means;
 const TX: &str = ".lictor/tx";
 const SLOTS: &str = "s";
 const JOURNAL: &str = "journal";
+const PURGE_NOTE: &str = ".purge";
 
 /// A slot: a place in some transaction's folder that holds one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -174,6 +176,49 @@ impl TxRoot {
         doomed.iter().try_for_each(|name| remove_tree(&self.dir, name))
     }
 
+    /// Removes a transaction's folder for good. That it is gone is durable before the first byte
+    /// of it dies, so that a power cut brings it back whole or not at all.
+    pub(crate) fn purge(&self, execution: &ExecutionId) -> io::Result<()> {
+        fault::point("purge.rename")?;
+        *self.last_slots() = None;
+        let doomed = format!(".gone-{execution}");
+        fs::renameat(&self.dir, execution.as_str(), &self.dir, doomed.as_str())?;
+        let swept = fault::point("purge.sync")
+            .and_then(|()| Ok(fs::fsync(&self.dir)?))
+            .and_then(|()| fault::point("purge.slots"))
+            .and_then(|()| remove_tree(&open_dir(&self.dir, &doomed)?, SLOTS))
+            .and_then(|()| fault::point("purge.rest"))
+            .and_then(|()| remove_tree(&self.dir, &doomed));
+        swept.inspect_err(|_| {
+            tracing::warn!(%execution, "what is left of a purged record is swept by the next purge");
+        })
+    }
+
+    /// The bytes that a transaction's folder holds; `None` when there is none.
+    pub(crate) fn size(&self, execution: &ExecutionId) -> io::Result<Option<u64>> {
+        let Some(dir) = open_existing(&self.dir, execution.as_str())? else { return Ok(None) };
+        let slots = open_existing(&dir, SLOTS)?;
+        let mut bytes = 0_u64;
+        for dir in [Some(&dir), slots.as_ref()].into_iter().flatten() {
+            for name in names(dir)? {
+                let entry = dir.entry(&name)?.filter(|entry| entry.kind != EntryKind::Directory);
+                bytes = bytes.saturating_add(entry.map_or(0, |entry| entry.size));
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    pub(crate) fn read_note(&self) -> io::Result<Option<Vec<u8>>> {
+        read_at(&self.dir, PURGE_NOTE)
+    }
+
+    pub(crate) fn write_note(&self, text: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = fs::openat(&self.dir, PURGE_NOTE, flags | OFlags::CLOEXEC, mode)?;
+        File::from(file).write_all(text.as_bytes())
+    }
+
     /// Removes a transaction's folder for good: a power cut does not bring it back.
     pub(crate) fn remove_durably(&self, execution: &ExecutionId) -> io::Result<()> {
         self.remove(execution)?;
@@ -216,6 +261,22 @@ impl TxDir {
         Ok(bytes)
     }
 
+    /// The slots that hold something.
+    pub(crate) fn slot_names(&self) -> io::Result<Vec<String>> {
+        names(&self.slots)
+    }
+
+    /// Whether the directory in a slot is empty.
+    pub(crate) fn slot_is_empty(&self, name: &str) -> io::Result<bool> {
+        Ok(names(&open_dir(&self.slots, name)?)?.is_empty())
+    }
+
+    /// Something in the folder that no transaction makes there.
+    pub(crate) fn foreign_entry(&self) -> io::Result<Option<String>> {
+        let own = [SLOTS, JOURNAL, crate::bases::FILE];
+        Ok(names(&self.dir)?.into_iter().find(|name| !own.contains(&name.as_str())))
+    }
+
     pub(crate) fn has_journal(&self) -> io::Result<bool> {
         Ok(self.dir.entry(JOURNAL)?.is_some())
     }
@@ -226,16 +287,20 @@ impl TxDir {
 
     /// A file beside the slots; `None` when there is none.
     pub(crate) fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match fs::openat(&self.dir, name, flags, Mode::empty()) {
-            Ok(fd) => {
-                let mut bytes = Vec::new();
-                File::from(fd).read_to_end(&mut bytes)?;
-                Ok(Some(bytes))
-            }
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
+        read_at(&self.dir, name)
+    }
+}
+
+fn read_at(dir: &DirHandle, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match fs::openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => {
+            let mut bytes = Vec::new();
+            File::from(fd).read_to_end(&mut bytes)?;
+            Ok(Some(bytes))
         }
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -274,6 +339,18 @@ fn mkdir_if_missing(dir: &DirHandle, name: &str, mode: Mode) -> io::Result<()> {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is in a directory. A name that is no text is shown, and then fits nothing.
+fn names(dir: &DirHandle) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::Dir::read_from(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 fn remove_tree(parent: &DirHandle, name: &str) -> io::Result<()> {

@@ -10,6 +10,7 @@ use lictor::{Runtime, load_policies};
 use serde_json::{Value, json};
 
 use super::Answer;
+use super::undo::size;
 use crate::context::{Context, keys_folder};
 use crate::output::{GREEN, Output, RED};
 
@@ -138,6 +139,20 @@ fn halts(runtime: &Runtime) -> Found {
     }
 }
 
+fn undo_records(runtime: &Runtime) -> Found {
+    let name = "undo records";
+    match runtime.transactions().stored() {
+        Ok(kept) => {
+            let oldest = kept.oldest_at.map_or_else(String::new, |at| format!(", since {at}"));
+            let policy = runtime.gate().policies().settings().undo_retention;
+            let (n, bytes) = (kept.records, size(kept.bytes));
+            let detail = format!("{n}, {bytes}{oldest}; the policy keeps them {policy}");
+            Found::new(name, true, detail, "")
+        }
+        Err(error) => Found::new(name, false, error.to_string(), "make .lictor/tx readable"),
+    }
+}
+
 fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
     found.push(Found::new(
         "durable state",
@@ -150,6 +165,7 @@ fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
     let next = "lictor init enrols the first one";
     found.push(Found::new("approvers", active > 0, format!("{active} may approve"), next));
     found.push(halts(runtime));
+    found.push(undo_records(runtime));
     let verified = runtime.audit().verify_store(&context.principal.org);
     let (ok, detail) = match verified {
         Ok(verified) => (

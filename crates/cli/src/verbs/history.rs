@@ -8,6 +8,7 @@ use lictor::undo_records::{Content, History};
 use lictor::{Agent, Runtime};
 use serde_json::{Value, json};
 
+use super::undo::size;
 use super::{Answer, view};
 use crate::args::Log;
 use crate::context::Context;
@@ -25,11 +26,15 @@ pub(crate) async fn log(wish: &Log, context: &Context, output: &Output) -> Answe
         ..ExecutionFilter::default()
     };
     let found = runtime.executions().list(&filter).map_err(Failure::failed)?;
-    output.result(&json!({ "executions": found }), || {
+    let kept = runtime.transactions().stored().map_err(Failure::failed)?;
+    output.result(&json!({ "executions": found, "undo_records": kept }), || {
         if found.is_empty() {
             return "nothing was done here yet".to_owned();
         }
-        found.iter().map(summary).collect()
+        let bytes = size(kept.bytes);
+        let mut text: String = found.iter().map(summary).collect();
+        text.push_str(&format!("{DIM}{} undo record(s), {bytes}{DIM:#}\n", kept.records));
+        text
     });
     Ok(0)
 }
@@ -86,7 +91,14 @@ fn record(id: &str, agent: &Agent, context: &Context) -> Result<Option<Value>, F
         _ => {
             let id = ExecutionId::parse(id).map_err(usage)?;
             let stored = runtime.executions().get(&id).map_err(Failure::failed)?;
-            Ok(stored.map(|stored| json!(stored)))
+            let Some(stored) = stored else { return Ok(None) };
+            let bytes = runtime.transactions().stored_of(&id).map_err(Failure::failed)?;
+            let mut shown = json!(stored);
+            if let Some(shown) = shown.as_object_mut() {
+                let kept = bytes.map(|bytes| json!({ "bytes": bytes }));
+                shown.insert("undo_record".to_owned(), kept.unwrap_or_default());
+            }
+            Ok(Some(shown))
         }
     }
 }

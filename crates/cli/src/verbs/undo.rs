@@ -18,6 +18,9 @@ use crate::failure::Failure;
 use crate::output::{GREEN, Output, visible};
 
 pub(crate) async fn undo(wish: Undo, context: &Context, output: &Output) -> Answer {
+    if wish.purge {
+        return purge(wish.dry.dry_run, context, output).await;
+    }
     let request = request(&wish, context)?;
     let agent = history_agent(context).await?;
     let executions = agent.to_undo(&request)?;
@@ -32,6 +35,35 @@ pub(crate) async fn redo(wish: Redo, context: &Context, output: &Output) -> Answ
     let undo = agent.to_redo(execution.as_ref())?;
     let dry = wish.dry.dry_run || wish.way.diff;
     go(&agent, &[undo], (wish.way, wish.consent, dry, "redone"), context, output).await
+}
+
+/// Removes what the policy does not keep.
+async fn purge(dry_run: bool, context: &Context, output: &Output) -> Answer {
+    if context.global.session.is_some() && context.global.given.session {
+        return Err(Failure::usage("--purge goes by the policy; it takes no --session"));
+    }
+    let agent = context.agent().await?;
+    let purged = agent.purge_undo(dry_run).await?;
+    output.result(&json!(purged), || {
+        let word = if dry_run { "would purge" } else { "purged" };
+        let bytes = size(purged.bytes);
+        let mut text = format!("{word} {} undo record(s), {bytes}\n", purged.purged.len());
+        text.extend(purged.purged.iter().map(|execution| format!("  {word} {execution}\n")));
+        for kept in &purged.kept {
+            text.push_str(&format!("  kept {}: {}\n", kept.execution, visible(&kept.reason)));
+        }
+        text
+    });
+    Ok(0)
+}
+
+/// A number of bytes, for people.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    match units.into_iter().find(|(_, bits)| bytes >> bits > 0) {
+        Some((unit, bits)) => format!("{}.{}{unit}", bytes >> bits, ((bytes * 10) >> bits) % 10),
+        None => format!("{bytes}B"),
+    }
 }
 
 /// Here `--session` says whose history, so the one who asks has a session of their own.

@@ -375,7 +375,9 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
         }),
         lock_timeout: raw.concurrency.and_then(|raw| raw.lock_timeout),
         idempotency_ttl: raw.idempotency.and_then(|raw| raw.ttl),
-        retention: raw.retention.map_or((None, None), |raw| (raw.undo, raw.audit)),
+        retention: raw
+            .retention
+            .map_or((None, None), |raw| (raw.undo.map(|undo| undo.0), raw.audit)),
         audit_on_failure: audit.on_failure,
         audit_redact: audit.redact.into_iter().map(|pattern| pattern.value).collect(),
         catalogue: raw.catalogue.unwrap_or_default(),

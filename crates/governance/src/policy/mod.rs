@@ -48,7 +48,7 @@ pub use preset::{Preset, UnknownPreset};
 pub use set::{PolicySet, PolicySource};
 pub use settings::{
     ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
-    Probe, Scope, Settings, VerificationCommand,
+    Probe, Scope, Settings, UndoRetention, VerificationCommand,
 };
 
 /// Whose policy a file is. A lower layer may only tighten what a higher one says.
@@ -105,7 +105,7 @@ pub struct Policy {
     approvals: Option<(Option<HumanDuration>, bool, BTreeMap<Channel, Risk>)>,
     lock_timeout: Option<HumanDuration>,
     idempotency_ttl: Option<HumanDuration>,
-    retention: (Option<HumanDuration>, Option<HumanDuration>),
+    retention: (Option<UndoRetention>, Option<HumanDuration>),
     audit_on_failure: Option<OnAuditFailure>,
     audit_redact: Vec<String>,
     catalogue: RawCatalogue,

@@ -11,7 +11,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-use super::settings::{ChangeLimits, Channel, OnAuditFailure, Scope, VerificationCommand};
+use super::settings::{
+    ChangeLimits, Channel, OnAuditFailure, Scope, UndoRetention, VerificationCommand,
+};
 use crate::catalogue::RawCatalogue;
 use crate::decision::Verdict;
 
@@ -251,8 +253,38 @@ pub(super) struct RawIdempotency {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawRetention {
-    pub(super) undo: Option<HumanDuration>,
+    pub(super) undo: Option<RawUndoRetention>,
     pub(super) audit: Option<HumanDuration>,
+}
+
+/// An age, or a mapping of limits.
+#[derive(Debug)]
+pub(super) struct RawUndoRetention(pub(super) UndoRetention);
+
+impl<'de> Deserialize<'de> for RawUndoRetention {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawUndoRetentionVisitor)
+    }
+}
+
+struct RawUndoRetentionVisitor;
+
+impl<'de> Visitor<'de> for RawUndoRetentionVisitor {
+    type Value = RawUndoRetention;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "an age such as 30d, or a mapping such as { age: 30d, count: 1000, bytes: 1GiB }",
+        )
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        text.parse().map(UndoRetention::for_age).map(RawUndoRetention).map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        UndoRetention::deserialize(MapAccessDeserializer::new(map)).map(RawUndoRetention)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

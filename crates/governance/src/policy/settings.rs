@@ -24,8 +24,9 @@ pub struct Settings {
     pub lock_timeout: HumanDuration,
     /// How long a result is given again: the minimum, or an hour.
     pub idempotency_ttl: HumanDuration,
-    /// How long an undo stays possible: the maximum, or 30 days.
-    pub undo_retention: HumanDuration,
+    /// What is kept for undos: of each limit the maximum, and none where a layer that speaks of it
+    /// sets none; or 30 days.
+    pub undo_retention: UndoRetention,
     /// How long the trail is kept: the maximum, or 90 days.
     pub audit_retention: HumanDuration,
     /// What happens when the trail cannot be written: `block` if any layer says so.
@@ -49,7 +50,7 @@ impl Default for Settings {
             health_checks: Vec::new(),
             lock_timeout: HumanDuration::from_secs(600),
             idempotency_ttl: HumanDuration::from_secs(3_600),
-            undo_retention: HumanDuration::from_secs(30 * 86_400),
+            undo_retention: UndoRetention::for_age(HumanDuration::from_secs(30 * 86_400)),
             audit_retention: HumanDuration::from_secs(90 * 86_400),
             audit_on_failure: OnAuditFailure::Block,
             audit_redact: Vec::new(),
@@ -64,6 +65,52 @@ impl Settings {
     /// The health checks that a change of this risk has to pass, whether its plan names them or not.
     pub fn health_checks_for(&self, risk: Risk) -> impl Iterator<Item = &HealthCheck> {
         self.health_checks.iter().filter(move |check| check.for_risk.contains(&risk))
+    }
+}
+
+/// How much is kept of the records that make undos possible; `None` is no limit. What is over any
+/// of these may be purged, the oldest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UndoRetention {
+    /// How long a record is kept after it was last used.
+    pub age: Option<HumanDuration>,
+    /// So many records are kept.
+    pub count: Option<u64>,
+    /// So many bytes are kept.
+    pub bytes: Option<ByteSize>,
+}
+
+impl UndoRetention {
+    /// Everything is kept for this long.
+    #[must_use]
+    pub fn for_age(age: HumanDuration) -> Self {
+        Self { age: Some(age), ..Self::default() }
+    }
+
+    /// What both want kept: layers can only keep more.
+    #[must_use]
+    pub(super) fn and(self, other: Self) -> Self {
+        fn most<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+            a.zip(b).map(|(a, b)| a.max(b))
+        }
+        Self {
+            age: most(self.age, other.age),
+            count: most(self.count, other.count),
+            bytes: most(self.bytes, other.bytes),
+        }
+    }
+}
+
+impl std::fmt::Display for UndoRetention {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let limits = [
+            self.age.map(|age| format!("for {age}")),
+            self.count.map(|count| format!("at most {count} records")),
+            self.bytes.map(|bytes| format!("at most {bytes}")),
+        ];
+        let limits: Vec<String> = limits.into_iter().flatten().collect();
+        if limits.is_empty() { f.write_str("for ever") } else { f.write_str(&limits.join(", ")) }
     }
 }
 

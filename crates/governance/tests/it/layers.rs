@@ -95,7 +95,8 @@ idempotency: {ttl: 2h}
     assert_eq!(settings.approvals.cap(Channel::Webhook), Risk::Critical);
     assert_eq!(settings.verification["t"].command, ["make", "test"]);
     assert_eq!(settings.verification["u"].timeout, HumanDuration::from_secs(9));
-    assert_eq!(settings.undo_retention, HumanDuration::from_secs(7 * 86_400));
+    assert_eq!(settings.undo_retention.age, Some(HumanDuration::from_secs(7 * 86_400)));
+    assert_eq!((settings.undo_retention.count, settings.undo_retention.bytes), (None, None));
     assert_eq!(settings.audit_retention, HumanDuration::from_secs(86_400));
     assert_eq!(settings.audit_on_failure, OnAuditFailure::Block);
     assert_eq!(settings.audit_redact, ["a", "b"]);

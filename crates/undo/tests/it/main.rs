@@ -16,6 +16,7 @@ mod keeping;
 mod memory;
 mod plain_user;
 mod properties;
+mod purge;
 mod races;
 mod recovery;
 mod support;
