@@ -33,6 +33,7 @@ mod policy_replay;
 mod policy_tools;
 mod random;
 mod refusals;
+mod retention;
 mod road;
 mod secrets;
 mod terminal;

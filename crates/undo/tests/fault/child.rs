@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use lictor_capability::Change;
-use lictor_context::ExecutionId;
+use lictor_context::{Clock as _, ExecutionId, SystemClock};
 use lictor_executor::{Recovered, Recovery};
+use lictor_lock::Claim;
+use lictor_undo::{Purged, Retention};
 
 use crate::support::World;
 use crate::tree::{
@@ -28,6 +30,8 @@ pub(crate) enum Step {
     Undo,
     Redo,
     Recover,
+    /// Purges everything.
+    Purge,
     /// One of each, to change.
     Small,
 }
@@ -80,7 +84,7 @@ impl Case {
         let second = model(&first, &changes);
         let (old, new) = match step {
             Step::Small | Step::Apply | Step::ApplyChecked | Step::ApplyRefused => (first, second),
-            Step::Undo | Step::Redo | Step::Recover => {
+            Step::Undo | Step::Redo | Step::Recover | Step::Purge => {
                 assert_eq!(case.run_step(Step::Apply, "none@0").as_deref(), Some("ok"));
                 if step == Step::Redo {
                     assert_eq!(case.run_step(Step::Undo, "none@0").as_deref(), Some("ok"));
@@ -218,6 +222,16 @@ impl Case {
     }
 }
 
+/// Purges everything, in the order in which it was planned.
+pub(crate) fn purge_all(world: &World) -> Purged {
+    let all = Retention { count: Some(0), ..Retention::default() };
+    let lease = world.lock.try_acquire(Claim::new("test", "purge")).expect("the lock");
+    let plan = world.transactions.plan_purge(&all, SystemClock.now(), usize::MAX, &|_| None);
+    let purged = world.transactions.purge(&lease, plan.expect("a plan")).expect("a purge");
+    lease.release().expect("released");
+    purged
+}
+
 fn small_tree() -> Tree {
     ["modified", "deleted", "renamed"]
         .into_iter()
@@ -261,6 +275,11 @@ fn a_step_of_another_test() {
         "Apply" => World::at(&ws).try_apply(mixed_changes()),
         "ApplyChecked" => World::checked(&ws, true).try_apply(mixed_changes()),
         "ApplyRefused" => World::checked(&ws, false).try_apply(mixed_changes()),
+        "Purge" => {
+            purge_all(&World::at(&ws));
+            fs::write(dir.join("answer"), "ok").expect("an answer");
+            return;
+        }
         "Undo" | "Redo" => World::at(&ws).try_undo(&execution()),
         _ => {
             let recovered = World::at(&ws).try_recover();

@@ -38,7 +38,7 @@ fn survives_lacking(step: Step, lacks: &'static str) {
         // Noted as verified or not: that is one line, and the barrier behind it.
         Step::ApplyChecked => assert!(finished <= 3 && put_back > 100, "it was never looked at"),
         Step::ApplyRefused => assert_eq!(finished, 0, "it was looked at and refused"),
-        Step::Apply | Step::Undo | Step::Redo | Step::Recover | Step::Small => {
+        Step::Apply | Step::Undo | Step::Redo | Step::Recover | Step::Purge | Step::Small => {
             assert!(put_back == 0 && finished > 100, "what is decided is done");
         }
     }

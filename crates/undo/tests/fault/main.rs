@@ -14,6 +14,7 @@ mod child;
 mod errors;
 mod kills;
 mod people;
+mod purges;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "shared with the other tests")]
 mod support;

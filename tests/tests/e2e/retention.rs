@@ -1,0 +1,60 @@
+//! `retention.undo`: what the policy keeps of undo records, and `undo --purge`.
+
+use serde_json::json;
+
+use crate::place::{Place, text};
+
+fn write(place: &Place, path: &str) -> String {
+    let (path, content) = (format!("path={path}"), format!("content={path}"));
+    text(&place.run(&["call", "fs.write", &path, &content]).done(), "execution_id").to_owned()
+}
+
+/// Sets what the policy says of undo records.
+fn keep(place: &Place, undo: &str) {
+    let policy = place.read(".lictor/policy.yaml");
+    let kept = policy.lines().filter(|line| !line.starts_with("retention:"));
+    let policy: String = kept.map(|line| format!("{line}\n")).collect();
+    place.write(".lictor/policy.yaml", format!("{policy}retention: {{ undo: {undo} }}\n"));
+}
+
+fn records(place: &Place) -> u64 {
+    place.run(&["log"]).done()["undo_records"]["records"].as_u64().unwrap()
+}
+
+#[test]
+fn undo_purge_removes_what_the_policy_does_not_keep_and_says_so() {
+    let place = Place::new();
+    let all = ["a", "b", "c"].map(|path| write(&place, path));
+    assert_eq!(records(&place), 3);
+    assert_eq!(place.run(&["undo", "--purge"]).done()["purged"], json!([]), "30 days, unless told");
+    keep(&place, "{ count: 1 }");
+    let tree = place.tree();
+    let dry = place.run(&["undo", "--purge", "--dry-run"]).done();
+    assert_eq!((&dry["purged"], &dry["kept"]), (&json!(all[..2]), &json!([])));
+    assert_eq!(records(&place), 3, "a dry run removes nothing");
+    let purged = place.run(&["undo", "--purge"]).done();
+    assert_eq!(purged, dry);
+    assert!(purged["bytes"].as_u64().unwrap() > 0);
+    assert_eq!(records(&place), 1);
+    assert!(place.run(&["show", &all[0]]).done()["undo_record"].is_null());
+    assert!(place.run(&["show", &all[2]]).done()["undo_record"]["bytes"].as_u64().unwrap() > 0);
+    let refused = place.run(&["undo", &all[0]]).ends_with_one_of(&[2, 3]);
+    assert!(refused["error"]["message"].to_string().contains("its record was purged"), "{refused}");
+    assert_eq!(place.tree(), tree, "nothing is touched");
+    let doctor = place.run(&["doctor"]).done();
+    assert!(doctor["checks"].to_string().contains("the policy keeps them at most 1 records"));
+    place.run(&["undo", &all[2]]).done();
+    place.verify();
+}
+
+#[test]
+fn what_is_no_retention_is_refused_with_what_is_accepted() {
+    let place = Place::new();
+    for wrong in ["7", "{ age: 30d, files: 1 }", "{ bytes: many }"] {
+        keep(&place, wrong);
+        let refused = place.run(&["policy", "lint"]).ends_with_one_of(&[1, 2, 3]);
+        let said = refused.to_string();
+        assert!(["30d", "count", "MiB"].iter().any(|accepted| said.contains(accepted)), "{said}");
+    }
+    place.run(&["undo", "--purge", "--last", "1"]).ends(2, "usage");
+}
