@@ -6,7 +6,9 @@ use std::time::Duration;
 use lictor_context::{Clock, ExecutionId};
 use lictor_lock::{AcquireErrorKind, CancelFlag, Claim, Lease, Predecessor, WorkspaceLock};
 
-use crate::error::ExecuteErrorKind;
+use crate::error::{ExecuteError, ExecuteErrorKind};
+use crate::port::Recovered;
+use crate::service::Executor;
 
 /// The lock of a workspace, and how long to wait for it.
 #[derive(Debug, Clone)]
@@ -64,6 +66,28 @@ pub(crate) async fn acquire(
             }
         }),
         Err(error) => Err(ExecuteErrorKind::Stopped(error.to_string())),
+    }
+}
+
+impl Executor {
+    /// The workspace's lock, for what changes nothing in the workspace itself, with everything
+    /// settled that a crash had left.
+    ///
+    /// # Errors
+    /// When the lock is not had, or what was left cannot be settled.
+    pub async fn settled_lease(&self) -> Result<Lease, ExecuteError> {
+        let execution = ExecutionId::generate(self.parts.clock.as_ref());
+        let lease = acquire(&self.parts.lock, &execution, None, &self.parts.clock)
+            .await
+            .map_err(ExecuteError::not_begun)?;
+        let (lease, recovered) = self.recover_under(lease, false).await?;
+        let stuck: Vec<Recovered> = recovered.into_iter().filter(|one| !one.is_settled()).collect();
+        // Not released in good order then: the next one looks again.
+        if stuck.is_empty() {
+            Ok(lease)
+        } else {
+            Err(ExecuteError::not_begun(ExecuteErrorKind::Stuck(stuck)))
+        }
     }
 }
 

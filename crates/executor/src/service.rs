@@ -36,7 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What an executor is made of.
 pub struct ExecutorBuilder {
     gate: GateIdentity,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     handlers: Handlers,
     view: Arc<dyn WorkspaceView>,
     run_view: Option<Arc<dyn WorkspaceView>>,
@@ -44,7 +44,7 @@ pub struct ExecutorBuilder {
     ledger: Arc<dyn Ledger>,
     checks: Arc<dyn CheckSource>,
     guard: Arc<dyn ContractGuard>,
-    lock: LockSettings,
+    pub(crate) lock: LockSettings,
     idempotency_ttl: Duration,
     limits: TimeLimits,
     halts: Option<Arc<Halts>>,
@@ -65,7 +65,7 @@ pub struct TimeLimits {
 /// Does what warrants allow. Cheap to clone.
 #[derive(Clone)]
 pub struct Executor {
-    parts: Arc<ExecutorBuilder>,
+    pub(crate) parts: Arc<ExecutorBuilder>,
 }
 
 impl std::fmt::Debug for Executor {
@@ -196,27 +196,7 @@ impl Executor {
         Ok(recovered)
     }
 
-    /// The workspace's lock, for what changes nothing in the workspace itself, with everything
-    /// settled that a crash had left.
-    ///
-    /// # Errors
-    /// When the lock is not had, or what was left cannot be settled.
-    pub async fn settled_lease(&self) -> Result<Lease, ExecuteError> {
-        let execution = ExecutionId::generate(self.parts.clock.as_ref());
-        let lease = acquire(&self.parts.lock, &execution, None, &self.parts.clock)
-            .await
-            .map_err(ExecuteError::not_begun)?;
-        let (lease, recovered) = self.recover_under(lease, false).await?;
-        let stuck: Vec<Recovered> = recovered.into_iter().filter(|one| !one.is_settled()).collect();
-        // Not released in good order then: the next one looks again.
-        if stuck.is_empty() {
-            Ok(lease)
-        } else {
-            Err(ExecuteError::not_begun(ExecuteErrorKind::Stuck(stuck)))
-        }
-    }
-
-    async fn recover_under(
+    pub(crate) async fn recover_under(
         &self,
         lease: Lease,
         always: bool,
