@@ -19,7 +19,7 @@ use crate::caught::{Caught, Panicked};
 use crate::check::{CheckReport, CheckSource, Deadline, NoChecks, look_before, run_all};
 use crate::describe::{DescribeError, describe};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
-use crate::executed::{Executed, Outcome, execution_facts, put_back};
+use crate::executed::{Executed, Outcome, execution_facts, put_back, roll_back_failed_check};
 use crate::grant::{Granted, GrantedChanges};
 use crate::handler::{HandlerError, HandlerErrorKind, Handlers};
 use crate::lease::{LockSettings, acquire, needs_recovery};
@@ -644,22 +644,6 @@ fn in_doubt(kind: ExecuteErrorKind) -> ExecuteErrorKind {
         }
         _ => kind,
     }
-}
-
-async fn roll_back_failed_check(
-    applied: Box<dyn Applied>,
-    record: Box<ExecutionRecord>,
-    checks: Vec<CheckReport>,
-) -> ExecuteError {
-    let failed = checks.iter().find(|check| !check.passed);
-    let (name, detail) = failed
-        .map(|check| (check.name.clone(), check.reason()))
-        .unwrap_or_else(|| ("unknown".to_owned(), String::new()));
-    let reason = format!("check `{name}` was not passed");
-    let (report, unsettled) = put_back(applied, &reason).await;
-    let kind = ExecuteErrorKind::Check { name, detail };
-    let error = ExecuteError::not_begun(kind).with_record(record).left(Rollback::of(report));
-    error.checked(checks).holding(unsettled)
 }
 
 fn release(lease: Lease) {
