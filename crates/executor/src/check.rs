@@ -1,10 +1,10 @@
 //! Looking at a change after it was made: verification commands and health checks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lictor_capability::{Described, Risk};
+use lictor_capability::{Described, Retry, Risk};
 use lictor_context::Clock;
 use serde::Serialize;
 
@@ -25,24 +25,73 @@ pub enum CheckPhase {
 #[error("{reason}")]
 pub struct CheckFailure {
     reason: String,
+    transient: bool,
 }
 
 impl CheckFailure {
-    /// Why it was not passed; output of a command is cut to what a person reads.
+    /// Why it was not passed. It stands: looking again would show the same.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self { reason: reason.into(), transient: false }
+    }
+
+    /// A failure that may pass by itself, such as a server that is still starting.
+    #[must_use]
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), transient: true }
+    }
+}
+
+/// So much of an output is kept, from its end: that is where the reason stands.
+const MAX_OUTPUT: usize = 2000;
+
+/// One attempt of a check: how long it may take, and where its output goes. What was said is kept
+/// also when the attempt is dropped because its time is over.
+#[derive(Debug)]
+pub struct Attempt {
+    time_left: Duration,
+    output: Mutex<Vec<u8>>,
+}
+
+impl Attempt {
+    fn new(time_left: Duration) -> Self {
+        Self { time_left, output: Mutex::default() }
+    }
+
+    /// How long it may take; it is dropped then.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.time_left
+    }
+
+    /// Keeps the last of an output, for people.
+    pub fn say(&self, bytes: &[u8]) {
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        output.extend_from_slice(bytes);
+        // Four bytes a character at most, and room so that not every byte moves all others.
+        if output.len() > MAX_OUTPUT * 8 {
+            let cut = output.len() - MAX_OUTPUT * 4;
+            output.drain(..cut);
+        }
+    }
+
+    fn into_output(self) -> String {
+        let output = self.output.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&output);
+        let text = text.trim();
+        let skip = text.chars().count().saturating_sub(MAX_OUTPUT);
+        text.chars().skip(skip).collect()
     }
 }
 
 /// Does one check.
 #[async_trait]
 pub trait CheckRun: Send + Sync {
-    /// Looks, and says what was seen.
+    /// Looks once, and says what was seen.
     ///
     /// # Errors
     /// When the check is not passed, or could not be made; both count the same.
-    async fn run(&self) -> Result<String, CheckFailure>;
+    async fn run(&self, attempt: &Attempt) -> Result<String, CheckFailure>;
 }
 
 /// A named check with a time limit.
@@ -52,8 +101,10 @@ pub struct Check {
     pub name: String,
     /// When it is made.
     pub phase: CheckPhase,
-    /// How long it may take.
+    /// How long it may take, with all its attempts and the pauses between them.
     pub timeout: Duration,
+    /// How often transient failures are tried again.
+    pub retry: Retry,
     /// Who makes it.
     pub run: Arc<dyn CheckRun>,
 }
@@ -61,6 +112,24 @@ pub struct Check {
 impl std::fmt::Debug for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Check").field("name", &self.name).field("phase", &self.phase).finish()
+    }
+}
+
+/// What a check showed at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shown {
+    /// It was not looked at then.
+    NotMade,
+    /// It was passed.
+    Passed,
+    /// It was not passed.
+    Failed,
+}
+
+impl Shown {
+    fn of(passed: bool) -> Self {
+        if passed { Self::Passed } else { Self::Failed }
     }
 }
 
@@ -75,6 +144,50 @@ pub struct CheckReport {
     pub passed: bool,
     /// What was seen.
     pub detail: String,
+    /// What it showed before anything was published: health checks are looked at once then, so
+    /// that what was ill already is told apart. It decides nothing.
+    pub before: Shown,
+    /// What it showed after that; this decides.
+    pub after: Shown,
+    /// How many attempts were made after.
+    pub attempts: u32,
+    /// How long they took, with the pauses between them.
+    pub duration_ms: u64,
+    /// The end of what the last attempt printed.
+    pub output: String,
+}
+
+impl CheckReport {
+    /// A check that the executor itself did not pass.
+    pub(crate) fn failed(name: &str, detail: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            phase: CheckPhase::Verification,
+            passed: false,
+            detail,
+            before: Shown::NotMade,
+            after: Shown::Failed,
+            attempts: 1,
+            duration_ms: 0,
+            output: String::new(),
+        }
+    }
+
+    /// Why it was not passed, as a person reads it.
+    pub(crate) fn reason(&self) -> String {
+        let mut reason = self.detail.clone();
+        if !self.output.is_empty() {
+            reason.push_str(": ");
+            reason.push_str(&self.output);
+        }
+        if self.attempts > 1 {
+            reason.push_str(&format!(" ({} attempts)", self.attempts));
+        }
+        if self.before == Shown::Failed {
+            reason.push_str(" (it was not passed before the change either)");
+        }
+        reason
+    }
 }
 
 /// Knows which checks an action has to pass.
@@ -112,27 +225,101 @@ impl Deadline<'_> {
             None => limit,
         }
     }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| until <= self.clock.monotonic())
+    }
+}
+
+/// What came of a check with all its attempts.
+struct Made {
+    outcome: Result<String, CheckFailure>,
+    attempts: u32,
+    took: Duration,
+    output: String,
+}
+
+/// Looks at the health checks once, without trying again: what each shows before the change.
+pub(crate) async fn look_before(checks: &[Check], deadline: Deadline<'_>) -> Vec<Shown> {
+    let mut shown = Vec::with_capacity(checks.len());
+    for check in checks {
+        shown.push(match check.phase {
+            CheckPhase::Verification => Shown::NotMade,
+            CheckPhase::Health => Shown::of(make(check, 1, deadline).await.outcome.is_ok()),
+        });
+    }
+    shown
 }
 
 /// Makes the checks in order and stops at the first that is not passed, or when the execution's
-/// time is over.
-pub(crate) async fn run_all(checks: &[Check], deadline: Deadline<'_>) -> (Vec<CheckReport>, bool) {
+/// time is over. `before` is what each showed before the change.
+pub(crate) async fn run_all(
+    checks: &[Check],
+    before: &[Shown],
+    deadline: Deadline<'_>,
+) -> (Vec<CheckReport>, bool) {
     let mut reports = Vec::with_capacity(checks.len());
-    for check in checks {
-        let limit = deadline.at_most(check.timeout);
-        let outcome = match tokio::time::timeout(limit, Caught(check.run.run())).await {
-            Ok(outcome) => outcome.unwrap_or_else(|Panicked| Err(CheckFailure::new("it panicked"))),
-            Err(_) if limit < check.timeout => {
-                Err(CheckFailure::new("the time of the whole execution is over"))
-            }
-            Err(_) => Err(CheckFailure::new(format!("not done within {:?}", check.timeout))),
-        };
+    for (at, check) in checks.iter().enumerate() {
+        let Made { outcome, attempts, took, output } =
+            make(check, check.retry.attempts, deadline).await;
         let passed = outcome.is_ok();
-        let detail = outcome.unwrap_or_else(|failure| failure.to_string());
-        reports.push(CheckReport { name: check.name.clone(), phase: check.phase, passed, detail });
+        reports.push(CheckReport {
+            name: check.name.clone(),
+            phase: check.phase,
+            passed,
+            detail: outcome.unwrap_or_else(|failure| failure.to_string()),
+            before: before.get(at).copied().unwrap_or(Shown::NotMade),
+            after: Shown::of(passed),
+            attempts,
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            output,
+        });
         if !passed {
             return (reports, false);
         }
     }
     (reports, true)
+}
+
+/// Makes a check, and makes it again after transient failures, all within its time.
+async fn make(check: &Check, at_most: u32, deadline: Deadline<'_>) -> Made {
+    let limit = deadline.at_most(check.timeout);
+    let began = tokio::time::Instant::now();
+    let mut attempts = 0;
+    let mut seen_last: Option<String> = None;
+    loop {
+        attempts += 1;
+        let attempt = Attempt::new(limit.saturating_sub(began.elapsed()));
+        let run = Caught(check.run.run(&attempt));
+        let ended = tokio::time::timeout(attempt.time_left(), run).await;
+        let outcome = match ended {
+            Ok(outcome) => outcome.unwrap_or_else(|Panicked| Err(CheckFailure::new("it panicked"))),
+            Err(_) => Err(time_is_over(check, limit, seen_last.take())),
+        };
+        let output = attempt.into_output();
+        let pause = check.retry.pause(attempts);
+        match outcome {
+            Err(failure)
+                if failure.transient
+                    && attempts < at_most
+                    && began.elapsed().saturating_add(pause) < limit =>
+            {
+                seen_last = Some(failure.reason);
+                tokio::time::sleep(pause).await;
+            }
+            outcome => return Made { outcome, attempts, took: began.elapsed(), output },
+        }
+    }
+}
+
+fn time_is_over(check: &Check, limit: Duration, seen_last: Option<String>) -> CheckFailure {
+    let mut reason = match limit < check.timeout {
+        true => "the time of the whole execution is over".to_owned(),
+        false => format!("not done within {:?}", check.timeout),
+    };
+    if let Some(last) = seen_last {
+        reason.push_str("; the attempt before: ");
+        reason.push_str(&last);
+    }
+    CheckFailure::new(reason)
 }

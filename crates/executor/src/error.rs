@@ -80,7 +80,7 @@ pub enum ExecuteErrorKind {
     /// The handler failed.
     #[error("{0}")]
     Handler(#[source] HandlerError),
-    /// The handler took too long.
+    /// The handler, or the whole execution, took too long.
     #[error("`{capability}` was not done within {limit_ms} ms")]
     TimedOut {
         /// The capability.

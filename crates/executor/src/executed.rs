@@ -7,7 +7,7 @@ use lictor_context::{Clock, Event, EventFacts, EventType, ExecutionId, Session};
 use serde_json::{Map, Value, json};
 
 use crate::check::{CheckPhase, CheckReport};
-use crate::error::Rollback;
+use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
 use crate::port::{Applied, AtWork, Ledger, LedgerError, RollbackReport, Unsettled};
 use crate::record::{ExecutionRecord, ExecutionStatus};
 
@@ -304,4 +304,21 @@ pub(crate) async fn put_back(
         Ok((report, applied)) => (report, Some(Unsettled::new(applied))),
         Err(error) => (RollbackReport::unknown(error), None),
     }
+}
+
+/// A check was not passed: puts everything back, and says why.
+pub(crate) async fn roll_back_failed_check(
+    applied: Box<dyn Applied>,
+    record: Box<ExecutionRecord>,
+    checks: Vec<CheckReport>,
+) -> ExecuteError {
+    let failed = checks.iter().find(|check| !check.passed);
+    let (name, detail) = failed
+        .map(|check| (check.name.clone(), check.reason()))
+        .unwrap_or_else(|| ("unknown".to_owned(), String::new()));
+    let reason = format!("check `{name}` was not passed");
+    let (report, unsettled) = put_back(applied, &reason).await;
+    let kind = ExecuteErrorKind::Check { name, detail };
+    let error = ExecuteError::not_begun(kind).with_record(record).left(Rollback::of(report));
+    error.checked(checks).holding(unsettled)
 }

@@ -14,7 +14,9 @@ mod record;
 mod service;
 mod stack; // the standard layers
 
-pub use check::{Check, CheckFailure, CheckPhase, CheckReport, CheckRun, CheckSource, NoChecks};
+pub use check::{
+    Attempt, Check, CheckFailure, CheckPhase, CheckReport, CheckRun, CheckSource, NoChecks, Shown,
+};
 pub use describe::DescribeError;
 pub use error::{ExecuteError, ExecuteErrorKind, Rollback};
 pub use executed::{CommitError, Executed, Outcome, Receipt};

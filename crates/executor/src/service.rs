@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 use tower::{BoxError, Service};
 
 use crate::caught::{Caught, Panicked};
-use crate::check::{CheckPhase, CheckReport, CheckSource, Deadline, NoChecks, run_all};
+use crate::check::{CheckReport, CheckSource, Deadline, NoChecks, look_before, run_all};
 use crate::describe::{DescribeError, describe};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
-use crate::executed::{Executed, Outcome, execution_facts, put_back};
+use crate::executed::{Executed, Outcome, execution_facts, put_back, roll_back_failed_check};
 use crate::grant::{Granted, GrantedChanges};
 use crate::handler::{HandlerError, HandlerErrorKind, Handlers};
 use crate::lease::{LockSettings, acquire, needs_recovery};
@@ -471,8 +471,12 @@ impl Executor {
             }
         };
         record.output = output;
-        // The handler may have taken long; from here on it is done or taken back.
-        if let Err(kind) = self.not_halted(&described) {
+        let until = self.parts.limits.execution.map(|limit| began + limit);
+        let deadline = Deadline { clock, until };
+        let before = look_before(&checks, deadline).await;
+        // All that may have taken long; from here on it is done or taken back.
+        let may_go_on = self.not_halted(&described).and_then(|()| self.in_time(&record, deadline));
+        if let Err(kind) = may_go_on {
             release(lease);
             return Err(ExecuteError::not_begun(kind).with_record(record));
         }
@@ -480,27 +484,41 @@ impl Executor {
             Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
         let mut applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
         record.files = applied.files();
-        let until = self.parts.limits.execution.map(|limit| began + limit);
-        let (mut reports, mut passed) = run_all(&checks, Deadline { clock, until }).await;
+        let (mut reports, mut passed) = run_all(&checks, &before, deadline).await;
         if passed && !checks.is_empty() {
             let noted = blocking(move || (applied.verified(), applied)).await;
             let (verified, unsettled) = noted.map_err(|error| error.in_doubt(record.clone()))?;
             applied = unsettled;
             if let Err(error) = verified {
                 passed = false;
-                reports.push(CheckReport {
-                    name: "note the verification".to_owned(),
-                    phase: CheckPhase::Verification,
-                    passed,
-                    detail: error.to_string(),
-                });
+                reports.push(CheckReport::failed("note the verification", error.to_string()));
             }
         }
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
         if !passed {
             return Err(roll_back_failed_check(applied, record, reports).await);
         }
+        if let Err(kind) = self.in_time(&record, deadline) {
+            let (report, unsettled) = put_back(applied, &kind.to_string()).await;
+            let error = ExecuteError::not_begun(kind).with_record(record);
+            return Err(error.left(Rollback::of(report)).checked(reports).holding(unsettled));
+        }
         Ok(Outcome::Executed(Executed::new(record, session, Some(applied), reports, started)))
+    }
+
+    /// Whether the time of the whole execution is not over.
+    fn in_time(
+        &self,
+        record: &ExecutionRecord,
+        deadline: Deadline<'_>,
+    ) -> Result<(), ExecuteErrorKind> {
+        match self.parts.limits.execution {
+            Some(limit) if deadline.is_over() => Err(ExecuteErrorKind::TimedOut {
+                capability: record.capability.to_string(),
+                limit_ms: limit.as_millis(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     async fn duplicate(
@@ -626,22 +644,6 @@ fn in_doubt(kind: ExecuteErrorKind) -> ExecuteErrorKind {
         }
         _ => kind,
     }
-}
-
-async fn roll_back_failed_check(
-    applied: Box<dyn Applied>,
-    record: Box<ExecutionRecord>,
-    checks: Vec<CheckReport>,
-) -> ExecuteError {
-    let failed = checks.iter().find(|check| !check.passed);
-    let (name, detail) = failed
-        .map(|check| (check.name.clone(), check.detail.clone()))
-        .unwrap_or_else(|| ("unknown".to_owned(), String::new()));
-    let reason = format!("check `{name}` was not passed");
-    let (report, unsettled) = put_back(applied, &reason).await;
-    let kind = ExecuteErrorKind::Check { name, detail };
-    let error = ExecuteError::not_begun(kind).with_record(record).left(Rollback::of(report));
-    error.checked(checks).holding(unsettled)
 }
 
 fn release(lease: Lease) {

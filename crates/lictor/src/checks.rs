@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::{Described, Risk, WorkspaceView as _};
-use lictor_executor::{Check, CheckFailure, CheckPhase, CheckRun, CheckSource};
+use lictor_context::WorkspacePath;
+use lictor_executor::{Attempt, Check, CheckFailure, CheckPhase, CheckRun, CheckSource};
 use lictor_governance::{HealthCheck, Probe, VerificationCommand, WriteGate};
-use lictor_store::rusqlite::{Connection, OpenFlags};
+use lictor_store::rusqlite::{Connection, ErrorCode, OpenFlags};
 use lictor_workspace::Workspace;
+use rustix::io::Errno;
+use rustix::process::Pid;
 use tokio::io::AsyncReadExt as _;
-
-/// So much of a command's output is kept, from its end: that is where the reason stands.
-const MAX_OUTPUT: u64 = 64 * 1024;
-const SHOWN_OUTPUT: usize = 2000;
 
 /// The checks of the policies in force.
 #[derive(Debug)]
@@ -64,6 +63,7 @@ impl PolicyChecks {
             name: name.to_owned(),
             phase: CheckPhase::Verification,
             timeout: command.timeout.as_duration(),
+            retry: command.retry.clone(),
             run: Arc::new(Command {
                 argv: command.command.clone(),
                 workspace: Arc::clone(&self.workspace),
@@ -72,15 +72,14 @@ impl PolicyChecks {
     }
 
     fn health(&self, check: &HealthCheck) -> Check {
-        let timeout = check.timeout.as_duration();
         Check {
             name: check.name.clone(),
             phase: CheckPhase::Health,
-            timeout,
+            timeout: check.timeout.as_duration(),
+            retry: check.retry.clone(),
             run: Arc::new(Health {
                 probe: check.probe.clone(),
                 workspace: Arc::clone(&self.workspace),
-                timeout,
             }),
         }
     }
@@ -93,10 +92,10 @@ struct Command {
 
 #[async_trait]
 impl CheckRun for Command {
-    async fn run(&self) -> Result<String, CheckFailure> {
-        let fail = |error: std::io::Error| {
-            CheckFailure::new(format!("`{}` cannot be run: {error}", self.argv.join(" ")))
-        };
+    async fn run(&self, attempt: &Attempt) -> Result<String, CheckFailure> {
+        let shown = self.argv.join(" ");
+        let fail =
+            |error: std::io::Error| CheckFailure::new(format!("`{shown}` cannot be run: {error}"));
         let Some((program, arguments)) = self.argv.split_first() else {
             return Err(CheckFailure::new("the command is empty"));
         };
@@ -113,16 +112,20 @@ impl CheckRun for Command {
         let mut child = command.spawn().map_err(fail)?;
         let group = GroupKill(child.id());
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let read_out = read_end(stdout);
-        let read_err = read_end(stderr);
-        let (out, err, status) = tokio::join!(read_out, read_err, child.wait());
-        drop(group);
+        // What the command left in the background ends with it; it would keep the streams open.
+        let ended = async move {
+            let status = child.wait().await;
+            drop(group);
+            status
+        };
+        let ((), (), status) = tokio::join!(read(stdout, attempt), read(stderr, attempt), ended);
         let status = status.map_err(fail)?;
-        let shown = if err.trim().is_empty() { out } else { err };
         if status.success() {
-            Ok(format!("`{}` succeeded", self.argv.join(" ")))
+            Ok(format!("`{shown}` succeeded"))
         } else {
-            Err(CheckFailure::new(format!("`{}`: {status}: {}", self.argv.join(" "), shown.trim())))
+            // Only whoever wrote the policy knows whether it may pass the next time, and says so by
+            // asking for more than one attempt.
+            Err(CheckFailure::transient(format!("`{shown}`: {status}")))
         }
     }
 }
@@ -132,110 +135,134 @@ struct GroupKill(Option<u32>);
 
 impl Drop for GroupKill {
     fn drop(&mut self) {
-        let group =
-            self.0.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        let group = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(group) = group
             && let Err(error) =
                 rustix::process::kill_process_group(group, rustix::process::Signal::KILL)
-            && error != rustix::io::Errno::SRCH
+            && error != Errno::SRCH
         {
             tracing::warn!(%error, "a command's process group could not be ended");
         }
     }
 }
 
-/// Reads a stream to its end and keeps the last of it.
-async fn read_end(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else { return String::new() };
-    let mut kept: Vec<u8> = Vec::new();
+/// Reads a stream to its end.
+async fn read(stream: Option<impl tokio::io::AsyncRead + Unpin>, attempt: &Attempt) {
+    let Some(mut stream) = stream else { return };
     let mut buffer = [0_u8; 8192];
     while let Ok(n) = stream.read(&mut buffer).await {
         if n == 0 {
             break;
         }
-        kept.extend_from_slice(buffer.get(..n).unwrap_or_default());
-        if kept.len() as u64 > MAX_OUTPUT {
-            let cut = kept.len() / 2;
-            kept.drain(..cut);
-        }
+        attempt.say(buffer.get(..n).unwrap_or_default());
     }
-    let text = String::from_utf8_lossy(&kept);
-    let skip = text.chars().count().saturating_sub(SHOWN_OUTPUT);
-    text.chars().skip(skip).collect()
 }
 
 struct Health {
     probe: Probe,
     workspace: Arc<Workspace>,
-    timeout: Duration,
 }
 
 #[async_trait]
 impl CheckRun for Health {
-    async fn run(&self) -> Result<String, CheckFailure> {
-        let (probe, workspace, timeout) =
-            (self.probe.clone(), Arc::clone(&self.workspace), self.timeout);
-        let looked = tokio::task::spawn_blocking(move || look(&probe, &workspace, timeout)).await;
-        looked.unwrap_or_else(|error| Err(error.to_string())).map_err(CheckFailure::new)
+    async fn run(&self, attempt: &Attempt) -> Result<String, CheckFailure> {
+        let (probe, workspace) = (self.probe.clone(), Arc::clone(&self.workspace));
+        let time_left = attempt.time_left();
+        let looked = tokio::task::spawn_blocking(move || look(&probe, &workspace, time_left)).await;
+        looked.unwrap_or_else(|error| Err(CheckFailure::new(error.to_string())))
     }
 }
 
-fn look(probe: &Probe, workspace: &Workspace, timeout: Duration) -> Result<String, String> {
+fn look(probe: &Probe, workspace: &Workspace, time_left: Duration) -> Result<String, CheckFailure> {
     match probe {
-        Probe::HttpGet { url, status } => http(url, *status, timeout),
+        Probe::HttpGet { url, status } => http(url, *status, time_left),
         Probe::FileExists { paths } => {
             for path in paths {
                 match workspace.entry(path) {
                     Ok(Some(_)) => {}
-                    Ok(None) => return Err(format!("`{path}` is not there")),
-                    Err(error) => return Err(error.to_string()),
+                    Ok(None) => {
+                        return Err(CheckFailure::transient(format!("`{path}` is not there")));
+                    }
+                    Err(error) => return Err(CheckFailure::new(error.to_string())),
                 }
             }
             Ok(format!("{} file(s) are there", paths.len()))
         }
-        Probe::Process { pid_file } => {
-            let bytes = workspace.read(pid_file, 64).map_err(|error| error.to_string())?;
-            let text = String::from_utf8_lossy(&bytes);
-            let pid = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
-            let pid = pid.ok_or_else(|| format!("`{pid_file}` holds no process id"))?;
-            match rustix::process::test_kill_process(pid) {
-                Ok(()) | Err(rustix::io::Errno::PERM) => {
-                    Ok(format!("process {} is alive", pid.as_raw_nonzero()))
-                }
-                Err(_) => Err(format!("process {} is not alive", pid.as_raw_nonzero())),
-            }
-        }
-        Probe::Sqlite { path, query } => {
-            // Looked at through the workspace first, so that no link leads SQLite elsewhere.
-            let entry = workspace.entry(path).map_err(|error| error.to_string())?;
-            if entry.is_none_or(|entry| entry.kind != lictor_capability::EntryKind::File) {
-                return Err(format!("`{path}` is no database file"));
-            }
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-            let conn = Connection::open_with_flags(workspace.path().join(path.as_str()), flags);
-            let conn = conn.map_err(|error| error.to_string())?;
-            conn.busy_timeout(timeout).map_err(|error| error.to_string())?;
-            let mut statement = conn.prepare(query).map_err(|error| error.to_string())?;
-            let mut rows = statement.query([]).map_err(|error| error.to_string())?;
-            while rows.next().map_err(|error| error.to_string())?.is_some() {}
-            Ok(format!("`{path}` answers"))
+        Probe::Process { pid_file } => process(pid_file, workspace),
+        Probe::Sqlite { path, query } => sqlite(path, query, workspace, time_left),
+    }
+}
+
+fn process(pid_file: &WorkspacePath, workspace: &Workspace) -> Result<String, CheckFailure> {
+    // A service that is still starting has not written it, or not to its end.
+    let bytes = workspace.read(pid_file, 64);
+    let bytes = bytes.map_err(|error| CheckFailure::transient(error.to_string()))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let pid = text.trim().parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    let pid =
+        pid.ok_or_else(|| CheckFailure::transient(format!("`{pid_file}` holds no process id")))?;
+    match rustix::process::test_kill_process(pid) {
+        Ok(()) | Err(Errno::PERM) => Ok(format!("process {} is alive", pid.as_raw_nonzero())),
+        Err(_) => {
+            let dead = format!("process {} is not alive", pid.as_raw_nonzero());
+            Err(CheckFailure::transient(dead))
         }
     }
 }
 
-fn http(url: &str, status: u16, timeout: Duration) -> Result<String, String> {
+fn sqlite(
+    path: &WorkspacePath,
+    query: &str,
+    workspace: &Workspace,
+    time_left: Duration,
+) -> Result<String, CheckFailure> {
+    // Looked at through the workspace first, so that no link leads SQLite elsewhere.
+    let entry = workspace.entry(path).map_err(|error| CheckFailure::new(error.to_string()))?;
+    if entry.is_none_or(|entry| entry.kind != lictor_capability::EntryKind::File) {
+        return Err(CheckFailure::new(format!("`{path}` is no database file")));
+    }
+    let answers = || -> lictor_store::rusqlite::Result<()> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let conn = Connection::open_with_flags(workspace.path().join(path.as_str()), flags)?;
+        conn.busy_timeout(time_left)?;
+        let mut statement = conn.prepare(query)?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    };
+    answers().map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            CheckFailure::transient(error.to_string())
+        }
+        _ => CheckFailure::new(error.to_string()),
+    })?;
+    Ok(format!("`{path}` answers"))
+}
+
+fn http(url: &str, status: u16, time_left: Duration) -> Result<String, CheckFailure> {
     let config = ureq::Agent::config_builder()
-        .timeout_global(Some(timeout))
+        .timeout_global(Some(time_left))
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
         .build();
-    let response =
-        ureq::Agent::new_with_config(config).get(url).call().map_err(|error| error.to_string())?;
+    let response = ureq::Agent::new_with_config(config).get(url).call();
+    let response = response.map_err(|error| match error {
+        ureq::Error::Io(_)
+        | ureq::Error::Protocol(_)
+        | ureq::Error::Timeout(_)
+        | ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed => CheckFailure::transient(error.to_string()),
+        _ => CheckFailure::new(error.to_string()),
+    })?;
     let found = response.status().as_u16();
     if found == status {
-        Ok(format!("{url} answers {found}"))
-    } else {
-        Err(format!("{url} answers {found}, and {status} is healthy"))
+        return Ok(format!("{url} answers {found}"));
     }
+    let reason = format!("{url} answers {found}, and {status} is healthy");
+    // Too early, too many requests, and what is wrong with the server at the moment.
+    Err(match found {
+        408 | 425 | 429 | 500..=599 => CheckFailure::transient(reason),
+        _ => CheckFailure::new(reason),
+    })
 }

@@ -422,7 +422,33 @@ impl Drop for Unlock<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, WorkspaceLock};
+    use super::{Broken, Claim, Status, WorkspaceLock, record};
+    use crate::holder::Predecessor;
+
+    /// What a dead holder left, whose number a living process has now: this one.
+    #[test]
+    fn a_reused_pid_is_no_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = WorkspaceLock::new(dir.path().join("lock"));
+        for start in [None, Some(1), Some(u64::MAX)] {
+            let mut dead = lock.try_acquire(Claim::new("tester", "one")).unwrap().holder().clone();
+            assert_eq!(dead.pid, std::process::id());
+            dead.process_start = start;
+            let (file, _) = lock.open_or_create().unwrap();
+            let next = record::read(&file).unwrap().next;
+            record::write(&file, next, &dead).unwrap();
+            drop(file);
+
+            assert_eq!(lock.status().unwrap(), Status::Free { last: Some(dead.clone()) });
+            let lease = lock.try_acquire(Claim::new("tester", "two")).unwrap();
+            assert_eq!(lease.predecessor(), Some(&Predecessor::Crashed(dead.clone())));
+            assert_eq!(lease.token(), dead.fencing_token + 1);
+            drop(lease);
+            // The same for whoever breaks it: no force is needed.
+            let broken = lock.break_lock(Some("two"), false).unwrap();
+            assert!(matches!(broken, Broken::Stale(_)), "{broken:?}");
+        }
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "the test takes the file away")]

@@ -19,6 +19,7 @@ mod audit;
 mod binary;
 mod catalogue;
 mod change;
+mod checks;
 mod concurrency;
 mod consent;
 mod crash;

@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lictor_capability::{Described, Risk};
+use lictor_capability::{Described, Retry, Risk};
 use lictor_executor::{
-    Check, CheckFailure, CheckPhase, CheckRun, CheckSource, ExecuteErrorKind, ExecutionStatus,
-    Rollback,
+    Attempt, Check, CheckFailure, CheckPhase, CheckRun, CheckSource, ExecuteErrorKind,
+    ExecutionStatus, Rollback,
 };
 
 use crate::support::{PutBack, World, world_with, writes};
@@ -23,7 +23,7 @@ enum Look {
 
 #[async_trait]
 impl CheckRun for Look {
-    async fn run(&self) -> Result<String, CheckFailure> {
+    async fn run(&self, _: &Attempt) -> Result<String, CheckFailure> {
         match self {
             Self::Passes => Ok("all is well".to_owned()),
             Self::Fails => Err(CheckFailure::new("it is not green")),
@@ -42,6 +42,7 @@ impl CheckSource for Plan {
             name: format!("check {at}"),
             phase: if at == 0 { CheckPhase::Verification } else { CheckPhase::Health },
             timeout: Duration::from_secs(7),
+            retry: Retry::default(),
             run: Arc::new(look),
         };
         Ok(looks.into_iter().enumerate().map(check).collect())
@@ -74,7 +75,8 @@ async fn a_check_that_is_not_passed_takes_everything_back() {
         let world = world(&[Look::Passes, look, Look::Passes]);
         let error = world.fails(writes(&["a.txt"])).await;
         let ExecuteErrorKind::Check { name, detail } = error.kind() else { panic!("{error}") };
-        assert_eq!((name.as_str(), detail.as_str()), ("check 1", says));
+        let says = format!("{says} (it was not passed before the change either)");
+        assert_eq!((name.as_str(), detail.as_str()), ("check 1", says.as_str()));
         let Rollback::Complete(report) = error.rollback() else { panic!("{:?}", error.rollback()) };
         assert_eq!(report.restored, ["a.txt"]);
         let passed: Vec<bool> = error.checks().iter().map(|check| check.passed).collect();

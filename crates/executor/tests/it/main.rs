@@ -7,6 +7,7 @@
 )]
 
 mod abandoned;
+mod attempts;
 mod bypass;
 mod checks;
 mod events;

@@ -435,7 +435,7 @@ pub(crate) fn world_with(checks: Option<Arc<dyn CheckSource>>) -> World {
     world_of(checks, TimeLimits::default())
 }
 
-fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits) -> World {
+pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits) -> World {
     let dir = tempfile::tempdir().expect("a directory");
     let lock = WorkspaceLock::new(dir.path().join("lock"));
     lock.try_acquire(Claim::new("nobody", "exe_0")).expect("a lease").release().expect("released");

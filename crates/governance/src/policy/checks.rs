@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lictor_capability::Retry;
 use lictor_context::Budget;
 use lictor_document::{HumanDuration, Located};
 
@@ -94,8 +95,22 @@ impl Loader<'_> {
             );
         };
         let timeout = check.timeout.unwrap_or(HumanDuration::from_secs(5));
+        let retry = match &check.retry {
+            None => Retry::default(),
+            Some(at) => {
+                self.attempts(at, &at.value)?;
+                at.value.clone()
+            }
+        };
         let for_risk = check.for_risk.clone();
-        Ok(HealthCheck { name: check.name.value.clone(), probe, timeout, for_risk })
+        Ok(HealthCheck { name: check.name.value.clone(), probe, timeout, retry, for_risk })
+    }
+
+    fn attempts<T>(&self, at: &Located<T>, retry: &Retry) -> Result<(), PolicyError> {
+        if (1..=100).contains(&retry.attempts) {
+            return Ok(());
+        }
+        self.refuse(at, "`attempts` is out of range; accepted here: 1 to 100")
     }
 
     fn check_name<T>(&self, at: &Located<T>, name: &str) -> Result<(), PolicyError> {
@@ -139,6 +154,6 @@ impl Loader<'_> {
         if at.value.timeout.as_millis() == 0 {
             return self.refuse(at, "`timeout` is 0; a longer one is accepted");
         }
-        Ok(())
+        self.attempts(at, &at.value.retry)
     }
 }

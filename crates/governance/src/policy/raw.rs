@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lictor_capability::Risk;
+use lictor_capability::{Retry, Risk};
 use lictor_context::{Budget, WorkspacePath};
 use lictor_document::{HumanDuration, Located};
 use serde::Deserialize;
@@ -152,6 +152,7 @@ pub(super) struct RawHealthCheck {
     pub(super) process: Option<RawProcess>,
     pub(super) file_exists: Option<RawFileExists>,
     pub(super) timeout: Option<HumanDuration>,
+    pub(super) retry: Option<Located<Retry>>,
     #[serde(default)]
     pub(super) for_risk: Vec<Risk>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lictor_capability::Risk;
+use lictor_capability::{Retry, Risk};
 use lictor_context::{Budget, WorkspacePath};
 use lictor_document::{ByteSize, HumanDuration};
 use serde::{Deserialize, Serialize};
@@ -220,7 +220,7 @@ impl std::fmt::Display for Channel {
 }
 
 /// A command that a plan may name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerificationCommand {
     /// The program and its arguments; no shell.
@@ -228,6 +228,10 @@ pub struct VerificationCommand {
     /// How long it may take; 2 minutes unless said otherwise.
     #[serde(default = "verification_timeout")]
     pub timeout: HumanDuration,
+    /// How often a command that fails is run again, within the same time; once unless said
+    /// otherwise.
+    #[serde(default)]
+    pub retry: Retry,
 }
 
 fn verification_timeout() -> HumanDuration {
@@ -235,7 +239,7 @@ fn verification_timeout() -> HumanDuration {
 }
 
 /// A health check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HealthCheck {
     /// Its name; plans name it by this.
     pub name: String,
@@ -243,6 +247,9 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// How long it may take; 5 seconds unless said otherwise.
     pub timeout: HumanDuration,
+    /// How often a failure that may pass by itself is looked at again, within the same time; once
+    /// unless said otherwise.
+    pub retry: Retry,
     /// The risks at which every change has to pass it.
     pub for_risk: Vec<Risk>,
 }

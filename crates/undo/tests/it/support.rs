@@ -143,7 +143,7 @@ struct OneCheck(bool);
 
 #[async_trait]
 impl CheckRun for OneCheck {
-    async fn run(&self) -> Result<String, CheckFailure> {
+    async fn run(&self, _: &lictor_executor::Attempt) -> Result<String, CheckFailure> {
         if self.0 { Ok("fine".to_owned()) } else { Err(CheckFailure::new("not fine")) }
     }
 }
@@ -154,6 +154,7 @@ impl CheckSource for OneCheck {
             name: "one".to_owned(),
             phase: CheckPhase::Verification,
             timeout: Duration::from_secs(5),
+            retry: lictor_capability::Retry::default(),
             run: Arc::new(self.clone()),
         }])
     }
