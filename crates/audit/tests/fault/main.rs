@@ -1,7 +1,7 @@
 //! The process dies at each point of each protocol, as `kill -9` does it: afterwards the trail
 //! verifies, what was acknowledged is there, and nothing was done that is not recorded.
 #![expect(
-    clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and starts the processes that it kills"
