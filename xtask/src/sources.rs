@@ -188,7 +188,7 @@ fn machine_path(line: &str, needle: &str) -> Option<String> {
         None => (needle, None),
     };
     line.match_indices(head).find_map(|(at, _)| {
-        // `src/work/x`, `{root}/work/x` and `https://host/work/x` are not absolute paths.
+        // Behind a name, a brace or a host it is no absolute path.
         let before = line.get(..at).and_then(|text| text.chars().next_back());
         if before.is_some_and(|c| c.is_alphanumeric() || "_-.~$*})>]".contains(c)) {
             return None;

@@ -506,25 +506,3 @@ fn every_hostile_file_has_a_case() {
     cases.sort_unstable();
     assert_eq!(names, cases);
 }
-
-/// Rewrites nothing: prints the table, to be read by a person and pasted above.
-#[test]
-#[ignore = "a tool for adding cases"]
-fn print_the_cases() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    for name in names {
-        let error = refusal(&name);
-        println!(
-            "    ({name:?}, Kind::{:?}, {}, {}, {:?}),",
-            error.kind(),
-            error.line(),
-            error.column(),
-            error.message()
-        );
-    }
-}

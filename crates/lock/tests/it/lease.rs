@@ -122,15 +122,3 @@ fn a_lost_lease_is_noticed() {
         |kind| matches!(kind, LostLeaseKind::Replaced),
     );
 }
-
-/// Not a bar, but a look: `cargo test -p lictor-lock --release -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints a time"]
-fn cost_of_a_free_lock() {
-    let scene = Scene::new();
-    let start = std::time::Instant::now();
-    for _ in 0..20_000 {
-        scene.lock.try_acquire(claim("one")).unwrap().release().unwrap();
-    }
-    println!("take and release: {:?}", start.elapsed() / 20_000);
-}

@@ -103,28 +103,3 @@ fn settings_are_the_strict_ones() {
     assert_eq!(pragma("foreign_keys"), 1.into());
     assert_eq!(pragma("trusted_schema"), 0.into());
 }
-
-/// Not a bar, but a look: `cargo test -p lictor-store --release -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints times"]
-fn cost_of_opening() {
-    let scene = Scene::new();
-    for n_rows in [0, 10, 3000] {
-        let store = scene.open();
-        for i in 0..n_rows {
-            put(&store, format!("{n_rows}-{i}")).wait().unwrap();
-        }
-        store.close();
-        let mut opening = std::time::Duration::ZERO;
-        let mut closing = std::time::Duration::ZERO;
-        for _ in 0..200 {
-            let start = std::time::Instant::now();
-            let store = scene.open();
-            opening += start.elapsed();
-            let start = std::time::Instant::now();
-            drop(store);
-            closing += start.elapsed();
-        }
-        println!("after {n_rows} rows: open {:?}, close {:?}", opening / 200, closing / 200);
-    }
-}
