@@ -23,6 +23,10 @@ use crate::chaos::Chaos;
 use crate::kill::Child;
 use crate::load::Load;
 
+/// A fifth of what an action costs is memory that comes and goes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What went wrong with the bench itself.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 

@@ -79,7 +79,7 @@ fn append(c: &mut Criterion) {
             let took = store.write(move |tx| {
                 let start = SystemClock.monotonic();
                 for event in events {
-                    log.append_in(tx, vec![event]).map(drop)?;
+                    log.append_in(tx, log.prepare(vec![event])?).map(drop)?;
                 }
                 Ok::<_, lictor_audit::AppendError>(SystemClock.monotonic() - start)
             });

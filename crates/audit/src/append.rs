@@ -10,8 +10,7 @@ use crate::fault::point;
 use crate::filter::to_i64;
 use crate::line::{line_action_name, line_time};
 use crate::log::{Hash, Node, Tree, leaf_hash};
-use crate::maker::{Cursor, Made, by_org, is_own};
-use crate::metrics::Measured;
+use crate::maker::{Cursor, Made, Maker, Prepared, PreparedEvents, is_own};
 use crate::rotate::read_key;
 use crate::trail::{Appended, AppendedTo, AuditLog, Head};
 
@@ -34,7 +33,8 @@ impl AuditLog {
     ///
     /// The end of the log is read inside the transaction, so that many processes never fork it.
     /// What was written is read again before it is signed. When the transaction is committed,
-    /// call [`confirm`](Self::confirm).
+    /// call [`confirm`](Self::confirm). What takes time is done in [`prepare`](Self::prepare),
+    /// where nobody waits for it.
     ///
     /// # Errors
     /// When SQLite refuses, the log is not what was signed last, a person's key is not to be had,
@@ -42,14 +42,23 @@ impl AuditLog {
     pub fn append_in(
         &self,
         tx: &Transaction<'_>,
-        events: Vec<Event>,
+        events: PreparedEvents,
     ) -> Result<Appended, AppendError> {
-        match events.iter().find(|event| is_own(event.event_type())) {
+        match events.find(is_own) {
             Some(event) => {
                 Err(AppendError::new(event.org(), AppendErrorKind::Reserved(event.event_type())))
             }
-            None => self.append_own(tx, events),
+            None => self.append_prepared(tx, events),
         }
+    }
+
+    /// Leaves out what is not to stand in events, seals what only some may read, and writes the
+    /// rest: all that can be done before it is known where they will stand.
+    ///
+    /// # Errors
+    /// When a person's key is not to be had.
+    pub fn prepare(&self, events: Vec<Event>) -> Result<PreparedEvents, AppendError> {
+        self.inner.maker.prepare(events)
     }
 
     /// As [`append_in`](Self::append_in), whatever the types.
@@ -58,8 +67,15 @@ impl AuditLog {
         tx: &Transaction<'_>,
         events: Vec<Event>,
     ) -> Result<Appended, AppendError> {
-        let measured = events.iter().map(Measured::of).collect();
-        let orgs = by_org(events);
+        self.append_prepared(tx, self.prepare(events)?)
+    }
+
+    fn append_prepared(
+        &self,
+        tx: &Transaction<'_>,
+        events: PreparedEvents,
+    ) -> Result<Appended, AppendError> {
+        let PreparedEvents { orgs, measured } = events;
         let Some((first, _)) = orgs.first() else {
             return Ok(Appended { logs: Vec::new(), measured });
         };
@@ -87,15 +103,14 @@ impl AuditLog {
         &self,
         tx: &Transaction<'_>,
         org: &Name,
-        events: Vec<Event>,
+        events: Vec<Prepared>,
     ) -> Result<AppendedTo, AppendErrorKind> {
-        let maker = &self.inner.maker;
         let mut cursor = self.head(tx, org)?;
         let before = cursor.tree.clone();
         make_nodes(tx, org, before.size())?;
         let mut sessions = HashMap::new();
         let goes_on = |session: &str| next_session_seq(tx, org, session);
-        let lines = maker.lines(org, &mut cursor, events.into_iter(), &mut sessions, goes_on)?;
+        let lines = Maker::lines(&mut cursor, events, &mut sessions, goes_on)?;
         point("append: before the rows")?;
         for made in &lines {
             insert(tx, org, made)?;
@@ -109,7 +124,7 @@ impl AuditLog {
         // otherwise make a log that nobody can ever verify.
         read_back(tx, org, before.clone(), &cursor)?;
         point("append: before it is signed")?;
-        let (note, checkpoint) = maker.sign(org, &cursor.tree);
+        let (note, checkpoint) = self.inner.maker.sign(org, &cursor.tree);
         self.put_head(tx, org, &cursor, &note)?;
         point("append: before the commit")?;
         self.known().insert(org.as_str().to_owned(), (note, checkpoint.clone()));

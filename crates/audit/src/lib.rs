@@ -38,6 +38,7 @@ pub use key::{KeyError, KeyErrorKind, SigningKey};
 pub use line::{MAX_LINE, Place, event_line};
 pub use log::PublicKey;
 pub use logger::{AuditLogger, LogError, LoggerOptions, LoggerStats, OnFailure};
+pub use maker::PreparedEvents;
 pub use prove::{Proof, ProofError, ProofErrorKind, ProveError, Proven};
 pub use redact::{REDACTED, Redactor, RedactorError};
 pub use report::{Actor, Entry, List, Report};

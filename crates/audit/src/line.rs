@@ -13,6 +13,8 @@ use serde_json::ser::{Formatter, Serializer};
 
 /// The longest line, in bytes, its end not counted.
 pub const MAX_LINE: usize = 64 * 1024;
+/// The most that `"seq"` and `"session_seq"` take of a line, in bytes.
+const MAX_PLACE: usize = 64;
 /// Parameters and metadata are replaced when they nest deeper than this.
 const MAX_DEPTH: usize = 64;
 /// The longest error message that is kept whole.
@@ -40,6 +42,43 @@ pub struct Place {
 /// too large are replaced by their size and digest, texts that are too long are cut.
 #[must_use]
 pub fn event_line(event: &Event, place: Place) -> Vec<u8> {
+    PlacelessLine::of(event).at(place)
+}
+
+/// A line whose place is not known yet: everything that takes time is done before it is.
+#[derive(Debug)]
+pub(crate) struct PlacelessLine {
+    bytes: Vec<u8>,
+    /// Where the place goes.
+    split: usize,
+}
+
+impl PlacelessLine {
+    pub(crate) fn of(event: &Event) -> Self {
+        placeless(event)
+    }
+
+    pub(crate) fn at(&self, place: Place) -> Vec<u8> {
+        let (before, after) = self.bytes.split_at(self.split);
+        let mut line = Line(Vec::with_capacity(self.bytes.len() + MAX_PLACE));
+        line.0.extend_from_slice(before);
+        line.field("seq", &place.seq);
+        line.field("session_seq", &place.session_seq);
+        line.0.extend_from_slice(after);
+        line.0
+    }
+
+    /// Whether `wanted` stands in it.
+    pub(crate) fn contains(&self, wanted: &[u8]) -> bool {
+        self.bytes.windows(wanted.len()).any(|window| window == wanted)
+    }
+
+    fn fits(&self) -> bool {
+        self.bytes.len() + MAX_PLACE <= MAX_LINE
+    }
+}
+
+fn placeless(event: &Event) -> PlacelessLine {
     let params = event.facts().action_params.as_ref();
     let params = params.map_or_else(|| b"null".to_vec(), |value| json_text(value, MAX_DEPTH));
     let metadata = &event.facts().metadata;
@@ -50,8 +89,8 @@ pub fn event_line(event: &Event, place: Place) -> Vec<u8> {
     } else {
         plain_json(metadata)
     };
-    let line = assemble(event, place, &params, &metadata);
-    if line.len() <= MAX_LINE {
+    let line = assemble(event, &params, &metadata);
+    if line.fits() {
         return line;
     }
     let short_params = event
@@ -66,11 +105,8 @@ pub fn event_line(event: &Event, place: Place) -> Vec<u8> {
     } else {
         ((&params, &short_metadata), (&short_params, &short_metadata))
     };
-    let line = assemble(event, place, first.0, first.1);
-    if line.len() <= MAX_LINE {
-        return line;
-    }
-    assemble(event, place, second.0, second.1)
+    let line = assemble(event, first.0, first.1);
+    if line.fits() { line } else { assemble(event, second.0, second.1) }
 }
 
 /// The moment of an event as its line tells it.
@@ -78,7 +114,7 @@ pub(crate) fn line_time(event: &Event) -> Timestamp {
     Timestamp::from_micros(event.timestamp().as_micros().clamp(*MICROS.start(), *MICROS.end()))
 }
 
-fn assemble(event: &Event, place: Place, params: &[u8], metadata: &[u8]) -> Vec<u8> {
+fn assemble(event: &Event, params: &[u8], metadata: &[u8]) -> PlacelessLine {
     let facts = event.facts();
     let principal = event.session().principal();
     let capability = facts.capability.as_ref();
@@ -88,8 +124,7 @@ fn assemble(event: &Event, place: Place, params: &[u8], metadata: &[u8]) -> Vec<
     let mut line = Line(Vec::with_capacity(768 + params.len() + metadata.len()));
     line.raw("v", b"1");
     line.field("event_id", event.id().as_str());
-    line.field("seq", &place.seq);
-    line.field("session_seq", &place.session_seq);
+    let split = line.0.len();
     line.field("event_type", event.event_type().as_str());
     line.field("timestamp", &line_time(event));
     line.field("org_id", principal.org.as_str());
@@ -118,7 +153,7 @@ fn assemble(event: &Event, place: Place, params: &[u8], metadata: &[u8]) -> Vec<
     line.field("severity", &event.severity());
     line.raw("metadata", metadata);
     line.0.push(b'}');
-    line.0
+    PlacelessLine { bytes: line.0, split }
 }
 
 /// The action's name as the line tells it.

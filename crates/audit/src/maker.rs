@@ -7,10 +7,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use lictor_context::{Event, EventType, Name};
 
-use crate::error::AppendErrorKind;
+use crate::error::{AppendError, AppendErrorKind};
 use crate::key::SigningKey;
-use crate::line::{Place, event_line};
+use crate::line::{Place, PlacelessLine};
 use crate::log::{CHAIN_START, Checkpoint, Hash, Node, Tree, chain_hash, leaf_hash};
+use crate::metrics::Measured;
 use crate::redact::Redactor;
 use crate::sealed::{SealedContent, Subjects, seal_event};
 
@@ -33,6 +34,57 @@ impl Cursor {
     /// Before the first event.
     pub(crate) fn start() -> Self {
         Self { tree: Tree::new(), chain: CHAIN_START }
+    }
+}
+
+/// Events on their way into the trail, written as far as can be without knowing where they will
+/// stand. See [`AuditLog::prepare`](crate::AuditLog::prepare).
+#[derive(Debug)]
+#[must_use = "nothing is recorded before they are appended"]
+pub struct PreparedEvents {
+    /// Those of each organisation, in the order in which they came.
+    pub(crate) orgs: Vec<(Name, Vec<Prepared>)>,
+    pub(crate) measured: Vec<Measured>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// As it stands in the line.
+    event: Event,
+    line: PlacelessLine,
+    sealed: Vec<SealedContent>,
+}
+
+impl Prepared {
+    /// An event that only the trail itself writes: nothing in it is left out.
+    pub(crate) fn own(event: Event) -> Self {
+        let line = PlacelessLine::of(&event);
+        Self { event, line, sealed: Vec::new() }
+    }
+}
+
+impl PreparedEvents {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.orgs.is_empty()
+    }
+
+    /// Puts others behind them.
+    pub fn extend(&mut self, more: Self) {
+        for (org, events) in more.orgs {
+            match self.orgs.iter_mut().find(|(known, _)| *known == org) {
+                Some((_, own)) => own.extend(events),
+                None => self.orgs.push((org, events)),
+            }
+        }
+        self.measured.extend(more.measured);
+    }
+
+    pub(crate) fn find(&self, wanted: impl Fn(EventType) -> bool) -> Option<&Event> {
+        let mut events = self.orgs.iter().flat_map(|(_, own)| own).map(|prepared| &prepared.event);
+        events.find(|event| wanted(event.event_type()))
     }
 }
 
@@ -91,25 +143,48 @@ impl Maker {
         *self.redactor.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(redactor);
     }
 
+    /// Does what does not depend on where events will stand: leaves out, seals, and writes.
+    pub(crate) fn prepare(&self, events: Vec<Event>) -> Result<PreparedEvents, AppendError> {
+        let measured = events.iter().map(Measured::of).collect();
+        let redactor = self.redactor();
+        let mut orgs: Vec<(Name, Vec<Prepared>)> = Vec::new();
+        for event in events {
+            let org = event.org().clone();
+            let prepared = self.prepare_one(event, &redactor);
+            let prepared = prepared.map_err(|kind| AppendError::new(&org, kind))?;
+            match orgs.iter_mut().find(|(known, _)| *known == org) {
+                Some((_, own)) => own.push(prepared),
+                None => orgs.push((org, vec![prepared])),
+            }
+        }
+        Ok(PreparedEvents { orgs, measured })
+    }
+
+    fn prepare_one(&self, event: Event, redactor: &Redactor) -> Result<Prepared, AppendErrorKind> {
+        if is_own(event.event_type()) {
+            return Ok(Prepared::own(event));
+        }
+        let (event, mut sealed) = self.sealed(redactor.event(event))?;
+        let line = PlacelessLine::of(&event);
+        // A line that was too long lost its parameters, and what was sealed in them.
+        sealed.retain(|content| {
+            let digest = lictor_context::Digest::of(&content.ciphertext).to_string();
+            line.contains(digest.as_bytes())
+        });
+        Ok(Prepared { event, line, sealed })
+    }
+
     /// Makes the lines of one organisation's events. `first_session_seq` says where a session
     /// goes on; what it and others go on with is left in `sessions`.
     pub(crate) fn lines(
-        &self,
-        org: &Name,
         cursor: &mut Cursor,
-        events: impl Iterator<Item = Event>,
+        events: Vec<Prepared>,
         sessions: &mut HashMap<String, u64>,
         mut first_session_seq: impl FnMut(&str) -> Result<u64, AppendErrorKind>,
     ) -> Result<Vec<Made>, AppendErrorKind> {
-        let origin = self.origin(org);
-        let redactor = self.redactor();
-        let mut lines = Vec::new();
-        for event in events {
-            let (event, sealed) = if is_own(event.event_type()) {
-                (event, Vec::new())
-            } else {
-                self.sealed(redactor.event(event), &origin)?
-            };
+        let mut lines = Vec::with_capacity(events.len());
+        for prepared in events {
+            let Prepared { event, line, sealed } = prepared;
             let session = event.session().id().as_str();
             let next = match sessions.get_mut(session) {
                 Some(next) => next,
@@ -117,35 +192,26 @@ impl Maker {
             };
             let place = Place { seq: cursor.tree.size(), session_seq: *next };
             *next += 1;
-            let bytes = event_line(&event, place);
+            let bytes = line.at(place);
             let leaf = leaf_hash(&bytes);
             cursor.chain = chain_hash(&cursor.chain, &leaf);
             let mut nodes = Vec::new();
             cursor.tree.push_noting(leaf, |node, hash| nodes.push((node, hash)));
-            // A line that was too long lost its parameters, and what was sealed in them.
-            let kept = |content: &SealedContent| {
-                let ct = lictor_context::Digest::of(&content.ciphertext).to_string();
-                contains(&bytes, ct.as_bytes())
-            };
-            let sealed = sealed.into_iter().filter(kept).collect();
             let chain = cursor.chain;
             lines.push(Made { event, place, bytes, leaf, chain, nodes, sealed });
         }
         Ok(lines)
     }
 
-    fn sealed(
-        &self,
-        event: Event,
-        origin: &str,
-    ) -> Result<(Event, Vec<SealedContent>), AppendErrorKind> {
+    fn sealed(&self, event: Event) -> Result<(Event, Vec<SealedContent>), AppendErrorKind> {
         let Some(subjects) = &self.subjects else { return Ok((event, Vec::new())) };
         if event.facts().action_params.is_none() && event.facts().metadata.is_empty() {
             return Ok((event, Vec::new()));
         }
         let principal = event.session().principal();
         let key = subjects.key(&principal.org, &principal.user)?;
-        seal_event(event, origin, &key).map_err(|_| AppendErrorKind::Random)
+        let origin = self.origin(&principal.org);
+        seal_event(event, &origin, &key).map_err(|_| AppendErrorKind::Random)
     }
 
     /// The signed checkpoint of a log that ends here.
@@ -177,20 +243,4 @@ pub(crate) fn is_own(kind: EventType) -> bool {
             | EventType::HoldPlaced
             | EventType::HoldReleased
     )
-}
-
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
-}
-
-/// The events of each organisation, in the order in which they came.
-pub(crate) fn by_org(events: Vec<Event>) -> Vec<(Name, Vec<Event>)> {
-    let mut orgs: Vec<(Name, Vec<Event>)> = Vec::new();
-    for event in events {
-        match orgs.iter_mut().find(|(org, _)| org == event.org()) {
-            Some((_, own)) => own.push(event),
-            None => orgs.push((event.org().clone(), vec![event])),
-        }
-    }
-    orgs
 }

@@ -12,6 +12,7 @@ use crate::filter::to_i64;
 use crate::guard::GuardError;
 use crate::key::{KeyError, SigningKey};
 use crate::log::PublicKey;
+use crate::maker::Prepared;
 use crate::trail::{Appended, AuditLog};
 
 /// The key was rotated by another process, and the next one is not to be had here.
@@ -135,7 +136,7 @@ impl AuditLog {
         let mut logs = Vec::new();
         for event in events {
             let org = event.org().clone();
-            let appended = self.append_org(tx, &org, vec![event])?;
+            let appended = self.append_org(tx, &org, vec![Prepared::own(event)])?;
             let mut note: String = tx.query_row(
                 "SELECT checkpoint_note FROM audit_head WHERE org = ?1",
                 [org.as_str()],

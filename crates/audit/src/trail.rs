@@ -200,14 +200,19 @@ impl AuditLog {
     /// # Errors
     /// When they are not recorded.
     pub fn append(&self, events: Vec<Event>) -> Result<Vec<AppendedTo>, RecordError> {
-        let appended = self.submit(events).wait().map_err(|error| record_error(&error))?;
+        let submitted = self.submit(events).map_err(|error| record_error(&error))?;
+        let appended = submitted.wait().map_err(|error| record_error(&error))?;
         self.confirm(&appended).map_err(|error| record_error(&error))?;
         Ok(appended.logs)
     }
 
-    fn submit(&self, events: Vec<Event>) -> PendingWrite<Appended, AppendError> {
+    fn submit(
+        &self,
+        events: Vec<Event>,
+    ) -> Result<PendingWrite<Appended, AppendError>, AppendError> {
         let log = self.clone();
-        self.inner.store.write(move |tx| log.append_in(tx, events))
+        let events = self.prepare(events)?;
+        Ok(self.inner.store.write(move |tx| log.append_in(tx, events)))
     }
 
     /// The events of an organisation that match.
@@ -326,7 +331,8 @@ impl fmt::Debug for AuditLog {
 #[async_trait]
 impl EventSink for AuditLog {
     async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
-        let appended = self.submit(events).await.map_err(|error| record_error(&error))?;
+        let submitted = self.submit(events).map_err(|error| record_error(&error))?;
+        let appended = submitted.await.map_err(|error| record_error(&error))?;
         self.confirm(&appended).map_err(|error| record_error(&error))
     }
 }

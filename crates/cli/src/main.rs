@@ -16,6 +16,10 @@ use args::{Cli, Global};
 use failure::Failure;
 use output::Output;
 
+/// A fifth of what an action costs is memory that comes and goes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::read() {
         Ok(cli) => cli,

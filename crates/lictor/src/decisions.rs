@@ -5,10 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use lictor_audit::Redactor;
 use lictor_capability::Described;
-use lictor_context::{DecisionId, Digest, Event, EventType};
+use lictor_context::{DecisionId, Digest, Event, EventType, canonical_json};
 use lictor_governance::{Decision, DecisionInputs};
-use lictor_state::StoredDecision;
-use serde_json::Value;
+use lictor_state::NewDecision;
 
 /// More than could be on their way at once; what was abandoned before it was recorded goes first.
 const MAX_PENDING: usize = 1_024;
@@ -16,7 +15,7 @@ const MAX_PENDING: usize = 1_024;
 /// Decisions whose event is not recorded yet.
 #[derive(Debug, Default)]
 pub(crate) struct PendingDecisions {
-    waiting: Mutex<VecDeque<StoredDecision>>,
+    waiting: Mutex<VecDeque<NewDecision>>,
 }
 
 impl PendingDecisions {
@@ -34,12 +33,16 @@ impl PendingDecisions {
             effect.target = redactor.text(&effect.target);
         }
         inputs.notice = inputs.notice.map(|notice| redactor.text(&notice));
-        let inputs = serde_json::to_value(inputs).unwrap_or(Value::Null);
-        let digest = Digest::of_json(&inputs).ok();
-        let stored = StoredDecision {
+        // None of ours refuses to be JSON; if one did, the decision could not be replayed.
+        let inputs = canonical_json(&inputs).ok().and_then(|text| String::from_utf8(text).ok());
+        let digest = inputs.as_ref().map(|text| Digest::of(text.as_bytes()));
+        let inputs = inputs.unwrap_or_else(|| "null".to_owned());
+        let record = serde_json::to_string(decision.record()).unwrap_or_default();
+        let stored = NewDecision {
             at: decision.decided_at(),
             org: described.action().session().principal().org.to_string(),
-            record: decision.record().clone(),
+            id: decision.record().id.clone(),
+            record,
             inputs,
         };
         // Every change is one push or one removal, so nothing is half done after a panic.
@@ -52,7 +55,7 @@ impl PendingDecisions {
     }
 
     /// Takes those out whose events are about to be recorded.
-    pub(crate) fn take(&self, events: &[Event]) -> Vec<StoredDecision> {
+    pub(crate) fn take(&self, events: &[Event]) -> Vec<NewDecision> {
         let decisions = events.iter().filter(|event| event.event_type() == EventType::DecisionMade);
         let ids: Vec<&DecisionId> =
             decisions.filter_map(|event| event.facts().decision_id.as_ref()).collect();
@@ -60,14 +63,8 @@ impl PendingDecisions {
             return Vec::new();
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = Vec::new();
-        waiting.retain(|stored| {
-            let wanted = ids.contains(&&stored.record.id);
-            if wanted {
-                taken.push(stored.clone());
-            }
-            !wanted
-        });
-        taken
+        let (taken, left) = waiting.drain(..).partition(|stored| ids.contains(&&stored.id));
+        *waiting = left;
+        VecDeque::into(taken)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lictor_audit::{Appended, AuditLog, Redactor};
+use lictor_audit::{AppendError, Appended, AuditLog, Redactor};
 use lictor_capability::Described;
 use lictor_context::{
     Clock, Digest, Event, EventFacts, EventSink, EventType, ExecutionId, RecordError, Timestamp,
@@ -58,18 +58,19 @@ impl StateLedger {
     ) -> Result<T, StateError> {
         let audit = self.audit.clone();
         let decisions = self.decisions.take(&events);
+        // What takes time is done here, and not where everybody else waits for it.
+        let unavailable = |error: AppendError| StateError::Unavailable(error.to_string());
+        let mut events = audit.prepare(events).map_err(unavailable)?;
         let written = self.store.write(move |tx| {
             for decision in &decisions {
                 Decisions::put_in(tx, decision)?;
             }
-            let mut events = events;
             let (more, answer) = work(tx)?;
-            events.extend(more);
+            events.extend(audit.prepare(more).map_err(unavailable)?);
             if events.is_empty() {
                 return Ok((None, answer));
             }
-            let appended = audit.append_in(tx, events);
-            let appended = appended.map_err(|error| StateError::Unavailable(error.to_string()))?;
+            let appended = audit.append_in(tx, events).map_err(unavailable)?;
             Ok((Some(appended), answer))
         });
         let (appended, answer): (Option<Appended>, T) = written.await?;

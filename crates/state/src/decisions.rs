@@ -44,6 +44,21 @@ pub struct StoredDecision {
     pub inputs: Value,
 }
 
+/// A decision on its way into the store, written down already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDecision {
+    /// Its id.
+    pub id: DecisionId,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The organisation.
+    pub org: String,
+    /// The JSON text of what it says.
+    pub record: String,
+    /// The JSON text of what it was made from.
+    pub inputs: String,
+}
+
 /// The decisions of a store that was opened with [`crate::migrations`].
 #[derive(Debug, Clone)]
 pub struct Decisions {
@@ -61,17 +76,17 @@ impl Decisions {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn put_in(tx: &Connection, decision: &StoredDecision) -> Result<(), StateError> {
+    pub fn put_in(tx: &Connection, decision: &NewDecision) -> Result<(), StateError> {
         tx.prepare_cached(
             "INSERT OR IGNORE INTO decision (id, at, org, record, inputs)
              VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
-            decision.record.id.as_str(),
+            decision.id.as_str(),
             decision.at.as_micros(),
             decision.org,
-            serde_json::to_string(&decision.record)?,
-            serde_json::to_string(&decision.inputs)?,
+            decision.record,
+            decision.inputs,
         ])?;
         Ok(())
     }

@@ -16,7 +16,7 @@ mod usage;
 pub use approvals::SqliteApprovalStore;
 pub use approvers::SqliteApproverStore;
 pub use catalogue::{CatalogueRow, CatalogueRows};
-pub use decisions::{Decisions, StoredDecision};
+pub use decisions::{Decisions, NewDecision, StoredDecision};
 pub use error::StateError;
 pub use executions::{ExecutionFilter, Executions, StoredExecution};
 pub use grants::SqliteGrantStore;

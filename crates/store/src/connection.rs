@@ -93,6 +93,9 @@ pub(crate) fn open_writer(
         Durability::Full => "PRAGMA synchronous = FULL",
         Durability::Normal => "PRAGMA synchronous = NORMAL",
     })?;
+    // Pages that change again and again are folded into the database once.
+    connection.execute_batch("PRAGMA wal_autocheckpoint = 4000")?;
+    connection.execute_batch("PRAGMA cache_size = -16384")?;
     // Gives room on disk back after a burst.
     connection.execute_batch("PRAGMA journal_size_limit = 16777216")?;
     // What is deleted is overwritten: some of it was private, and kept only for as long as needed.
@@ -139,6 +142,8 @@ fn prepare(connection: &mut Connection, busy_timeout: Duration) -> rusqlite::Res
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    // Without it, statements with a bound limit or range are planned anew at each use.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA temp_store = MEMORY")
 }
 

@@ -56,16 +56,16 @@ fn events_share_the_fate_of_the_transaction() {
     let log = AuditLog::open(store.clone(), key, options).unwrap();
     let event = |n| rig.event(&session("acme", "ses_1"), n);
 
-    let (inside, first) = (log.clone(), event(0));
+    let (inside, first) = (log.clone(), log.prepare(vec![event(0)]).unwrap());
     let undone = store.write(move |tx| {
-        let appended = inside.append_in(tx, vec![first]).unwrap();
+        let appended = inside.append_in(tx, first).unwrap();
         assert_eq!(appended.logs()[0].checkpoint.size, 1);
         Err::<(), _>("somebody else's mistake")
     });
     assert!(undone.wait().is_err());
     assert_eq!(log.count(&name("acme"), &Filter::default()).unwrap(), 0);
 
-    let (inside, events) = (log.clone(), vec![event(1), event(2)]);
+    let (inside, events) = (log.clone(), log.prepare(vec![event(1), event(2)]).unwrap());
     let appended = store.write(move |tx| inside.append_in(tx, events)).wait().unwrap();
     log.confirm(&appended).unwrap();
     assert_dense(&log, "acme", 2);
@@ -80,7 +80,7 @@ fn an_append_that_fails_leaves_nothing_in_a_transaction_that_goes_on() {
     let store = Store::open(&rig.database(), StoreOptions::default(), migrations()).unwrap();
     let events =
         vec![rig.event(&session("acme", "ses_1"), 8), rig.event(&session("acme", "ses_2"), 9)];
-    let inside = log.clone();
+    let (inside, events) = (log.clone(), log.prepare(events).unwrap());
     let refused = store.write(move |tx| {
         let refused = inside.append_in(tx, events).unwrap_err();
         Ok::<_, ()>(refused)

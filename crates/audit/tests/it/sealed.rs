@@ -222,13 +222,37 @@ fn what_is_not_stored_as_written_is_not_signed() {
         lictor_store::StoreOptions::default(),
         lictor_audit::migrations(),
     );
-    let inside = log.clone();
+    let (inside, events) = (log.clone(), log.prepare(events).unwrap());
     let refused =
         store.unwrap().write(move |tx| Ok::<_, ()>(inside.append_in(tx, events).unwrap_err()));
     let refused = refused.wait().unwrap();
     assert!(matches!(refused.kind(), AppendErrorKind::NotAsWritten { seq: 7 }), "{refused:?}");
     check(&log.verify_store(&name("acme")).unwrap(), Verdict::Complete, None);
     assert_eq!(log.count(&name("acme"), &Filter::default()).unwrap(), 5);
+}
+
+/// What was sealed before the key was destroyed, and recorded after, is erased as well.
+#[test]
+fn what_was_sealed_before_a_person_was_erased_and_recorded_after_is_erased() {
+    let rig = Rig::new();
+    let log = sealing(&rig);
+    let session = session("acme", "ses_1");
+    log.append(vec![write_event(&rig, &session, "first")]).unwrap();
+    let late = log.prepare(vec![write_event(&rig, &session, "second")]).unwrap();
+    log.erase_subject(&session, &name("ann"), &rig.clock).unwrap();
+    let inside = log.clone();
+    let store = lictor_store::Store::open(
+        &rig.database(),
+        lictor_store::StoreOptions::default(),
+        lictor_audit::migrations(),
+    );
+    let appended = store.unwrap().write(move |tx| inside.append_in(tx, late)).wait().unwrap();
+    log.confirm(&appended).unwrap();
+    let seq = log.count(&name("acme"), &Filter::default()).unwrap() - 1;
+    assert_eq!(line(&log, 2)["action_name"], "fs.write");
+    let refused = log.reveal(&name("acme"), seq).unwrap_err();
+    assert!(matches!(refused.kind(), RevealErrorKind::Erased { .. }), "{refused:?}");
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Complete, None);
 }
 
 /// Only the trail says such things, because verifiers believe them.
