@@ -70,6 +70,8 @@ pub(crate) fn items(
             keep,
             inode: None,
             new_inode: None,
+            from_dir: None,
+            to_dir: None,
             implicit: item.implicit,
         });
     }
@@ -90,23 +92,25 @@ pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
         match (&item.from, &item.to, &item.stage, &item.keep) {
             (None, Some(to), Some(stage), _) => {
                 if let Some(state) = after {
-                    let put = Operation::Put { path: to.clone(), slot: stage.clone(), state };
+                    let (path, slot, dir) = (to.clone(), stage.clone(), item.to_dir);
+                    let put = Operation::Put { path, slot, state, dir };
                     if item.is_directory() { &mut *make_dirs } else { &mut *arrive }
                         .push((index, put));
                 }
             }
             (Some(from), None, _, Some(keep)) => {
                 if let Some(state) = before {
-                    let (path, slot) = (from.clone(), keep.clone());
-                    let take = Operation::Take { path, slot, state, if_empty: item.implicit };
+                    let (path, slot, dir) = (from.clone(), keep.clone(), item.from_dir);
+                    let if_empty = item.implicit;
+                    let take = Operation::Take { path, slot, state, if_empty, dir };
                     if item.is_directory() { &mut *remove_dirs } else { &mut *leave }
                         .push((index, take));
                 }
             }
             (Some(from), Some(to), Some(stage), Some(keep)) if from == to && stage == keep => {
                 if let (Some(before), Some(after)) = (before, after) {
-                    let (path, slot) = (to.clone(), stage.clone());
-                    in_place.push((index, Operation::Swap { path, slot, before, after }));
+                    let (path, slot, dir) = (to.clone(), stage.clone(), item.to_dir);
+                    in_place.push((index, Operation::Swap { path, slot, before, after, dir }));
                 }
             }
             (Some(from), Some(to), stage, Some(keep)) => {
@@ -116,10 +120,11 @@ pub(crate) fn operations(items: &[JournalItem]) -> Vec<(usize, Operation)> {
                         slot: keep.clone(),
                         state: before,
                         if_empty: false,
+                        dir: item.from_dir,
                     };
                     let state = if stage.is_some() { after } else { before };
                     let slot = stage.as_ref().unwrap_or(keep).clone();
-                    let put = Operation::Put { path: to.clone(), slot, state };
+                    let put = Operation::Put { path: to.clone(), slot, state, dir: item.to_dir };
                     if from == to {
                         // The one right after the other: the name is without its file for a moment.
                         in_place.extend([(index, take), (index, put)]);

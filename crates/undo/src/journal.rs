@@ -60,6 +60,13 @@ pub(crate) struct JournalItem {
     /// The new thing's inode, for the same reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_inode: Option<u64>,
+    /// The inode of the directory that the old thing is taken from. A path that holds nothing
+    /// tells nothing when its directory is another one by now. Earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_dir: Option<u64>,
+    /// The inode of the directory that the new thing is put into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_dir: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub implicit: bool,
 }

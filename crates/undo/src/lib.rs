@@ -10,6 +10,7 @@ mod journal;
 mod means; // what the mount can do
 mod merge;
 mod operation; // one operation: done, checked, reversed
+mod parent; // which directory a thing was put into
 mod plan; // what an undo would do
 mod purge; // where bytes die
 mod recover;

@@ -20,13 +20,14 @@ use crate::store::{SlotRef, TxDir, TxRoot};
 /// One operation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Operation {
-    /// A slot's thing goes to a path where nothing is.
-    Put { path: WorkspacePath, slot: SlotRef, state: State },
+    /// A slot's thing goes to a path where nothing is; into the very directory with the inode
+    /// `dir`, where that is known, and so with the others.
+    Put { path: WorkspacePath, slot: SlotRef, state: State, dir: Option<u64> },
     /// A path's thing goes to a slot. With `if_empty`, only an empty directory does, and one that
     /// is not stays, without complaint.
-    Take { path: WorkspacePath, slot: SlotRef, state: State, if_empty: bool },
+    Take { path: WorkspacePath, slot: SlotRef, state: State, if_empty: bool, dir: Option<u64> },
     /// A slot's thing and a path's thing change places.
-    Swap { path: WorkspacePath, slot: SlotRef, before: State, after: State },
+    Swap { path: WorkspacePath, slot: SlotRef, before: State, after: State, dir: Option<u64> },
     /// A path's thing gets another mode; the very thing, by its inode. With `if_there`, one that
     /// is not there any more is no complaint.
     Chmod {
@@ -73,11 +74,15 @@ impl Hands<'_> {
     /// Does an operation and checks what came of it.
     pub(crate) fn publish(&self, operation: &Operation) -> Result<(), OperationError> {
         match operation {
-            Operation::Put { path, slot, .. } => self.put(path, slot),
-            Operation::Take { path, slot, state, if_empty } => {
-                self.take(path, slot, *state, *if_empty)
+            Operation::Put { path, slot, dir, .. } => {
+                self.put(&self.judged(path, *dir)?, path, slot)
             }
-            Operation::Swap { path, slot, before, after } => self.swap(path, slot, *before, *after),
+            Operation::Take { path, slot, state, if_empty, dir } => {
+                self.take(&self.judged(path, *dir)?, path, slot, *state, *if_empty)
+            }
+            Operation::Swap { path, slot, before, after, dir } => {
+                self.swap(&self.judged(path, *dir)?, path, slot, *before, *after)
+            }
             Operation::Chmod { path, inode, before, after, if_there } => {
                 self.chmod(path, *inode, *before, *after, *if_there)
             }
@@ -87,17 +92,19 @@ impl Hands<'_> {
     /// Takes an operation back and checks that, too.
     pub(crate) fn reverse(&self, operation: &Operation) -> Result<(), OperationError> {
         match operation {
-            Operation::Put { path, slot, state } => {
+            Operation::Put { path, slot, state, .. } => {
                 let if_empty = matches!(state, State::Directory { .. });
-                self.take(path, slot, *state, if_empty)
+                self.take(&self.parent(path)?, path, slot, *state, if_empty)
             }
             Operation::Take { path, slot, if_empty, .. } => {
                 if *if_empty && self.slot_state(slot)?.is_none() {
                     return Ok(()); // it was not empty, and never went
                 }
-                self.put(path, slot)
+                self.put(&self.parent(path)?, path, slot)
             }
-            Operation::Swap { path, slot, before, after } => self.swap(path, slot, *after, *before),
+            Operation::Swap { path, slot, before, after, .. } => {
+                self.swap(&self.parent(path)?, path, slot, *after, *before)
+            }
             Operation::Chmod { path, inode, before, after, if_there } => {
                 self.chmod(path, *inode, *after, *before, *if_there)
             }
@@ -112,7 +119,7 @@ impl Hands<'_> {
     ) -> Result<(), OperationError> {
         match operation {
             Operation::Take { path, slot, .. } | Operation::Put { path, slot, .. } => {
-                self.put(path, slot)
+                self.put(&self.parent(path)?, path, slot)
             }
             Operation::Swap { path, slot, .. } => {
                 // Only while the path holds what we put there: else there is a newer save, and
@@ -129,12 +136,16 @@ impl Hands<'_> {
         }
     }
 
-    fn put(&self, path: &WorkspacePath, slot: &SlotRef) -> Result<(), OperationError> {
-        let parent = self.parent(path)?;
+    fn put(
+        &self,
+        parent: &DirHandle,
+        path: &WorkspacePath,
+        slot: &SlotRef,
+    ) -> Result<(), OperationError> {
         let slots = self.slots(slot)?;
         let fail = |error| io_error(path, error);
         fault::point("put.before").map_err(fail)?;
-        match self.means.put((&slots, &slot.name()), (&parent, path.name())) {
+        match self.means.put((&slots, &slot.name()), (parent, path.name())) {
             Err(Errno::EXIST) => Err(conflict(path, ConflictReason::Exists, None, None)),
             Err(error) => Err(fail(error.into())),
             Ok(()) => fault::point("put.after").map_err(fail),
@@ -143,19 +154,19 @@ impl Hands<'_> {
 
     fn take(
         &self,
+        parent: &DirHandle,
         path: &WorkspacePath,
         slot: &SlotRef,
         state: State,
         if_empty: bool,
     ) -> Result<(), OperationError> {
-        let parent = self.parent(path)?;
         let slots = self.slots(slot)?;
         let fail = |error| io_error(path, error);
-        if if_empty && !is_empty(&parent, path.name()).map_err(fail)? {
+        if if_empty && !is_empty(parent, path.name()).map_err(fail)? {
             return Ok(());
         }
         fault::point("take.before").map_err(fail)?;
-        match self.means.take((&parent, path.name()), (&slots, &slot.name())) {
+        match self.means.take((parent, path.name()), (&slots, &slot.name())) {
             Err(Errno::NOENT) => {
                 return Err(conflict(path, ConflictReason::Missing, Some(&state), None));
             }
@@ -171,7 +182,7 @@ impl Hands<'_> {
             return Ok(());
         }
         // Not what we meant to take, or not to be read: back with it.
-        match self.means.put((&slots, &slot.name()), (&parent, path.name())) {
+        match self.means.put((&slots, &slot.name()), (parent, path.name())) {
             Ok(()) if if_empty && same => Ok(()),
             Ok(()) if same => Err(conflict(path, ConflictReason::NotEmpty, None, None)),
             Ok(()) => Err(differs(path, &state, found?)),
@@ -181,16 +192,16 @@ impl Hands<'_> {
 
     fn swap(
         &self,
+        parent: &DirHandle,
         path: &WorkspacePath,
         slot: &SlotRef,
         before: State,
         after: State,
     ) -> Result<(), OperationError> {
-        let parent = self.parent(path)?;
         let slots = self.slots(slot)?;
         let fail = |error| io_error(path, error);
         fault::point("swap.before").map_err(fail)?;
-        match exchange((&parent, path.name()), (&slots, &slot.name())) {
+        match exchange((parent, path.name()), (&slots, &slot.name())) {
             Err(Errno::NOENT) => {
                 return Err(conflict(path, ConflictReason::Missing, Some(&before), None));
             }
@@ -204,7 +215,7 @@ impl Hands<'_> {
         }
         // Somebody else's save, or something that is not to be read at all.
         let ours = Seen { state: Some(after), inode: None };
-        self.exchange_back(path, &parent, slot, &ours)?;
+        self.exchange_back(path, parent, slot, &ours)?;
         Err(differs(path, &before, came_out?))
     }
 
@@ -310,23 +321,19 @@ impl Hands<'_> {
             .map_err(|source| OperationError::Io { path: slot_label(slot), source })
     }
 
-    /// What stands at a path.
-    pub(crate) fn path_state(&self, path: &WorkspacePath) -> Result<Option<State>, OperationError> {
-        match self.existing_parent(path)? {
-            Some(parent) => state_of(&parent, path.name(), path),
-            None => Ok(None),
+    /// Whether the file in a slot has other names as well.
+    pub(crate) fn slot_has_links(&self, slot: &SlotRef) -> Result<bool, OperationError> {
+        let slots = self.slots(slot)?;
+        match fs::statat(&slots, slot.name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                let directory = fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+                Ok(!directory && stat.st_nlink > 1)
+            }
+            Err(Errno::NOENT) => Ok(false),
+            Err(source) => {
+                Err(OperationError::Io { path: slot_label(slot), source: source.into() })
+            }
         }
-    }
-
-    /// What stands at a path, and its inode.
-    pub(crate) fn path_seen(
-        &self,
-        path: &WorkspacePath,
-    ) -> Result<(Option<State>, Option<u64>), OperationError> {
-        let Some(parent) = self.existing_parent(path)? else { return Ok((None, None)) };
-        let state = state_of(&parent, path.name(), path)?;
-        let inode = parent.inode(path.name()).map_err(|error| io_error(path, error))?;
-        Ok((state, inode))
     }
 
     /// The inode at a path.
@@ -372,7 +379,10 @@ impl Hands<'_> {
 
     /// The directory of a path, for looking. Below something that is no directory, or not any
     /// more, there is nothing.
-    fn existing_parent(&self, path: &WorkspacePath) -> Result<Option<DirHandle>, OperationError> {
+    pub(crate) fn existing_parent(
+        &self,
+        path: &WorkspacePath,
+    ) -> Result<Option<DirHandle>, OperationError> {
         match self.workspace.parent(path) {
             Ok(parent) => Ok(parent),
             Err(error) if leads_nowhere(&error) => Ok(None),
@@ -380,7 +390,7 @@ impl Hands<'_> {
         }
     }
 
-    fn parent(&self, path: &WorkspacePath) -> Result<DirHandle, OperationError> {
+    pub(crate) fn parent(&self, path: &WorkspacePath) -> Result<DirHandle, OperationError> {
         match self.workspace.parent(path) {
             Ok(Some(dir)) => Ok(dir),
             Ok(None) => Err(conflict(path, ConflictReason::Missing, None, None)),
@@ -444,7 +454,7 @@ pub(crate) fn same(found: &State, expected: &State) -> bool {
     }
 }
 
-fn state_of(
+pub(crate) fn state_of(
     dir: &DirHandle,
     name: &str,
     path: &WorkspacePath,
@@ -472,7 +482,7 @@ fn is_empty(parent: &DirHandle, name: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-fn io_error(path: &WorkspacePath, source: io::Error) -> OperationError {
+pub(crate) fn io_error(path: &WorkspacePath, source: io::Error) -> OperationError {
     OperationError::Io { path: path.to_string(), source }
 }
 

@@ -11,6 +11,7 @@ use lictor_lock::Lease;
 use crate::compile;
 use crate::journal::{self, End, Journal, JournalError, JournalItem};
 use crate::operation::{Hands, Operation, OperationError, same};
+use crate::parent::AWAY;
 use crate::rollback::roll_back;
 use crate::standing::Standing;
 use crate::store::{TxDir, TxRoot};
@@ -168,6 +169,10 @@ impl Recover<'_> {
                 Err(error) => (Recovery::Incomplete, vec![self.stuck(&error.to_string())]),
             };
         }
+        // Whether that was ever done is only to be seen where it was done.
+        if !seen.begun && !seen.away.is_empty() {
+            return (Recovery::Incomplete, seen.away);
+        }
         if seen.broken || seen.foreign {
             return self.put_back(hands, tx, items, operations);
         }
@@ -207,6 +212,8 @@ struct Seen<'a> {
     foreign: bool,
     /// Something that is still to arrive is not whole, or is nowhere.
     broken: bool,
+    /// What was put somewhere, or lost, and whose directory is not there to tell which.
+    away: Vec<Stuck>,
 }
 
 impl<'a> Seen<'a> {
@@ -229,7 +236,13 @@ impl<'a> Seen<'a> {
                     seen.begun = true;
                     seen.foreign = true;
                 }
-                Standing::Lost => lost = true,
+                Standing::Lost => match &item.to {
+                    Some(to) if hands.is_away(item, to, item.arriving_inode())? => {
+                        let (path, reason) = (to.to_string(), AWAY.to_owned());
+                        seen.away.push(Stuck { path, reason });
+                    }
+                    _ => lost = true,
+                },
             }
         }
         // The first barrier had ended if anything was done, and then it was whole: whoever took it

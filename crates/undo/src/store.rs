@@ -42,6 +42,7 @@ impl SlotRef {
 pub(crate) struct TxRoot {
     dir: DirHandle,
     barriers: Arc<Barriers>,
+    device: u64,
     /// How many barriers had failed before anything was written through this.
     failed_before: u64,
     /// The slots that were asked for last: an undo asks for the same ones for each of its files.
@@ -79,7 +80,13 @@ impl TxRoot {
     fn over(dir: DirHandle) -> io::Result<Self> {
         let barriers = Barriers::of(&dir)?;
         let failed_before = barriers.failed();
-        Ok(Self { dir, barriers, failed_before, last_slots: Mutex::default() })
+        let device = fs::fstat(&dir)?.st_dev;
+        Ok(Self { dir, barriers, device, failed_before, last_slots: Mutex::default() })
+    }
+
+    /// The device that it is on.
+    pub(crate) fn device(&self) -> u64 {
+        self.device
     }
 
     /// What this file system can do with names.

@@ -31,6 +31,7 @@ use crate::fault;
 use crate::journal::{self, Header, JournalItem, VERSION};
 use crate::means::Means;
 use crate::operation::{Hands, Operation, OperationError, conflict, differs, same};
+use crate::parent::{Place, arriving};
 use crate::recover;
 use crate::rollback::roll_back;
 use crate::stage::stage;
@@ -252,46 +253,53 @@ impl<'a> Doing<'a> {
     /// Every path holds what was judged, and every kept slot what the journal says.
     fn preflight(&mut self) -> Result<Vec<Conflict>, ApplyError> {
         let mut conflicts = Vec::new();
-        let mut inodes = Vec::with_capacity(self.items.len());
+        let mut found = Vec::with_capacity(self.items.len());
         let leaving = self.items.iter().filter(|item| item.from != item.to);
         let leaving: HashSet<&WorkspacePath> =
             leaving.filter_map(|item| item.from.as_ref()).collect();
         for item in &self.items {
             match self.look(item, &leaving) {
-                Ok(inode) => inodes.push(inode),
+                Ok(ends) => found.push(ends),
                 Err(OperationError::Conflict(conflict)) => {
                     conflicts.push(conflict);
-                    inodes.push(None);
+                    found.push([Place::default(); 2]);
                 }
                 Err(error) => return Err(ApplyError::Prepare(error.to_string())),
             }
         }
-        for (item, inode) in self.items.iter_mut().zip(inodes) {
-            item.inode = inode;
+        for (item, [from, to]) in self.items.iter_mut().zip(found) {
+            item.inode = from.inode;
+            item.from_dir = from.dir;
+            item.to_dir = to.dir;
         }
         Ok(conflicts)
     }
 
-    /// Preflight of one item; the old thing's inode, when there is one.
+    /// Preflight of one item; what stands at the path that it leaves and at the one it comes to.
     fn look(
         &self,
         item: &JournalItem,
         leaving: &HashSet<&WorkspacePath>,
-    ) -> Result<Option<u64>, OperationError> {
+    ) -> Result<[Place; 2], OperationError> {
         let hands = self.hands();
-        let mut inode = None;
+        let mut ends = [Place::default(); 2];
+        let [at_from, at_to] = &mut ends;
         if let (Some(from), Some(before)) = (&item.from, item.before) {
-            let (found, its_inode) = hands.path_seen(from)?;
+            *at_from = hands.place(from)?;
+            let found = at_from.state;
             if !found.is_some_and(|found| item.is_like(&found, &before)) {
                 return Err(differs(from, &before, found));
             }
-            inode = its_inode;
         }
-        if let Some(to) = item.to.as_ref().filter(|to| item.from.as_ref() != Some(*to))
-            && !leaving.contains(to)
-            && hands.path_inode(to)?.is_some()
-        {
-            return Err(conflict(to, ConflictReason::Exists, None, None));
+        match &item.to {
+            Some(to) if item.from.as_ref() != Some(to) => {
+                *at_to = hands.bare_place(to)?;
+                if !leaving.contains(to) && at_to.inode.is_some() {
+                    return Err(conflict(to, ConflictReason::Exists, None, None));
+                }
+            }
+            Some(_) => *at_to = *at_from,
+            None => {}
         }
         if let (Some(stage), Some(after)) = (&item.stage, item.after)
             && stage.execution != self.execution
@@ -308,10 +316,10 @@ impl<'a> Doing<'a> {
                 return Err(OperationError::Io { path, source: io::Error::other(why) });
             }
         }
-        Ok(inode)
+        Ok(ends)
     }
 
-    /// Notes the inodes of what will arrive.
+    /// Notes the inodes of what will arrive, and of new directories that something arrives in.
     fn note_staged(&mut self) -> Result<(), ApplyError> {
         let mut inodes = Vec::with_capacity(self.items.len());
         for item in &self.items {
@@ -321,6 +329,18 @@ impl<'a> Doing<'a> {
         }
         for (item, inode) in self.items.iter_mut().zip(inodes) {
             item.new_inode = inode;
+        }
+        let arriving = arriving(&self.items);
+        let inode = |dir: &WorkspacePath| arriving.get(dir).map(|made| made.arriving_inode());
+        let new_dirs: Vec<_> = self
+            .items
+            .iter()
+            .map(|item| {
+                item.to.as_ref().and_then(WorkspacePath::parent).and_then(|dir| inode(&dir))
+            })
+            .collect();
+        for (item, new_dir) in self.items.iter_mut().zip(new_dirs) {
+            item.to_dir = new_dir.unwrap_or(item.to_dir);
         }
         Ok(())
     }

@@ -163,8 +163,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "give-back-replaces",
         OPERATION,
         [
-            "match self.means.put((&slots, &slot.name()), (&parent, path.name())) {\n            Ok(()) if if_empty",
-            "match fs::renameat(&slots, slot.name(), &parent, path.name()) {\n            Ok(()) if if_empty",
+            "match self.means.put((&slots, &slot.name()), (parent, path.name())) {\n            Ok(()) if if_empty",
+            "match fs::renameat(&slots, slot.name(), parent, path.name()) {\n            Ok(()) if if_empty",
         ],
         fault!["two_saves_in_one_moment"],
     ),

@@ -282,6 +282,8 @@ pub enum ConflictReason {
     NotEmpty,
     /// A parent is not a directory.
     ParentNotADirectory,
+    /// Its directory is another one than was looked at.
+    ParentReplaced,
 }
 
 impl fmt::Display for Conflict {
@@ -294,6 +296,7 @@ impl fmt::Display for Conflict {
             ConflictReason::KindDiffers => "it is not the kind of thing that was expected",
             ConflictReason::NotEmpty => "the directory is not empty",
             ConflictReason::ParentNotADirectory => "its parent is not a directory",
+            ConflictReason::ParentReplaced => "its directory is another one than was looked at",
         };
         write!(f, "`{}`: {what}", self.path)?;
         match (&self.expected, &self.found) {

@@ -109,6 +109,32 @@ fn by_links_a_recovery_that_is_killed_anywhere_is_finished_by_the_next() {
     recoveries_survive(NO_FLAGS);
 }
 
+/// After the crash, and before anybody recovers, somebody has moved a directory away: what lies in
+/// it is not called back, nor done, until it is there again.
+#[test]
+fn a_crash_whose_directory_is_moved_away_is_settled_when_it_is_back() {
+    for (step, lacks) in
+        [(Step::Apply, ""), (Step::ApplyRefused, ""), (Step::ApplyRefused, NO_FLAGS)]
+    {
+        let mut waited = 0;
+        let points = count_lacking(step, lacks);
+        for (n, name) in (1..).zip(&points).skip(step.skipped(lacks)).step_by(2) {
+            let dir = ["a", "b", "k", "m", "r"][n % 5];
+            let context = format!("{step:?}, killed at {n} ({name}), `{dir}` away");
+            let case = Case::lacking(step, lacks);
+            case.run(&format!("kill@{n}"));
+            let (there, aside) = (case.root().join(dir), case.dir.path().join("aside"));
+            std::fs::rename(&there, &aside).expect("out of the way");
+            let told = case.run_step(Step::Recover, "none@0").expect("it lives");
+            waited += usize::from(told.contains("Incomplete"));
+            std::fs::rename(&aside, &there).expect("back");
+            case.recovers(&format!("{context}: {told}"));
+        }
+        eprintln!("{step:?}: {waited} waited for the directory");
+        assert!(waited > 10, "it matters");
+    }
+}
+
 /// A step is killed, then the recovery at each of its own points, then another one recovers.
 #[test]
 fn a_recovery_that_is_killed_anywhere_is_finished_by_the_next() {

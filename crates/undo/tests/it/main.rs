@@ -14,6 +14,7 @@ mod conflicts;
 mod flushes;
 mod keeping;
 mod memory;
+mod moved;
 mod plain_user;
 mod properties;
 mod purge;
