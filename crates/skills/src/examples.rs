@@ -47,13 +47,13 @@ struct Example {
 
 /// What a path holds: enough to compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Held {
+pub(crate) enum Held {
     File(Vec<u8>, u32),
     Link(String),
     Directory,
 }
 
-type Tree = BTreeMap<String, Held>;
+pub(crate) type Tree = BTreeMap<String, Held>;
 
 fn held(value: &Value) -> Held {
     let mode = |value: &Value| {
@@ -94,7 +94,7 @@ fn make(root: &Path, tree: &Tree) -> io::Result<()> {
 }
 
 /// What the workspace holds, read through the very port that the skills use.
-fn look(view: &dyn WorkspaceView, dir: Option<&WorkspacePath>, into: &mut Tree) {
+pub(crate) fn look(view: &dyn WorkspaceView, dir: Option<&WorkspacePath>, into: &mut Tree) {
     for listed in view.list(dir).expect("list") {
         let path = match dir {
             Some(dir) => dir.join(&listed.name).expect("path"),
@@ -118,7 +118,7 @@ fn look(view: &dyn WorkspaceView, dir: Option<&WorkspacePath>, into: &mut Tree) 
 }
 
 /// The tree after the effects, and that every `after` state is what is really there then.
-fn applied(before: &Tree, effects: &Effects) -> Tree {
+pub(crate) fn applied(before: &Tree, effects: &Effects) -> Tree {
     let mut after = before.clone();
     let items = &effects.changes.items;
     for path in items.iter().filter_map(|item| item.from.as_ref()) {
@@ -173,7 +173,7 @@ fn spelled_out(value: &mut Value) {
     }
 }
 
-struct Rig {
+pub(crate) struct Rig {
     _dir: tempfile::TempDir,
     workspace: Workspace,
     clock: Arc<ManualClock>,
@@ -181,7 +181,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(files: &Tree) -> Self {
+    pub(crate) fn new(files: &Tree) -> Self {
         let dir = tempfile::tempdir().expect("a scratch folder");
         make(dir.path(), files).expect("files");
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_795_168_800_000_001)));
@@ -192,6 +192,14 @@ impl Rig {
         Self { _dir: dir, workspace, clock, session }
     }
 
+    pub(crate) fn view(&self) -> &dyn WorkspaceView {
+        &self.workspace
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.workspace.path()
+    }
+
     fn settings(&self) -> SkillSettings {
         let allowed = ["CARGO_PKG_NAME", "LICTOR_NEVER_SET", "LICTOR_SECRET_X"];
         SkillSettings {
@@ -200,22 +208,26 @@ impl Rig {
         }
     }
 
-    fn skill(&self, name: &str) -> Box<dyn Skill> {
+    pub(crate) fn skill(&self, name: &str) -> Box<dyn Skill> {
         let found = skills(self.settings()).into_iter().find(|(id, _)| *id == name);
         found.expect(name).1
     }
 
-    fn action(&self, capability: &str, input: Value) -> Action {
+    pub(crate) fn action(&self, capability: &str, input: Value) -> Action {
         let id = capability.parse().expect("id");
         Action::new(&self.session, id, input, self.clock.as_ref())
     }
 
-    fn effects(&self, skill: &dyn Skill, action: &Action) -> Result<Effects, HandlerError> {
+    pub(crate) fn effects(
+        &self,
+        skill: &dyn Skill,
+        action: &Action,
+    ) -> Result<Effects, HandlerError> {
         skill.effects(Request { action, view: &self.workspace })
     }
 
     /// As the executor runs it: only what was declared can be seen.
-    fn output(
+    pub(crate) fn output(
         &self,
         skill: &dyn Skill,
         input: &Value,
@@ -226,7 +238,7 @@ impl Rig {
     }
 }
 
-fn contract(id: &str) -> Arc<Contract> {
+pub(crate) fn contract(id: &str) -> Arc<Contract> {
     let all = contracts().expect("the contracts that are shipped");
     all.into_iter().find(|contract| contract.id.as_str() == id).expect(id)
 }

@@ -46,7 +46,7 @@ pub(crate) fn parse_text(text: &str) -> Result<Value, HandlerError> {
     )
 }
 
-fn problem(kind: DocumentErrorKind) -> &'static str {
+pub(crate) fn problem(kind: DocumentErrorKind) -> &'static str {
     use DocumentErrorKind as Kind;
     match kind {
         Kind::TooLarge => "it is larger than 1 MiB",

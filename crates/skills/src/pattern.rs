@@ -78,7 +78,8 @@ fn report(regex: &Regex, captures: &Captures<'_>) -> Value {
     })
 }
 
-fn compile(pattern: &str) -> Result<Regex, HandlerError> {
+/// A pattern, bounded in what it may take.
+pub(crate) fn compile(pattern: &str) -> Result<Regex, HandlerError> {
     if pattern.len() > MAX_PATTERN {
         return Err(HandlerError::input(format!("`pattern` is longer than {MAX_PATTERN} bytes")));
     }

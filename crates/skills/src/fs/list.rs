@@ -12,7 +12,7 @@ use super::{opening, path};
 use crate::skill::{Skill, parse};
 
 /// Named, but not gone into by a recursive listing.
-const CLOSED: [&str; 2] = [".git", ".lictor"];
+pub(super) const CLOSED: [&str; 2] = [".git", ".lictor"];
 /// How many entries are answered unless the input says.
 const DEFAULT_ENTRIES: usize = 1000;
 

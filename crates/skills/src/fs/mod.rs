@@ -2,27 +2,35 @@
 
 mod copy;
 mod delete;
+mod exists;
+mod find;
 mod list;
+mod mkdir;
+mod patch;
 mod read;
 mod rename;
-mod tree;
+pub(crate) mod tree;
 mod write;
 
 use lictor_capability::{
-    Effects, Entry, EntryKind, ViewError, ViewErrorKind, Violation, WorkspaceView,
+    Effects, Entry, EntryKind, FileMode, ViewError, ViewErrorKind, Violation, WorkspaceView,
 };
 use lictor_context::{Digest, WorkspacePath};
 use lictor_executor::HandlerError;
 
 pub(crate) use copy::Copy;
 pub(crate) use delete::Delete;
+pub(crate) use exists::Exists;
+pub(crate) use find::{GlobNames, Search};
 pub(crate) use list::List;
+pub(crate) use mkdir::Mkdir;
+pub(crate) use patch::Patch;
 pub(crate) use read::{Hash, Read};
 pub(crate) use rename::Move;
 pub(crate) use write::Write;
 
 /// A path out of an input.
-fn path(key: &str, text: &str) -> Result<WorkspacePath, HandlerError> {
+pub(crate) fn path(key: &str, text: &str) -> Result<WorkspacePath, HandlerError> {
     WorkspacePath::parse(text).map_err(|error| HandlerError::input(format!("`{key}`: {error}")))
 }
 
@@ -33,9 +41,19 @@ fn before(text: Option<&str>) -> Result<Option<Digest>, HandlerError> {
         .map_err(|error| HandlerError::input(format!("`before`: {error}")))
 }
 
+/// Permission bits out of an input.
+fn mode(text: Option<&str>) -> Result<Option<FileMode>, HandlerError> {
+    text.map(|mode| FileMode::try_from(mode.to_owned()))
+        .transpose()
+        .map_err(|error| HandlerError::input(format!("`mode`: {error}")))
+}
+
 /// What stands at a path that is going to be changed. What is in the way of getting there counts
 /// as absence here, because resolving the change says it better: as a conflict or a violation.
-fn look(view: &dyn WorkspaceView, path: &WorkspacePath) -> Result<Option<Entry>, ViewError> {
+pub(crate) fn look(
+    view: &dyn WorkspaceView,
+    path: &WorkspacePath,
+) -> Result<Option<Entry>, ViewError> {
     match view.entry(path) {
         Err(error)
             if matches!(
@@ -63,7 +81,7 @@ fn reading(view: &dyn WorkspaceView, path: WorkspacePath) -> Effects {
 
 /// The effects of opening what stands at a path, as opposed to looking at it: a link there is not
 /// followed either, wherever it leads.
-fn opening(view: &dyn WorkspaceView, path: WorkspacePath) -> Effects {
+pub(crate) fn opening(view: &dyn WorkspaceView, path: WorkspacePath) -> Effects {
     let link = view.entry(&path).ok().flatten().is_some_and(|it| it.kind == EntryKind::Symlink);
     let mut effects = reading(view, path.clone());
     if link {

@@ -8,17 +8,17 @@ use lictor_context::{Digest, WorkspacePath};
 use lictor_executor::HandlerError;
 
 /// The most things that one call expands to; a larger change is several calls.
-const MAX_NODES: usize = 10_000;
+pub(crate) const MAX_NODES: usize = 10_000;
 
 /// Something in a tree.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) path: WorkspacePath,
-    pub(super) entry: Entry,
+pub(crate) struct Node {
+    pub(crate) path: WorkspacePath,
+    pub(crate) entry: Entry,
 }
 
 /// Everything at and below `root`, a directory before what it holds. Links are not followed.
-pub(super) fn walk(
+pub(crate) fn walk(
     view: &dyn WorkspaceView,
     root: &WorkspacePath,
     entry: Entry,
@@ -46,7 +46,7 @@ pub(super) fn walk(
 }
 
 /// `path`, which is at or below `from`, as it will be called below `to`.
-pub(super) fn moved(
+pub(crate) fn moved(
     path: &WorkspacePath,
     from: &WorkspacePath,
     to: &WorkspacePath,
@@ -58,7 +58,7 @@ pub(super) fn moved(
 }
 
 /// Refuses a target that is the source or lies inside it.
-pub(super) fn check_ends(from: &WorkspacePath, to: &WorkspacePath) -> Result<(), HandlerError> {
+pub(crate) fn check_ends(from: &WorkspacePath, to: &WorkspacePath) -> Result<(), HandlerError> {
     match (from == to, to.is_within(from)) {
         (true, _) => Err(HandlerError::input(format!("`from` and `to` are both `{from}`"))),
         (_, true) => Err(HandlerError::input(format!("`{to}` lies inside of `{from}`"))),
@@ -71,13 +71,13 @@ fn child(dir: &WorkspacePath, name: &str) -> Result<WorkspacePath, HandlerError>
 }
 
 /// Hashes every path at most once. Expanding a directory and resolving the changes both ask.
-pub(super) struct Memo<'a> {
+pub(crate) struct Memo<'a> {
     inner: &'a dyn WorkspaceView,
     digests: Mutex<HashMap<WorkspacePath, Digest>>,
 }
 
 impl<'a> Memo<'a> {
-    pub(super) fn new(inner: &'a dyn WorkspaceView) -> Self {
+    pub(crate) fn new(inner: &'a dyn WorkspaceView) -> Self {
         Self { inner, digests: Mutex::default() }
     }
 }

@@ -8,7 +8,7 @@ use lictor_executor::{HandlerError, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{before, look, nothing, path};
+use super::{before, look, mode, nothing, path};
 use crate::skill::{Skill, changing, parse};
 
 #[derive(Deserialize)]
@@ -31,13 +31,6 @@ impl Input<'_> {
                 .map_err(|_| HandlerError::input("`content_base64` is not padded standard base64")),
             _ => Err(HandlerError::input("give either `content` or `content_base64`")),
         }
-    }
-
-    fn mode(&self) -> Result<Option<FileMode>, HandlerError> {
-        self.mode
-            .map(|mode| FileMode::try_from(mode.to_owned()))
-            .transpose()
-            .map_err(|error| HandlerError::input(format!("`mode`: {error}")))
     }
 }
 
@@ -73,7 +66,7 @@ impl Skill for Write {
 /// nothing.
 fn change(input: &Input<'_>, view: &dyn WorkspaceView) -> Result<Change, HandlerError> {
     let path = path("path", input.path)?;
-    let (bytes, mode, seen) = (input.bytes()?, input.mode()?, before(input.before)?);
+    let (bytes, mode, seen) = (input.bytes()?, mode(input.mode)?, before(input.before)?);
     if input.create_only && seen.is_some() {
         return Err(HandlerError::input(
             "`before` names what is there, and `create_only` wants nothing to be there; give one",

@@ -49,7 +49,17 @@ fn every_contract_is_honest_and_closed() {
         assert!(contract.effects.net.is_empty() && contract.effects.process.is_empty(), "{id}");
         let writes =
             !(contract.effects.fs.write.is_empty() && contract.effects.fs.delete.is_empty());
-        let changes = ["fs.write", "fs.delete", "fs.move", "fs.copy", "change.apply"];
+        let changes = [
+            "fs.write",
+            "fs.delete",
+            "fs.move",
+            "fs.copy",
+            "change.apply",
+            "fs.mkdir",
+            "fs.patch",
+            "archive.zip",
+            "archive.unzip",
+        ];
         assert_eq!(writes, changes.contains(&id.as_str()), "{id}");
         closed(id.as_str(), contract.input_schema());
         closed(id.as_str(), contract.output_schema());
