@@ -26,6 +26,7 @@ mod crash;
 mod crowd;
 mod demo;
 mod dry_run;
+mod guide;
 mod hostile;
 mod http;
 mod place;

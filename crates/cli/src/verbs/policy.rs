@@ -88,7 +88,11 @@ async fn explain(id: &str, context: &Context, output: &Output) -> Answer {
         ProofStatus::Unproven => "not proven",
         ProofStatus::Contradicted => "CONTRADICTED",
     };
-    let text = format!("{}\nreplay: {word}\n  {}", text.trim_end(), proof.because.join("\n  "));
+    let mut text = format!("{}\nreplay: {word}", text.trim_end());
+    for because in &proof.because {
+        text.push_str("\n  ");
+        text.push_str(because);
+    }
     if let Value::Object(fields) = &mut found {
         fields.insert("proof".to_owned(), json!(proof));
     }
