@@ -14,6 +14,7 @@ usage: cargo xtask <command>
   check [options]      fmt, layers, tidy, deny, clippy, docs, each crate alone
   test [args]          unit, integration and compile-fail tests, doctests; args go to `cargo test`
   ci [options]         check, then test: what decides about a change
+  bench [package..]    everything that measures; writes docs/benchmarks.md, unless only of some packages
   chaos [options]      workflows with failures injected: nothing may be left; `chaos --help`
   load [options]       workflows as fast as they go: throughput, latency, commits; `load --help`
   help                 this text
@@ -37,8 +38,10 @@ pub(crate) enum Command {
     TestMatrix,
     /// The mutation gate.
     Mutants(mutants::Options),
-    /// Start the bench, which is built optimised.
-    Bench { args: Vec<String> },
+    /// Measure, and write the report.
+    Bench { wanted: Vec<String> },
+    /// Start the program for load and chaos, which is built optimised.
+    Program { args: Vec<String> },
     /// Every check that is not a test.
     Check(Options),
     /// The tests.
@@ -84,10 +87,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         "mutants" => Ok(Command::Mutants(mutants(rest)?)),
         "check" => Ok(Command::Check(options(rest)?)),
         "test" => Ok(Command::Test { extra: rest }),
+        "bench" => Ok(Command::Bench { wanted: rest }),
         "chaos" | "load" => {
             let mut args = vec![name];
             args.extend(rest);
-            Ok(Command::Bench { args })
+            Ok(Command::Program { args })
         }
         "ci" => Ok(Command::Ci(options(rest)?)),
         other => Err(format!("there is no command `{other}`\n")),
@@ -149,7 +153,7 @@ mod tests {
         let extra = vec!["-p".to_owned(), "lictor-lock".to_owned()];
         assert_eq!(parsed("test -p lictor-lock"), Ok(Command::Test { extra }));
         let args = ["chaos", "--runs", "9"].map(str::to_owned).to_vec();
-        assert_eq!(parsed("chaos --runs 9"), Ok(Command::Bench { args }));
+        assert_eq!(parsed("chaos --runs 9"), Ok(Command::Program { args }));
         let options =
             Options { fast: true, strict: true, keep_going: false, skip: vec!["alone".to_owned()] };
         assert_eq!(parsed("ci --fast --skip alone --strict"), Ok(Command::Ci(options)));
@@ -157,19 +161,28 @@ mod tests {
 
     #[test]
     fn the_rest_is_refused_by_name() {
-        for line in
-            ["", "bench", "test-matrix x", "layers --dot", "tidy all", "ci --skip", "check --slow"]
-        {
+        for line in ["", "test-matrix x", "layers --dot", "tidy all", "ci --skip", "check --slow"] {
             assert!(parsed(line).is_err(), "{line}");
         }
-        assert_eq!(parsed("bench"), Err("there is no command `bench`\n".to_owned()));
+        assert_eq!(parsed("fly"), Err("there is no command `fly`\n".to_owned()));
+        let wanted = vec!["lictor-store".to_owned()];
+        assert_eq!(parsed("bench lictor-store"), Ok(Command::Bench { wanted }));
     }
 
     #[test]
     fn help_lists_every_command() {
-        for name in
-            ["layers", "tidy", "test-matrix", "check", "test", "ci", "chaos", "load", "help"]
-        {
+        for name in [
+            "layers",
+            "tidy",
+            "test-matrix",
+            "check",
+            "test",
+            "ci",
+            "bench",
+            "chaos",
+            "load",
+            "help",
+        ] {
             assert!(HELP.contains(&format!("\n  {name} ")), "{name}");
         }
     }

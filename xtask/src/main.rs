@@ -15,6 +15,7 @@ mod sources;
 
 mod steps;
 
+mod bench;
 mod mutants;
 
 mod runner;
@@ -78,7 +79,8 @@ fn run(command: Command) -> Result<bool, Failure> {
             Ok(report::findings("test-matrix", &guarantees::check(&tree)))
         }
         Command::Check(options) => steps::check(&options),
-        Command::Bench { args } => steps::bench(&args),
+        Command::Bench { wanted } => bench::run(&process::load_workspace()?.root, &wanted),
+        Command::Program { args } => steps::program(&args),
         Command::Test { extra } => Ok(steps::test(&extra)),
         Command::Ci(options) => steps::ci(&options),
     }

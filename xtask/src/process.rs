@@ -42,6 +42,61 @@ pub(crate) fn cargo(
     }
 }
 
+/// Runs cargo with its errors going to the terminal; gives what it prints, if it ends well.
+pub(crate) fn cargo_says(root: &Path, args: &[&str]) -> Result<Option<String>, Failure> {
+    let mut command = cargo_command();
+    command.current_dir(root).args(args).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output =
+        command.output().map_err(|error| Failure::new(format!("cannot run cargo: {error}")))?;
+    let said = || String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(output.status.success().then(said))
+}
+
+/// Where cargo builds.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from)
+}
+
+/// The folders of a name below another, in order.
+pub(crate) fn folders_with(below: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![below.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+            if path.file_name().is_some_and(|it| it == name) {
+                found.push(path);
+            } else {
+                waiting.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What this runs on: for a report that compares nothing across machines.
+pub(crate) fn machine(root: &Path) -> Result<Vec<(&'static str, String)>, Failure> {
+    let line = |program: &str, args: &[&str]| {
+        let output = capture(Command::new(program).current_dir(root).args(args))?;
+        Ok::<_, Failure>(String::from_utf8_lossy(&output).trim().to_owned())
+    };
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let dirty = if line("git", &["status", "--porcelain"])?.is_empty() { "" } else { ", changed" };
+    let disk = std::env::temp_dir();
+    let disk = line("stat", &["--file-system", "--format=%T", &disk.to_string_lossy()])?;
+    Ok(vec![
+        ("commit", format!("`{}`{dirty}", line("git", &["rev-parse", "--short", "HEAD"])?)),
+        ("processor", format!("{cores} x {}", model.unwrap_or("unknown"))),
+        ("kernel", line("uname", &["-sr"])?),
+        ("file system", disk),
+        ("compiler", line("rustc", &["--version"])?),
+    ])
+}
+
 /// How tests ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tested {
@@ -87,8 +142,7 @@ pub(crate) fn cargo_test(copy: &Path, args: &[&str]) -> Result<Tested, Failure> 
 /// Copies what git tracks or would track into the target folder; only what is not there yet, so
 /// that cargo builds only what has changed.
 pub(crate) fn scratch_copy(root: &Path, name: &str) -> Result<PathBuf, Failure> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let copy = target.join(name).join("tree");
+    let copy = target(root).join(name).join("tree");
     for path in listed(root)? {
         let (from, to) = (root.join(&path), copy.join(&path));
         let Ok(wanted) = std::fs::read(&from) else { continue };

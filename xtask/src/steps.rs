@@ -22,7 +22,7 @@ pub(crate) fn test(extra: &[String]) -> bool {
 }
 
 /// Load and chaos are programs of their own over the whole runtime: this one stays quick to build.
-pub(crate) fn bench(wanted: &[String]) -> Result<bool, Failure> {
+pub(crate) fn program(wanted: &[String]) -> Result<bool, Failure> {
     let mut args = vec!["run", "--quiet", "--release", "--package", "lictor-bench", "--"];
     args.extend(wanted.iter().map(String::as_str));
     Ok(matches!(process::cargo(Path::new("."), &args, &[])?, Ended::Well))

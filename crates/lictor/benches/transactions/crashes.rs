@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lictor_lock::{CancelFlag, Claim, WorkspaceLock};
 
 use crate::ours::{Ours, open, two_threads};
-use crate::tally::{Device, Tally};
+use crate::tally::{Device, Tally, tell};
 
 const HOLD: &str = "child-that-holds";
 const APPLY: &str = "child-that-applies";
@@ -69,6 +69,7 @@ pub(crate) fn lock_of_the_dead(folder: &Path) {
         });
         holder.wait().unwrap();
     }
+    taken.tell("lock");
     println!(
         "a dead holder's lock is had after {:.2} ms, at most {:.2}",
         taken.median(),
@@ -107,6 +108,11 @@ pub(crate) fn ten_thousand(folder: &Path) {
         assert_eq!(runtime.recovered().len(), 1);
         assert_eq!(old(), 0, "it was decided, so it was finished");
         taken.push((elapsed, left));
+    }
+    let mut times: Vec<f64> = taken.iter().map(|(elapsed, _)| elapsed * 1000.0).collect();
+    times.sort_by(f64::total_cmp);
+    if let [least, median, most] = times.as_slice() {
+        tell("recovery", *median, (*least, *most), "ms");
     }
     for (elapsed, left) in taken {
         println!("recovery of {OPERATIONS} operations, {left} of them to be done: {elapsed:.2} s");

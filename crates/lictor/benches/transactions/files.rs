@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::ours::Ours;
-use crate::tally::{Device, Tally};
+use crate::tally::{Device, Tally, tell};
 
 /// 4 KiB, another one each round.
 fn text(round: usize) -> String {
@@ -34,6 +34,9 @@ pub(crate) fn one_write(folder: &Path) {
         });
         write.time(&device, || ours.write(&format!("f{round}"), &text));
     }
+    write.tell("write/ours");
+    bare.tell("write/bare");
+    tell_flushes("write/flushes", &write);
     println!(
         "fs.write of a new file: {:.3} ms, {} device flushes; bare with one fsync {:.3} ms; ratio {:.2}",
         write.median(),
@@ -77,6 +80,11 @@ pub(crate) fn against_others(folder: &Path) {
         }
         assert_eq!(fs::read_to_string(root.join(Ours::path(0))).unwrap(), text(rounds(n)));
         let [apply, undo, redo, plainly, singly, snapshot] = &tallies;
+        let names = ["apply", "undo", "redo", "plain", "each", "git"];
+        for (name, tally) in names.iter().zip(&tallies) {
+            tally.tell(&format!("files/{n}/{name}"));
+        }
+        tell_flushes(&format!("files/{n}/flushes"), apply);
         println!(
             "{n:>5} {:>8.3} {:>8.3} {:>8.3} {:>9.3} {:>9.3} {:>8.1} | {:.2} {:.2} {:.3} {:.2} | {} {} {} {}",
             apply.median(),
@@ -116,11 +124,19 @@ pub(crate) fn against_tree_size(folder: &Path) {
             tally.time(&device, || ours.apply(&document));
         }
     }
+    for (size, (_, tally)) in sizes.iter().zip(&trees) {
+        tally.tell(&format!("tree/{size}"));
+    }
     let medians: Vec<f64> = trees.iter().map(|(_, tally)| tally.median()).collect();
     for (size, median) in sizes.iter().zip(&medians) {
         let ratio = median / medians.first().unwrap();
         println!("apply of 10 files in a tree of {size:>6}: {median:.3} ms, ratio {ratio:.2}");
     }
+}
+
+fn tell_flushes(name: &str, tally: &Tally) {
+    let flushes = tally.flushes() as f64;
+    tell(name, flushes, (flushes, flushes), "");
 }
 
 fn grow(root: &Path, n: usize, text: &str) {

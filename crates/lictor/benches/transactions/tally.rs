@@ -1,6 +1,7 @@
 //! Medians and device flushes.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -36,6 +37,16 @@ impl Tally {
         self.times.iter().max().map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
     }
 
+    /// Milliseconds.
+    fn least(&self) -> f64 {
+        self.times.iter().min().map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+    }
+
+    /// Hands the median over to `cargo xtask bench`.
+    pub(crate) fn tell(&self, name: &str) {
+        tell(name, self.median(), (self.least(), self.most()), "ms");
+    }
+
     /// What it takes at least: everybody else's flushes are counted, too.
     pub(crate) fn flushes(&self) -> u64 {
         self.flushes.iter().min().copied().unwrap_or(0)
@@ -63,4 +74,13 @@ impl Device {
         let text = fs::read_to_string(file).unwrap();
         text.split_whitespace().nth(15).and_then(|word| word.parse().ok()).unwrap_or(0)
     }
+}
+
+/// Hands a figure over to `cargo xtask bench`, if it asks: a line of JSON in the file that it
+/// names.
+pub(crate) fn tell(name: &str, value: f64, (low, high): (f64, f64), unit: &str) {
+    let Some(file) = std::env::var_os("LICTOR_BENCH_FIGURES") else { return };
+    let line = serde_json::json!({ "figure": name, "value": value, "low": low, "high": high, "unit": unit });
+    let mut file = fs::OpenOptions::new().append(true).open(file).unwrap();
+    writeln!(file, "{line}").unwrap();
 }

@@ -1,0 +1,235 @@
+//! What is measured, what it stands beside, and what was aimed at.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{Measured, Run, VARIABLE};
+use crate::process::{self, Ended};
+use crate::report::Failure;
+
+/// Something that measures.
+pub(super) struct Bench {
+    pub(super) package: &'static str,
+    pub(super) name: &'static str,
+    /// The arguments of a program, each a run of its own; none for one of cargo's benches.
+    runs: &'static [(&'static str, &'static [&'static str])],
+}
+
+pub(super) const BENCHES: &[Bench] = &[
+    Bench { package: "lictor-store", name: "commit", runs: &[] },
+    Bench { package: "lictor-governance", name: "decide", runs: &[] },
+    Bench { package: "lictor-executor", name: "road", runs: &[] },
+    Bench { package: "lictor-capability", name: "validate", runs: &[] },
+    Bench { package: "lictor-audit", name: "trail", runs: &[] },
+    Bench { package: "lictor", name: "transactions", runs: &[] },
+    Bench {
+        package: "lictor-bench",
+        name: "load",
+        runs: &[
+            ("load/1", &["load", "--total", "1000", "--concurrency", "1", "--json"]),
+            ("load/20", &["load", "--total", "4000", "--concurrency", "20", "--json"]),
+            ("load/100", &["load", "--total", "4000", "--concurrency", "100", "--json"]),
+        ],
+    },
+];
+
+/// What a run of the load program says that goes into the report.
+const OF_LOAD: &[(&str, &str)] = &[
+    ("per_second", "/s"),
+    ("p50_ms", "ms"),
+    ("p95_ms", "ms"),
+    ("p99_ms", "ms"),
+    ("commits_per_workflow", ""),
+    ("barriers_per_workflow", ""),
+];
+
+impl Bench {
+    /// Runs it; gives what it said by itself.
+    pub(super) fn measure(
+        &self,
+        root: &Path,
+        figures: &Path,
+    ) -> Result<Vec<(String, Measured)>, Failure> {
+        let failed = || Failure::new(format!("the bench {} of {} failed", self.name, self.package));
+        if self.runs.is_empty() {
+            let args = ["bench", "--quiet", "--package", self.package, "--bench", self.name];
+            let variable = figures.to_string_lossy();
+            return match process::cargo(root, &args, &[(VARIABLE, &variable)])? {
+                Ended::Well => Ok(Vec::new()),
+                Ended::Badly => Err(failed()),
+            };
+        }
+        let mut found = Vec::new();
+        for (id, arguments) in self.runs {
+            let mut args = vec!["run", "--quiet", "--release", "--package", self.package, "--"];
+            args.extend_from_slice(arguments);
+            let said = process::cargo_says(root, &args)?.ok_or_else(failed)?;
+            let said: Value = serde_json::from_str(said.trim()).map_err(|_| failed())?;
+            for (key, unit) in OF_LOAD {
+                let value = said.get(key).and_then(Value::as_f64).ok_or_else(failed)?;
+                let unit = (*unit).to_owned();
+                let measured = Measured { value, low: value, high: value, unit };
+                found.push((format!("{id}/{key}"), measured));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What was aimed at.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Goal {
+    /// The figure itself, in its unit.
+    AtMost(f64),
+    AtLeast(f64),
+    /// The figure in proportion to what it stands beside.
+    RatioAtMost(f64),
+    RatioAtLeast(f64),
+    /// None was set.
+    None,
+}
+
+/// One row of the report.
+pub(super) struct Row {
+    pub(super) what: &'static str,
+    pub(super) figure: &'static str,
+    /// What it stands beside, from the same run.
+    pub(super) beside: Option<(&'static str, &'static str)>,
+    pub(super) goal: Goal,
+    /// Why a goal is missed when it is, and what would change it.
+    pub(super) why: &'static str,
+}
+
+const fn row(what: &'static str, figure: &'static str) -> Row {
+    Row { what, figure, beside: None, goal: Goal::None, why: "" }
+}
+
+impl Row {
+    const fn beside(mut self, name: &'static str, figure: &'static str) -> Self {
+        self.beside = Some((name, figure));
+        self
+    }
+
+    const fn goal(mut self, goal: Goal) -> Self {
+        self.goal = goal;
+        self
+    }
+
+    const fn why(mut self, why: &'static str) -> Self {
+        self.why = why;
+        self
+    }
+}
+
+const THREE_FLUSHES: &str = "Three flushes in a row (two barriers, one commit of the database) are more than half of it, the creation of \
+    the inodes of the transaction's folder most of the rest. A commit of the database that the second barrier makes durable would \
+    save one; a folder made in advance some of the rest.";
+const INODES: &str = "A thousand new inodes are a thousand times what the file system asks for one, and ext4 looks at each that was \
+    deleted just now. Plain overwriting makes none, and keeps nothing. Slots without a directory of their own would save some.";
+const TWO_CORES: &str = "On two cores what a caller computes bounds them all, long before the disk does. Less work for each action \
+    is what would change it, or more cores.";
+
+/// The rows of the report, section by section.
+pub(super) const SECTIONS: &[(&str, &[Row])] = &[
+    (
+        "The road",
+        &[
+            row("contract, gate, warrant, dispatch and commit of a read-only skill, no disk", "road/whole")
+                .goal(Goal::AtMost(10_000.0)),
+            row("a durable governed `fs.write` of a new file", "write/ours")
+                .beside("a bare file with one fsync", "write/bare")
+                .goal(Goal::AtMost(0.6))
+                .why(THREE_FLUSHES),
+            row("its device flushes", "write/flushes").goal(Goal::AtMost(3.0)),
+        ],
+    ),
+    (
+        "Transactions: N modified files of 4 KiB in ten directories",
+        &[
+            row("apply, N = 1", "files/1/apply")
+                .beside("temporary file, fsync, rename, fsync", "files/1/each")
+                .goal(Goal::AtMost(0.72))
+                .why(THREE_FLUSHES),
+            row("apply, N = 10", "files/10/apply").beside("the same", "files/10/each"),
+            row("apply, N = 100", "files/100/apply").beside("the same", "files/100/each"),
+            row("apply, N = 1000", "files/1000/apply")
+                .beside("the same", "files/1000/each")
+                .goal(Goal::RatioAtMost(0.2))
+                .why(INODES),
+            row("apply, N = 1000", "files/1000/apply")
+                .beside("plain overwriting, neither whole nor durable", "files/1000/plain")
+                .goal(Goal::RatioAtMost(1.0))
+                .why(INODES),
+            row("apply, N = 1000", "files/1000/apply")
+                .beside("`git add -A && git commit` in a tree of 10,000 files", "files/1000/git"),
+            row("undo, N = 1", "files/1/undo")
+                .beside("apply", "files/1/apply")
+                .goal(Goal::RatioAtMost(1.0))
+                .why("An undo writes a journal and an event as an apply does; there is nothing to be saved with one file."),
+            row("undo, N = 1000", "files/1000/undo")
+                .beside("apply", "files/1000/apply")
+                .goal(Goal::RatioAtMost(1.0)),
+            row("flushes of an apply, N = 1000", "files/1000/flushes")
+                .beside("N = 1", "files/1/flushes")
+                .goal(Goal::RatioAtMost(1.0)),
+            row("apply of 10 files in a tree of 100,000", "tree/100000")
+                .beside("of 1,000", "tree/1000")
+                .goal(Goal::RatioAtMost(1.2)),
+            row("writes a second, 16 callers in 16 workspaces", "crowd/16")
+                .beside("one caller", "crowd/1")
+                .goal(Goal::RatioAtLeast(6.0))
+                .why(TWO_CORES),
+            row("a dead holder's lock", "lock").goal(Goal::AtMost(10.0)),
+            row("recovery of 10,000 operations", "recovery").goal(Goal::AtMost(2_000.0)),
+        ],
+    ),
+    (
+        "Decisions and contracts",
+        &[
+            row("a decision, 1 file, 100 rules", "decide/100 rules/1 files"),
+            row("a decision, 50 files, 100 rules", "decide/100 rules/50 files"),
+            row("a decision, 1000 files, 100 rules", "decide/100 rules/1000 files"),
+            row("checking an input against its schema", "check_input").goal(Goal::AtMost(5_000.0)),
+        ],
+    ),
+    (
+        "The store and the trail",
+        &[
+            row("a commit, one caller", "durable/commit/1")
+                .beside("a bare append with fdatasync", "durable/append_fdatasync"),
+            row("a commit, 64 callers", "durable/commit/64")
+                .beside("a bare append with fdatasync", "durable/append_fdatasync"),
+            row("one event inside a transaction", "append/one event inside a transaction"),
+            row("one event, durable and guarded", "append/one event, durable and guarded"),
+            row("checking 100,000 events in the store", "verify/100k events in the store"),
+            row("checking 100,000 events of an export", "verify/100k events of an export"),
+        ],
+    ),
+    (
+        "Workflows: `time.now`, `text.render`, `fs.write`, `fs.hash`, every guarantee on",
+        &[
+            row("throughput, one at a time", "load/1/per_second"),
+            row("median, one at a time", "load/1/p50_ms"),
+            row("throughput, 20 at a time", "load/20/per_second")
+                .goal(Goal::AtLeast(2_000.0))
+                .why(TWO_CORES),
+            row("median, 20 at a time", "load/20/p50_ms").goal(Goal::AtMost(10.0)).why(TWO_CORES),
+            row("95th percentile, 20 at a time", "load/20/p95_ms").goal(Goal::AtMost(25.0)).why(TWO_CORES),
+            row("commits for each workflow, 20 at a time", "load/20/commits_per_workflow"),
+            row("throughput, 100 at a time", "load/100/per_second")
+                .beside("20 at a time", "load/20/per_second")
+                .goal(Goal::RatioAtLeast(0.8)),
+            row("99th percentile, 100 at a time", "load/100/p99_ms"),
+        ],
+    ),
+];
+
+/// What a row names and nothing measured.
+pub(super) fn missing(run: &Run) -> Vec<&'static str> {
+    let rows = SECTIONS.iter().flat_map(|(_, rows)| rows.iter());
+    rows.flat_map(|row| [Some(row.figure), row.beside.map(|(_, figure)| figure)])
+        .flatten()
+        .filter(|id| !run.figures.contains_key(*id))
+        .collect()
+}
