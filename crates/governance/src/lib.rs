@@ -35,7 +35,7 @@ pub use policy::{
     ApprovalSettings, Budgets, CaseResult, ChangeLimits, Channel, FrequencyLimit, FuzzReport,
     HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy, PolicyCases, PolicyError,
     PolicyErrorKind, PolicyLayer, PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect,
-    Scope, Settings, Survivor, UndoRetention, UnknownPreset, VerificationCommand,
+    Scope, Settings, Survivor, UndoRetention, UnknownPreset, VerificationCommand, Verify,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{

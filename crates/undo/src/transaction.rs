@@ -20,7 +20,7 @@ use lictor_capability::{Conflict, ConflictReason, FileChange, Item};
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_executor::{
     Applied, ApplyError, ChangeApplier, GrantedChanges, NotApplied, RecoverError, Recovered,
-    RollbackReport, Stuck, Unsettled,
+    RollbackReport, StagedTree, Stuck, ToStage, Unsettled,
 };
 use lictor_lock::Lease;
 use lictor_workspace::Workspace;
@@ -36,6 +36,7 @@ use crate::recover;
 use crate::rollback::roll_back;
 use crate::stage::stage;
 use crate::store::{SlotRef, TxDir, TxRoot};
+use crate::view;
 
 /// After so many operations it is looked whether the lock is still held.
 const FENCED_EVERY: usize = 64;
@@ -102,7 +103,7 @@ impl Transactions {
     }
 
     /// The folder of transactions, and how things change places on its mount.
-    fn probed_root(&self) -> io::Result<(TxRoot, Means)> {
+    pub(crate) fn probed_root(&self) -> io::Result<(TxRoot, Means)> {
         let root = self.root()?;
         if let Some(means) = self.means.get() {
             return Ok((root, *means));
@@ -116,15 +117,15 @@ impl Transactions {
 }
 
 /// A transaction while it is being done.
-struct Doing<'a> {
-    workspace: &'a Workspace,
-    transactions: &'a Transactions,
-    root: TxRoot,
-    means: Means,
-    tx: TxDir,
-    execution: ExecutionId,
-    items: Vec<JournalItem>,
-    operations: Vec<(usize, Operation)>,
+pub(crate) struct Doing<'a> {
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) transactions: &'a Transactions,
+    pub(crate) root: TxRoot,
+    pub(crate) means: Means,
+    pub(crate) tx: TxDir,
+    pub(crate) execution: ExecutionId,
+    pub(crate) items: Vec<JournalItem>,
+    pub(crate) operations: Vec<(usize, Operation)>,
 }
 
 impl ChangeApplier for Transactions {
@@ -171,6 +172,10 @@ impl ChangeApplier for Transactions {
     fn close(&self, lease: &Lease, recovered: &[Recovered]) -> Result<(), RecoverError> {
         recover::close(self, lease, recovered)
     }
+
+    fn stage_tree(&self, wish: &ToStage) -> Result<Box<dyn StagedTree>, ApplyError> {
+        view::stage_tree(self, wish)
+    }
 }
 
 impl<'a> Doing<'a> {
@@ -213,7 +218,7 @@ impl<'a> Doing<'a> {
         }
     }
 
-    fn hands(&self) -> Hands<'_> {
+    pub(crate) fn hands(&self) -> Hands<'_> {
         let own = (&self.execution, &self.tx);
         Hands { workspace: self.workspace, root: &self.root, own, means: self.means }
     }
@@ -251,7 +256,7 @@ impl<'a> Doing<'a> {
     }
 
     /// Every path holds what was judged, and every kept slot what the journal says.
-    fn preflight(&mut self) -> Result<Vec<Conflict>, ApplyError> {
+    pub(crate) fn preflight(&mut self) -> Result<Vec<Conflict>, ApplyError> {
         let mut conflicts = Vec::new();
         let mut found = Vec::with_capacity(self.items.len());
         let leaving = self.items.iter().filter(|item| item.from != item.to);
@@ -320,7 +325,7 @@ impl<'a> Doing<'a> {
     }
 
     /// Notes the inodes of what will arrive, and of new directories that something arrives in.
-    fn note_staged(&mut self) -> Result<(), ApplyError> {
+    pub(crate) fn note_staged(&mut self) -> Result<(), ApplyError> {
         let mut inodes = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let inode = item.stage.as_ref().map(|slot| self.hands().slot_inode(slot)).transpose();

@@ -37,6 +37,7 @@ mod refusals;
 mod retention;
 mod road;
 mod secrets;
+mod staged;
 mod terminal;
 mod tree;
 mod undo;

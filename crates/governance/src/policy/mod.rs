@@ -48,7 +48,7 @@ pub use preset::{Preset, UnknownPreset};
 pub use set::{PolicySet, PolicySource};
 pub use settings::{
     ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
-    Probe, Scope, Settings, UndoRetention, VerificationCommand,
+    Probe, Scope, Settings, UndoRetention, VerificationCommand, Verify,
 };
 
 /// Whose policy a file is. A lower layer may only tighten what a higher one says.

@@ -232,6 +232,25 @@ pub struct VerificationCommand {
     /// otherwise.
     #[serde(default)]
     pub retry: Retry,
+    /// When it is run; after publishing unless said otherwise.
+    #[serde(default)]
+    pub verify: Verify,
+    /// What a staged tree need not hold, with all that is in it: dependencies that are installed,
+    /// what was built.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leave_out: Vec<WorkspacePath>,
+}
+
+/// When a verification command is run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    /// In the workspace, after the change was published; a failure takes it back.
+    #[default]
+    Published,
+    /// On a private copy of the workspace that has the change in it, before anything of the change
+    /// is visible.
+    Staged,
 }
 
 fn verification_timeout() -> HumanDuration {
