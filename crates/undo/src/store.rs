@@ -25,6 +25,7 @@ const JOURNAL: &str = "journal";
 /// What the folder of a staged tree begins with.
 pub(crate) const VIEW: &str = ".view-";
 pub(crate) const VIEW_TREE: &str = "w";
+const BEHIND: &str = ".behind";
 const PURGE_NOTE: &str = ".purge";
 
 /// A slot: a place in some transaction's folder that holds one thing.
@@ -253,6 +254,25 @@ impl TxRoot {
         let mode = Mode::from_raw_mode(0o600);
         let file = fs::openat(&self.dir, PURGE_NOTE, flags | OFlags::CLOEXEC, mode)?;
         File::from(file).write_all(text.as_bytes())
+    }
+
+    /// Notes an execution that was acknowledged early: behind the next barrier it is closed.
+    pub(crate) fn note_behind(&self, execution: &ExecutionId) -> io::Result<()> {
+        fault::point("behind.note")?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = fs::openat(&self.dir, BEHIND, flags | OFlags::CLOEXEC, mode)?;
+        File::from(file).write_all(format!("{execution}\n").as_bytes())
+    }
+
+    /// The executions that were noted so, and are no longer.
+    pub(crate) fn take_behind(&self) -> io::Result<Vec<ExecutionId>> {
+        let Some(text) = read_at(&self.dir, BEHIND)? else { return Ok(Vec::new()) };
+        fault::point("behind.take")?;
+        fs::unlinkat(&self.dir, BEHIND, AtFlags::empty())?;
+        let text = String::from_utf8_lossy(&text);
+        // A line that was cut short names nothing, and a recovery closes what it meant.
+        Ok(text.lines().filter_map(|line| ExecutionId::parse(line).ok()).collect())
     }
 
     /// Removes a transaction's folder for good: a power cut does not bring it back.

@@ -14,7 +14,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use lictor_capability::{Conflict, ConflictReason, FileChange, Item};
 use lictor_context::{ExecutionId, WorkspacePath};
@@ -48,8 +48,6 @@ pub struct Transactions {
     /// How things change places on this mount, once that was tried.
     means: Arc<OnceLock<Means>>,
     durability: Durability,
-    /// Acknowledged without a second barrier, and still to be closed behind the next one.
-    behind: Arc<Mutex<Vec<ExecutionId>>>,
 }
 
 /// When a change is acknowledged.
@@ -67,8 +65,7 @@ impl Transactions {
     /// Over a workspace.
     #[must_use]
     pub fn new(workspace: Arc<Workspace>) -> Self {
-        let (means, behind) = (Arc::default(), Arc::default());
-        Self { workspace, means, durability: Durability::Strict, behind }
+        Self { workspace, means: Arc::default(), durability: Durability::Strict }
     }
 
     /// Acknowledges changes this early.
@@ -78,17 +75,16 @@ impl Transactions {
         self
     }
 
-    /// Closes what was acknowledged early, behind a barrier that has passed.
-    fn close_behind(&self, root: &TxRoot) {
-        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        for execution in behind.drain(..) {
-            let closed = root.get(&execution).and_then(|tx| match tx {
+    /// Closes what was acknowledged early, by whichever process, behind a barrier that has passed.
+    fn close_behind(root: &TxRoot) {
+        let closed = root.take_behind().and_then(|behind| {
+            behind.iter().try_for_each(|execution| match root.get(execution)? {
                 Some(tx) => tx.append_journal(journal::DONE, false),
                 None => Ok(()),
-            });
-            if let Err(error) = closed {
-                tracing::warn!(%error, %execution, "closing was left to recovery");
-            }
+            })
+        });
+        if let Err(error) = closed {
+            tracing::warn!(%error, "closing was left to recovery");
         }
     }
 
@@ -151,7 +147,7 @@ impl ChangeApplier for Transactions {
             });
         }
         // Everything before the barrier that has just passed is durable as well.
-        self.close_behind(&doing.root);
+        Self::close_behind(&doing.root);
         match doing.publish(granted.lease()) {
             Ok(()) => Ok(Box::new(doing.into_published(granted, Ending::Stands))),
             Err(error) => {
@@ -530,9 +526,9 @@ impl Applied for Published {
             // Acknowledged early, it is not noted: the line could reach the disk before the changes.
             Ending::Stands if self.transactions.durability == Durability::Lazy => {
                 self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;
-                let behind = &self.transactions.behind;
-                let mut behind = behind.lock().unwrap_or_else(PoisonError::into_inner);
-                behind.push(self.execution.clone());
+                if let Err(error) = self.root.note_behind(&self.execution) {
+                    tracing::warn!(%error, "closing was left to recovery");
+                }
             }
             Ending::Stands => self.note(journal::DONE, false)?,
             Ending::Back => {

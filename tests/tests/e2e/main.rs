@@ -28,6 +28,7 @@ mod demo;
 mod dry_run;
 mod hostile;
 mod http;
+mod lazy;
 mod place;
 mod policy;
 mod policy_replay;

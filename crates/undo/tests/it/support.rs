@@ -513,7 +513,8 @@ impl World {
     pub(crate) fn folders(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(".lictor/tx")) else { return Vec::new() };
         let names = entries.map(|e| e.expect("an entry").file_name().into_string().expect("text"));
-        let mut names: Vec<String> = names.filter(|name| name != ".gitignore").collect();
+        let mut names: Vec<String> =
+            names.filter(|name| name != ".gitignore" && name != ".behind").collect();
         names.sort();
         names
     }
