@@ -1,11 +1,12 @@
 //! Looking at a change after it was made: verification commands and health checks.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::{Described, Retry, Risk};
-use lictor_context::Clock;
+use lictor_context::{Clock, WorkspacePath};
 use serde::Serialize;
 
 use crate::caught::{Caught, Panicked};
@@ -50,12 +51,20 @@ const MAX_OUTPUT: usize = 2000;
 #[derive(Debug)]
 pub struct Attempt {
     time_left: Duration,
+    tree: Option<PathBuf>,
     output: Mutex<Vec<u8>>,
 }
 
 impl Attempt {
-    fn new(time_left: Duration) -> Self {
-        Self { time_left, output: Mutex::default() }
+    fn new(time_left: Duration, tree: Option<&Path>) -> Self {
+        Self { time_left, tree: tree.map(Path::to_owned), output: Mutex::default() }
+    }
+
+    /// Where the staged tree lies, for a check that is made before anything is published; `None`
+    /// is the workspace itself.
+    #[must_use]
+    pub fn tree(&self) -> Option<&Path> {
+        self.tree.as_deref()
     }
 
     /// How long it may take; it is dropped then.
@@ -105,8 +114,18 @@ pub struct Check {
     pub timeout: Duration,
     /// How often transient failures are tried again.
     pub retry: Retry,
+    /// When it is made on a copy of the workspace that has the change in it, before anything of
+    /// the change is visible; otherwise in the workspace, after it was published.
+    pub staged: Option<Staged>,
     /// Who makes it.
     pub run: Arc<dyn CheckRun>,
+}
+
+/// How a check wants the staged tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Staged {
+    /// What need not be copied, with all that is in it, unless the change touches it.
+    pub leave_out: Vec<WorkspacePath>,
 }
 
 impl std::fmt::Debug for Check {
@@ -144,12 +163,14 @@ pub struct CheckReport {
     pub passed: bool,
     /// What was seen.
     pub detail: String,
-    /// What it showed before anything was published: health checks are looked at once then, so
-    /// that what was ill already is told apart. It decides nothing.
+    /// Whether it was made on a copy with the change in it, before anything was published.
+    pub staged: bool,
+    /// What it showed before anything was published. Health checks are looked at once then, so
+    /// that what was ill already is told apart, and it decides nothing; of a staged check it decides.
     pub before: Shown,
-    /// What it showed after that; this decides.
+    /// What it showed after that; this decides, but for a staged check.
     pub after: Shown,
-    /// How many attempts were made after.
+    /// How many attempts were made when it was to decide.
     pub attempts: u32,
     /// How long they took, with the pauses between them.
     pub duration_ms: u64,
@@ -165,6 +186,7 @@ impl CheckReport {
             phase: CheckPhase::Verification,
             passed: false,
             detail,
+            staged: false,
             before: Shown::NotMade,
             after: Shown::Failed,
             attempts: 1,
@@ -183,7 +205,9 @@ impl CheckReport {
         if self.attempts > 1 {
             reason.push_str(&format!(" ({} attempts)", self.attempts));
         }
-        if self.before == Shown::Failed {
+        if self.staged {
+            reason.push_str(" (on the staged tree; nothing was published)");
+        } else if self.before == Shown::Failed {
             reason.push_str(" (it was not passed before the change either)");
         }
         reason
@@ -219,7 +243,7 @@ pub(crate) struct Deadline<'a> {
 
 impl Deadline<'_> {
     /// `limit`, or what is left when that is less.
-    fn at_most(&self, limit: Duration) -> Duration {
+    pub(crate) fn at_most(&self, limit: Duration) -> Duration {
         match self.until {
             Some(until) => limit.min(until.saturating_sub(self.clock.monotonic())),
             None => limit,
@@ -245,31 +269,38 @@ pub(crate) async fn look_before(checks: &[Check], deadline: Deadline<'_>) -> Vec
     for check in checks {
         shown.push(match check.phase {
             CheckPhase::Verification => Shown::NotMade,
-            CheckPhase::Health => Shown::of(make(check, 1, deadline).await.outcome.is_ok()),
+            CheckPhase::Health => Shown::of(make(check, 1, deadline, None).await.outcome.is_ok()),
         });
     }
     shown
 }
 
 /// Makes the checks in order and stops at the first that is not passed, or when the execution's
-/// time is over. `before` is what each showed before the change.
+/// time is over. `before` is what each showed before the change; `tree` is where the staged tree
+/// lies, before anything is published.
 pub(crate) async fn run_all(
     checks: &[Check],
     before: &[Shown],
     deadline: Deadline<'_>,
+    tree: Option<&Path>,
 ) -> (Vec<CheckReport>, bool) {
     let mut reports = Vec::with_capacity(checks.len());
     for (at, check) in checks.iter().enumerate() {
         let Made { outcome, attempts, took, output } =
-            make(check, check.retry.attempts, deadline).await;
+            make(check, check.retry.attempts, deadline, tree).await;
         let passed = outcome.is_ok();
+        let (before, after) = match tree {
+            Some(_) => (Shown::of(passed), Shown::NotMade),
+            None => (before.get(at).copied().unwrap_or(Shown::NotMade), Shown::of(passed)),
+        };
         reports.push(CheckReport {
             name: check.name.clone(),
             phase: check.phase,
             passed,
             detail: outcome.unwrap_or_else(|failure| failure.to_string()),
-            before: before.get(at).copied().unwrap_or(Shown::NotMade),
-            after: Shown::of(passed),
+            staged: tree.is_some(),
+            before,
+            after,
             attempts,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             output,
@@ -282,14 +313,14 @@ pub(crate) async fn run_all(
 }
 
 /// Makes a check, and makes it again after transient failures, all within its time.
-async fn make(check: &Check, at_most: u32, deadline: Deadline<'_>) -> Made {
+async fn make(check: &Check, at_most: u32, deadline: Deadline<'_>, tree: Option<&Path>) -> Made {
     let limit = deadline.at_most(check.timeout);
     let began = tokio::time::Instant::now();
     let mut attempts = 0;
     let mut seen_last: Option<String> = None;
     loop {
         attempts += 1;
-        let attempt = Attempt::new(limit.saturating_sub(began.elapsed()));
+        let attempt = Attempt::new(limit.saturating_sub(began.elapsed()), tree);
         let run = Caught(check.run.run(&attempt));
         let ended = tokio::time::timeout(attempt.time_left(), run).await;
         let outcome = match ended {

@@ -13,9 +13,12 @@ mod port;
 mod record;
 mod service;
 mod stack; // the standard layers
+mod staged; // checks before anything is visible
+mod waiting; // whoever waits for an answer
 
 pub use check::{
     Attempt, Check, CheckFailure, CheckPhase, CheckReport, CheckRun, CheckSource, NoChecks, Shown,
+    Staged,
 };
 pub use describe::DescribeError;
 pub use error::{ExecuteError, ExecuteErrorKind, Rollback};
@@ -26,7 +29,8 @@ pub use layer::{TraceLayer, TraceService};
 pub use lease::LockSettings;
 pub use port::{
     Applied, ApplyError, AtWork, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
-    NotApplied, RecoverError, Recovered, Recovery, RollbackReport, Stuck, Unsettled,
+    NotApplied, RecoverError, Recovered, Recovery, RollbackReport, StagedTree, Stuck, ToStage,
+    Unsettled,
 };
 pub use record::{ExecutionRecord, ExecutionStatus};
 pub use service::{Executor, ExecutorBuilder, TimeLimits};

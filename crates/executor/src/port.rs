@@ -1,11 +1,13 @@
 //! What the executor needs from others: somebody who applies changes so that they can be taken
 //! back, and somebody who remembers executions.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use lictor_capability::{Conflict, Contract, FileChange};
-use lictor_context::{Digest, Event, ExecutionId, Timestamp};
+use lictor_capability::{Changes, Conflict, Contract, FileChange};
+use lictor_context::{Digest, Event, ExecutionId, Timestamp, WorkspacePath};
 use lictor_governance::{LifeState, Withheld};
 use lictor_lock::Lease;
 use serde::{Deserialize, Serialize};
@@ -66,6 +68,40 @@ pub trait ChangeApplier: Send + Sync {
     /// # Errors
     /// When that could not be noted. The next recovery finds and records it again.
     fn close(&self, lease: &Lease, recovered: &[Recovered]) -> Result<(), RecoverError>;
+
+    /// Makes a private copy of the workspace and does the changes in it, for checks that are made
+    /// before anything is published. What a crash leaves of it goes with the next recovery.
+    ///
+    /// # Errors
+    /// When it could not be made; nothing of it is left. Unless implemented, always.
+    fn stage_tree(&self, _: &ToStage) -> Result<Box<dyn StagedTree>, ApplyError> {
+        Err(ApplyError::Prepare("nothing here makes a staged tree for checks".to_owned()))
+    }
+}
+
+/// What a staged tree is made of.
+#[derive(Debug)]
+pub struct ToStage {
+    /// For which execution.
+    pub execution: ExecutionId,
+    /// What is changed in it.
+    pub changes: Changes,
+    /// What need not be in it, with all that it holds, unless the changes touch it.
+    pub leave_out: Vec<WorkspacePath>,
+    /// Set when nobody wants it any more: the copying ends then.
+    pub stop: AtomicBool,
+}
+
+/// A private copy of the workspace that has a change in it.
+pub trait StagedTree: Send + Sync {
+    /// Where it lies.
+    fn path(&self) -> &Path;
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// When something of it is left; the next recovery removes that.
+    fn remove(self: Box<Self>) -> std::io::Result<()>;
 }
 
 /// Changes that are in place, or were put back, and that the ledger has not recorded yet: the

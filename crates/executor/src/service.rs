@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tower::{BoxError, Service};
 
 use crate::caught::{Caught, Panicked};
-use crate::check::{CheckReport, CheckSource, Deadline, NoChecks, look_before, run_all};
+use crate::check::{Check, CheckReport, CheckSource, Deadline, NoChecks, look_before, run_all};
 use crate::describe::{DescribeError, describe};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
 use crate::executed::{Executed, Outcome, execution_facts, put_back, roll_back_failed_check};
@@ -29,6 +29,7 @@ use crate::port::{
 };
 use crate::record::{ExecutionRecord, ExecutionStatus};
 use crate::stack::ExecutorService;
+use crate::waiting::Waiting;
 
 /// How often somebody who waits for the lock looks at the kill switch.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ pub struct ExecutorBuilder {
     handlers: Handlers,
     view: Arc<dyn WorkspaceView>,
     run_view: Option<Arc<dyn WorkspaceView>>,
-    applier: Arc<dyn ChangeApplier>,
+    pub(crate) applier: Arc<dyn ChangeApplier>,
     ledger: Arc<dyn Ledger>,
     checks: Arc<dyn CheckSource>,
     guard: Arc<dyn ContractGuard>,
@@ -318,7 +319,7 @@ impl Executor {
 
     /// Nobody waits for it any more, so nobody will settle it. What changed the workspace is taken
     /// back. What was done elsewhere cannot be, so it is recorded as done.
-    async fn abandon(&self, outcome: Result<Outcome, ExecuteError>) {
+    pub(crate) async fn abandon(&self, outcome: Result<Outcome, ExecuteError>) {
         let (ledger, clock) = (self.parts.ledger.as_ref(), self.parts.clock.as_ref());
         let settled = match outcome {
             Ok(Outcome::Duplicate(_)) => Ok(()),
@@ -463,7 +464,7 @@ impl Executor {
             }
         }
         let prepared = self.prepare(&described, judged, &record).await;
-        let (output, checks) = match prepared {
+        let (output, (staged, checks)) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 release(lease);
@@ -474,6 +475,13 @@ impl Executor {
         let until = self.parts.limits.execution.map(|limit| began + limit);
         let deadline = Deadline { clock, until };
         let before = look_before(&checks, deadline).await;
+        let mut reports = match self.check_staged(&described, &record, &staged, deadline).await {
+            Ok(reports) => reports,
+            Err(error) => {
+                release(lease);
+                return Err(error);
+            }
+        };
         // All that may have taken long; from here on it is done or taken back.
         let may_go_on = self.not_halted(&described).and_then(|()| self.in_time(&record, deadline));
         if let Err(kind) = may_go_on {
@@ -484,7 +492,8 @@ impl Executor {
             Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
         let mut applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
         record.files = applied.files();
-        let (mut reports, mut passed) = run_all(&checks, &before, deadline).await;
+        let (made, mut passed) = run_all(&checks, &before, deadline, None).await;
+        reports.extend(made);
         if passed && !checks.is_empty() {
             let noted = blocking(move || (applied.verified(), applied)).await;
             let (verified, unsettled) = noted.map_err(|error| error.in_doubt(record.clone()))?;
@@ -507,7 +516,7 @@ impl Executor {
     }
 
     /// Whether the time of the whole execution is not over.
-    fn in_time(
+    pub(crate) fn in_time(
         &self,
         record: &ExecutionRecord,
         deadline: Deadline<'_>,
@@ -536,13 +545,14 @@ impl Executor {
         })
     }
 
-    /// Everything that can fail before the workspace is touched.
+    /// Everything that can fail before the workspace is touched; the checks that want the staged
+    /// tree come first.
     async fn prepare(
         &self,
         described: &Described,
         (decision, meter): (&Decision, &UsageMeter),
         record: &ExecutionRecord,
-    ) -> Result<(serde_json::Value, Vec<crate::Check>), ExecuteError> {
+    ) -> Result<(serde_json::Value, (Vec<Check>, Vec<Check>)), ExecuteError> {
         let fail = |kind| ExecuteError::not_begun(kind).with_record(record.clone());
         let checks = self.parts.checks.checks(described, decision.risk_effective());
         let checks = checks.map_err(|failure| {
@@ -550,7 +560,7 @@ impl Executor {
             fail(ExecuteErrorKind::Check { name: "plan".to_owned(), detail })
         })?;
         let output = self.run_handler(described, meter).await.map_err(fail)?;
-        Ok((output, checks))
+        Ok((output, checks.into_iter().partition(|check| check.staged.is_some())))
     }
 
     async fn run_handler(
@@ -608,25 +618,6 @@ impl Executor {
     }
 }
 
-/// Somebody who waits for an execution that runs on its own. When they stop waiting after it has
-/// answered and before they took the answer, it is abandoned like any other.
-struct Waiting {
-    executor: Executor,
-    outcome: oneshot::Receiver<Result<Outcome, ExecuteError>>,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.outcome.close();
-        if let Ok(outcome) = self.outcome.try_recv()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let executor = self.executor.clone();
-            drop(runtime.spawn(async move { executor.abandon(outcome).await }));
-        }
-    }
-}
-
 /// What a failure outside of the workspace leaves unknown.
 fn in_doubt(kind: ExecuteErrorKind) -> ExecuteErrorKind {
     match &kind {
@@ -652,7 +643,7 @@ fn release(lease: Lease) {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ExecuteError> {
     tokio::task::spawn_blocking(work)

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lictor_capability::{Described, Risk, WorkspaceView as _};
 use lictor_context::WorkspacePath;
-use lictor_executor::{Attempt, Check, CheckFailure, CheckPhase, CheckRun, CheckSource};
-use lictor_governance::{HealthCheck, Probe, VerificationCommand, WriteGate};
+use lictor_executor::{Attempt, Check, CheckFailure, CheckPhase, CheckRun, CheckSource, Staged};
+use lictor_governance::{HealthCheck, Probe, VerificationCommand, Verify, WriteGate};
 use lictor_store::rusqlite::{Connection, ErrorCode, OpenFlags};
 use lictor_workspace::Workspace;
 use rustix::io::Errno;
@@ -64,6 +64,8 @@ impl PolicyChecks {
             phase: CheckPhase::Verification,
             timeout: command.timeout.as_duration(),
             retry: command.retry.clone(),
+            staged: (command.verify == Verify::Staged)
+                .then(|| Staged { leave_out: command.leave_out.clone() }),
             run: Arc::new(Command {
                 argv: command.command.clone(),
                 workspace: Arc::clone(&self.workspace),
@@ -77,6 +79,7 @@ impl PolicyChecks {
             phase: CheckPhase::Health,
             timeout: check.timeout.as_duration(),
             retry: check.retry.clone(),
+            staged: None,
             run: Arc::new(Health {
                 probe: check.probe.clone(),
                 workspace: Arc::clone(&self.workspace),
@@ -102,7 +105,7 @@ impl CheckRun for Command {
         let mut command = tokio::process::Command::new(program);
         command
             .args(arguments)
-            .current_dir(self.workspace.path())
+            .current_dir(attempt.tree().unwrap_or(self.workspace.path()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

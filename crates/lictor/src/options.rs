@@ -36,8 +36,8 @@ pub struct RuntimeOptions {
     pub clock: Arc<dyn Clock>,
     /// How durable the database is.
     pub durability: Durability,
-    /// When a change of files is acknowledged: behind both barriers unless set otherwise.
-    pub changes: lictor_undo::Durability,
+    /// When a change of files is acknowledged; as the policy says unless set.
+    pub changes: Option<lictor_undo::Durability>,
     /// How many executions may run at once.
     pub at_once: usize,
     /// Who holds the lock, in words, for whoever has to wait.
@@ -76,7 +76,7 @@ impl RuntimeOptions {
             policies: PolicyPlaces::default(),
             clock: Arc::new(SystemClock),
             durability: Durability::Full,
-            changes: lictor_undo::Durability::Strict,
+            changes: None,
             at_once: 64,
             holder: "lictor".to_owned(),
             secrets: crate::outside::environment(),

@@ -10,7 +10,9 @@ use lictor_document::HumanDuration;
 use lictor_executor::{
     Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, TimeLimits,
 };
-use lictor_governance::{Approvals, Approvers, Catalogue, Halts, PolicySet, WriteGate};
+use lictor_governance::{
+    Approvals, Approvers, Catalogue, ChangeDurability, Halts, PolicySet, WriteGate,
+};
 use lictor_handlers::HttpHandlers;
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
@@ -19,7 +21,7 @@ use lictor_state::{
     SqliteHaltStore, SqliteUsageStore,
 };
 use lictor_store::{Store, StoreOptions};
-use lictor_undo::{Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
+use lictor_undo::{Durability, Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
 use lictor_workspace::Workspace;
 
 use crate::agent::Agent;
@@ -102,7 +104,11 @@ impl Runtime {
         let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock))
             .with_signs(signs.clone());
         let ledger = Arc::new(ledger);
-        let transactions = Transactions::new(Arc::clone(&workspace)).durability(options.changes);
+        let changes = options.changes.unwrap_or(match policies.settings().change_durability {
+            ChangeDurability::Strict => Durability::Strict,
+            ChangeDurability::Lazy => Durability::Lazy,
+        });
+        let transactions = Transactions::new(Arc::clone(&workspace)).durability(changes);
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
         let settings = policies.settings();
         let mut builtins = lictor_skills::contracts()?;

@@ -20,6 +20,7 @@ mod standing; // how far an operation has come
 mod store; // where transactions lie
 mod transaction; // begin here: the protocol, step by step
 mod undo; // governing an undo
+mod view; // the staged tree, for checks before anything is visible
 
 pub use barrier::n_barriers;
 pub use history::{Content, History, HistoryError, Kept};

@@ -56,28 +56,28 @@ pub(crate) fn stage(
     match (&item.content, after) {
         (_, State::Directory { mode }) => {
             make_directory(tx, slot, open_mode(mode).bits()).map_err(io)?;
-            let made = open_dir(&tx.slots, &slot.name()).map_err(io)?;
+            let made = open_dir(&tx.slots, slot.name()).map_err(io)?;
             inherit(workspace, planned, &made, mode).map_err(io)?;
         }
         (Some(Content::Target(target)), _) => {
             fs::symlinkat(target.as_str(), &tx.slots, slot.name()).map_err(|e| io(e.into()))?;
         }
         (Some(Content::Inline(bytes)), State::File { mode, .. }) => {
-            let mut file = create_file(&tx.slots, &slot.name(), 0o600).map_err(io)?;
+            let mut file = create_file(&tx.slots, slot.name(), 0o600).map_err(io)?;
             fault::point("stage.write").map_err(io)?;
             file.write_all(bytes).map_err(io)?;
             finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
             inherit(workspace, planned, &file, mode).map_err(io)?;
         }
         (Some(Content::CopyOf(source)), State::File { mode, digest, .. }) => {
-            let mut file = create_file(&tx.slots, &slot.name(), 0o600).map_err(io)?;
+            let mut file = create_file(&tx.slots, slot.name(), 0o600).map_err(io)?;
             let from = open_source(workspace, source, item.path())?;
             copy(from, &mut file, digest, item.path())?;
             finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
             inherit(workspace, planned, &file, mode).map_err(io)?;
         }
         (Some(Content::Streamed(source)), State::File { mode, digest, .. }) => {
-            let mut file = create_file(&tx.slots, &slot.name(), 0o600).map_err(io)?;
+            let mut file = create_file(&tx.slots, slot.name(), 0o600).map_err(io)?;
             copy(source.open().map_err(io)?, &mut file, digest, item.path())?;
             finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
             inherit(workspace, planned, &file, mode).map_err(io)?;

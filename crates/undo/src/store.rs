@@ -19,9 +19,13 @@ use crate::fault;
 use crate::journal;
 use crate::means::Means;
 
-const TX: &str = ".lictor/tx";
+pub(crate) const TX: &str = ".lictor/tx";
 const SLOTS: &str = "s";
 const JOURNAL: &str = "journal";
+/// What the folder of a staged tree begins with.
+pub(crate) const VIEW: &str = ".view-";
+pub(crate) const VIEW_TREE: &str = "w";
+const BEHIND: &str = ".behind";
 const PURGE_NOTE: &str = ".purge";
 
 /// A slot: a place in some transaction's folder that holds one thing.
@@ -169,18 +173,44 @@ impl TxRoot {
         remove_tree(&self.dir, &doomed)
     }
 
-    /// Finishes removals that were cut short.
+    /// Makes the folder of a staged tree.
+    pub(crate) fn create_view(&self, name: &str) -> io::Result<DirHandle> {
+        let private = Mode::from_raw_mode(0o700);
+        fault::point("view.mkdir")?;
+        fs::mkdirat(&self.dir, name, private)?;
+        let view = open_dir(&self.dir, name)?;
+        fs::mkdirat(&view, VIEW_TREE, private)?;
+        open_dir(&view, VIEW_TREE)
+    }
+
+    /// Removes a staged tree, and whatever commands have made of it.
+    pub(crate) fn remove_view(&self, name: &str) -> io::Result<()> {
+        fault::point("view.remove")?;
+        remove_tree(&self.dir, name)
+    }
+
+    /// Finishes removals that were cut short, and removes staged trees that nobody looks at any
+    /// more.
     pub(crate) fn sweep(&self) -> io::Result<()> {
         let mut doomed = Vec::new();
         for entry in fs::Dir::read_from(&self.dir)? {
             let entry = entry?;
             if let Ok(name) = entry.file_name().to_str()
-                && name.starts_with(".gone-")
+                && (name.starts_with(".gone-") || name.starts_with(VIEW))
             {
                 doomed.push(name.to_owned());
             }
         }
-        doomed.iter().try_for_each(|name| remove_tree(&self.dir, name))
+        for name in &doomed {
+            match remove_tree(&self.dir, name) {
+                // A command that outlived a crash may still write into it; it stops nothing.
+                Err(error) if name.starts_with(VIEW) => {
+                    tracing::warn!(%error, name, "a staged tree could not be removed");
+                }
+                removed => removed?,
+            }
+        }
+        Ok(())
     }
 
     /// Removes a transaction's folder for good. That it is gone is durable before the first byte
@@ -224,6 +254,25 @@ impl TxRoot {
         let mode = Mode::from_raw_mode(0o600);
         let file = fs::openat(&self.dir, PURGE_NOTE, flags | OFlags::CLOEXEC, mode)?;
         File::from(file).write_all(text.as_bytes())
+    }
+
+    /// Notes an execution that was acknowledged early: behind the next barrier it is closed.
+    pub(crate) fn note_behind(&self, execution: &ExecutionId) -> io::Result<()> {
+        fault::point("behind.note")?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = fs::openat(&self.dir, BEHIND, flags | OFlags::CLOEXEC, mode)?;
+        File::from(file).write_all(format!("{execution}\n").as_bytes())
+    }
+
+    /// The executions that were noted so, and are no longer.
+    pub(crate) fn take_behind(&self) -> io::Result<Vec<ExecutionId>> {
+        let Some(text) = read_at(&self.dir, BEHIND)? else { return Ok(Vec::new()) };
+        fault::point("behind.take")?;
+        fs::unlinkat(&self.dir, BEHIND, AtFlags::empty())?;
+        let text = String::from_utf8_lossy(&text);
+        // A line that was cut short names nothing, and a recovery closes what it meant.
+        Ok(text.lines().filter_map(|line| ExecutionId::parse(line).ok()).collect())
     }
 
     /// Removes a transaction's folder for good: a power cut does not bring it back.
@@ -311,12 +360,16 @@ fn read_at(dir: &DirHandle, name: &str) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-pub(crate) fn create_file(dir: &DirHandle, name: &str, mode: u32) -> io::Result<File> {
+pub(crate) fn create_file(
+    dir: &DirHandle,
+    name: impl rustix::path::Arg,
+    mode: u32,
+) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(fs::openat(dir, name, flags, Mode::from_raw_mode(mode))?))
 }
 
-pub(crate) fn open_dir(dir: &DirHandle, name: &str) -> io::Result<DirHandle> {
+pub(crate) fn open_dir(dir: &DirHandle, name: impl rustix::path::Arg) -> io::Result<DirHandle> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd: OwnedFd = fs::openat(dir, name, flags, Mode::empty())?;
     Ok(DirHandle::from(fd))
@@ -360,8 +413,24 @@ fn names(dir: &DirHandle) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn remove_tree(parent: &DirHandle, name: &str) -> io::Result<()> {
-    let dir = open_dir(parent, name)?;
+/// Removes a folder with all that is in it, also what its mode does not let us into.
+pub(crate) fn remove_tree(
+    parent: &DirHandle,
+    name: impl rustix::path::Arg + Copy,
+) -> io::Result<()> {
+    let dir = match open_dir(parent, name) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = fs::openat(parent, name, flags, Mode::empty())?;
+            let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+            fs::chmod(through, Mode::from_raw_mode(0o700))?;
+            open_dir(parent, name)?
+        }
+        opened => opened?,
+    };
+    if fs::fstat(&dir)?.st_mode & 0o700 != 0o700 {
+        fs::fchmod(&dir, Mode::from_raw_mode(0o700))?;
+    }
     let mut children = Vec::new();
     for entry in fs::Dir::read_from(&dir)? {
         let entry = entry?;
@@ -376,9 +445,8 @@ fn remove_tree(parent: &DirHandle, name: &str) -> io::Result<()> {
             Err(Errno::ISDIR | Errno::PERM) => {
                 match fs::unlinkat(&dir, child.as_c_str(), AtFlags::REMOVEDIR) {
                     Ok(()) => {}
-                    Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                        let child = child.to_str().map_err(io::Error::other)?;
-                        remove_tree(&dir, child)?;
+                    Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS) => {
+                        remove_tree(&dir, child.as_c_str())?
                     }
                     Err(error) => return Err(error.into()),
                 }

@@ -14,13 +14,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use lictor_capability::{Conflict, ConflictReason, FileChange, Item};
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_executor::{
     Applied, ApplyError, ChangeApplier, GrantedChanges, NotApplied, RecoverError, Recovered,
-    RollbackReport, Stuck, Unsettled,
+    RollbackReport, StagedTree, Stuck, ToStage, Unsettled,
 };
 use lictor_lock::Lease;
 use lictor_workspace::Workspace;
@@ -36,6 +36,7 @@ use crate::recover;
 use crate::rollback::roll_back;
 use crate::stage::stage;
 use crate::store::{SlotRef, TxDir, TxRoot};
+use crate::view;
 
 /// After so many operations it is looked whether the lock is still held.
 const FENCED_EVERY: usize = 64;
@@ -47,8 +48,6 @@ pub struct Transactions {
     /// How things change places on this mount, once that was tried.
     means: Arc<OnceLock<Means>>,
     durability: Durability,
-    /// Acknowledged without a second barrier, and still to be closed behind the next one.
-    behind: Arc<Mutex<Vec<ExecutionId>>>,
 }
 
 /// When a change is acknowledged.
@@ -66,8 +65,7 @@ impl Transactions {
     /// Over a workspace.
     #[must_use]
     pub fn new(workspace: Arc<Workspace>) -> Self {
-        let (means, behind) = (Arc::default(), Arc::default());
-        Self { workspace, means, durability: Durability::Strict, behind }
+        Self { workspace, means: Arc::default(), durability: Durability::Strict }
     }
 
     /// Acknowledges changes this early.
@@ -77,17 +75,16 @@ impl Transactions {
         self
     }
 
-    /// Closes what was acknowledged early, behind a barrier that has passed.
-    fn close_behind(&self, root: &TxRoot) {
-        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        for execution in behind.drain(..) {
-            let closed = root.get(&execution).and_then(|tx| match tx {
+    /// Closes what was acknowledged early, by whichever process, behind a barrier that has passed.
+    fn close_behind(root: &TxRoot) {
+        let closed = root.take_behind().and_then(|behind| {
+            behind.iter().try_for_each(|execution| match root.get(execution)? {
                 Some(tx) => tx.append_journal(journal::DONE, false),
                 None => Ok(()),
-            });
-            if let Err(error) = closed {
-                tracing::warn!(%error, %execution, "closing was left to recovery");
-            }
+            })
+        });
+        if let Err(error) = closed {
+            tracing::warn!(%error, "closing was left to recovery");
         }
     }
 
@@ -102,7 +99,7 @@ impl Transactions {
     }
 
     /// The folder of transactions, and how things change places on its mount.
-    fn probed_root(&self) -> io::Result<(TxRoot, Means)> {
+    pub(crate) fn probed_root(&self) -> io::Result<(TxRoot, Means)> {
         let root = self.root()?;
         if let Some(means) = self.means.get() {
             return Ok((root, *means));
@@ -116,15 +113,15 @@ impl Transactions {
 }
 
 /// A transaction while it is being done.
-struct Doing<'a> {
-    workspace: &'a Workspace,
-    transactions: &'a Transactions,
-    root: TxRoot,
-    means: Means,
-    tx: TxDir,
-    execution: ExecutionId,
-    items: Vec<JournalItem>,
-    operations: Vec<(usize, Operation)>,
+pub(crate) struct Doing<'a> {
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) transactions: &'a Transactions,
+    pub(crate) root: TxRoot,
+    pub(crate) means: Means,
+    pub(crate) tx: TxDir,
+    pub(crate) execution: ExecutionId,
+    pub(crate) items: Vec<JournalItem>,
+    pub(crate) operations: Vec<(usize, Operation)>,
 }
 
 impl ChangeApplier for Transactions {
@@ -150,7 +147,7 @@ impl ChangeApplier for Transactions {
             });
         }
         // Everything before the barrier that has just passed is durable as well.
-        self.close_behind(&doing.root);
+        Self::close_behind(&doing.root);
         match doing.publish(granted.lease()) {
             Ok(()) => Ok(Box::new(doing.into_published(granted, Ending::Stands))),
             Err(error) => {
@@ -170,6 +167,10 @@ impl ChangeApplier for Transactions {
 
     fn close(&self, lease: &Lease, recovered: &[Recovered]) -> Result<(), RecoverError> {
         recover::close(self, lease, recovered)
+    }
+
+    fn stage_tree(&self, wish: &ToStage) -> Result<Box<dyn StagedTree>, ApplyError> {
+        view::stage_tree(self, wish)
     }
 }
 
@@ -213,7 +214,7 @@ impl<'a> Doing<'a> {
         }
     }
 
-    fn hands(&self) -> Hands<'_> {
+    pub(crate) fn hands(&self) -> Hands<'_> {
         let own = (&self.execution, &self.tx);
         Hands { workspace: self.workspace, root: &self.root, own, means: self.means }
     }
@@ -251,7 +252,7 @@ impl<'a> Doing<'a> {
     }
 
     /// Every path holds what was judged, and every kept slot what the journal says.
-    fn preflight(&mut self) -> Result<Vec<Conflict>, ApplyError> {
+    pub(crate) fn preflight(&mut self) -> Result<Vec<Conflict>, ApplyError> {
         let mut conflicts = Vec::new();
         let mut found = Vec::with_capacity(self.items.len());
         let leaving = self.items.iter().filter(|item| item.from != item.to);
@@ -320,7 +321,7 @@ impl<'a> Doing<'a> {
     }
 
     /// Notes the inodes of what will arrive, and of new directories that something arrives in.
-    fn note_staged(&mut self) -> Result<(), ApplyError> {
+    pub(crate) fn note_staged(&mut self) -> Result<(), ApplyError> {
         let mut inodes = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let inode = item.stage.as_ref().map(|slot| self.hands().slot_inode(slot)).transpose();
@@ -525,9 +526,9 @@ impl Applied for Published {
             // Acknowledged early, it is not noted: the line could reach the disk before the changes.
             Ending::Stands if self.transactions.durability == Durability::Lazy => {
                 self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;
-                let behind = &self.transactions.behind;
-                let mut behind = behind.lock().unwrap_or_else(PoisonError::into_inner);
-                behind.push(self.execution.clone());
+                if let Err(error) = self.root.note_behind(&self.execution) {
+                    tracing::warn!(%error, "closing was left to recovery");
+                }
             }
             Ending::Stands => self.note(journal::DONE, false)?,
             Ending::Back => {

@@ -18,7 +18,7 @@ fn verified_by(line: &str, timeout: &str, more: &str) -> String {
 }
 
 /// A sealed change set whose plan asks for these checks: it makes `new.txt` and changes `old.txt`.
-fn document(place: &Place, plan: Value) -> String {
+pub(crate) fn document(place: &Place, plan: Value) -> String {
     place.write("old.txt", "old");
     let mut whole =
         json!({ "id": "pln_01a1f87195887d508e144ffac6a323e7", "intent": "x", "risk": "low" });
@@ -34,7 +34,7 @@ fn document(place: &Place, plan: Value) -> String {
 }
 
 /// Whether a process ends, or has: one that its parent has not asked for yet counts as ended.
-fn ends(pid: &str) -> bool {
+pub(crate) fn ends(pid: &str) -> bool {
     let give_up = Instant::now() + Duration::from_secs(30);
     while Instant::now() < give_up {
         match fs::read_to_string(format!("/proc/{pid}/stat")) {
@@ -48,7 +48,7 @@ fn ends(pid: &str) -> bool {
 }
 
 /// A command that never ends, with a child that does not either, both deaf to a polite end.
-fn sleeps_for_ever(place: &Place) -> String {
+pub(crate) fn sleeps_for_ever(place: &Place) -> String {
     let (pids, shown) = (place.beside("pids"), "has begun");
     let pids = pids.display();
     format!(
@@ -58,7 +58,7 @@ fn sleeps_for_ever(place: &Place) -> String {
 }
 
 #[track_caller]
-fn nothing_is_left(place: &Place) {
+pub(crate) fn nothing_is_left(place: &Place) {
     let pids = fs::read_to_string(place.beside("pids")).expect("the command had begun");
     assert_eq!(pids.split_whitespace().count(), 2);
     for pid in pids.split_whitespace() {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use lictor::governance::PolicySet;
+use lictor::governance::{ChangeDurability, PolicySet};
 use lictor::lock::{Status, WorkspaceLock};
 use lictor::undo_records::{Means, means};
 use lictor::{Runtime, load_policies};
@@ -160,6 +160,14 @@ fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
         format!("{}, WAL, every commit synced", runtime.store().path().display()),
         "",
     ));
+    let when = match runtime.gate().policies().settings().change_durability {
+        ChangeDurability::Strict => "acknowledged when they are durable",
+        ChangeDurability::Lazy => {
+            "lazy: acknowledged when it is durable that they will be there; after a power cut the \
+             next start finishes them"
+        }
+    };
+    found.push(Found::new("changes of files", true, when, ""));
     let approvers = runtime.approvers().list().unwrap_or_default();
     let active = approvers.iter().filter(|one| one.revoked_at.is_none()).count();
     let next = "lictor init enrols the first one";

@@ -69,6 +69,7 @@ impl CheckSource for One {
             phase: self.phase,
             timeout: Duration::from_secs(7),
             retry: self.retry.clone(),
+            staged: None,
             run: self.run.clone(),
         }])
     }

@@ -43,6 +43,7 @@ impl CheckSource for Plan {
             phase: if at == 0 { CheckPhase::Verification } else { CheckPhase::Health },
             timeout: Duration::from_secs(7),
             retry: Retry::default(),
+            staged: None,
             run: Arc::new(look),
         };
         Ok(looks.into_iter().enumerate().map(check).collect())

@@ -9,7 +9,7 @@ use lictor_document::{HumanDuration, Located};
 use super::error::PolicyError;
 use super::load::{Loader, Saying, Statement};
 use super::raw::{RawBudgets, RawHealthCheck, RawWindow};
-use super::settings::{Budgets, HealthCheck, Probe, VerificationCommand};
+use super::settings::{Budgets, HealthCheck, Probe, VerificationCommand, Verify};
 use super::window::{Window, WindowError};
 
 impl Loader<'_> {
@@ -153,6 +153,9 @@ impl Loader<'_> {
         }
         if at.value.timeout.as_millis() == 0 {
             return self.refuse(at, "`timeout` is 0; a longer one is accepted");
+        }
+        if !at.value.leave_out.is_empty() && at.value.verify != Verify::Staged {
+            return self.refuse(at, "`leave_out` is accepted only beside `verify: staged`");
         }
         self.attempts(at, &at.value.retry)
     }

@@ -378,6 +378,7 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
         retention: raw
             .retention
             .map_or((None, None), |raw| (raw.undo.map(|undo| undo.0), raw.audit)),
+        change_durability: raw.durability.and_then(|raw| raw.changes),
         audit_on_failure: audit.on_failure,
         audit_redact: audit.redact.into_iter().map(|pattern| pattern.value).collect(),
         catalogue: raw.catalogue.unwrap_or_default(),

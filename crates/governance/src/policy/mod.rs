@@ -47,8 +47,9 @@ pub(crate) use pattern::path_globs;
 pub use preset::{Preset, UnknownPreset};
 pub use set::{PolicySet, PolicySource};
 pub use settings::{
-    ApprovalSettings, Budgets, ChangeLimits, Channel, FrequencyLimit, HealthCheck, OnAuditFailure,
-    Probe, Scope, Settings, UndoRetention, VerificationCommand,
+    ApprovalSettings, Budgets, ChangeDurability, ChangeLimits, Channel, FrequencyLimit,
+    HealthCheck, OnAuditFailure, Probe, Scope, Settings, UndoRetention, VerificationCommand,
+    Verify,
 };
 
 /// Whose policy a file is. A lower layer may only tighten what a higher one says.
@@ -106,6 +107,7 @@ pub struct Policy {
     lock_timeout: Option<HumanDuration>,
     idempotency_ttl: Option<HumanDuration>,
     retention: (Option<UndoRetention>, Option<HumanDuration>),
+    change_durability: Option<ChangeDurability>,
     audit_on_failure: Option<OnAuditFailure>,
     audit_redact: Vec<String>,
     catalogue: RawCatalogue,

@@ -12,7 +12,8 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
 use super::settings::{
-    ChangeLimits, Channel, OnAuditFailure, Scope, UndoRetention, VerificationCommand,
+    ChangeDurability, ChangeLimits, Channel, OnAuditFailure, Scope, UndoRetention,
+    VerificationCommand,
 };
 use crate::catalogue::RawCatalogue;
 use crate::decision::Verdict;
@@ -43,6 +44,7 @@ pub(super) struct RawPolicy {
     pub(super) concurrency: Option<RawConcurrency>,
     pub(super) idempotency: Option<RawIdempotency>,
     pub(super) retention: Option<RawRetention>,
+    pub(super) durability: Option<RawDurability>,
     pub(super) audit: Option<RawAudit>,
     pub(super) catalogue: Option<RawCatalogue>,
 }
@@ -286,6 +288,12 @@ impl<'de> Visitor<'de> for RawUndoRetentionVisitor {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         UndoRetention::deserialize(MapAccessDeserializer::new(map)).map(RawUndoRetention)
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDurability {
+    pub(super) changes: Option<ChangeDurability>,
 }
 
 #[derive(Debug, Default, Deserialize)]

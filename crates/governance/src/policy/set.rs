@@ -13,7 +13,7 @@ use super::evaluate::{self, Judgement};
 use super::load::{RiskSaying, Statement};
 use super::pattern::fold;
 use super::reserved;
-use super::settings::{Settings, UndoRetention};
+use super::settings::{ChangeDurability, Settings, UndoRetention};
 use super::usage::{self, UsageLimit};
 use super::when::Target;
 use super::{Policy, PolicyLayer};
@@ -301,6 +301,11 @@ fn settings(layers: &[Policy]) -> Settings {
     let blocks = |all: super::OnAuditFailure, one| {
         if all == super::OnAuditFailure::Block { all } else { one }
     };
+    // Lazy is the looser one: it takes everybody who speaks of it.
+    let lazy = |policy: &Policy| policy.change_durability.map(|one| one == ChangeDurability::Lazy);
+    if layers.iter().filter_map(lazy).reduce(|all, one| all && one) == Some(true) {
+        all.change_durability = ChangeDurability::Lazy;
+    }
     all.catalogue = CatalogueRules::of(layers.iter().map(|policy| &policy.catalogue));
     all.audit_on_failure = failures.reduce(blocks).unwrap_or(all.audit_on_failure);
     all

@@ -27,6 +27,9 @@ pub struct Settings {
     /// What is kept for undos: of each limit the maximum, and none where a layer that speaks of it
     /// sets none; or 30 days.
     pub undo_retention: UndoRetention,
+    /// When a change of files is acknowledged: lazily only where no layer says otherwise and one says
+    /// so.
+    pub change_durability: ChangeDurability,
     /// How long the trail is kept: the maximum, or 90 days.
     pub audit_retention: HumanDuration,
     /// What happens when the trail cannot be written: `block` if any layer says so.
@@ -51,6 +54,7 @@ impl Default for Settings {
             lock_timeout: HumanDuration::from_secs(600),
             idempotency_ttl: HumanDuration::from_secs(3_600),
             undo_retention: UndoRetention::for_age(HumanDuration::from_secs(30 * 86_400)),
+            change_durability: ChangeDurability::Strict,
             audit_retention: HumanDuration::from_secs(90 * 86_400),
             audit_on_failure: OnAuditFailure::Block,
             audit_redact: Vec::new(),
@@ -232,6 +236,25 @@ pub struct VerificationCommand {
     /// otherwise.
     #[serde(default)]
     pub retry: Retry,
+    /// When it is run; after publishing unless said otherwise.
+    #[serde(default)]
+    pub verify: Verify,
+    /// What a staged tree need not hold, with all that is in it: dependencies that are installed,
+    /// what was built.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leave_out: Vec<WorkspacePath>,
+}
+
+/// When a verification command is run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    /// In the workspace, after the change was published; a failure takes it back.
+    #[default]
+    Published,
+    /// On a private copy of the workspace that has the change in it, before anything of the change
+    /// is visible.
+    Staged,
 }
 
 fn verification_timeout() -> HumanDuration {
@@ -282,6 +305,17 @@ pub enum Probe {
         /// Which.
         paths: Vec<WorkspacePath>,
     },
+}
+
+/// When a change of files is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeDurability {
+    /// When it is durable without a recovery.
+    #[default]
+    Strict,
+    /// When it is durable that it will be there: after a power cut the next start finishes it.
+    Lazy,
 }
 
 /// What happens when the trail cannot be written.

@@ -63,6 +63,23 @@ fn limits_take_the_minimum() {
 }
 
 #[test]
+fn changes_are_lazy_only_where_nobody_wants_them_strict() {
+    use lictor_governance::ChangeDurability::{Lazy, Strict};
+    let lazy = "version: 1\ndurability: {changes: lazy}\n";
+    let strict = "version: 1\ndurability: {changes: strict}\n";
+    let silent = "version: 1\n";
+    let check = |managed, workspace, expect| {
+        let set = layered(&[(Managed, managed), (Workspace, workspace)]);
+        assert_eq!(set.settings().change_durability, expect, "{managed} {workspace}");
+    };
+    check(silent, silent, Strict);
+    check(silent, lazy, Lazy);
+    check(lazy, silent, Lazy);
+    check(strict, lazy, Strict);
+    check(lazy, strict, Strict);
+}
+
+#[test]
 fn settings_come_together() {
     let managed = (
         Managed,

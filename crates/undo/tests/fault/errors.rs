@@ -67,6 +67,11 @@ fn an_apply_on_a_disk_that_does_not_come_back_says_what_is_left() {
 }
 
 #[test]
+fn a_staged_check_with_an_error_anywhere_says_what_is_left() {
+    tells_the_truth(Step::ApplyStaged, &["EIO@#", "ENOSPC@#"]);
+}
+
+#[test]
 fn a_rollback_with_an_error_anywhere_says_what_is_left() {
     tells_the_truth(Step::ApplyRefused, &["EIO@#", "ENOSPC@#.."]);
 }

@@ -38,7 +38,14 @@ fn survives_lacking(step: Step, lacks: &'static str) {
         // Noted as verified or not: that is one line, and the barrier behind it.
         Step::ApplyChecked => assert!(finished <= 3 && put_back > 100, "it was never looked at"),
         Step::ApplyRefused => assert_eq!(finished, 0, "it was looked at and refused"),
-        Step::Apply | Step::Undo | Step::Redo | Step::Recover | Step::Purge | Step::Small => {
+        Step::Apply
+        | Step::ApplyStaged
+        | Step::ApplyLazy
+        | Step::Undo
+        | Step::Redo
+        | Step::Recover
+        | Step::Purge
+        | Step::Small => {
             assert!(put_back == 0 && finished > 100, "what is decided is done");
         }
     }
@@ -57,6 +64,19 @@ fn an_apply_that_is_still_to_be_checked_goes_back_until_it_was() {
 #[test]
 fn a_rollback_that_is_killed_anywhere_is_finished() {
     survives(Step::ApplyRefused);
+}
+
+/// What was staged for a check is gone with the next recovery, and nothing of it was visible.
+#[test]
+fn a_staged_check_that_is_killed_anywhere_leaves_nothing() {
+    survives(Step::ApplyStaged);
+}
+
+/// A process that dies takes nothing from the disk: what was acknowledged early is there or done
+/// by the recovery.
+#[test]
+fn a_lazy_apply_that_is_killed_anywhere_is_whole_or_not_at_all() {
+    survives(Step::ApplyLazy);
 }
 
 #[test]

@@ -102,3 +102,18 @@ fn a_lazy_change_costs_one_flush_and_is_closed_behind_the_next() {
     world.undo(&first);
     assert!(!world.path("a").exists());
 }
+
+/// Each call of the command is a process of its own, and none may leave records open for ever.
+#[test]
+fn what_one_process_acknowledged_early_the_next_one_closes() {
+    let temp = crate::support::world();
+    let first = World::lazy(&temp.root).apply(vec![create("a", "a\n")]);
+    let second = World::lazy(&temp.root).apply(vec![create("b", "b\n")]);
+    assert_eq!(temp.unsettled(), [second.to_string()]);
+    let third = World::at(&temp.root).apply(vec![create("c", "c\n")]);
+    assert_eq!(temp.unsettled(), Vec::<String>::new());
+    let mut all = [first, second, third].map(|id| id.to_string());
+    all.sort();
+    assert_eq!(temp.folders(), all);
+    assert!(!temp.path(".lictor/tx/.behind").exists());
+}

@@ -20,6 +20,7 @@ mod properties;
 mod purge;
 mod races;
 mod recovery;
+mod staged;
 mod support;
 mod tree;
 mod undo;

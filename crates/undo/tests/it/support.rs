@@ -21,7 +21,7 @@ use lictor_executor::{
     Check, CheckFailure, CheckPhase, CheckRun, CheckSource, CommitError, DescribeError,
     ExecuteError, Executed, ExecutionRecord, Executor, Granted, Handler, HandlerError, Handlers,
     Ledger, LedgerError, LockSettings, Outcome, Recovered, Recovery, Request, Rollback,
-    RollbackReport,
+    RollbackReport, Staged,
 };
 use lictor_governance::{PolicySet, WriteGate};
 use lictor_lock::WorkspaceLock;
@@ -148,15 +148,44 @@ impl CheckRun for OneCheck {
     }
 }
 
+/// What looks at a staged tree.
+type Looks = Arc<dyn Fn(&Path) -> bool + Send + Sync>;
+
+/// One check of the staged tree.
+#[derive(Clone)]
+struct StagedCheck {
+    looks: Looks,
+    staged: Staged,
+}
+
+#[async_trait]
+impl CheckRun for StagedCheck {
+    async fn run(&self, attempt: &lictor_executor::Attempt) -> Result<String, CheckFailure> {
+        let tree = attempt.tree().expect("a staged tree");
+        if (self.looks)(tree) { Ok("fine".to_owned()) } else { Err(CheckFailure::new("not fine")) }
+    }
+}
+
+impl CheckSource for StagedCheck {
+    fn checks(&self, _: &Described, _: Risk) -> Result<Vec<Check>, CheckFailure> {
+        Ok(vec![one_check(Some(self.staged.clone()), Arc::new(self.clone()))])
+    }
+}
+
+fn one_check(staged: Option<Staged>, run: Arc<dyn CheckRun>) -> Check {
+    Check {
+        name: "one".to_owned(),
+        phase: CheckPhase::Verification,
+        timeout: Duration::from_secs(5),
+        retry: lictor_capability::Retry::default(),
+        staged,
+        run,
+    }
+}
+
 impl CheckSource for OneCheck {
     fn checks(&self, _: &Described, _: Risk) -> Result<Vec<Check>, CheckFailure> {
-        Ok(vec![Check {
-            name: "one".to_owned(),
-            phase: CheckPhase::Verification,
-            timeout: Duration::from_secs(5),
-            retry: lictor_capability::Retry::default(),
-            run: Arc::new(self.clone()),
-        }])
+        Ok(vec![one_check(None, Arc::new(self.clone()))])
     }
 }
 
@@ -265,6 +294,17 @@ impl World {
     /// With one check after each change, that is passed or not.
     pub(crate) fn checked(root: &Path, passes: bool) -> Self {
         Self::with_checks(root, Some(Arc::new(OneCheck(passes))))
+    }
+
+    /// With one check of the staged tree before each change.
+    pub(crate) fn staged(
+        root: &Path,
+        leave_out: &[&str],
+        looks: impl Fn(&Path) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let leave_out = leave_out.iter().map(|path| crate::tree::path(path)).collect();
+        let check = StagedCheck { looks: Arc::new(looks), staged: Staged { leave_out } };
+        Self::with_checks(root, Some(Arc::new(check)))
     }
 
     fn with_checks(root: &Path, checks: Option<Arc<dyn CheckSource>>) -> Self {
@@ -473,7 +513,8 @@ impl World {
     pub(crate) fn folders(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(".lictor/tx")) else { return Vec::new() };
         let names = entries.map(|e| e.expect("an entry").file_name().into_string().expect("text"));
-        let mut names: Vec<String> = names.filter(|name| name != ".gitignore").collect();
+        let mut names: Vec<String> =
+            names.filter(|name| name != ".gitignore" && name != ".behind").collect();
         names.sort();
         names
     }
