@@ -32,10 +32,11 @@ pub use judged::{
     Judged, JudgedAction, JudgedError, JudgedItem, JudgedPlan, JudgedValue, visible, visible_bytes,
 };
 pub use policy::{
-    ApprovalSettings, Budgets, CaseResult, ChangeLimits, Channel, FrequencyLimit, FuzzReport,
-    HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy, PolicyCases, PolicyError,
-    PolicyErrorKind, PolicyLayer, PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect,
-    Scope, Settings, Survivor, UndoRetention, UnknownPreset, VerificationCommand,
+    ApprovalSettings, Budgets, CaseResult, CedarFiles, ChangeLimits, Channel, FrequencyLimit,
+    FuzzReport, HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy, PolicyCases,
+    PolicyError, PolicyErrorKind, PolicyLanguage, PolicyLayer, PolicySet, PolicySource, Preset,
+    Probe, Question, QuestionEffect, Scope, Settings, Survivor, UndoRetention, UnknownPreset,
+    VerificationCommand,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{
