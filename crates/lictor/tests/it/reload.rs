@@ -125,3 +125,41 @@ async fn a_changed_cedar_policy_counts_from_the_next_decision_on() {
     std::fs::remove_file(&file).unwrap();
     place.write("keys/c").await.unwrap();
 }
+
+/// A broken file never counts as none: whoever opens the workspace gets an error, and so does
+/// every process that comes after.
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_opens_nothing() {
+    use std::os::unix::fs::symlink;
+
+    let dir = tempfile::tempdir().unwrap();
+    let (workspace, keys) = (dir.path().join("workspace"), dir.path().join("keys"));
+    let folder = workspace.join(".lictor");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("policy.yaml");
+    let open = || Runtime::open(RuntimeOptions::new(workspace.clone(), keys.clone()));
+    let large = format!("version: 1\ndefault: allow\n#{}", "x".repeat(1 << 20));
+    for bytes in
+        [b"".as_slice(), b"version: 1\nrulez: []\n", b"version: 1 # \xff", large.as_bytes()]
+    {
+        std::fs::write(&file, bytes).unwrap();
+        assert!(
+            open().await.is_err(),
+            "{:?}",
+            String::from_utf8_lossy(&bytes[..bytes.len().min(40)])
+        );
+    }
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    open().await.unwrap_err();
+    std::fs::remove_dir(&file).unwrap();
+    symlink("policy.yaml", &file).unwrap();
+    open().await.unwrap_err();
+    std::fs::remove_file(&file).unwrap();
+    // What is there instead of the folder for Cedar cannot be listed.
+    std::fs::write(&file, OPEN).unwrap();
+    std::fs::write(folder.join("policies"), "").unwrap();
+    open().await.unwrap_err();
+    std::fs::remove_file(folder.join("policies")).unwrap();
+    open().await.unwrap();
+}

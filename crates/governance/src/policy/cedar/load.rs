@@ -139,7 +139,7 @@ fn parse(source: &PolicySource) -> Result<Vec<Read<'_>>, PolicyError> {
     let parsed: Policies = source.text.parse().map_err(|errors: cedar_policy::ParseErrors| {
         let first = errors.iter().next();
         let offset = first.and_then(|error| offset_of(error)).unwrap_or(0);
-        let what = first.map_or_else(|| errors.to_string(), |error| shown(error));
+        let what = first.map_or_else(|| errors.to_string(), shown);
         refusal(source, offset, &format!("this is no Cedar policy: {what}"))
     })?;
     if parsed.num_of_templates() > 0 {
