@@ -34,6 +34,7 @@ pub(crate) fn ci(options: &Options) -> Result<bool, Failure> {
     let mut steps = checks(&workspace);
     steps.push(Step::heavy("test", || run_tests(&workspace.root, &[])));
     steps.push(Step::heavy("faults", || faults(&workspace.root)));
+    steps.push(Step::heavy("cedar", || cedar(&workspace.root)));
     run("ci", &steps, options)
 }
 
@@ -118,6 +119,23 @@ fn faults(root: &Path) -> Outcome {
                 Outcome::Passed => {}
                 other => return other,
             }
+        }
+    }
+    Outcome::Passed
+}
+
+/// What only a build with policies in Cedar can show. It brings a parser and a validator that nobody
+/// else waits for, so only the tests about it run again.
+fn cedar(root: &Path) -> Outcome {
+    let governance = ["--package", "lictor-governance", "--features", "cedar"];
+    let lint = [&["clippy", "--all-targets"][..], &governance, &["--", "-D", "warnings"]].concat();
+    let own = [&["test"][..], &governance, &["--test", "it", "cedar"]].concat();
+    let facade = ["test", "-p", "lictor", "--features", "cedar", "--test", "it", "cedar"];
+    let command = ["test", "-p", "lictor-tests", "--features", "cedar", "--test", "it", "cedar"];
+    for args in [&lint[..], &own, &facade, &command] {
+        match cargo(root, args) {
+            Outcome::Passed => {}
+            other => return other,
         }
     }
     Outcome::Passed

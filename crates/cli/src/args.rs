@@ -495,7 +495,7 @@ pub(crate) enum Approvers {
 pub(crate) enum Policy {
     /// Check the policies of all layers, or a file: self-tests, and what is probably not meant.
     Lint {
-        /// A policy file; the policies in force when not given.
+        /// A policy file, YAML or `.cedar`; the policies in force when not given.
         file: Option<PathBuf>,
         /// Fail when there is a warning.
         #[arg(long)]
@@ -521,9 +521,10 @@ pub(crate) enum Policy {
     },
     /// Past decisions that another policy would make otherwise.
     Diff {
-        /// The policy file that is compared with; it stands in the workspace's place.
+        /// The policy file that is compared with, in the place of `.lictor/policy.yaml`; or a
+        /// folder with `policy.yaml` and `policies/`, in the place of `.lictor`.
         old: PathBuf,
-        /// The new policy file.
+        /// The new policy file or folder.
         new: PathBuf,
         /// What both are held against.
         #[arg(long, value_enum, default_value_t = Against::Log)]
@@ -534,6 +535,8 @@ pub(crate) enum Policy {
     },
     /// The policies in force and what they set together.
     Show,
+    /// The schema that policies in Cedar are held against, made of the catalogue.
+    Schema,
 }
 
 /// What policies are held against.

@@ -73,9 +73,9 @@ fn writes(n_files: usize) -> Effects {
 
 fn decide(c: &mut Criterion) {
     let mut group = c.benchmark_group("decide");
-    for n_rules in [10, 100] {
+    for n_rules in [10, 100, 1000] {
         let gate = gate(n_rules);
-        for n_files in [1, 50, 1000] {
+        for n_files in [1, 5, 50, 1000] {
             let described = described(writes(n_files));
             let id = BenchmarkId::new(format!("{n_rules} rules"), format!("{n_files} files"));
             group.bench_with_input(id, &described, |b, described| {

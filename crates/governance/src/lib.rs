@@ -32,11 +32,11 @@ pub use judged::{
     Judged, JudgedAction, JudgedError, JudgedItem, JudgedPlan, JudgedValue, visible, visible_bytes,
 };
 pub use policy::{
-    ApprovalSettings, Budgets, CaseResult, ChangeDurability, ChangeLimits, Channel, FrequencyLimit,
-    FuzzReport, HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy, PolicyCases,
-    PolicyError, PolicyErrorKind, PolicyLayer, PolicySet, PolicySource, Preset, Probe, Question,
-    QuestionEffect, Scope, Settings, Survivor, UndoRetention, UnknownPreset, VerificationCommand,
-    Verify,
+    ApprovalSettings, Budgets, CaseResult, CedarFiles, ChangeDurability, ChangeLimits, Channel,
+    FrequencyLimit, FuzzReport, HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy,
+    PolicyCases, PolicyError, PolicyErrorKind, PolicyLanguage, PolicyLayer, PolicySet,
+    PolicySource, Preset, Probe, Question, QuestionEffect, Scope, Settings, Survivor,
+    UndoRetention, UnknownPreset, VerificationCommand, Verify,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{

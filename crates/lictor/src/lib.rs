@@ -2,6 +2,7 @@
 
 mod agent; // one session on the road: begin here
 mod catalogue;
+mod cedar; // policies in Cedar
 mod checks;
 mod contents;
 mod decisions;
@@ -27,11 +28,12 @@ mod workflows;
 
 pub use agent::{Agent, Checked, Consent, Done, document_key, idempotency_key};
 pub use catalogue::{CatalogueFailure, CatalogueProblem, LifeStep, PackRefusal, Proposed};
+pub use cedar::{cedar_schema, load_cedar};
 pub use error::{ActError, ActErrorKind, ErrorCode};
 pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
 pub use outside::EnvironmentSecrets;
-pub use policies::{PolicyPlaces, load_policies, load_policies_with};
+pub use policies::{PolicyPlaces, load_policies, load_policies_from, load_policies_with};
 pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};
 pub use runtime::Runtime;
 pub use shared::SharedState;

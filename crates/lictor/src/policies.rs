@@ -19,8 +19,13 @@ pub struct PolicyPlaces {
 
 /// The files in which the policies of all layers stand, whether or not they are there.
 pub(crate) fn policy_files(workspace: &Path, places: &PolicyPlaces) -> Vec<PathBuf> {
-    let own = workspace.join(".lictor/policy.yaml");
-    places.managed.iter().chain(&places.user).cloned().chain([own]).collect()
+    let folder = workspace.join(".lictor");
+    let own = folder.join("policy.yaml");
+    let mut files: Vec<PathBuf> = places.managed.iter().chain(&places.user).cloned().collect();
+    files.push(own);
+    // A folder that cannot be listed is found out when it is read; it looks different then.
+    files.extend(crate::cedar::files(&folder).unwrap_or_default());
+    files
 }
 
 /// Reads the policies of all layers. A layer without a file says nothing; without any file
@@ -29,19 +34,37 @@ pub(crate) fn policy_files(workspace: &Path, places: &PolicyPlaces) -> Vec<PathB
 /// # Errors
 /// When a file is there and is not read or not a policy: a broken policy never counts as none.
 pub fn load_policies(workspace: &Path, places: &PolicyPlaces) -> Result<PolicySet, OpenError> {
-    let own = read(&workspace.join(".lictor/policy.yaml"))?;
-    let own = own.as_deref().map(|bytes| Source::new("policy.yaml", bytes));
-    load_policies_with(places, own.as_ref())
+    load_policies_from(workspace, &workspace.join(".lictor"), places)
 }
 
-/// Reads the policies of the upper layers, with some text in the place of the workspace's own.
+/// Reads the policies of all layers, with those of a folder (`policy.yaml` and `policies/`) in the
+/// place of the workspace's own.
+///
+/// # Errors
+/// As [`load_policies`].
+pub fn load_policies_from(
+    workspace: &Path,
+    folder: &Path,
+    places: &PolicyPlaces,
+) -> Result<PolicySet, OpenError> {
+    let own = read(&folder.join("policy.yaml"))?;
+    let own = own.as_deref().map(|bytes| Source::new("policy.yaml", bytes));
+    crate::cedar::add(layers(places, own.as_ref())?, folder, workspace)
+}
+
+/// Reads the policies of all layers, with some text in the place of the workspace's `policy.yaml`.
 ///
 /// # Errors
 /// As [`load_policies`].
 pub fn load_policies_with(
+    workspace: &Path,
     places: &PolicyPlaces,
-    workspace: Option<&Source<'_>>,
+    own: &Source<'_>,
 ) -> Result<PolicySet, OpenError> {
+    crate::cedar::add(layers(places, Some(own))?, &workspace.join(".lictor"), workspace)
+}
+
+fn layers(places: &PolicyPlaces, own: Option<&Source<'_>>) -> Result<PolicySet, OpenError> {
     let mut policies = Vec::new();
     let upper = [(PolicyLayer::Managed, &places.managed), (PolicyLayer::User, &places.user)];
     for (layer, path) in upper {
@@ -50,7 +73,7 @@ pub fn load_policies_with(
         let name = path.display().to_string();
         policies.push(Policy::from_yaml(layer, &Source::new(&name, &bytes))?);
     }
-    if let Some(source) = workspace {
+    if let Some(source) = own {
         policies.push(Policy::from_yaml(PolicyLayer::Workspace, source)?);
     }
     Ok(PolicySet::new(policies)?)
@@ -58,7 +81,7 @@ pub fn load_policies_with(
 
 /// A file's bytes, one more than a policy may have so that the reader can say that it is too
 /// large; `None` when there is no file.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, OpenError> {
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, OpenError> {
     use std::io::Read as _;
     let fail = |source| OpenError::PolicyFile { path: path.to_owned(), source };
     match std::fs::File::open(path) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_audit::{AuditLog, AuditOptions, Redactor, SigningKey};
-use lictor_capability::CapabilityGraph;
+use lictor_capability::{CapabilityGraph, Contract, ContractError};
 use lictor_context::{Clock, Session};
 use lictor_document::HumanDuration;
 use lictor_executor::{
@@ -74,6 +74,14 @@ pub(crate) struct Parts {
 /// What an execution may take beyond its own limits before whoever waits is told something.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// The contracts that are part of the program.
+pub(crate) fn builtins() -> Result<Vec<Arc<Contract>>, ContractError> {
+    let mut builtins = lictor_skills::contracts()?;
+    builtins.push(undo_contract()?);
+    builtins.push(approval_contract()?);
+    Ok(builtins)
+}
+
 impl Runtime {
     /// Opens a workspace that was initialised: reads its policies, opens its state and its
     /// trail, and settles what a crash left.
@@ -111,10 +119,7 @@ impl Runtime {
         let transactions = Transactions::new(Arc::clone(&workspace)).durability(changes);
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
         let settings = policies.settings();
-        let mut builtins = lictor_skills::contracts()?;
-        builtins.push(undo_contract()?);
-        builtins.push(approval_contract()?);
-        let shelf = catalogue::shelf(&options, &store, builtins)?;
+        let shelf = catalogue::shelf(&options, &store, builtins()?)?;
         let executor = Executor::builder(
             gate.identity(),
             Arc::clone(&clock),

@@ -23,6 +23,9 @@ fn build() -> PathBuf {
     let above = profile_folder.parent().expect("a target folder");
     let mut command = Command::new(env!("CARGO"));
     command.args(["build", "--quiet", "--package", "lictor-cli", "--bin", "lictor"]);
+    if cfg!(feature = "cedar") {
+        command.args(["--features", "cedar"]);
+    }
     command.args(["--message-format", "json-render-diagnostics", "--target-dir"]);
     if above.join("CACHEDIR.TAG").is_file() {
         command.arg(above);

@@ -18,6 +18,7 @@ mod approvals;
 mod audit;
 mod binary;
 mod catalogue;
+mod cedar;
 mod change;
 mod checks;
 mod concurrency;

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use lictor::context::{DecisionId, Timestamp};
 use lictor::document::{Limits, Source};
-use lictor::governance::{DecisionRecord, PolicySet};
-use lictor::{ErrorCode, Proof, ProofStatus, load_policies, load_policies_with};
+use lictor::governance::{DecisionRecord, PolicyLanguage, PolicySet};
+use lictor::{
+    ErrorCode, Proof, ProofStatus, cedar_schema, load_cedar, load_policies, load_policies_from,
+    load_policies_with,
+};
 use serde_json::{Value, json};
 
 use super::{Answer, history, policy_tools};
@@ -29,31 +32,10 @@ pub(crate) async fn policy(wish: &Policy, context: &Context, output: &Output) ->
             let set = load(file.as_deref(), context)?;
             policy_tools::fuzz(&set, output)
         }
-        Policy::Show => {
-            let set = load(None, context)?;
-            let layers: Vec<_> = set
-                .layers()
-                .iter()
-                .map(|policy| {
-                    let text = String::from_utf8_lossy(policy.bytes()).into_owned();
-                    json!({ "layer": policy.layer(), "text": text })
-                })
-                .collect();
-            let json = json!({
-                "digest": set.digest(), "settings": set.settings(), "layers": layers,
-            });
-            output.result(&json, || {
-                let mut text = String::new();
-                for layer in &layers {
-                    let name = layer["layer"].as_str().unwrap_or_default();
-                    let body = layer["text"].as_str().unwrap_or_default();
-                    text.push_str(&format!("# layer: {name}\n{}\n", visible(body)));
-                }
-                if layers.is_empty() {
-                    text.push_str("there is no policy, so everything is denied\n");
-                }
-                text
-            });
+        Policy::Show => show(&load(None, context)?, output),
+        Policy::Schema => {
+            let schema = cedar_schema(&context.workspace)?;
+            output.result(&json!({ "language": "cedar", "schema": schema }), || visible(&schema));
             Ok(0)
         }
         Policy::Explain { decision } => explain(decision, context, output).await,
@@ -61,6 +43,38 @@ pub(crate) async fn policy(wish: &Policy, context: &Context, output: &Output) ->
             diff(old, new, since.as_deref(), context, output).await
         }
     }
+}
+
+fn show(set: &PolicySet, output: &Output) -> Answer {
+    let sources = set.sources();
+    let layers: Vec<_> = sources
+        .iter()
+        .filter(|source| source.language == PolicyLanguage::Yaml)
+        .map(|source| json!({ "layer": source.layer, "text": source.text }))
+        .collect();
+    let cedar: Vec<_> = sources
+        .iter()
+        .filter(|source| source.language != PolicyLanguage::Yaml)
+        .map(|source| json!({ "name": source.name, "text": source.text }))
+        .collect();
+    let json = json!({
+        "digest": set.digest(), "settings": set.settings(), "layers": layers, "cedar": cedar,
+    });
+    output.result(&json, || {
+        let mut text = String::new();
+        for source in &sources {
+            let name = match source.language {
+                PolicyLanguage::Yaml => format!("layer: {}", source.layer),
+                PolicyLanguage::Cedar | PolicyLanguage::CedarRoles => source.name.clone(),
+            };
+            text.push_str(&format!("# {}\n{}\n", visible(&name), visible(&source.text)));
+        }
+        if layers.is_empty() {
+            text.push_str("there is no policy in YAML, so everything is denied\n");
+        }
+        text
+    });
+    Ok(0)
 }
 
 async fn explain(id: &str, context: &Context, output: &Output) -> Answer {
@@ -147,19 +161,25 @@ async fn diff(
     Ok(0)
 }
 
-/// A policy file in the place of the workspace's own.
+/// A policy file in the place of the workspace's own, or a folder in the place of `.lictor`.
 fn in_place(path: &Path, context: &Context) -> Result<PolicySet, Failure> {
+    let places = context.options()?.policies;
+    if path.is_dir() {
+        return Ok(load_policies_from(&context.workspace, path, &places)?);
+    }
     let given = files::read(path, Limits::default().max_bytes)?;
     let source = Source::new(&given.name, &given.bytes);
-    Ok(load_policies_with(&context.options()?.policies, Some(&source))?)
+    Ok(load_policies_with(&context.workspace, &places, &source)?)
 }
 
 fn load(file: Option<&Path>, context: &Context) -> Result<PolicySet, Failure> {
-    match file {
-        None => Ok(load_policies(&context.workspace, &context.options()?.policies)?),
-        Some(path) => {
-            let given = files::read(path, Limits::default().max_bytes)?;
-            PolicySet::workspace(&Source::new(&given.name, &given.bytes)).map_err(Failure::input)
-        }
+    let Some(path) = file else {
+        return Ok(load_policies(&context.workspace, &context.options()?.policies)?);
+    };
+    let given = files::read(path, Limits::default().max_bytes)?;
+    let source = Source::new(&given.name, &given.bytes);
+    if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("cedar")) {
+        return Ok(load_cedar(&context.workspace, &source)?);
     }
+    PolicySet::workspace(&source).map_err(Failure::input)
 }

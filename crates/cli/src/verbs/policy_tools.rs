@@ -113,8 +113,9 @@ pub(crate) fn fuzz(set: &PolicySet, output: &Output) -> Answer {
 }
 
 fn survivors(report: &FuzzReport) -> String {
-    let FuzzReport { witnesses, attempts, survivors, untested } = report;
-    let mut text = format!("{witnesses} witness(es), {attempts} attempt(s)\n");
+    let FuzzReport { witnesses, attempts, ways, survivors, untested } = report;
+    let mut text =
+        format!("{witnesses} witness(es), {attempts} attempt(s) in {} way(s)\n", ways.len());
     for Survivor { rule, place, witness, mutation, attempt, wanted, got } in survivors {
         let line = format!(
             "{place} {rule}: {witness}: {mutation}: {attempt:?}: {got} instead of {wanted}"

@@ -27,7 +27,11 @@ impl PolicyError {
     pub fn document(&self) -> Option<&DocumentError> {
         match &self.kind {
             PolicyErrorKind::Document(error) => Some(error),
-            PolicyErrorKind::LayerTwice { .. } | PolicyErrorKind::TooComplex { .. } => None,
+            PolicyErrorKind::LayerTwice { .. }
+            | PolicyErrorKind::TooComplex { .. }
+            | PolicyErrorKind::NotText { .. }
+            | PolicyErrorKind::Cedar { .. }
+            | PolicyErrorKind::CedarNotBuilt { .. } => None,
         }
     }
 }
@@ -50,6 +54,26 @@ pub enum PolicyErrorKind {
     TooComplex {
         /// What the automaton says.
         problem: String,
+    },
+    /// A file is no text.
+    #[error("`{file}` is not UTF-8 text")]
+    NotText {
+        /// The file.
+        file: String,
+    },
+    /// The Cedar policies together, or the schema of the catalogue.
+    #[error("the Cedar policies: {problem}")]
+    Cedar {
+        /// What is wrong.
+        problem: String,
+    },
+    /// There are Cedar policies, and this build would leave them out.
+    #[error(
+        "`{file}` is for Cedar, which this build does not read, and nothing is judged without it; use a build with the feature `cedar`"
+    )]
+    CedarNotBuilt {
+        /// The first file.
+        file: String,
     },
 }
 

@@ -1,9 +1,11 @@
 //! From effects to a verdict: every effect is held against everything that speaks.
 //!
 //! The cost is about the number of effects plus the number of rules: each path goes once through
-//! one automaton over the globs of all layers; each rule's action side is looked at once.
+//! one automaton over the globs of all layers; a rule's action side is looked at once, and where it is
+//! about paths only if one fits.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use lictor_capability::{Effect, EffectKind, Risk};
@@ -11,10 +13,10 @@ use lictor_context::Timestamp;
 
 use super::Policy;
 use super::asked::{Asked, normal};
-use super::hits::Hits;
+use super::hits::{Hits, PathHits, Spoken};
 use super::load::{Saying, Statement};
 use super::reserved;
-use super::set::{List, Owner, PolicySet, text};
+use super::set::{Entry, List, Owner, PolicySet, text};
 use super::when::{Facts, Target};
 use crate::decision::{Layer, Reason, Verdict};
 use crate::usage::Tallies;
@@ -68,6 +70,7 @@ pub(super) fn judge(
     evaluation.contract();
     evaluation.require(risk_effective);
     evaluation.usage(tallies);
+    evaluation.cedar(risk_effective);
     evaluation.defaults();
     evaluation.finish(risk_proposed, risk_effective)
 }
@@ -91,6 +94,10 @@ pub(super) struct Evaluation<'a> {
     /// The globs that each effect's path matches: `found[span]`.
     found: Vec<usize>,
     spans: Vec<(usize, usize)>,
+    /// What the globs of statements matched.
+    pub(super) path_hits: PathHits,
+    /// The effects by kind.
+    pub(super) of_kind: OnceCell<[Vec<usize>; 6]>,
     /// By effect, the layers whose paths or rules spoke about it, as bits.
     spoke: Vec<u8>,
     /// The layers whose rules spoke about the action as a whole.
@@ -116,6 +123,8 @@ impl<'a> Evaluation<'a> {
             effects,
             found: Vec::new(),
             spans: Vec::new(),
+            path_hits: PathHits::default(),
+            of_kind: OnceCell::new(),
             spoke_action: 0,
             rolls_back: asked.rolls_back,
             verdict: Verdict::Allow,
@@ -131,7 +140,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Adds a reason about each effect, up to a number.
-    fn say_of(&mut self, voice: &Voice, hits: &Hits) {
+    pub(super) fn say_of(&mut self, voice: &Voice, hits: &Hits) {
         for effect in &hits.listed {
             let Some(effect) = self.effects.get(*effect).copied() else { continue };
             match effect.kind {
@@ -175,16 +184,8 @@ impl<'a> Evaluation<'a> {
     }
 
     fn builtin(&mut self) {
-        let deny = |rule: &str, message: &str| Voice {
-            layer: Layer::Builtin,
-            rule: text(rule),
-            verdict: Verdict::Deny,
-            approvals: 0,
-            message: text(message),
-            place: None,
-        };
         for violation in self.asked.violations {
-            let voice = deny(&violation.rule, &violation.message);
+            let voice = denial(&violation.rule, &violation.message);
             self.say_about(voice, Some(&violation.path), "");
         }
         let mut hits: [Option<(Voice, Hits)>; 2] = [None, None];
@@ -193,7 +194,7 @@ impl<'a> Evaluation<'a> {
                 let slot = usize::from(rule == "git_internals");
                 if let Some(slot) = hits.get_mut(slot) {
                     let (_, hits) =
-                        slot.get_or_insert_with(|| (deny(rule, message), Hits::default()));
+                        slot.get_or_insert_with(|| (denial(rule, message), Hits::default()));
                     hits.add(index);
                 }
             }
@@ -205,21 +206,41 @@ impl<'a> Evaluation<'a> {
 
     /// Sends every path through the automaton, once.
     fn match_paths(&mut self) {
+        let set = self.set;
+        let mut reader = set.reader();
         self.spans.reserve(self.effects.len());
+        self.path_hits = PathHits::of(set.statements.len());
         let mut found = Vec::new();
-        for effect in self.effects.iter() {
+        let mut stuck = Hits::default();
+        for (index, effect) in self.effects.iter().enumerate() {
             let from = self.found.len();
-            match effect.kind {
+            let read = match effect.kind {
                 EffectKind::FsRead | EffectKind::FsWrite | EffectKind::FsDelete => {
-                    self.set.matches(effect.target, &mut found);
+                    reader.find(effect.target, &mut found)
                 }
-                EffectKind::Process => {
-                    self.set.matches(&normal(effect.target), &mut found);
+                EffectKind::Process => reader.find(&normal(effect.target), &mut found),
+                EffectKind::Net | EffectKind::Mcp => {
+                    found.clear();
+                    Ok(())
                 }
-                EffectKind::Net | EffectKind::Mcp => found.clear(),
+            };
+            if read.is_err() {
+                stuck.add(index);
+            }
+            for glob in &found {
+                if let Some(Owner::Statement(number)) = set.owners.get(*glob)
+                    && let Some((_, statement)) = set.statement(*number)
+                    && statement.when.kinds.has(effect.kind)
+                {
+                    self.path_hits.add(*number, index);
+                }
             }
             self.found.extend_from_slice(&found);
             self.spans.push((from, self.found.len()));
+        }
+        if stuck.count > 0 {
+            let message = "it cannot be held against the globs";
+            self.say_of(&denial("paths", message), &stuck);
         }
     }
 
@@ -269,8 +290,7 @@ impl<'a> Evaluation<'a> {
             });
         }
         let facts = self.facts(base);
-        let hits = self.hits(&facts, |saying| matches!(saying, Saying::Escalate(_)));
-        for (hits, statement, layer) in hits.into_iter().flatten() {
+        for Spoken { hits, statement, layer, .. } in self.hits(&facts, &self.set.escalations) {
             let Saying::Escalate(raised) = &statement.saying else { continue };
             risk = risk.max(*raised);
             let (verdict, approvals) = self.verdict_of(*raised);
@@ -309,15 +329,18 @@ impl<'a> Evaluation<'a> {
     /// `paths`: forbidden, protected, allowed.
     fn lists(&mut self) {
         let set = self.set;
-        // By layer and list, in the order in which they are seen; few at most.
-        let mut all: Vec<((usize, List, usize, Verdict), Hits)> = Vec::new();
+        // What entries say, in the order in which they are seen; reading is told from the rest.
+        let mut slots: Vec<Option<usize>> = vec![None; 2 * set.entries.len()];
+        let mut all: Vec<(Entry, Verdict, Hits)> = Vec::new();
         for index in 0..self.effects.len() {
             let Some(effect) = self.effects.get(index).copied() else { continue };
             let reads = effect.kind == EffectKind::FsRead;
             let mut bits = 0;
             let mut seen: Option<(usize, List)> = None;
             for owner in self.owners(index) {
-                let Owner::List(layer, list, entry) = owner else { continue };
+                let Owner::Entry(number) = owner else { continue };
+                let Some(entry) = set.entries.get(number).copied() else { continue };
+                let Entry { layer, list, .. } = entry;
                 let verdict = match list {
                     List::Forbidden => Verdict::Deny,
                     // A program is not let through because its file may be written.
@@ -333,13 +356,13 @@ impl<'a> Evaluation<'a> {
                     continue;
                 }
                 seen = Some((layer, list));
-                let key = (layer, list, entry, verdict);
-                let position = all.iter().position(|(known, _)| *known == key);
-                let position = position.unwrap_or_else(|| {
-                    all.push((key, Hits::default()));
+                let asks = usize::from(verdict == Verdict::NeedApproval);
+                let Some(slot) = slots.get_mut(2 * number + asks) else { continue };
+                let position = *slot.get_or_insert_with(|| {
+                    all.push((entry, verdict, Hits::default()));
                     all.len() - 1
                 });
-                if let Some((_, hits)) = all.get_mut(position) {
+                if let Some((_, _, hits)) = all.get_mut(position) {
                     hits.add(index);
                 }
             }
@@ -347,14 +370,14 @@ impl<'a> Evaluation<'a> {
                 *spoke |= bits;
             }
         }
-        for ((layer, list, entry, verdict), hits) in all {
+        for (Entry { layer, list, index }, verdict, hits) in all {
             let Some(policy) = set.layers.get(layer) else { continue };
             let (entries, rule) = match list {
                 List::Forbidden => (&policy.forbidden, "paths.forbidden"),
                 List::Protected => (&policy.protected, "paths.protected"),
                 List::Allowed => (&policy.allowed, "paths.allowed"),
             };
-            let Some(entry) = entries.get(entry) else { continue };
+            let Some(entry) = entries.get(index) else { continue };
             let voice = Voice {
                 layer: policy.layer.into(),
                 rule: text(rule),
@@ -369,13 +392,18 @@ impl<'a> Evaluation<'a> {
 
     fn rules(&mut self, risk: Risk, now: Timestamp) {
         let facts = self.facts(risk);
-        let hits = self.hits(&facts, |saying| !matches!(saying, Saying::Escalate(_)));
+        let set = self.set;
         let mut spoke_kinds = [0_u8; 6];
-        for (hits, statement, layer) in hits.iter().flatten() {
+        // By statement, the layer of a rule over globs that spoke, as a bit.
+        let mut by_glob: Vec<u8> = vec![0; set.statements.len()];
+        for Spoken { hits, statement, layer, number } in &self.hits(&facts, &set.rules) {
             match &statement.saying {
                 Saying::Escalate(_) => {}
                 Saying::Verdict { verdict, approvals } => {
-                    self.mark_spoken(statement, *layer, &mut spoke_kinds);
+                    match (&statement.when.target, by_glob.get_mut(*number)) {
+                        (Target::Paths(_), Some(bits)) => *bits = bit(*layer),
+                        _ => self.mark_spoken(statement, *layer, &mut spoke_kinds),
+                    }
                     self.speak(statement, *layer, *verdict, *approvals, hits);
                 }
                 Saying::Window(window) if window.is_open(now) => {}
@@ -399,12 +427,12 @@ impl<'a> Evaluation<'a> {
             let Some(effect) = self.effects.get(index).copied() else { continue };
             let mut bits = spoke_kinds.get(effect.kind as usize).copied().unwrap_or(0);
             for owner in self.owners(index) {
-                if let Owner::Statement(statement) = owner
-                    && let Some(Some((_, statement, layer))) = hits.get(statement)
-                    && matches!(statement.saying, Saying::Verdict { .. })
+                if let Owner::Statement(number) = owner
+                    && let Some(spoke) = by_glob.get(number).filter(|spoke| **spoke != 0)
+                    && let Some((_, statement)) = set.statement(number)
                     && statement.when.kinds.has(effect.kind)
                 {
-                    bits |= bit(*layer);
+                    bits |= spoke;
                 }
             }
             if let Some(spoke) = self.spoke.get_mut(index) {
@@ -431,11 +459,8 @@ impl<'a> Evaluation<'a> {
                 }
             }
             Target::PathTest(_) | Target::Host(_) | Target::Program(_) => {
-                let strict = statement.saying.is_strict();
-                for (effect, spoke) in self.effects.iter().zip(&mut self.spoke) {
-                    if statement.when.kinds.has(effect.kind)
-                        && statement.when.target(effect.target, strict).speaks(strict)
-                    {
+                for effect in self.scanned(statement) {
+                    if let Some(spoke) = self.spoke.get_mut(effect) {
                         *spoke |= bit(layer);
                     }
                 }
@@ -511,6 +536,18 @@ impl<'a> Evaluation<'a> {
             required_actions: if verdict == Verdict::Allow { Vec::new() } else { self.required },
             approvals_needed: if asks { self.approvals.max(1) } else { 0 },
         }
+    }
+}
+
+/// A denial that no policy can lift.
+fn denial(rule: &str, message: &str) -> Voice {
+    Voice {
+        layer: Layer::Builtin,
+        rule: text(rule),
+        verdict: Verdict::Deny,
+        approvals: 0,
+        message: text(message),
+        place: None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Fuzzing a policy: each thing that it stands against is asked for again in every other way that
 //! leads to the same thing. What gets a milder answer is a survivor: a hole.
 
+use std::collections::BTreeMap;
+
 use lictor_capability::{
     Body, Change, EffectKind, Effects, FileMode, UnifiedDiff, WorkspaceView, resolve,
 };
@@ -46,6 +48,8 @@ pub struct FuzzReport {
     pub witnesses: usize,
     /// In how many other ways.
     pub attempts: usize,
+    /// The ways, and how often each was tried.
+    pub ways: BTreeMap<&'static str, usize>,
     /// Those that got through.
     pub survivors: Vec<Survivor>,
     /// Rules of which no example was found; an example under `match` helps.
@@ -80,9 +84,11 @@ impl PolicySet {
                 report.untested.push(format!("{list} `{glob}` ({place})"));
                 continue;
             };
-            for kind in kinds {
-                let question = witness::asking(*kind, &target);
-                self.fuzz_one((list, &place), &question, now, &mut report);
+            for target in [Some(target), witness::accented(&glob)].into_iter().flatten() {
+                for kind in kinds {
+                    let question = witness::asking(*kind, &target);
+                    self.fuzz_one((list, &place), &question, now, &mut report);
+                }
             }
         }
         for index in 0..self.statements.len() {
@@ -143,6 +149,7 @@ impl PolicySet {
         report.witnesses += 1;
         for attempt in attempts(question, wanted == Verdict::Deny) {
             report.attempts += 1;
+            *report.ways.entry(attempt.mutation).or_default() += 1;
             let Some(asks) = &attempt.asks else { continue };
             let got = asks.iter().map(verdict).max().unwrap_or(Verdict::Deny);
             if got < wanted {
@@ -291,6 +298,16 @@ fn changes(question: &Question, kind: EffectKind, path: &WorkspacePath) -> Vec<A
             &with,
             vec![Change::Chmod {
                 path: p.clone(),
+                before_mode: FileMode::FILE,
+                mode: FileMode::from_bits(0o755),
+            }],
+        );
+        // Writing makes a new file under one name. Modes belong to the file, under all of them.
+        add(
+            "mode changed by its other name",
+            &FuzzView::default().hard_link(path.as_str(), other.as_str(), content),
+            vec![Change::Chmod {
+                path: other.clone(),
                 before_mode: FileMode::FILE,
                 mode: FileMode::from_bits(0o755),
             }],

@@ -7,7 +7,8 @@ use lictor_context::{Digest, WorkspacePath};
 
 #[derive(Debug, Clone)]
 enum Node {
-    File(Vec<u8>),
+    /// With the number of its names.
+    File(Vec<u8>, u64),
     Link(String),
 }
 
@@ -19,7 +20,15 @@ pub(super) struct FuzzView {
 
 impl FuzzView {
     pub(super) fn file(mut self, path: &str, content: &[u8]) -> Self {
-        self.nodes.insert(path.to_owned(), Node::File(content.to_vec()));
+        self.nodes.insert(path.to_owned(), Node::File(content.to_vec(), 1));
+        self
+    }
+
+    /// One file with two names.
+    pub(super) fn hard_link(mut self, path: &str, other: &str, content: &[u8]) -> Self {
+        for name in [path, other] {
+            self.nodes.insert(name.to_owned(), Node::File(content.to_vec(), 2));
+        }
         self
     }
 
@@ -35,7 +44,7 @@ impl FuzzView {
                 Some(Node::Link(_)) => {
                     return fail(ViewErrorKind::ThroughSymlink { at: ancestor.to_string() });
                 }
-                Some(Node::File(_)) => return fail(ViewErrorKind::NotADirectory),
+                Some(Node::File(..)) => return fail(ViewErrorKind::NotADirectory),
                 None => {}
             }
         }
@@ -50,18 +59,20 @@ impl FuzzView {
 
 impl WorkspaceView for FuzzView {
     fn entry(&self, path: &WorkspacePath) -> Result<Option<Entry>, ViewError> {
-        let entry = |kind, mode, size| Some(Entry { kind, mode, size, links: 1 });
+        let entry = |kind, mode, size, links| Some(Entry { kind, mode, size, links });
         Ok(match self.node(path)? {
-            Some(Node::File(bytes)) => entry(EntryKind::File, 0o644, bytes.len() as u64),
-            Some(Node::Link(target)) => entry(EntryKind::Symlink, 0o777, target.len() as u64),
-            None if self.is_folder(path.as_str()) => entry(EntryKind::Directory, 0o755, 0),
+            Some(Node::File(bytes, names)) => {
+                entry(EntryKind::File, 0o644, bytes.len() as u64, *names)
+            }
+            Some(Node::Link(target)) => entry(EntryKind::Symlink, 0o777, target.len() as u64, 1),
+            None if self.is_folder(path.as_str()) => entry(EntryKind::Directory, 0o755, 0, 1),
             None => None,
         })
     }
 
     fn digest(&self, path: &WorkspacePath) -> Result<Digest, ViewError> {
         match self.node(path)? {
-            Some(Node::File(bytes)) => Ok(Digest::of(bytes)),
+            Some(Node::File(bytes, _)) => Ok(Digest::of(bytes)),
             Some(Node::Link(target)) => Ok(Digest::of(target.as_bytes())),
             None => Err(ViewError::new(path.as_str(), ViewErrorKind::NotFound)),
         }
@@ -69,7 +80,7 @@ impl WorkspaceView for FuzzView {
 
     fn read(&self, path: &WorkspacePath, _: u64) -> Result<Vec<u8>, ViewError> {
         match self.node(path)? {
-            Some(Node::File(bytes)) => Ok(bytes.clone()),
+            Some(Node::File(bytes, _)) => Ok(bytes.clone()),
             _ => Err(ViewError::new(path.as_str(), ViewErrorKind::NotFound)),
         }
     }

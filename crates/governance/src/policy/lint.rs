@@ -66,6 +66,7 @@ impl PolicySet {
         lint.rules();
         lint.same_conditions();
         lint.layers();
+        lint.findings.extend(self.lint_cedar().iter().cloned());
         lint.findings
     }
 }

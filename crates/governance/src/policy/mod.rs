@@ -1,7 +1,9 @@
 //! Policies: what may be done, as files say it.
 
 mod asked; // what a decision looks at
+mod automaton; // all globs at once
 mod cases; // files of requests with the verdict that is expected
+mod cedar; // policies in Cedar
 mod checks; // health checks, verification, budgets, windows, as they are read
 mod compare; // typed comparisons
 mod conditions; // from what is written under `when` to a condition
@@ -40,12 +42,13 @@ use load::{Frequency, PathGlob, RiskSaying, Statement};
 pub(crate) use asked::Asked;
 pub use asked::{Question, QuestionEffect};
 pub use cases::{CaseResult, PolicyCases};
+pub use cedar::CedarFiles;
 pub use error::{PolicyError, PolicyErrorKind};
 pub use fuzz::{FuzzReport, Survivor};
 pub use lint::{LintFinding, LintLevel};
 pub(crate) use pattern::path_globs;
 pub use preset::{Preset, UnknownPreset};
-pub use set::{PolicySet, PolicySource};
+pub use set::{PolicyLanguage, PolicySet, PolicySource};
 pub use settings::{
     ApprovalSettings, Budgets, ChangeDurability, ChangeLimits, Channel, FrequencyLimit,
     HealthCheck, OnAuditFailure, Probe, Scope, Settings, UndoRetention, VerificationCommand,

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use globset::{Candidate, GlobSet, GlobSetBuilder};
+use globset::Glob;
 use lictor_capability::{Effect, EffectKind, Risk};
 use lictor_context::{Digest, Hasher, Timestamp, WorkspacePath};
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
+use super::automaton::{Automaton, Reader, Stuck};
+use super::cedar::Cedar;
 use super::error::{PolicyError, PolicyErrorKind};
 use super::evaluate::{self, Judgement};
-use super::load::{RiskSaying, Statement};
+use super::load::{RiskSaying, Saying, Statement};
 use super::pattern::fold;
 use super::reserved;
 use super::settings::{ChangeDurability, Settings, UndoRetention};
@@ -27,14 +29,40 @@ pub struct PolicySet {
     pub(super) layers: Vec<Policy>,
     digest: Digest,
     settings: Settings,
-    matcher: GlobSet,
+    /// `None`: there is no glob.
+    automaton: Option<Automaton>,
     /// Whose each glob of the automaton is.
     pub(super) owners: Vec<Owner>,
+    /// The entries of the lists of all layers.
+    pub(super) entries: Vec<Entry>,
     /// By level of risk, what each layer says.
     pub(super) risk: [Vec<(Layer, RiskSaying)>; 4],
     /// The statements of all layers: the index of the layer and of the statement in it.
     pub(super) statements: Vec<(usize, usize)>,
+    /// Of these, those that raise the risk, and all others.
+    pub(super) escalations: Vec<usize>,
+    pub(super) rules: Vec<usize>,
     pub(super) usage_limits: Vec<UsageLimit>,
+    pub(super) cedar: Option<Cedar>,
+}
+
+/// The language that a policy is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyLanguage {
+    /// The usual.
+    #[default]
+    Yaml,
+    /// Policies in Cedar.
+    Cedar,
+    /// Who has which role in them.
+    CedarRoles,
+}
+
+impl PolicyLanguage {
+    fn is_yaml(&self) -> bool {
+        *self == Self::Yaml
+    }
 }
 
 /// The text of a policy.
@@ -43,6 +71,9 @@ pub struct PolicySet {
 pub struct PolicySource {
     /// Whose it is.
     pub layer: PolicyLayer,
+    /// What it is written in.
+    #[serde(default, skip_serializing_if = "PolicyLanguage::is_yaml")]
+    pub language: PolicyLanguage,
     /// The file's name.
     pub name: String,
     /// What stands in it.
@@ -52,10 +83,18 @@ pub struct PolicySource {
 /// Whose a glob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// An entry of a list of `paths`: layer, list, entry.
-    List(usize, List, usize),
+    /// An entry of a list of `paths`, by its index in the set.
+    Entry(usize),
     /// A statement, by its index in the set.
     Statement(usize),
+}
+
+/// An entry of a list of `paths`: the index of its layer, and its own in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) layer: usize,
+    pub(super) list: List,
+    pub(super) index: usize,
 }
 
 /// A list of `paths`.
@@ -74,11 +113,15 @@ impl PolicySet {
             layers: Vec::new(),
             digest: Hasher::new().finish(),
             settings: Settings::default(),
-            matcher: GlobSet::empty(),
+            automaton: None,
             owners: Vec::new(),
+            entries: Vec::new(),
             risk: [const { Vec::new() }; 4],
             statements: Vec::new(),
+            escalations: Vec::new(),
+            rules: Vec::new(),
             usage_limits: Vec::new(),
+            cedar: None,
         }
     }
 
@@ -95,7 +138,7 @@ impl PolicySet {
             }
         }
         let mut set = Self {
-            digest: digest(&layers),
+            digest: digest(&layers, &[]),
             settings: settings(&layers),
             risk: risk(&layers),
             usage_limits: usage::limits(&layers),
@@ -115,7 +158,7 @@ impl PolicySet {
     }
 
     fn compile(&mut self) -> Result<(), PolicyError> {
-        let mut builder = GlobSetBuilder::new();
+        let mut globs: Vec<&Glob> = Vec::new();
         for (layer, policy) in self.layers.iter().enumerate() {
             let lists = [
                 (List::Forbidden, &policy.forbidden),
@@ -125,24 +168,30 @@ impl PolicySet {
             for (list, entries) in lists {
                 for (index, entry) in entries.iter().enumerate() {
                     for glob in &entry.globs {
-                        builder.add(glob.clone());
-                        self.owners.push(Owner::List(layer, list, index));
+                        globs.push(glob);
+                        self.owners.push(Owner::Entry(self.entries.len()));
                     }
+                    self.entries.push(Entry { layer, list, index });
                 }
             }
             for (index, statement) in policy.statements.iter().enumerate() {
-                if let Target::Paths(globs) = &statement.when.target {
-                    for glob in globs {
-                        builder.add(glob.clone());
-                        self.owners.push(Owner::Statement(self.statements.len()));
+                let number = self.statements.len();
+                if let Target::Paths(own) = &statement.when.target {
+                    for glob in own {
+                        globs.push(glob);
+                        self.owners.push(Owner::Statement(number));
                     }
+                }
+                match statement.saying {
+                    Saying::Escalate(_) => self.escalations.push(number),
+                    Saying::Verdict { .. } | Saying::Window(_) => self.rules.push(number),
                 }
                 self.statements.push((layer, index));
             }
         }
-        self.matcher = builder.build().map_err(|error| {
-            PolicyError::new(PolicyErrorKind::TooComplex { problem: error.to_string() })
-        })?;
+        if !globs.is_empty() {
+            self.automaton = Some(Automaton::new(&globs)?);
+        }
         Ok(())
     }
 
@@ -151,10 +200,12 @@ impl PolicySet {
     pub fn sources(&self) -> Vec<PolicySource> {
         let source = |policy: &Policy| PolicySource {
             layer: policy.layer,
+            language: PolicyLanguage::Yaml,
             name: policy.name.clone(),
             text: String::from_utf8_lossy(&policy.bytes).into_owned(),
         };
-        self.layers.iter().map(source).collect()
+        let cedar = self.cedar.iter().flat_map(|cedar| cedar.sources.iter().cloned());
+        self.layers.iter().map(source).chain(cedar).collect()
     }
 
     /// Reads the texts that a set was made of.
@@ -166,10 +217,20 @@ impl PolicySet {
             let text = lictor_document::Source::new(&source.name, source.text.as_bytes());
             Policy::from_yaml(source.layer, &text)
         };
-        Self::new(sources.iter().map(read).collect::<Result<Vec<_>, _>>()?)
+        let (yaml, cedar): (Vec<_>, Vec<_>) =
+            sources.iter().partition(|source| source.language == PolicyLanguage::Yaml);
+        let set = Self::new(yaml.into_iter().map(read).collect::<Result<Vec<_>, _>>()?)?;
+        set.add_cedar(cedar.into_iter().cloned().collect(), None)
     }
 
-    /// The digest of the set: of its layers' names and the bytes of their files.
+    /// Works the digest out again, after something was added.
+    pub(super) fn digest_again(&mut self) {
+        let cedar = self.cedar.as_ref().map(|cedar| cedar.sources.as_slice());
+        self.digest = digest(&self.layers, cedar.unwrap_or_default());
+    }
+
+    /// The digest of the set: of its layers' names and the bytes of their files, and of the names
+    /// and the bytes of what is written in Cedar.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
@@ -196,32 +257,26 @@ impl PolicySet {
             return true;
         }
         let mut found = Vec::new();
-        self.matches(target, &mut found);
-        let forbids = |owner: &usize| {
-            matches!(self.owners.get(*owner), Some(Owner::List(_, List::Forbidden, _)))
-        };
-        found.iter().any(forbids)
+        if self.reader().find(target, &mut found).is_err() {
+            return true;
+        }
+        found.iter().any(|glob| self.forbids(*glob))
+    }
+
+    /// Whether a glob stands under `forbidden`.
+    fn forbids(&self, glob: usize) -> bool {
+        let Some(Owner::Entry(entry)) = self.owners.get(glob) else { return false };
+        self.entries.get(*entry).is_some_and(|entry| entry.list == List::Forbidden)
     }
 
     pub(crate) fn judge(&self, asked: &Asked<'_>, tallies: &Tallies, now: Timestamp) -> Judgement {
         evaluate::judge(self, asked, tallies, now)
     }
 
-    /// The globs that a path matches, by their place in `owners`.
-    pub(super) fn matches(&self, path: &str, found: &mut Vec<usize>) {
-        self.matcher.matches_candidate_into(&Candidate::new(path), found);
-        if !path.is_ascii() {
-            // The automaton folds the case of ASCII only. What is forbidden is forbidden under
-            // every spelling that a file system may take for the same.
-            let mut folded = Vec::new();
-            let visible: String = path.chars().filter(|c| !reserved::is_ignored(*c)).collect();
-            self.matcher.matches_candidate_into(&Candidate::new(&fold(&visible)), &mut folded);
-            folded.retain(|owner| {
-                matches!(self.owners.get(*owner), Some(Owner::List(_, List::Forbidden, _)))
-                    && !found.contains(owner)
-            });
-            found.append(&mut folded);
-        }
+    /// What finds the globs that paths match.
+    pub(super) fn reader(&self) -> PathReader<'_> {
+        let automaton = self.automaton.as_ref().map(Automaton::reader);
+        PathReader { set: self, automaton, folded: Vec::new() }
     }
 
     pub(super) fn statement(&self, index: usize) -> Option<(usize, &Statement)> {
@@ -230,11 +285,46 @@ impl PolicySet {
     }
 }
 
-fn digest(layers: &[Policy]) -> Digest {
+/// Finds the globs that paths match.
+pub(super) struct PathReader<'a> {
+    set: &'a PolicySet,
+    automaton: Option<Reader<'a>>,
+    folded: Vec<usize>,
+}
+
+impl PathReader<'_> {
+    /// The globs that a path matches, by their place in `owners`.
+    pub(super) fn find(&mut self, path: &str, found: &mut Vec<usize>) -> Result<(), Stuck> {
+        found.clear();
+        let Some(automaton) = &mut self.automaton else { return Ok(()) };
+        automaton.find(path, found)?;
+        if !path.is_ascii() {
+            // The automaton folds the case of ASCII only. What is forbidden is forbidden under
+            // every spelling that a file system may take for the same.
+            let visible: String = path.chars().filter(|c| !reserved::is_ignored(*c)).collect();
+            automaton.find(&fold(&visible), &mut self.folded)?;
+            self.folded.retain(|glob| self.set.forbids(*glob) && !found.contains(glob));
+            found.append(&mut self.folded);
+        }
+        Ok(())
+    }
+}
+
+fn digest(layers: &[Policy], cedar: &[PolicySource]) -> Digest {
     let mut hasher = Hasher::new();
     for policy in layers {
         hasher.update_framed(Layer::from(policy.layer).as_str().as_bytes());
         hasher.update_framed(&policy.bytes);
+    }
+    for source in cedar {
+        // No layer has such a name. The name of the file stands in reasons.
+        hasher.update_framed(match source.language {
+            PolicyLanguage::Yaml => b"yaml",
+            PolicyLanguage::Cedar => b"cedar",
+            PolicyLanguage::CedarRoles => b"cedar roles",
+        });
+        hasher.update_framed(source.name.as_bytes());
+        hasher.update_framed(source.text.as_bytes());
     }
     hasher.finish()
 }

@@ -39,6 +39,15 @@ pub(super) fn of_glob(glob: &str) -> Option<String> {
     matches.then_some(out)
 }
 
+/// The same with a letter that has more than one Unicode form, where a glob leaves room for one.
+pub(super) fn accented(glob: &str) -> Option<String> {
+    let below = glob.strip_suffix("/**").and_then(|folder| of_glob(&format!("{folder}/caf\u{e9}")));
+    let above = glob.strip_prefix("**/").and_then(|rest| of_glob(&format!("caf\u{e9}/{rest}")));
+    let text = below.or(above)?;
+    let matches = super::pattern::glob(glob, false).ok()?.compile_matcher().is_match(&text);
+    matches.then_some(text)
+}
+
 /// The effect kinds that a set of kinds names.
 pub(super) fn kinds(kinds: Kinds) -> impl Iterator<Item = EffectKind> {
     EffectKind::ALL.into_iter().filter(move |kind| kinds.has(*kind))

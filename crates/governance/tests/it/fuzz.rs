@@ -22,6 +22,35 @@ fn presets_have_no_way_around_them() {
     }
 }
 
+#[test]
+fn every_way_is_tried_on_a_preset() {
+    let ways = fuzz(Preset::CodingAgent.text()).ways;
+    for way in [
+        "upper case",
+        "lower case",
+        "mixed case",
+        "NFD",
+        "NFKD",
+        "zero-width",
+        "trailing dot",
+        "trailing slash",
+        "traversal",
+        "moved away by a patch",
+        "renamed onto",
+        "patched",
+        "deleted by a patch",
+        "unpacked from an archive",
+        "through a linked folder",
+        "read through a linked folder",
+        "linked, then read",
+        "moved, then read",
+        "copied",
+        "mode changed by its other name",
+    ] {
+        assert!(ways.contains_key(way), "{way}: {ways:?}");
+    }
+}
+
 #[track_caller]
 fn hole(text: &str, rule: &str, mutation: &str) {
     let report = fuzz(text);

@@ -9,6 +9,7 @@
 mod approvals;
 mod cases;
 mod catalogue;
+mod cedar;
 mod common;
 mod fuzz;
 mod gate;

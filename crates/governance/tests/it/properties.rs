@@ -21,6 +21,10 @@ fn rule() -> impl Strategy<Value = (String, Verdict)> {
         "{input: {amount: {gte: 10}}}",
         "{input: {amount: 5}}",
         "{host: '*.com'}",
+        "{program: make}",
+        "{path: 'src/a*', effect: fs.write, user: ann}",
+        "{path: ['src/**', '**/b'], input: {amount: {gte: 10}}}",
+        "{effect: [net, fs.read]}",
     ]);
     let verdicts = prop::sample::select(vec![Verdict::Allow, Verdict::NeedApproval, Verdict::Deny]);
     (whens, verdicts).prop_map(|(when, verdict)| (when.to_owned(), verdict))
@@ -122,6 +126,25 @@ proptest! {
             alone(&policy(default, &paths, &rules), &ask),
             alone(&policy(default, &paths, &reversed), &ask)
         );
+    }
+
+    /// All rules are matched at once; each says the same as in a policy of its own.
+    #[test]
+    fn every_rule_speaks_as_if_it_were_alone(
+        default in default(), paths in paths(), rules in prop::collection::vec(rule(), 0..12),
+        ask in ask()
+    ) {
+        let said = |rules: &[(String, Verdict)], name: &str| -> Vec<(Option<String>, Verdict)> {
+            let text = policy(default, &paths, rules);
+            let set = layered(&[(PolicyLayer::Workspace, &text)]);
+            let decision = WriteGate::new(set, clock()).decide(&ask.describe());
+            let reasons = decision.reasons().iter().filter(|reason| &*reason.rule == name);
+            reasons.map(|one| (one.path.as_deref().map(str::to_owned), one.verdict)).collect()
+        };
+        for (index, rule) in rules.iter().enumerate() {
+            let alone = said(std::slice::from_ref(rule), "r0");
+            prop_assert_eq!(said(&rules, &format!("r{index}")), alone, "{:?}", rule);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Use is counted: never more than a limit leaves, whoever asks how often at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use lictor_context::{Clock, Timestamp, Usage};
 use lictor_governance::{
@@ -29,6 +29,20 @@ impl Clock for SetBack {
 
     fn monotonic(&self) -> std::time::Duration {
         self.clock.monotonic()
+    }
+}
+
+/// A clock that jumps, in microseconds.
+#[derive(Debug)]
+struct Jumping(AtomicI64);
+
+impl Clock for Jumping {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    fn monotonic(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
     }
 }
 
@@ -314,5 +328,19 @@ proptest! {
             prop_assert!(within as u64 <= max, "{times:?}");
         }
         prop_assert!(!times.is_empty());
+    }
+
+    /// However the clock jumps between a decision and its use, forwards or backwards: only within
+    /// the decision's own time is there a warrant.
+    #[test]
+    fn no_clock_opens_what_time_has_closed(jump in -200_000_000_i64..200_000_000) {
+        let start = Timestamp::parse(crate::common::NOW).unwrap();
+        let clock = Arc::new(Jumping(AtomicI64::new(start.as_micros())));
+        let gate = WriteGate::new(policies("version: 1\npaths: {allowed: ['**']}\n"), clock.clone());
+        let described = Ask::new("fs.write").write("a").describe();
+        let decision = gate.decide(&described);
+        clock.0.fetch_add(jump, Ordering::Relaxed);
+        let warrant = gate.authorize(described, &decision, None);
+        prop_assert_eq!(warrant.is_ok(), (0..60_000_000).contains(&jump), "{}", jump);
     }
 }

@@ -347,6 +347,16 @@ impl Runtime {
     }
 }
 
+/// The contracts that lie in a folder like `.lictor`, let in or not. What is none is left out.
+pub(crate) fn documented(root: &std::path::Path) -> Vec<Arc<Contract>> {
+    let found = Files::default().look(root);
+    let contract = |document: Document| match document {
+        Document::Capability(contract) => Some(contract),
+        Document::Pack(_) | Document::Facade(_) => None,
+    };
+    found.documents.into_iter().filter_map(contract).collect()
+}
+
 /// What a runtime needs of the shelf.
 pub(crate) fn shelf(
     options: &crate::options::RuntimeOptions,

@@ -84,3 +84,82 @@ async fn a_file_that_is_no_policy_leaves_the_last_good_one_and_every_decision_sa
     place.policy(OPEN);
     assert!(notices(&place.write("b").await.unwrap()).is_empty());
 }
+
+#[tokio::test]
+async fn a_cedar_policy_that_is_none_leaves_the_last_good_ones() {
+    let place = Place::open().await;
+    let folder = place.dir.path().join("workspace/.lictor/policies");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a.cedar"), "forbid(principal").unwrap();
+    for path in ["a", "b"] {
+        let said = notices(&place.write(path).await.unwrap());
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("policies/a.cedar"), "{said:?}");
+    }
+    std::fs::rename(folder.join("a.cedar"), folder.join("a.txt")).unwrap();
+    assert!(notices(&place.write("c").await.unwrap()).is_empty());
+}
+
+#[cfg(feature = "cedar")]
+#[tokio::test]
+async fn a_changed_cedar_policy_counts_from_the_next_decision_on() {
+    let place = Place::open().await;
+    let folder = place.dir.path().join("workspace/.lictor/policies");
+    std::fs::create_dir(&folder).unwrap();
+    place.write("keys/a").await.unwrap();
+    let forbid =
+        "@id(\"keys\") forbid(principal in Role::\"dev\", action, resource in Path::\"keys\");";
+    let (file, roles) = (folder.join("a.cedar"), folder.join("roles.yaml"));
+    std::fs::write(&roles, "roles: { dev: ['user:ann'] }").unwrap();
+    std::fs::write(&file, forbid).unwrap();
+    let refused = place.write("keys/b").await.unwrap_err();
+    assert!(refused.to_string().contains("cedar:keys"), "{refused}");
+    std::fs::write(&roles, "roles: { dev: [] }").unwrap();
+    place.write("keys/b").await.unwrap();
+    std::fs::write(&roles, "roles: { dev: ['agent:bot'] }").unwrap();
+    place.write("keys/c").await.unwrap_err();
+    // A role that nobody defines any more: the last good ones stay, and deny.
+    std::fs::write(&roles, "roles: {}").unwrap();
+    let refused = place.write("keys/c").await.unwrap_err();
+    assert_eq!(notices(refused.decision().unwrap()).len(), 1);
+    std::fs::remove_file(&file).unwrap();
+    place.write("keys/c").await.unwrap();
+}
+
+/// A broken file never counts as none: whoever opens the workspace gets an error, and so does
+/// every process that comes after.
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_opens_nothing() {
+    use std::os::unix::fs::symlink;
+
+    let dir = tempfile::tempdir().unwrap();
+    let (workspace, keys) = (dir.path().join("workspace"), dir.path().join("keys"));
+    let folder = workspace.join(".lictor");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("policy.yaml");
+    let open = || Runtime::open(RuntimeOptions::new(workspace.clone(), keys.clone()));
+    let large = format!("version: 1\ndefault: allow\n#{}", "x".repeat(1 << 20));
+    for bytes in
+        [b"".as_slice(), b"version: 1\nrulez: []\n", b"version: 1 # \xff", large.as_bytes()]
+    {
+        std::fs::write(&file, bytes).unwrap();
+        assert!(
+            open().await.is_err(),
+            "{:?}",
+            String::from_utf8_lossy(&bytes[..bytes.len().min(40)])
+        );
+    }
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    open().await.unwrap_err();
+    std::fs::remove_dir(&file).unwrap();
+    symlink("policy.yaml", &file).unwrap();
+    open().await.unwrap_err();
+    std::fs::remove_file(&file).unwrap();
+    // What is there instead of the folder for Cedar cannot be listed.
+    std::fs::write(&file, OPEN).unwrap();
+    std::fs::write(folder.join("policies"), "").unwrap();
+    open().await.unwrap_err();
+    std::fs::remove_file(folder.join("policies")).unwrap();
+    open().await.unwrap();
+}
