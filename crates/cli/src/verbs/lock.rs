@@ -1,67 +1,21 @@
-//! `lock` and `recover`.
+//! `lock`.
 
 use lictor::ErrorCode;
 use lictor::context::{Event, EventFacts, EventType};
-use lictor::executor::Recovery;
 use lictor::lock::{BreakErrorKind, Broken, Status, WorkspaceLock};
 use serde_json::{Value, json};
 
 use super::Answer;
-use crate::args::{DryRun, Lock};
+use crate::args::Lock;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
 
-pub(crate) async fn recover(wish: DryRun, context: &Context, output: &Output) -> Answer {
-    if wish.dry_run {
-        let status = status(&lock_of(context))?;
-        output.result(&status, || {
-            "would finish or put back what a crash left, if anything".to_owned()
-        });
-        return Ok(0);
-    }
-    let runtime = context.runtime().await?;
-    // What opening has settled already counts as well: the person asked for it all the same.
-    let mut recovered = runtime.recovered().to_vec();
-    recovered.extend(runtime.recover().await?);
-    let shown: Vec<Value> = recovered
-        .iter()
-        .map(|one| {
-            json!({
-                "execution_id": one.execution_id, "recovery": one.recovery, "stuck": one.stuck,
-                "capability": one.record.as_ref().map(|record| &record.capability),
-            })
-        })
-        .collect();
-    let incomplete = recovered.iter().any(|one| one.recovery == Recovery::Incomplete);
-    if incomplete {
-        let mut failure = Failure::new(ErrorCode::Incomplete, "not everything could be settled");
-        failure.known.insert("recovered".to_owned(), json!(shown));
-        return Err(failure);
-    }
-    output.result(&json!({ "recovered": shown }), || {
-        if recovered.is_empty() {
-            return "there was nothing to recover".to_owned();
-        }
-        let word = |recovery| match recovery {
-            Recovery::Discarded => "had not begun; what was prepared is gone",
-            Recovery::Finished => "finished",
-            Recovery::PutBack => "put back",
-            Recovery::Incomplete => "NOT SETTLED",
-        };
-        recovered
-            .iter()
-            .map(|one| format!("{} {}\n", one.execution_id, word(one.recovery)))
-            .collect()
-    });
-    Ok(0)
-}
-
-fn lock_of(context: &Context) -> WorkspaceLock {
+pub(super) fn lock_of(context: &Context) -> WorkspaceLock {
     WorkspaceLock::new(context.workspace.join(".lictor/lock"))
 }
 
-fn status(lock: &WorkspaceLock) -> Result<Value, Failure> {
+pub(super) fn status(lock: &WorkspaceLock) -> Result<Value, Failure> {
     Ok(match lock.status().map_err(Failure::failed)? {
         Status::Free { last } => json!({ "held": false, "last": last }),
         Status::Held { holder } => json!({ "held": true, "holder": holder }),

@@ -16,6 +16,7 @@ mod keeping;
 mod lock;
 mod policy;
 mod policy_tools;
+mod recover;
 mod tools;
 mod undo;
 pub(crate) mod view;
@@ -77,7 +78,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Answer {
         Verb::Resume(wish) => halt::resume(&wish, context, output).await,
         Verb::Policy(wish) => policy::policy(&wish, context, output).await,
         Verb::Workflow(wish) => workflow::workflow(wish, context, output).await,
-        Verb::Recover(wish) => lock::recover(wish, context, output).await,
+        Verb::Recover(wish) => recover::recover(wish, context, output).await,
         Verb::Lock(wish) => lock::lock(&wish, context, output).await,
         Verb::Audit(wish) => audit::audit(&wish, context, output).await,
         Verb::Doctor => doctor::doctor(context, output).await,

@@ -159,16 +159,21 @@ fn ended(run: &RunRecord, output: &Output) -> Answer {
     Err(failure)
 }
 
+fn changed(run: &RunRecord) -> bool {
+    let mut attempts = run.steps.iter().flat_map(|step| &step.attempts);
+    attempts.any(|attempt| !matches!(attempt.effect, EffectState::None | EffectState::PutBack))
+}
+
+/// Whether a run has failed and left something behind.
+pub(super) fn is_incomplete(run: &RunRecord) -> bool {
+    run.status() == RunStatus::Failed
+        && (changed(run) || run.rollback.status == RollbackStatus::Partial)
+}
+
 fn failed(run: &RunRecord) -> Failure {
-    let changed = run
-        .steps
-        .iter()
-        .flat_map(|step| &step.attempts)
-        .any(|attempt| !matches!(attempt.effect, EffectState::None | EffectState::PutBack));
-    let rolled_back = run.status() == RunStatus::RolledBack;
-    let code = if !rolled_back && (changed || run.rollback.status == RollbackStatus::Partial) {
+    let code = if is_incomplete(run) {
         ErrorCode::Incomplete
-    } else if changed {
+    } else if changed(run) {
         ErrorCode::Failed
     } else {
         // Nothing was done, so the reason of the failing step is the whole story.
