@@ -198,7 +198,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if at_path.is_none() || (at_path != item.new_inode && at_path != item.inode) {",
             "if at_path.is_none() {",
         ],
-        it!["recovery::", "apply::", "conflicts::"],
+        it!["does_not_come_back_over_a_newer_one"],
     ),
     mutant(
         "rollback-verified-leniently",
