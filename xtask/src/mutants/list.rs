@@ -231,10 +231,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         it!["moved::"],
     ),
     mutant(
-        "discarded-without-its-directory",
+        "done-without-its-directory",
         RECOVER,
         ["if !seen.begun && !seen.away.is_empty() {", "if false {"],
-        it!["moved::"],
+        it!["perhaps_never_done"],
     ),
     // What was judged is there before anything begins.
     mutant(
