@@ -9,8 +9,9 @@ usage: cargo xtask <command>
   layers [--mermaid]   the crates by rank and what they depend on; refuses upward and sideways edges
   tidy                 the text of the repository: headers, sizes, leftovers, links, manifests
   test-matrix          which guarantee is proven by which tests; refuses one without
-  mutants [--list] [--only <name>]
-                       takes one safeguard of the transactions away after the other; some test must go red
+  mutants [--list] [--check] [--resume] [--only <name>]
+                       takes one safeguard of the transactions away after the other; some test must go red.
+                       --check only compiles each; --resume passes over those that were killed before
   check [options]      fmt, layers, tidy, deny, clippy, docs, each crate alone
   test [args]          unit, integration and compile-fail tests, doctests; args go to `cargo test`
   ci [options]         check, then test: what decides about a change
@@ -104,6 +105,8 @@ fn mutants(args: Vec<String>) -> Result<mutants::Options, String> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--list" => options.list = true,
+            "--check" => options.check = true,
+            "--resume" => options.resume = true,
             "--only" => match args.next() {
                 Some(name) => options.only.push(name),
                 None => return Err("`--only` needs the name of a mutant\n".to_owned()),
@@ -148,8 +151,10 @@ mod tests {
         assert_eq!(parsed("test-matrix"), Ok(Command::TestMatrix));
         assert_eq!(parsed("help"), Ok(Command::Help));
         let only = vec!["barrier-1".to_owned()];
-        let mutants = mutants::Options { list: true, only };
+        let mutants = mutants::Options { list: true, only, ..mutants::Options::default() };
         assert_eq!(parsed("mutants --list --only barrier-1"), Ok(Command::Mutants(mutants)));
+        let mutants = mutants::Options { check: true, resume: true, ..mutants::Options::default() };
+        assert_eq!(parsed("mutants --check --resume"), Ok(Command::Mutants(mutants)));
         let extra = vec!["-p".to_owned(), "lictor-lock".to_owned()];
         assert_eq!(parsed("test -p lictor-lock"), Ok(Command::Test { extra }));
         let args = ["chaos", "--runs", "9"].map(str::to_owned).to_vec();

@@ -19,6 +19,10 @@ use list::{MUTANTS, Mutant};
 pub(crate) struct Options {
     /// Only print them.
     pub(crate) list: bool,
+    /// Only compile them.
+    pub(crate) check: bool,
+    /// Pass over those that an earlier run has seen killed.
+    pub(crate) resume: bool,
     /// Only those with these names; all when empty.
     pub(crate) only: Vec<String>,
 }
@@ -43,10 +47,25 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool, Fail
         return Ok(true);
     }
     let scratch = process::scratch_copy(&workspace.root, "mutants")?;
+    if options.check {
+        return check(&scratch, &chosen);
+    }
+    let noted = scratch.with_extension("killed");
+    let before =
+        if options.resume { process::read(&noted).unwrap_or_default() } else { String::new() };
+    let mut killed: Vec<&str> = before.lines().collect();
     let mut good = true;
     for mutant in chosen {
+        if killed.contains(&mutant.name) {
+            report::say(&format!("{}: killed before", mutant.name));
+            continue;
+        }
         let (fate, took) = process::timed(|| try_one(&scratch, mutant));
         let fate = fate?;
+        if fate == Fate::Killed {
+            killed.push(mutant.name);
+            process::write(&noted, &killed.join("\n"))?;
+        }
         let seconds = took.as_secs();
         let verdict = match (fate, mutant.survives) {
             (Fate::Killed, None) => "killed".to_owned(),
@@ -67,6 +86,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<bool, Fail
     Ok(good)
 }
 
+/// Whether each compiles: one that does not proves nothing.
+fn check(scratch: &Path, chosen: &[&Mutant]) -> Result<bool, Failure> {
+    let mut good = true;
+    for mutant in chosen {
+        let compiles = mutated(scratch, mutant, || process::cargo_check(scratch, mutant.test))?;
+        let verdict = if compiles { "compiles" } else { "DOES NOT COMPILE" };
+        report::say(&format!("{}: {verdict}", mutant.name));
+        good &= compiles;
+    }
+    Ok(good)
+}
+
 fn choose(options: &Options) -> Result<Vec<&'static Mutant>, Failure> {
     for name in &options.only {
         if !MUTANTS.iter().any(|mutant| mutant.name == name) {
@@ -80,17 +111,26 @@ fn choose(options: &Options) -> Result<Vec<&'static Mutant>, Failure> {
 }
 
 fn try_one(scratch: &Path, mutant: &Mutant) -> Result<Fate, Failure> {
-    let file = scratch.join(mutant.file);
-    let whole = process::read(&file)?;
-    let mutated = mutate(&whole, mutant)?;
-    process::write(&file, &mutated)?;
-    let tested = process::cargo_test(scratch, mutant.test);
-    process::write(&file, &whole)?;
-    Ok(match tested? {
+    let tested = mutated(scratch, mutant, || process::cargo_test(scratch, mutant.test))?;
+    Ok(match tested {
         Tested::Passed => Fate::Survived,
         Tested::Failed => Fate::Killed,
         Tested::NotBuilt => Fate::Broken,
     })
+}
+
+/// Does something while a mutant is in the copy.
+fn mutated<T>(
+    scratch: &Path,
+    mutant: &Mutant,
+    work: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let file = scratch.join(mutant.file);
+    let whole = process::read(&file)?;
+    process::write(&file, &mutate(&whole, mutant)?)?;
+    let done = work();
+    process::write(&file, &whole)?;
+    done
 }
 
 /// The text with the one place replaced.
@@ -125,10 +165,10 @@ mod tests {
     fn names_are_unique_and_can_be_chosen() {
         for mutant in MUTANTS {
             let only = vec![mutant.name.to_owned()];
-            let chosen = choose(&Options { list: false, only }).expect("it is there");
+            let chosen = choose(&Options { only, ..Options::default() }).expect("it is there");
             assert_eq!(chosen.len(), 1, "{}", mutant.name);
         }
         let only = vec!["no-such".to_owned()];
-        assert!(choose(&Options { list: false, only }).is_err());
+        assert!(choose(&Options { only, ..Options::default() }).is_err());
     }
 }

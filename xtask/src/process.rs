@@ -106,23 +106,32 @@ pub(crate) enum Tested {
     NotBuilt,
 }
 
+/// Runs cargo in a copy of the workspace, with a target folder beside it, and says only whether it
+/// ended well.
+fn quietly(copy: &Path, command: &mut Command) -> Result<bool, Failure> {
+    let status = command
+        .current_dir(copy)
+        .env("CARGO_TARGET_DIR", copy.with_extension("target"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status
+        .map(|status| status.success())
+        .map_err(|error| Failure::new(format!("cannot run cargo: {error}")))
+}
+
+/// Whether the library that these tests are of compiles.
+pub(crate) fn cargo_check(copy: &Path, args: &[&str]) -> Result<bool, Failure> {
+    let package = args.iter().take_while(|arg| **arg != "--test" && **arg != "--");
+    quietly(copy, cargo_command().arg("check").args(package))
+}
+
 /// Builds and runs tests of a copy of the workspace, in a target folder beside it.
 pub(crate) fn cargo_test(copy: &Path, args: &[&str]) -> Result<Tested, Failure> {
     /// A mutant may hang.
     const LIMIT_S: &str = "900";
-    let target = copy.with_extension("target");
-    let quiet = |command: &mut Command| {
-        let status = command
-            .current_dir(copy)
-            .env("CARGO_TARGET_DIR", &target)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        status
-            .map(|status| status.success())
-            .map_err(|error| Failure::new(format!("cannot run cargo: {error}")))
-    };
+    let quiet = |command: &mut Command| quietly(copy, command);
     let built = args.iter().take_while(|arg| **arg != "--");
     if !quiet(cargo_command().arg("test").args(built).arg("--no-run"))? {
         return Ok(Tested::NotBuilt);

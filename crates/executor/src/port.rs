@@ -214,6 +214,9 @@ pub enum ApplyError {
     /// It could not be prepared; nothing was changed.
     #[error("the change could not be prepared: {0}")]
     Prepare(String),
+    /// What an undo would put back is not what was set aside; nothing was changed.
+    #[error("what would be put back is not what was set aside: {0}")]
+    Kept(String),
     /// It failed on the way and everything was put back, verified.
     #[error("the change failed and was put back: {reason}")]
     RolledBack {

@@ -607,7 +607,9 @@ impl Executor {
         let applied = applied.map_err(|error| error.in_doubt(record.clone()))?;
         applied.map_err(|NotApplied { error, unsettled }| {
             let rollback = match &error {
-                ApplyError::Conflict(_) | ApplyError::Prepare(_) => Rollback::NotBegun,
+                ApplyError::Conflict(_) | ApplyError::Prepare(_) | ApplyError::Kept(_) => {
+                    Rollback::NotBegun
+                }
                 ApplyError::RolledBack { report, .. } => Rollback::Complete(report.clone()),
                 ApplyError::Incomplete { report, .. } => Rollback::Incomplete(report.clone()),
             };

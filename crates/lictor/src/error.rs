@@ -358,6 +358,7 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
         ExecuteErrorKind::Busy(_) => ErrorCode::Busy,
         ExecuteErrorKind::Conflict(_) => ErrorCode::Conflict,
         ExecuteErrorKind::Apply(_) if !error.conflicts().is_empty() => ErrorCode::Conflict,
+        ExecuteErrorKind::Apply(ApplyError::Kept(_)) => ErrorCode::Integrity,
         ExecuteErrorKind::Commit(error) if !error.report().is_complete() => ErrorCode::Incomplete,
         ExecuteErrorKind::Unknown(_) | ExecuteErrorKind::InDoubt(_) => ErrorCode::Incomplete,
         ExecuteErrorKind::Recover(_) | ExecuteErrorKind::Stuck(_) => ErrorCode::Incomplete,

@@ -49,13 +49,16 @@ pub(crate) enum OperationError {
     /// Somebody changed what we had put back in the same moment; both are kept, one in a slot.
     #[error("`{path}` changed while it was being put back")]
     Contended { path: String },
+    /// What an undo would put back is not what was set aside.
+    #[error("`{path}`: {why}")]
+    Kept { path: String, why: String },
 }
 
 impl OperationError {
     pub(crate) fn path(&self) -> &str {
         match self {
             Self::Conflict(conflict) => &conflict.path,
-            Self::Io { path, .. } | Self::Contended { path } => path,
+            Self::Io { path, .. } | Self::Contended { path } | Self::Kept { path, .. } => path,
         }
     }
 }

@@ -265,6 +265,9 @@ impl<'a> Doing<'a> {
                     conflicts.push(conflict);
                     found.push([Place::default(); 2]);
                 }
+                Err(error @ OperationError::Kept { .. }) => {
+                    return Err(ApplyError::Kept(error.to_string()));
+                }
                 Err(error) => return Err(ApplyError::Prepare(error.to_string())),
             }
         }
@@ -314,7 +317,7 @@ impl<'a> Doing<'a> {
                     stage.name(),
                     if found.is_some() { "was changed since" } else { "is gone" },
                 );
-                return Err(OperationError::Io { path, source: io::Error::other(why) });
+                return Err(OperationError::Kept { path, why });
             }
         }
         Ok(ends)
@@ -385,7 +388,9 @@ impl<'a> Doing<'a> {
         let reason = error.to_string();
         let conflicts = match error {
             OperationError::Conflict(conflict) => vec![conflict],
-            OperationError::Io { .. } | OperationError::Contended { .. } => Vec::new(),
+            OperationError::Io { .. }
+            | OperationError::Contended { .. }
+            | OperationError::Kept { .. } => Vec::new(),
         };
         if let Err(error) = self.tx.append_journal(journal::ABORT, true) {
             tracing::warn!(%error, "the abort could not be noted; a crash now would roll forward");

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::place::{Place, text};
+use crate::place::{Place, message, text};
 
 const OLD: &str = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
 
@@ -148,4 +148,27 @@ fn a_missing_or_damaged_record_undoes_nothing() {
 fn digest(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// What was set aside was written to since, through a handle that was open before or by hand: that
+/// is not what anybody agreed to have back.
+#[test]
+fn what_was_set_aside_and_changed_since_is_not_put_back() {
+    let place = Place::new();
+    place.write("a", "old");
+    let changes = json!([
+        { "op": "modify", "path": "a", "before": digest("old"), "content": "new" },
+    ]);
+    let document = place.seal("change.json", &changes);
+    let done = place.run(&["apply", &document]).done();
+    let slot = format!(".lictor/tx/{}/s/0000", text(&done, "execution_id"));
+    place.write(&slot, "something else");
+    let refused = place.run(&["undo"]).ends(6, "integrity");
+    assert!(message(&refused).contains("was changed since"), "{refused}");
+    assert_eq!(refused["error"]["details"]["rollback"]["status"], "not_begun", "{refused}");
+    assert_eq!(place.read("a"), "new");
+    place.write(&slot, "old");
+    place.run(&["undo"]).done();
+    assert_eq!(place.read("a"), "old");
+    place.verify();
 }

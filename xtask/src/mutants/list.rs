@@ -19,6 +19,7 @@ const OPERATION: &str = "crates/undo/src/operation.rs";
 const RECOVER: &str = "crates/undo/src/recover.rs";
 const ROLLBACK: &str = "crates/undo/src/rollback.rs";
 const MEANS: &str = "crates/undo/src/means.rs";
+const PARENT: &str = "crates/undo/src/parent.rs";
 const JOURNAL: &str = "crates/undo/src/journal.rs";
 
 /// The named tests of the fault matrix.
@@ -197,13 +198,43 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "if at_path.is_none() || (at_path != item.new_inode && at_path != item.inode) {",
             "if at_path.is_none() {",
         ],
-        it!["recovery::", "apply::", "conflicts::"],
+        it!["does_not_come_back_over_a_newer_one"],
     ),
     mutant(
         "rollback-verified-leniently",
         ROLLBACK,
         ["        let exact = trouble.is_some();", "        let exact = false;"],
         fault!["a_rollback_with_an_error_anywhere", "an_apply_with_an_error_anywhere"],
+    ),
+    mutant(
+        "published-into-any-directory",
+        PARENT,
+        ["if dir.is_some() && dir != Some(self.inode_of(&parent, path)?) {", "if false {"],
+        it!["moved::"],
+    ),
+    mutant(
+        "back-when-nothing-is-found",
+        ROLLBACK,
+        ["        if place.is_in(item.to_dir) {\n", "        if true {\n"],
+        it!["moved::"],
+    ),
+    mutant(
+        "back-when-the-like-is-found",
+        ROLLBACK,
+        ["if !came_back && !place.is_in(item.from_dir) {", "if false {"],
+        it!["moved::"],
+    ),
+    mutant(
+        "mode-out-of-sight",
+        ROLLBACK,
+        ["if is_out_of_sight(hands, item, operation)? =>", "if false =>"],
+        it!["moved::"],
+    ),
+    mutant(
+        "done-without-its-directory",
+        RECOVER,
+        ["if !seen.begun && !seen.away.is_empty() {", "if false {"],
+        it!["perhaps_never_done"],
     ),
     // What was judged is there before anything begins.
     mutant(
@@ -215,10 +246,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "preflight-of-the-target",
         TRANSACTION,
-        [
-            "            && hands.path_inode(to)?.is_some()\n",
-            "            && hands.path_inode(to)?.is_none()\n            && false\n",
-        ],
+        ["if !leaving.contains(to) && at_to.inode.is_some() {", "if false {"],
         it!["stops_it_before_it_begins"],
     ),
     mutant(

@@ -117,6 +117,21 @@ fn nothing_is_discarded_whose_directory_was_moved_away() {
     }
 }
 
+/// A power cut in the first barrier may have taken the slot's name: then nothing was ever done, and
+/// without the directory that looks like something that was.
+#[test]
+fn what_was_perhaps_never_done_is_not_called_done_while_its_directory_is_away() {
+    let world = a_world();
+    let old = read_tree(&world.root);
+    drop(world.execute(vec![create("dir/new", "new\n")]).expect("done"));
+    fs::remove_file(world.path("dir/new")).expect("neither in its slot nor at its path");
+    Away::Nothing.moves(&world);
+    assert_eq!(world.recover()[0].recovery, Recovery::Incomplete);
+    Away::Nothing.moves_back(&world);
+    assert_eq!(world.recover()[0].recovery, Recovery::Discarded);
+    assert_eq!(read_tree(&world.root), old);
+}
+
 #[test]
 fn new_work_waits_until_the_directory_is_back() {
     let world = a_world();

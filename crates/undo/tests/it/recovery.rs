@@ -271,6 +271,27 @@ fn a_save_that_was_taken_and_never_looked_at_is_given_back() {
     assert_eq!(read_tree(&world.root), old);
 }
 
+/// And when there is a newer save by then, that one stays, and the older is kept where it is.
+#[test]
+fn a_save_that_was_taken_does_not_come_back_over_a_newer_one() {
+    let (world, _, _) = sealed();
+    let slot = journal(&world).with_file_name("s").join("0001");
+    let save = |text: &str| {
+        world.write("saving", text);
+        fs::rename(world.path("saving"), world.path("a")).expect("a save by renaming over");
+    };
+    save("theirs\n");
+    let (cwd, exchange) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+    rustix::fs::renameat_with(cwd, world.path("a"), cwd, &slot, exchange)
+        .expect("what the crash cut short");
+    save("newer\n");
+    let recovered = world.recover();
+    assert_eq!(recovered[0].recovery, Recovery::Incomplete, "{recovered:?}");
+    assert_eq!(recovered[0].stuck[0].path, "a");
+    assert_eq!(world.read("a"), "newer\n");
+    assert_eq!(fs::read_to_string(slot).expect("a slot"), "theirs\n");
+}
+
 fn copy(from: &Path, to: &Path) {
     let status = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(status.expect("cp").success());
