@@ -92,6 +92,23 @@ pub(super) fn normal(path: &str) -> String {
     segments.join("/")
 }
 
+/// A host in lower case without a final dot, and the digits of the port behind it.
+pub(super) fn host_and_port(target: &str) -> (String, Option<String>) {
+    let target = target.to_ascii_lowercase();
+    let digits = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let (host, port) = match target.rsplit_once(':') {
+        Some((host, port)) if digits(port) => (host, Some(port.to_owned())),
+        _ => (target.as_str(), None),
+    };
+    (host.trim_end_matches('.').to_owned(), port)
+}
+
+/// What else a program is called: its name without a folder, and its path without detours.
+pub(super) fn other_names(program: &str) -> impl Iterator<Item = String> {
+    let name = program.rsplit('/').next().unwrap_or(program).to_owned();
+    [name, normal(program)].into_iter().filter(move |other| other != program)
+}
+
 impl<'a> Asked<'a> {
     pub(crate) fn of(described: &'a Described) -> Self {
         let (action, contract) = (described.action(), described.contract());

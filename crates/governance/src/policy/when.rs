@@ -4,7 +4,7 @@ use globset::Glob;
 use lictor_capability::{EffectKind, Risk};
 use serde_json::Value;
 
-use super::asked::normal;
+use super::asked::{host_and_port, other_names};
 use super::compare::{InputTest, Num, Outcome, Scalar, Test};
 use super::raw::Sample;
 
@@ -127,10 +127,9 @@ impl When {
             Target::Paths(_) => Outcome::No,
             Target::PathTest(test) => test.outcome(Scalar::Text(target)),
             Target::Program(test) if strict && target.contains('/') => {
-                let name = target.rsplit('/').next().unwrap_or(target);
-                [target, name, &normal(target)]
-                    .into_iter()
-                    .fold(Outcome::No, |found, text| found.or(test.outcome(Scalar::Text(text))))
+                let own = test.outcome(Scalar::Text(target));
+                other_names(target)
+                    .fold(own, |found, text| found.or(test.outcome(Scalar::Text(&text))))
             }
             Target::Program(test) => test.outcome(Scalar::Text(target)),
             Target::Host(test) => host(test, target),
@@ -181,15 +180,8 @@ fn whole(number: u64) -> Scalar<'static> {
 /// Hosts are compared in lower case and without a final dot; a pattern fits `host:port` as well as
 /// the host alone.
 fn host(test: &Test, target: &str) -> Outcome {
-    let target = target.to_ascii_lowercase();
-    let (host, port) = match target.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
-            (host, Some(port))
-        }
-        _ => (target.as_str(), None),
-    };
-    let host = host.trim_end_matches('.');
-    let alone = test.outcome(Scalar::Text(host));
+    let (host, port) = host_and_port(target);
+    let alone = test.outcome(Scalar::Text(&host));
     match port {
         Some(port) if alone != Outcome::Yes => {
             test.outcome(Scalar::Text(&format!("{host}:{port}")))

@@ -12,7 +12,7 @@ use lictor_capability::{Effect, EffectKind, Risk};
 use super::load::{Rules, broken};
 use super::{Spoken, schema};
 use crate::decision::{Layer, Verdict};
-use crate::policy::asked::{Asked, normal};
+use crate::policy::asked::{Asked, host_and_port, other_names};
 use crate::policy::error::PolicyError;
 use crate::policy::evaluate::Voice;
 use crate::policy::hits::Hits;
@@ -58,17 +58,6 @@ impl Types {
 /// An entity by its type and id. Nothing is parsed, so no name can be taken for another.
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
-}
-
-/// A host in lower case without a final dot, and the port behind it.
-pub(super) fn host_and_port(target: &str) -> (String, Option<i64>) {
-    let target = target.to_ascii_lowercase();
-    let digits = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let (host, port) = match target.rsplit_once(':') {
-        Some((host, port)) if digits(port) => (host, Some(port.parse().unwrap_or(i64::MAX))),
-        _ => (target.as_str(), None),
-    };
-    (host.trim_end_matches('.').to_owned(), port)
 }
 
 /// One thing that Cedar is asked about.
@@ -142,9 +131,8 @@ impl World<'_> {
         let own = uid(&self.types.program, target);
         let name = target.rsplit('/').next().unwrap_or(target);
         let attributes = [("program", text(target)), ("name", text(name))];
-        let others = [name.to_owned(), normal(target)];
-        let others = others.iter().filter(|other| *other != target);
-        let parents = others.map(|other| uid(&self.types.program, other)).collect();
+        let parents = other_names(target).map(|other| uid(&self.types.program, &other));
+        let parents = parents.collect();
         self.add(&own, &attributes, parents)?;
         Ok(own)
     }
@@ -286,7 +274,11 @@ fn subjects(
             EffectKind::FsRead | EffectKind::FsWrite | EffectKind::FsDelete => {
                 (world.path(target)?, None)
             }
-            EffectKind::Net => (world.host(target)?, host_and_port(target).1),
+            EffectKind::Net => {
+                // What is no port of any host is beyond all of them.
+                let port = host_and_port(target).1.map(|port| port.parse().unwrap_or(i64::MAX));
+                (world.host(target)?, port)
+            }
             EffectKind::Process => (world.program(target)?, None),
             EffectKind::Mcp => (world.tool(target)?, None),
         };
@@ -294,12 +286,9 @@ fn subjects(
         let (effect, kind) = (Some(index), Some(effect.kind));
         all.push(Subject { resource, effect, kind, port, implicit, other_name: false });
         if kind == Some(EffectKind::Process) {
-            let name = target.rsplit('/').next().unwrap_or(target).to_owned();
-            for other in [name, normal(target)] {
-                if other != target {
-                    let resource = world.program(&other)?;
-                    all.push(Subject { resource, effect, kind, port, implicit, other_name: true });
-                }
+            for other in other_names(target) {
+                let resource = world.program(&other)?;
+                all.push(Subject { resource, effect, kind, port, implicit, other_name: true });
             }
         }
     }

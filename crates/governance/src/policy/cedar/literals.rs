@@ -4,6 +4,7 @@ use cedar_policy::{EntityUid, Policy};
 use lictor_context::{Name, WorkspacePath};
 
 use super::roles::Roles;
+use crate::policy::asked::host_and_port;
 
 /// What is wrong with a name in a policy.
 pub(super) fn problem(policy: &Policy, roles: &Roles) -> Option<String> {
@@ -27,5 +28,5 @@ fn never(literal: &EntityUid, roles: &Roles) -> Option<String> {
 }
 
 fn is_odd_host(id: &str) -> bool {
-    id.is_empty() || id != super::ask::host_and_port(id).0
+    id.is_empty() || id != host_and_port(id).0
 }
