@@ -14,6 +14,7 @@ mod events;
 mod failures;
 mod layers;
 mod lock;
+mod staged;
 mod support;
 mod view;
 mod warrants;
