@@ -74,11 +74,11 @@ impl ErrorCode {
 
 /// An action was not done.
 #[derive(Debug, thiserror::Error)]
-#[error("{}{kind}", after_a_run(.ran.as_ref()))]
+#[error("{}{kind}", after_a_run(.ran.as_deref()))]
 pub struct ActError {
     kind: ActErrorKind,
     /// The command that ran, and whose changes did not land.
-    ran: Option<ExecutionId>,
+    ran: Option<Box<ExecutionId>>,
     decision: Option<Box<DecisionRecord>>,
     execution_id: Option<ExecutionId>,
 }
@@ -171,14 +171,14 @@ impl ActError {
     /// Said of the changes of a command that ran.
     pub(crate) fn after(mut self, ran: ExecutionId) -> Self {
         self.execution_id.get_or_insert_with(|| ran.clone());
-        self.ran = Some(ran);
+        self.ran = Some(Box::new(ran));
         self
     }
 
     /// The command that ran before this, and whose changes did not land.
     #[must_use]
     pub fn ran(&self) -> Option<&ExecutionId> {
-        self.ran.as_ref()
+        self.ran.as_deref()
     }
 
     /// Why.

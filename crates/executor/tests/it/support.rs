@@ -98,7 +98,7 @@ pub(crate) enum Run {
     Waits(Arc<Notify>),
     /// Looks at paths through its grant, and answers with what became of each.
     Looks(Vec<&'static str>),
-    /// Made a file in a copy.
+    /// Changed a file in a copy.
     Stages(&'static str),
 }
 
@@ -158,8 +158,9 @@ impl Handler for Script {
                 Ok(json!({ "ok": true, "seen": seen }))
             }
             Run::Stages(text) => {
-                let content = Body::new(*b"staged");
-                granted.stage(vec![Change::Create { path: path(text), content, mode: None }]);
+                let (before, content) = (Digest::of(text.as_bytes()), Body::new(*b"staged"));
+                let path = path(text);
+                granted.stage(vec![Change::Modify { path, before, content, mode: None }]);
                 Ok(json!({ "ok": true }))
             }
         }
