@@ -12,9 +12,10 @@ mod bypass;
 mod checks;
 mod events;
 mod failures;
+mod landing;
 mod layers;
 mod lock;
-mod staged;
+
 mod support;
 mod view;
 mod warrants;

@@ -2,7 +2,7 @@
 
 use lictor_capability::{ChangeSet, UndoScope};
 use lictor_context::{ChangeSetId, ExecutionId};
-use lictor_executor::{DescribeError, ExecuteErrorKind, Kept, Outcome, Receipt, Staged};
+use lictor_executor::{DescribeError, ExecuteErrorKind, Kept, Outcome, Receipt, StagedChanges};
 use serde_json::{Value, json};
 use tower::Service as _;
 
@@ -12,7 +12,7 @@ fn elsewhere() -> Value {
     json!({ "hosts": ["example.com"] })
 }
 
-async fn staged(world: &World) -> (Receipt, Staged) {
+async fn staged(world: &World) -> (Receipt, StagedChanges) {
     world.runs(Run::Stages("made.txt"));
     let mut receipt = world.act(elsewhere()).await.expect("executed");
     let staged = receipt.staged.take().expect("it staged something");
