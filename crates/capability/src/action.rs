@@ -21,6 +21,9 @@ pub struct Origin {
     /// The execution whose effects it takes back because what came after it failed. The decision
     /// that let that execution happen covers taking it back; only a denial stands against it.
     pub rolls_back: Option<ExecutionId>,
+    /// The execution in whose staging copy its changes were made. It lands them: nothing is run
+    /// again, and what was found there is judged as any change is.
+    pub lands: Option<ExecutionId>,
 }
 
 /// What is wanted: a capability, an input, and who asks.
@@ -127,6 +130,31 @@ impl Action {
     #[must_use]
     pub fn with_usage(mut self, usage: Usage) -> Self {
         self.usage = usage;
+        self
+    }
+
+    /// The action that lands what this one's execution changed in its staging copy: another one, of
+    /// the same capability, with the same input and intent, that brings these changes.
+    #[must_use]
+    pub fn landing(
+        &self,
+        execution: ExecutionId,
+        plan: Plan,
+        changes: ChangeSet,
+        clock: &dyn Clock,
+    ) -> Self {
+        let id = ActionId::generate(clock);
+        let origin = Origin { lands: Some(execution), ..self.origin.clone() };
+        // What asking has cost was counted already.
+        let landing = Self { id, origin, usage: Usage::default(), ..self.clone() };
+        landing.with_change_set(plan, changes)
+    }
+
+    /// The same, asked for from where another one was: the run and the step of that.
+    #[must_use]
+    pub fn with_origin_of(mut self, other: &Self) -> Self {
+        let lands = self.origin.lands.take();
+        self.origin = Origin { lands, ..other.origin.clone() };
         self
     }
 

@@ -99,6 +99,17 @@ pub enum UndoScope {
     None,
 }
 
+/// The file that a program is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Executable {
+    /// The program, as effects name it.
+    pub program: String,
+    /// Where the file lies: an absolute path, or one of the workspace.
+    pub path: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+}
+
 /// What an action will do. The default is nothing at all.
 #[derive(Debug, Clone, Default)]
 pub struct Effects {
@@ -112,6 +123,10 @@ pub struct Effects {
     pub hosts: Vec<String>,
     /// Programs that it starts.
     pub programs: Vec<String>,
+    /// The files that these programs are, as they were found.
+    pub executables: Vec<Executable>,
+    /// Whether all that the programs do stays in a staging copy, and comes as changes of its own.
+    pub contained: bool,
     /// Tools of MCP servers that it calls, `server/tool`.
     pub tools: Vec<String>,
     /// How much could be taken back.
@@ -216,6 +231,7 @@ impl Effects {
         json!({
             "reads": self.reads, "reads_root": self.reads_root, "changes": changes,
             "hosts": self.hosts, "programs": self.programs, "tools": self.tools,
+            "executables": self.executables,
             "takes_back": self.takes_back,
         })
     }

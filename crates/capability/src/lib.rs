@@ -21,12 +21,14 @@ pub use change::{
     Item, KeptContent, ResolveError, Resolved, State, resolve,
 };
 pub use contract::{
-    Backoff, CapabilityId, CapabilityKind, Compensate, Confirm, Contract, ContractError,
-    ContractErrorKind, EffectCeiling, FsCeiling, HandlerSpec, HttpHeader, HttpMethod, HttpSpec,
-    InvalidCapabilityId, McpTool, Retry, SchemaFinding, SchemaSide, SecretHeader, Undo,
-    UndoStrategy,
+    Backoff, CapabilityId, CapabilityKind, CommandInput, CommandOutput, CommandSpec, Compensate,
+    Confirm, Contract, ContractError, ContractErrorKind, EffectCeiling, EnvValue, FsCeiling,
+    HandlerSpec, HttpHeader, HttpMethod, HttpSpec, InvalidCapabilityId, McpTool, Retry, Sandbox,
+    SchemaFinding, SchemaSide, SecretHeader, SecretName, Undo, UndoStrategy,
 };
-pub use effects::{Beyond, Effect, EffectKind, Effects, LeftAlone, UndoScope, Violation};
+pub use effects::{
+    Beyond, Effect, EffectKind, Effects, Executable, LeftAlone, UndoScope, Violation,
+};
 pub use graph::{AdmitError, AdmitErrorKind, CapabilityGraph, nearest};
 pub use plan::Plan;
 pub use relations::{Relation, RelationKind, Relations};

@@ -108,6 +108,8 @@ pub(crate) enum Verb {
     Check(Check),
     /// One governed call of a capability.
     Call(Call),
+    /// Put in place what a command changed in its copy, once people have agreed to it.
+    Land(Land),
     /// Run a workflow to its end, or to a pause.
     Run(Run),
     /// Put files back as they were before an execution; by default the last.
@@ -284,6 +286,18 @@ pub(crate) struct Input {
 pub(crate) struct Call {
     #[command(flatten)]
     pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+    #[command(flatten)]
+    pub(crate) under: Under,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Land {
+    /// The execution of the command.
+    pub(crate) id: String,
     #[command(flatten)]
     pub(crate) consent: Consent,
     #[command(flatten)]

@@ -61,6 +61,7 @@ impl Context {
             managed: Some(PathBuf::from("/etc/lictor/policy.yaml")),
             user: config_folder().map(|folder| folder.join("policy.yaml")),
         };
+        options.launcher = std::env::current_exe().ok().map(lictor::handlers::Launcher::new);
         options.declared_secrets = secrets();
         options.holder = format!("{}/{} by lictor", self.principal.user, self.principal.agent);
         Ok(options)

@@ -21,6 +21,11 @@ use output::Output;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Another process of ours, that holds a command.
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == lictor::handlers::LAUNCHER) {
+        return lictor::handlers::launch(&arguments);
+    }
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error),

@@ -6,6 +6,7 @@ use lictor_capability::{
 use lictor_governance::Withheld;
 
 use crate::handler::{HandlerError, Handlers, Request};
+use crate::landing::{LandError, NotStaged};
 use crate::port::ContractGuard;
 
 /// An action could not be described.
@@ -23,6 +24,24 @@ pub enum DescribeError {
     /// The action would do more than its contract declares.
     #[error(transparent)]
     Beyond(#[from] Beyond),
+    /// It lands changes that were not staged so.
+    #[error(transparent)]
+    NotStaged(NotStaged),
+}
+
+impl From<LandError> for DescribeError {
+    fn from(error: LandError) -> Self {
+        match error {
+            LandError::NotStaged(error) => Self::NotStaged(error),
+            LandError::Handler(error) => Self::Handler(error),
+            LandError::Beyond(beyond) => Self::Beyond(beyond),
+        }
+    }
+}
+
+/// Whether the contract may be used at this moment.
+pub(crate) fn check(guard: &dyn ContractGuard, admitted: &Admitted) -> Result<(), DescribeError> {
+    guard.check(admitted.contract()).map_err(|why| DescribeError::Withheld(Box::new(why)))
 }
 
 pub(crate) fn describe(
@@ -31,7 +50,7 @@ pub(crate) fn describe(
     guard: &dyn ContractGuard,
     admitted: Admitted,
 ) -> Result<Described, DescribeError> {
-    guard.check(admitted.contract()).map_err(|why| DescribeError::Withheld(Box::new(why)))?;
+    check(guard, &admitted)?;
     let handler = handlers
         .of(admitted.contract())
         .ok_or_else(|| DescribeError::NoHandler(admitted.contract().id.to_string()))?;
@@ -48,8 +67,10 @@ fn undo_scope(strategy: UndoStrategy, effects: &Effects) -> UndoScope {
     if effects.undo != UndoScope::Full {
         return effects.undo; // the handler knows better
     }
-    let foreign =
-        [&effects.hosts, &effects.programs, &effects.tools].iter().any(|list| !list.is_empty());
+    let foreign = !effects.hosts.is_empty()
+        || !effects.tools.is_empty()
+        // What a program does in a staging copy comes as changes, and else is gone.
+        || (!effects.programs.is_empty() && !effects.contained);
     let files = !effects.changes.items.is_empty();
     match (strategy, files, foreign) {
         (_, false, false) => UndoScope::Full,

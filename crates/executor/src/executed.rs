@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::check::{CheckPhase, CheckReport};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
+use crate::landing::StagedChanges;
 use crate::port::{Applied, AtWork, Ledger, LedgerError, RollbackReport, Unsettled};
 use crate::record::{ExecutionRecord, ExecutionStatus};
 
@@ -33,6 +34,7 @@ pub struct Executed {
     /// Its first event, unless that is on record already.
     started: Option<Box<Event>>,
     at_work: Option<AtWork>,
+    staged: Option<Box<StagedChanges>>,
 }
 
 /// The end of an execution could not be recorded.
@@ -59,6 +61,8 @@ pub struct Receipt {
     pub record: ExecutionRecord,
     /// The checks that were passed.
     pub checks: Vec<CheckReport>,
+    /// What it changed in its staging copy, to be landed.
+    pub staged: Option<StagedChanges>,
 }
 
 impl Executed {
@@ -70,13 +74,18 @@ impl Executed {
         started: Event,
     ) -> Self {
         let started = Some(Box::new(started));
-        Self { record, session, applied, checks, started, at_work: None }
+        Self { record, session, applied, checks, started, at_work: None, staged: None }
     }
 
     /// Something was done outside of the workspace, and that it was begun is on record.
-    pub(crate) fn foreign(record: Box<ExecutionRecord>, session: Session, at_work: AtWork) -> Self {
-        let at_work = Some(at_work);
-        Self { record, session, applied: None, checks: Vec::new(), started: None, at_work }
+    pub(crate) fn foreign(
+        record: Box<ExecutionRecord>,
+        session: Session,
+        at_work: AtWork,
+        staged: Option<StagedChanges>,
+    ) -> Self {
+        let (at_work, staged) = (Some(at_work), staged.map(Box::new));
+        Self { record, session, applied: None, checks: Vec::new(), started: None, at_work, staged }
     }
 
     /// The execution.
@@ -120,7 +129,7 @@ impl Executed {
         clock: &dyn Clock,
         before: Vec<Event>,
     ) -> Result<Receipt, CommitError> {
-        let Self { record, session, applied, checks, started, at_work } = self;
+        let Self { record, session, applied, checks, started, at_work, staged } = self;
         let mut events = before;
         events.extend(started.map(|started| *started));
         let facts = || execution_facts(&record);
@@ -165,7 +174,7 @@ impl Executed {
             // The ledger has it, and the journal says that it is whole: the next start notes it.
             tracing::warn!(%error, execution = %record.execution_id, "settling was left to recovery");
         }
-        Ok(Receipt { record: *record, checks })
+        Ok(Receipt { record: *record, checks, staged: staged.map(|staged| *staged) })
     }
 
     /// Takes it back: puts everything as it was, verifies that, and records it.
@@ -285,6 +294,12 @@ fn completed_metadata(record: &ExecutionRecord) -> Map<String, Value> {
     }
     if let Some(plan) = &record.plan_id {
         metadata.insert("plan_id".to_owned(), json!(plan));
+    }
+    if let Some(changes) = &record.staged {
+        metadata.insert("staged".to_owned(), json!(changes));
+    }
+    if let Some(execution) = &record.lands {
+        metadata.insert("lands".to_owned(), json!(execution));
     }
     if !record.undo_of.is_empty() {
         metadata.insert("undo_of".to_owned(), json!(record.undo_of));

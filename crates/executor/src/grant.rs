@@ -2,13 +2,15 @@
 //! makes one, from a warrant, for one run.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
-use lictor_capability::{Changes, Described, Entry, Listed, ViewError, WorkspaceView};
+use lictor_capability::{Change, Changes, Described, Entry, Listed, ViewError, WorkspaceView};
 use lictor_context::{Digest, Usage, WorkspacePath};
 use lictor_governance::{UsageMeter, UsageStoreError};
 use lictor_lock::Lease;
 use serde_json::Value;
 
+use crate::landing::Staging;
 use crate::record::ExecutionRecord;
 
 /// Leave to run a handler once, for the action that was judged. It ends with the run.
@@ -18,6 +20,8 @@ pub struct Granted<'run> {
     described: &'run Described,
     view: DeclaredView<'run>,
     meter: &'run UsageMeter,
+    limit: Duration,
+    staging: &'run Staging,
     // Invariant in 'run: a grant can be kept neither longer nor as something shorter-lived.
     _run: PhantomData<&'run mut &'run ()>,
 }
@@ -27,8 +31,22 @@ impl<'run> Granted<'run> {
         described: &'run Described,
         view: &'run dyn WorkspaceView,
         meter: &'run UsageMeter,
+        (limit, staging): (Duration, &'run Staging),
     ) -> Self {
-        Self { described, view: DeclaredView { inner: view, described }, meter, _run: PhantomData }
+        let view = DeclaredView { inner: view, described };
+        Self { described, view, meter, limit, staging, _run: PhantomData }
+    }
+
+    /// How long the run may take.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Hands over what was changed in a copy of the workspace. None of it is done by this: it goes
+    /// down the road as an action of its own, once this one is on record.
+    pub fn stage(&self, changes: Vec<Change>) {
+        self.staging.put(changes);
     }
 
     /// Reports what doing it costs, as soon as it is known: it counts against budgets from then

@@ -57,6 +57,12 @@ pub trait Handler: Send + Sync {
     /// # Errors
     /// When it did not work; then nothing is changed.
     async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError>;
+
+    /// Whether it ends its run by itself when [`Granted::limit`] is over, and says what became of
+    /// it. Then it gets a moment longer to do so.
+    fn keeps_time(&self) -> bool {
+        false
+    }
 }
 
 /// A handler could not describe or do an action.

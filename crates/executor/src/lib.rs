@@ -7,8 +7,10 @@ mod error;
 mod executed;
 mod grant;
 mod handler;
+mod landing; // what was changed in a copy, on its way to the workspace
 mod layer;
 mod lease;
+mod outside; // running handlers
 mod port;
 mod record;
 mod service;
@@ -25,6 +27,7 @@ pub use error::{ExecuteError, ExecuteErrorKind, Rollback};
 pub use executed::{CommitError, Executed, Outcome, Receipt};
 pub use grant::{Granted, GrantedChanges};
 pub use handler::{Handler, HandlerError, HandlerErrorKind, HandlerFactory, Handlers, Request};
+pub use landing::{Kept, NotStaged, StagedChanges};
 pub use layer::{TraceLayer, TraceService};
 pub use lease::LockSettings;
 pub use port::{

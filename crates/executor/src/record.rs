@@ -78,6 +78,12 @@ pub struct ExecutionRecord {
     /// The executions that this one takes back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo_of: Vec<ExecutionId>,
+    /// The digest of the changes that it made in its staging copy. None of them is done by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Digest>,
+    /// The execution whose staged changes it lands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lands: Option<ExecutionId>,
     /// How much of it could be taken back.
     pub undo: UndoScope,
     /// The files.
@@ -126,6 +132,8 @@ impl ExecutionRecord {
             run_id: action.origin().run_id.clone(),
             step_id: action.origin().step_id.clone(),
             undo_of: effects.takes_back.clone(),
+            staged: None,
+            lands: action.origin().lands.clone(),
             undo: effects.undo,
             files: effects.changes.files(),
             output: Value::Null,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lictor_capability::{Admitted, Described, UndoScope, WorkspaceView};
+use lictor_capability::{Admitted, Described, WorkspaceView};
 use lictor_context::{Clock, Event, EventType, ExecutionId};
 use lictor_governance::{
     Decision, GateIdentity, Halts, SpentApproval, UsageMeter, Warrant, WarrantParts,
@@ -15,19 +15,19 @@ use lictor_lock::Lease;
 use tokio::sync::oneshot;
 use tower::{BoxError, Service};
 
-use crate::caught::{Caught, Panicked};
 use crate::check::{Check, CheckReport, CheckSource, Deadline, NoChecks, look_before, run_all};
-use crate::describe::{DescribeError, describe};
+use crate::describe::{DescribeError, check, describe};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
 use crate::executed::{Executed, Outcome, execution_facts, put_back, roll_back_failed_check};
-use crate::grant::{Granted, GrantedChanges};
-use crate::handler::{HandlerError, HandlerErrorKind, Handlers};
+use crate::grant::GrantedChanges;
+use crate::handler::Handlers;
+use crate::landing::{Landings, Ran};
 use crate::lease::{LockSettings, acquire, needs_recovery};
 use crate::port::{
     Applied, ApplyError, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
     NotApplied, Recovered,
 };
-use crate::record::{ExecutionRecord, ExecutionStatus};
+use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
 use crate::waiting::Waiting;
 
@@ -38,16 +38,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub struct ExecutorBuilder {
     gate: GateIdentity,
     pub(crate) clock: Arc<dyn Clock>,
-    handlers: Handlers,
-    view: Arc<dyn WorkspaceView>,
-    run_view: Option<Arc<dyn WorkspaceView>>,
+    pub(crate) handlers: Handlers,
+    pub(crate) view: Arc<dyn WorkspaceView>,
+    pub(crate) run_view: Option<Arc<dyn WorkspaceView>>,
     pub(crate) applier: Arc<dyn ChangeApplier>,
-    ledger: Arc<dyn Ledger>,
+    pub(crate) ledger: Arc<dyn Ledger>,
     checks: Arc<dyn CheckSource>,
-    guard: Arc<dyn ContractGuard>,
+    pub(crate) guard: Arc<dyn ContractGuard>,
     pub(crate) lock: LockSettings,
     idempotency_ttl: Duration,
-    limits: TimeLimits,
+    pub(crate) limits: TimeLimits,
+    pub(crate) landings: Landings,
     halts: Option<Arc<Halts>>,
 }
 
@@ -157,6 +158,7 @@ impl Executor {
             lock,
             idempotency_ttl: Duration::from_secs(3600),
             limits: TimeLimits::default(),
+            landings: Landings::default(),
             halts: None,
         }
     }
@@ -168,6 +170,11 @@ impl Executor {
     /// contract declares.
     pub fn describe(&self, admitted: Admitted) -> Result<Described, DescribeError> {
         let parts = &self.parts;
+        if let Some(execution) = admitted.action().origin().lands.clone() {
+            check(parts.guard.as_ref(), &admitted)?;
+            let described = parts.landings.describe(&execution, admitted, parts.view.as_ref());
+            return described.map_err(DescribeError::from);
+        }
         describe(&parts.handlers, parts.view.as_ref(), parts.guard.as_ref(), admitted)
     }
 
@@ -311,7 +318,7 @@ impl Executor {
     }
 
     /// The kill switch, looked at once.
-    fn not_halted(&self, described: &Described) -> Result<(), ExecuteErrorKind> {
+    pub(crate) fn not_halted(&self, described: &Described) -> Result<(), ExecuteErrorKind> {
         let Some(halts) = &self.parts.halts else { return Ok(()) };
         let session = described.action().session();
         halts.check(session.principal(), session.id()).map_err(ExecuteErrorKind::Halted)
@@ -359,78 +366,6 @@ impl Executor {
         let record = error.record_failure(&session, self.parts.clock.as_ref(), &mut events);
         let begun = error.is_on_record() || *error.rollback() != Rollback::NotBegun;
         self.parts.ledger.settle(record.filter(|_| begun), events).await
-    }
-
-    /// An action that changes nothing here.
-    async fn call_handler(
-        &self,
-        described: Described,
-        mut record: Box<ExecutionRecord>,
-        meter: &UsageMeter,
-    ) -> Result<Outcome, ExecuteError> {
-        let effects = described.effects();
-        if !effects.is_read_only() && effects.undo != UndoScope::Full {
-            return self.call_outside(described, record, meter).await;
-        }
-        let clock = self.parts.clock.as_ref();
-        let session = described.action().session().clone();
-        let started =
-            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
-        let began = clock.monotonic();
-        let output = self.run_handler(&described, meter).await;
-        record.duration_us = micros(clock.monotonic().saturating_sub(began));
-        match output {
-            Ok(output) => {
-                record.output = output;
-                Ok(Outcome::Executed(Executed::new(record, session, None, Vec::new(), started)))
-            }
-            Err(kind) => Err(ExecuteError::not_begun(kind).with_record(record)),
-        }
-    }
-
-    /// An action that changes something elsewhere, which nobody here can put back. That it begins is
-    /// durable before it does, and so a crash leaves a record that says: it may have happened.
-    async fn call_outside(
-        &self,
-        described: Described,
-        mut record: Box<ExecutionRecord>,
-        meter: &UsageMeter,
-    ) -> Result<Outcome, ExecuteError> {
-        let (clock, ledger) = (self.parts.clock.as_ref(), self.parts.ledger.as_ref());
-        let refuse = |kind, record: &ExecutionRecord| {
-            ExecuteError::not_begun(kind).with_record(record.clone())
-        };
-        let unavailable = |error| ExecuteErrorKind::Ledger(error);
-        // What may have happened is not done again, unless doing it again does no harm.
-        if let Some(key) = described.action().idempotency_key()
-            && !described.contract().idempotent
-        {
-            let known = ledger.in_doubt(key).await;
-            if let Some(id) = known.map_err(|error| refuse(unavailable(error), &record))? {
-                return Err(refuse(ExecuteErrorKind::InDoubt(id), &record));
-            }
-        }
-        let session = described.action().session().clone();
-        let started =
-            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
-        let mut begun = ExecutionRecord::clone(&record);
-        begun.status = ExecutionStatus::Incomplete;
-        begun.error = Some("it was begun, and its end is not on record".to_owned());
-        let at_work = ledger.begin(begun, vec![started]).await;
-        let at_work = at_work.map_err(|error| refuse(unavailable(error), &record))?;
-        let began = clock.monotonic();
-        let output = self.run_handler(&described, meter).await;
-        record.duration_us = micros(clock.monotonic().saturating_sub(began));
-        let kind = match output {
-            Ok(output) => {
-                record.output = output;
-                return Ok(Outcome::Executed(Executed::foreign(record, session, at_work)));
-            }
-            Err(kind) => in_doubt(kind),
-        };
-        let unknown = matches!(kind, ExecuteErrorKind::Unknown(_));
-        let error = ExecuteError::not_begun(kind).begun(at_work);
-        Err(if unknown { error.in_doubt(record) } else { error.with_record(record) })
     }
 
     /// An action that changes the workspace.
@@ -559,39 +494,9 @@ impl Executor {
             let detail = failure.to_string();
             fail(ExecuteErrorKind::Check { name: "plan".to_owned(), detail })
         })?;
-        let output = self.run_handler(described, meter).await.map_err(fail)?;
+        let ran = self.run_handler(described, meter).await.and_then(Ran::without_changes);
+        let output = ran.map_err(fail)?;
         Ok((output, checks.into_iter().partition(|check| check.staged.is_some())))
-    }
-
-    async fn run_handler(
-        &self,
-        described: &Described,
-        meter: &UsageMeter,
-    ) -> Result<serde_json::Value, ExecuteErrorKind> {
-        self.not_halted(described)?;
-        let contract = described.contract();
-        self.parts.guard.check(contract).map_err(ExecuteErrorKind::Withheld)?;
-        let Some(handler) = self.parts.handlers.of(contract) else {
-            return Err(ExecuteErrorKind::NoHandler(contract.id.to_string()));
-        };
-        let view = self.parts.run_view.as_ref().unwrap_or(&self.parts.view);
-        let granted = Granted::new(described, view.as_ref(), meter);
-        let limits = self.parts.limits;
-        let limit = [limits.step, limits.execution]
-            .into_iter()
-            .flatten()
-            .fold(contract.timeout.as_duration(), Duration::min);
-        let output = match tokio::time::timeout(limit, Caught(handler.run(granted))).await {
-            Ok(output) => output
-                .unwrap_or_else(|Panicked| Err(HandlerError::unknown("the handler panicked")))
-                .map_err(ExecuteErrorKind::Handler)?,
-            Err(_) => {
-                let capability = contract.id.to_string();
-                return Err(ExecuteErrorKind::TimedOut { capability, limit_ms: limit.as_millis() });
-            }
-        };
-        contract.check_output(&output).map_err(ExecuteErrorKind::Output)?;
-        Ok(output)
     }
 
     async fn apply(
@@ -620,25 +525,6 @@ impl Executor {
     }
 }
 
-/// What a failure outside of the workspace leaves unknown.
-fn in_doubt(kind: ExecuteErrorKind) -> ExecuteErrorKind {
-    match &kind {
-        ExecuteErrorKind::Handler(error) => match error.kind() {
-            HandlerErrorKind::Unknown(why) => ExecuteErrorKind::Unknown(why.clone()),
-            HandlerErrorKind::Input(_)
-            | HandlerErrorKind::View(_)
-            | HandlerErrorKind::Changes(_)
-            | HandlerErrorKind::Failed(_) => kind,
-        },
-        ExecuteErrorKind::TimedOut { .. } => ExecuteErrorKind::Unknown(kind.to_string()),
-        // It happened, and nothing here takes it back.
-        ExecuteErrorKind::Output(_) => {
-            ExecuteErrorKind::Unknown(format!("it was done, and {kind}"))
-        }
-        _ => kind,
-    }
-}
-
 fn release(lease: Lease) {
     if let Err(error) = lease.release() {
         tracing::warn!(%error, "the lock was lost before anything was done");
@@ -653,7 +539,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
         .map_err(|error| ExecuteError::not_begun(ExecuteErrorKind::Stopped(error.to_string())))
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -13,6 +13,7 @@ use ureq::http;
 use ureq::unversioned::transport::DefaultConnector;
 
 use crate::address::PublicOnly;
+use crate::masked::without;
 use crate::secret::SecretSource;
 
 /// The most that an answer may hold, unless its contract says.
@@ -305,29 +306,6 @@ fn answer(
         Value::String(text)
     };
     Ok(json!({ "status": status, "body": without(body, secrets) }))
-}
-
-/// An answer that repeats a secret does not carry it any further.
-fn without(value: Value, secrets: &[String]) -> Value {
-    let clean = |text: String| {
-        secrets.iter().filter(|secret| !secret.is_empty()).fold(text, |text, secret| {
-            if text.contains(secret.as_str()) {
-                text.replace(secret.as_str(), "[secret]")
-            } else {
-                text
-            }
-        })
-    };
-    match value {
-        Value::String(text) => Value::String(clean(text)),
-        Value::Array(items) => {
-            Value::Array(items.into_iter().map(|item| without(item, secrets)).collect())
-        }
-        Value::Object(fields) => Value::Object(
-            fields.into_iter().map(|(key, value)| (clean(key), without(value, secrets))).collect(),
-        ),
-        other => other,
-    }
 }
 
 fn scalar(name: &str, value: &Value) -> Result<String, HandlerError> {

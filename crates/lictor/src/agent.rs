@@ -16,7 +16,7 @@ use lictor_context::{
     ApprovalId, Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp,
     Usage, WorkspacePath,
 };
-use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _};
+use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _, StagedChanges};
 use lictor_governance::{
     Approval, ApprovalError, Approver, Channel, Decision, DecisionRecord, JudgedError,
     SpentApproval, Verdict,
@@ -76,6 +76,15 @@ pub struct Done {
     pub duplicate: bool,
     /// The checks that were passed.
     pub checks: Vec<CheckReport>,
+    /// What it changed in its staging copy, which has not landed yet.
+    pub(crate) staged: Option<Box<StagedChanges>>,
+}
+
+impl Done {
+    /// It had been done before.
+    pub(crate) fn before(record: ExecutionRecord) -> Self {
+        Self { record, duplicate: true, checks: Vec::new(), staged: None }
+    }
 }
 
 impl Agent {
@@ -102,6 +111,12 @@ impl Agent {
     #[must_use]
     pub fn only_under(mut self, approval: ApprovalId) -> Self {
         self.only_under = Some(approval);
+        self
+    }
+
+    /// The same session, for what people have not been asked about.
+    pub(crate) fn judged_anew(mut self) -> Self {
+        self.only_under = None;
         self
     }
 
@@ -209,6 +224,9 @@ impl Agent {
         if let Some(done) = self.duplicate(&action).await? {
             return Ok(done);
         }
+        if let Some(landing) = self.waiting_landing(&action) {
+            return Box::pin(self.act_owing(landing, consent, owing)).await;
+        }
         let mut described = self.describe(action).await?;
         if !described.effects().conflicts.is_empty() {
             // Somebody may be at work just now, perhaps on the very same: what they leave counts.
@@ -245,15 +263,24 @@ impl Agent {
             }
         };
         let owing = owing.filter(|_| looks);
+        let asked = action.clone();
         let going = Going { agent: self.clone(), action, warrant, decision, before, owing };
         // On its own task: what has begun comes to an end that is recorded, whether or not
         // somebody still waits for it.
         let (answer, outcome) = tokio::sync::oneshot::channel();
         tokio::spawn(going.go(answer).in_current_span());
-        let outcome = outcome.await.unwrap_or_else(|_| {
+        let mut outcome = outcome.await.unwrap_or_else(|_| {
             let why = "its task ended early; `lictor recover` settles what it left";
             Err(ActErrorKind::NotRecorded(why.to_owned()).into())
         });
+        if let Ok(done) = &mut outcome
+            && let Some(staged) = done.staged.take()
+        {
+            outcome = self.land(&asked, *staged).await;
+        }
+        if let Some(landed) = asked.origin().lands.as_ref().filter(|_| outcome.is_ok()) {
+            self.landed(landed);
+        }
         // Not after an undo: more of them may be to come.
         let changed = |done: &Done| !done.record.files.is_empty() && done.record.undo_of.is_empty();
         if outcome.as_ref().is_ok_and(changed) {
@@ -277,7 +304,7 @@ impl Agent {
         let Some(record) = self.find(key).await? else { return Ok(None) };
         let before = self.prelude();
         self.record_duplicate(action, &record, before).await?;
-        Ok(Some(Done { record, duplicate: true, checks: Vec::new() }))
+        Ok(Some(Done::before(record)))
     }
 
     async fn find(&self, key: Digest) -> Result<Option<ExecutionRecord>, ActError> {
@@ -317,7 +344,7 @@ impl Agent {
         if !stands {
             return Ok(None);
         }
-        Ok(Some(Done { record, duplicate: true, checks: Vec::new() }))
+        Ok(Some(Done::before(record)))
     }
 
     /// Records that what was done before was asked for again, and answered from the record.

@@ -74,9 +74,11 @@ impl ErrorCode {
 
 /// An action was not done.
 #[derive(Debug, thiserror::Error)]
-#[error("{kind}")]
+#[error("{}{kind}", after_a_run(.ran.as_deref()))]
 pub struct ActError {
     kind: ActErrorKind,
+    /// The command that ran, and whose changes did not land.
+    ran: Option<Box<ExecutionId>>,
     decision: Option<Box<DecisionRecord>>,
     execution_id: Option<ExecutionId>,
 }
@@ -137,6 +139,12 @@ pub enum ActErrorKind {
     Invalid(String),
 }
 
+fn after_a_run(execution: Option<&ExecutionId>) -> String {
+    execution.map_or_else(String::new, |id| {
+        format!("the command ran as `{id}`, and nothing of what it changed is in place: ")
+    })
+}
+
 fn conflicts(all: &[Conflict]) -> String {
     let shown: Vec<String> = all.iter().take(20).map(ToString::to_string).collect();
     let more = all.len().saturating_sub(shown.len());
@@ -150,7 +158,7 @@ impl From<ActErrorKind> for ActError {
             ActErrorKind::Execution(error) => error.execution_id().cloned(),
             _ => None,
         };
-        Self { kind, decision: None, execution_id }
+        Self { kind, ran: None, decision: None, execution_id }
     }
 }
 
@@ -158,6 +166,19 @@ impl ActError {
     pub(crate) fn with_decision(mut self, decision: &DecisionRecord) -> Self {
         self.decision = Some(Box::new(decision.clone()));
         self
+    }
+
+    /// Said of the changes of a command that ran.
+    pub(crate) fn after(mut self, ran: ExecutionId) -> Self {
+        self.execution_id.get_or_insert_with(|| ran.clone());
+        self.ran = Some(Box::new(ran));
+        self
+    }
+
+    /// The command that ran before this, and whose changes did not land.
+    #[must_use]
+    pub fn ran(&self) -> Option<&ExecutionId> {
+        self.ran.as_deref()
     }
 
     /// Why.
@@ -331,6 +352,7 @@ fn describe_code(error: &DescribeError) -> ErrorCode {
     match error {
         DescribeError::NoHandler(_) => ErrorCode::NotFound,
         DescribeError::Beyond(_) => ErrorCode::Denied,
+        DescribeError::NotStaged(_) => ErrorCode::Integrity,
         DescribeError::Withheld(withheld) => withheld_code(withheld),
         DescribeError::Handler(error) => match error.kind() {
             HandlerErrorKind::Input(_)

@@ -54,7 +54,7 @@ impl Going {
             }
             Ok(Outcome::Duplicate(record)) => {
                 let recorded = agent.record_duplicate(&action, &record, before).await;
-                let done = Done { record: *record, duplicate: true, checks: Vec::new() };
+                let done = Done::before(*record);
                 reply(answer, recorded.map(|()| done));
             }
             Err(error) => reply(answer, Err(settling.failed(error, before).await)),
@@ -89,9 +89,12 @@ impl Settling<'_> {
             None => self.agent.runtime().parts.ledger.as_ref(),
         };
         match executed.commit(ledger, self.agent.clock(), before).await {
-            Ok(receipt) => {
-                Ok(Done { record: receipt.record, duplicate: false, checks: receipt.checks })
-            }
+            Ok(receipt) => Ok(Done {
+                record: receipt.record,
+                duplicate: false,
+                checks: receipt.checks,
+                staged: receipt.staged.map(Box::new),
+            }),
             Err(error) => {
                 let incomplete = !error.report().is_complete();
                 let kind = if incomplete {

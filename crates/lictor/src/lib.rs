@@ -11,6 +11,7 @@ mod events;
 mod going;
 mod halting;
 mod hiding;
+mod landing; // what commands changed in their copies
 mod ledger;
 mod options;
 mod outside;

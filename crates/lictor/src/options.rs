@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lictor_context::{Clock, SystemClock};
-use lictor_handlers::SecretSource;
+use lictor_handlers::{Launcher, SecretSource};
 use lictor_store::Durability;
 
 use crate::policies::PolicyPlaces;
@@ -42,6 +42,8 @@ pub struct RuntimeOptions {
     pub at_once: usize,
     /// Who holds the lock, in words, for whoever has to wait.
     pub holder: String,
+    /// The program that starts commands; without one no capability does.
+    pub launcher: Option<Launcher>,
     /// Who knows the secrets that contracts name.
     pub secrets: Arc<dyn SecretSource>,
     /// Secrets that must stand in no record, in whatever form they come along.
@@ -79,6 +81,7 @@ impl RuntimeOptions {
             changes: None,
             at_once: 64,
             holder: "lictor".to_owned(),
+            launcher: None,
             secrets: crate::outside::environment(),
             declared_secrets: Vec::new(),
         }

@@ -13,7 +13,7 @@ use lictor_executor::{
 use lictor_governance::{
     Approvals, Approvers, Catalogue, ChangeDurability, Halts, PolicySet, WriteGate,
 };
-use lictor_handlers::HttpHandlers;
+use lictor_handlers::{CommandHandlers, HttpHandlers};
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
 use lictor_state::{
@@ -123,8 +123,7 @@ impl Runtime {
         let executor = Executor::builder(
             gate.identity(),
             Arc::clone(&clock),
-            handlers(&clock, &transactions)
-                .with_factory(Arc::new(HttpHandlers::new(Arc::clone(&options.secrets)))),
+            handlers(&options, &clock, &transactions),
             Arc::<Workspace>::clone(&workspace),
             Arc::new(transactions.clone()),
             Arc::<StateLedger>::clone(&ledger),
@@ -322,12 +321,25 @@ pub(crate) fn redactor(
     redactor.map_err(|error| OpenError::Audit(error.to_string()))
 }
 
-fn handlers(clock: &Arc<dyn Clock>, transactions: &Transactions) -> Handlers {
+fn handlers(
+    options: &RuntimeOptions,
+    clock: &Arc<dyn Clock>,
+    transactions: &Transactions,
+) -> Handlers {
     let settings =
         SkillSettings { clock: Arc::clone(clock), env_allow: std::collections::BTreeSet::new() };
-    lictor_skills::handlers(settings)
+    let handlers = lictor_skills::handlers(settings)
         .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())))
         .with(APPROVAL_CAPABILITY, Arc::new(ApprovalHandler))
+        .with_factory(Arc::new(HttpHandlers::new(Arc::clone(&options.secrets))));
+    match &options.launcher {
+        None => handlers,
+        Some(launcher) => handlers.with_factory(Arc::new(CommandHandlers::new(
+            launcher.clone(),
+            options.state_folder().join("staging"),
+            Arc::clone(&options.secrets),
+        ))),
+    }
 }
 
 /// Opens the database and the trail of a workspace.

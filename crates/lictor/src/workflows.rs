@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lictor_capability::{
-    Action, CapabilityId, Contract, ContractError, Effects, Origin, UndoStrategy,
+    Action, CapabilityId, Contract, ContractError, Effects, HandlerSpec, Origin, UndoStrategy,
 };
 use lictor_context::{Event, ExecutionId, Session, SessionId, Timestamp};
 use lictor_document::Source;
@@ -117,7 +117,7 @@ impl RuntimeRoad {
         let origin = Origin {
             run_id: Some(call.run_id.clone()),
             step_id: Some(call.step_id.clone()),
-            rolls_back: None,
+            ..Origin::default()
         };
         let action = agent.action(call.capability.clone(), call.input.clone()).with_origin(origin);
         match &call.version {
@@ -254,7 +254,10 @@ impl Road for RuntimeRoad {
     ) -> Option<Outline> {
         let agent = self.agent(session);
         let contract = agent.graph().get(capability, version)?;
-        let outside = !contract.effects.net.is_empty() || !contract.effects.process.is_empty();
+        let outside = match &contract.handler {
+            HandlerSpec::Command(command) => !command.is_contained(&contract.effects),
+            _ => !contract.effects.net.is_empty() || !contract.effects.process.is_empty(),
+        };
         let undo = match contract.undo.strategy {
             _ if only_looks(contract) => UndoBy::Nothing,
             UndoStrategy::Automatic if !outside => UndoBy::Automatic,
@@ -278,6 +281,7 @@ impl Road for RuntimeRoad {
             run_id: Some(call.run_id),
             step_id: Some(call.step_id),
             rolls_back: Some(call.execution_id.clone()),
+            lands: None,
         };
         let action = agent.undo_action(&call.execution_id, OnConflict::Refuse);
         let action = action.map_err(|error| error.to_string())?;
@@ -292,7 +296,7 @@ impl Road for RuntimeRoad {
         let origin = Origin {
             run_id: Some(call.run_id.clone()),
             step_id: Some(call.step_id.clone()),
-            rolls_back: None,
+            ..Origin::default()
         };
         let input = json!({
             "run_id": call.run_id, "step_id": call.step_id, "message": call.message,
@@ -351,10 +355,7 @@ impl Road for RuntimeRoad {
             Err(error) => return Recalled::Unknown { reason: error.to_string() },
         }
         match executions.find_key(key, Timestamp::from_micros(0)) {
-            Ok(Some(record)) => {
-                let done = Done { record, duplicate: true, checks: Vec::new() };
-                Recalled::Done(step_done(done, Vec::new()))
-            }
+            Ok(Some(record)) => Recalled::Done(step_done(Done::before(record), Vec::new())),
             Ok(None) => Recalled::NothingDone,
             Err(error) => Recalled::Unknown { reason: error.to_string() },
         }

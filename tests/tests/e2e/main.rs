@@ -21,6 +21,7 @@ mod catalogue;
 mod cedar;
 mod change;
 mod checks;
+mod command;
 mod concurrency;
 mod consent;
 mod crash;

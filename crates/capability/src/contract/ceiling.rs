@@ -71,7 +71,7 @@ impl EffectCeiling {
     fn compiled(&self) -> Result<&Compiled, &String> {
         let compiled = self.compiled.get_or_init(|| {
             Ok(Compiled {
-                read: globs(&self.fs.read, true)?,
+                read: globs(&whole_folders(&self.fs.read), true)?,
                 write: globs(&self.fs.write, true)?,
                 delete: globs(&self.fs.delete, true)?,
                 net: globs(&self.net, false)?,
@@ -79,6 +79,12 @@ impl EffectCeiling {
         });
         compiled.as_ref()
     }
+}
+
+/// Reading a folder stands for reading what it holds: a glob for all of that is one for the folder.
+fn whole_folders(patterns: &[String]) -> Vec<String> {
+    let folders = patterns.iter().filter_map(|pattern| pattern.strip_suffix("/**"));
+    patterns.iter().cloned().chain(folders.map(str::to_owned)).collect()
 }
 
 fn globs(patterns: &[String], paths: bool) -> Result<GlobSet, String> {

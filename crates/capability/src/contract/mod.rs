@@ -1,6 +1,7 @@
 //! Contracts: what a capability takes, gives, risks and may do at most.
 
 mod ceiling;
+mod command;
 mod http;
 mod schema;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use ceiling::{EffectCeiling, FsCeiling};
+pub use command::{CommandInput, CommandOutput, CommandSpec, EnvValue, Sandbox, SecretName};
 pub use http::{HttpHeader, HttpMethod, HttpSpec, SecretHeader};
 use schema::Schema;
 pub use schema::{SchemaFinding, SchemaSide};
@@ -220,8 +222,8 @@ impl Retry {
 pub enum HandlerSpec {
     /// Code of the host program, by name.
     Builtin(String),
-    /// A command, as a list of arguments.
-    Command(Vec<String>),
+    /// A command.
+    Command(Box<CommandSpec>),
     /// An HTTP request.
     Http(Box<HttpSpec>),
     /// A tool of an MCP server.
@@ -470,6 +472,11 @@ impl RawContract {
         }
         if let HandlerSpec::Http(http) = &self.handler.value
             && let Err(problem) = http.check(self.input.value.as_value())
+        {
+            return at(self.handler.line, self.handler.column, &problem);
+        }
+        if let HandlerSpec::Command(command) = &self.handler.value
+            && let Err(problem) = command.check(self.input.value.as_value(), &self.effects.value)
         {
             return at(self.handler.line, self.handler.column, &problem);
         }

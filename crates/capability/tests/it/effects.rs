@@ -1,6 +1,6 @@
 //! What an action does is said in full, and held against its contract.
 
-use lictor_capability::{Effect, EffectKind as Kind, Effects, resolve};
+use lictor_capability::{Effect, EffectKind as Kind, Effects, Executable, resolve};
 use lictor_context::ExecutionId;
 
 use super::contract::{EXAMPLE, contract};
@@ -95,6 +95,11 @@ fn nothing_goes_beyond_the_ceiling() {
     assert_eq!(Kind::ALL.map(Kind::as_str).len(), 6);
 }
 
+fn executable(content: &str) -> Executable {
+    let (program, path) = ("git".to_owned(), "/usr/bin/git".to_owned());
+    Executable { program, path, digest: digest(content) }
+}
+
 #[test]
 fn an_approval_binds_to_every_part() {
     let bound = effects().digest();
@@ -106,6 +111,7 @@ fn an_approval_binds_to_every_part() {
         Effects { reads_root: true, ..effects() },
         Effects { hosts: vec![], ..effects() },
         Effects { programs: vec!["gits".to_owned()], ..effects() },
+        Effects { executables: vec![executable("1")], ..effects() },
         Effects { tools: vec![], ..effects() },
         Effects { takes_back: vec![ExecutionId::from_digest(&digest("1"))], ..effects() },
         Effects { changes: other, ..effects() },

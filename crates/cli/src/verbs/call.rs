@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use lictor::Agent;
 use lictor::capability::{Action, CapabilityId};
+use lictor::context::ExecutionId;
 use lictor::document::{Limits, Source, StrictValue, from_json};
+use lictor::{Agent, Done};
 use serde_json::{Map, Value};
 
 use super::{Answer, checked, done, view};
-use crate::args::{Call, Input};
+use crate::args::{Call, Input, Land};
 use crate::consent::{self, risk};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -23,7 +24,26 @@ pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answ
     let action = action(&agent, &wish.input)?;
     let consent = consent::in_advance(&agent, &action, wish.consent, context, output).await?;
     let outcome = agent.act(action, consent.as_ref()).await?;
-    output.result(&done(&outcome), || {
+    said(&outcome, output);
+    Ok(0)
+}
+
+/// What a command changed in its copy, when people were asked about that.
+pub(crate) async fn land(wish: Land, context: &Context, output: &Output) -> Answer {
+    let agent = consent::under(context.agent().await?, &wish.under)?;
+    let id = ExecutionId::parse(&wish.id).map_err(Failure::input)?;
+    let action = agent.landing_action(&id)?;
+    if wish.dry.dry_run {
+        return checked(&agent, action, output);
+    }
+    let consent = consent::in_advance(&agent, &action, wish.consent, context, output).await?;
+    let outcome = agent.act(action, consent.as_ref()).await?;
+    said(&outcome, output);
+    Ok(0)
+}
+
+fn said(outcome: &Done, output: &Output) {
+    output.result(&done(outcome), || {
         let mut text = serde_json::to_string_pretty(&outcome.record.output).unwrap_or_default();
         if !outcome.record.files.is_empty() {
             let id = &outcome.record.execution_id;
@@ -31,7 +51,6 @@ pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answ
         }
         text
     });
-    Ok(0)
 }
 
 pub(crate) async fn check(input: &Input, context: &Context, output: &Output) -> Answer {

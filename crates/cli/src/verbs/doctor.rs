@@ -186,7 +186,8 @@ fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
     found.push(Found::new(
         "command sandbox",
         true,
-        "no capability starts programs in this version; verification commands run as you",
+        "commands of capabilities run in a copy, held by namespaces and Landlock, or not at all \
+         unless their contract is content with less; verification commands run as you",
         "",
     ));
 }

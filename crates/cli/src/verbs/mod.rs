@@ -62,6 +62,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Answer {
         Verb::Check(Check::Call(input)) => call::check(&input, context, output).await,
         Verb::Check(Check::Run(input)) => workflow::check(&input, context, output).await,
         Verb::Call(wish) => call::call(wish, context, output).await,
+        Verb::Land(wish) => call::land(wish, context, output).await,
         Verb::Run(wish) => workflow::run(wish, context, output).await,
         Verb::Undo(wish) => undo::undo(wish, context, output).await,
         Verb::Redo(wish) => undo::redo(wish, context, output).await,

@@ -12,8 +12,10 @@ mod bypass;
 mod checks;
 mod events;
 mod failures;
+mod landing;
 mod layers;
 mod lock;
+
 mod support;
 mod view;
 mod warrants;

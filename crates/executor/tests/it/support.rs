@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::{
-    Action, CapabilityGraph, CapabilityId, ChangeKind, Conflict, ConflictReason, Contract,
-    Described, Effects, Entry, EntryKind, FileChange, FileMode, Item, Listed, Plan, State,
-    ViewError, ViewErrorKind, WorkspaceView,
+    Action, Body, CapabilityGraph, CapabilityId, Change, ChangeKind, Conflict, ConflictReason,
+    Contract, Described, Effects, Entry, EntryKind, FileChange, FileMode, Item, Listed, Plan,
+    State, ViewError, ViewErrorKind, WorkspaceView,
 };
 use lictor_context::{
     Digest, Event, EventType, ExecutionId, ManualClock, Name, PlanId, Principal, Session,
@@ -98,6 +98,8 @@ pub(crate) enum Run {
     Waits(Arc<Notify>),
     /// Looks at paths through its grant, and answers with what became of each.
     Looks(Vec<&'static str>),
+    /// Changed a file in a copy.
+    Stages(&'static str),
 }
 
 struct Script {
@@ -154,6 +156,12 @@ impl Handler for Script {
                     })
                     .collect();
                 Ok(json!({ "ok": true, "seen": seen }))
+            }
+            Run::Stages(text) => {
+                let (before, content) = (Digest::of(text.as_bytes()), Body::new(*b"staged"));
+                let path = path(text);
+                granted.stage(vec![Change::Modify { path, before, content, mode: None }]);
+                Ok(json!({ "ok": true }))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Reads the canonical bytes of [`super::encode`] back.
 
-use lictor_capability::{ChangeKind, FileMode, Risk, State, UndoScope};
+use lictor_capability::{ChangeKind, Executable, FileMode, Risk, State, UndoScope};
 use lictor_context::Digest;
 
 use super::{JudgedAction, JudgedItem, JudgedPlan, JudgedValue};
@@ -52,6 +52,7 @@ pub(super) fn action(bytes: &[u8]) -> Read<JudgedAction> {
     let hosts = from.list(Decoder::text)?;
     let programs = from.list(Decoder::text)?;
     let tools = from.list(Decoder::text)?;
+    let executables = from.list(Decoder::executable)?;
     let undo = match from.tag()? {
         0 => UndoScope::Full,
         1 => UndoScope::Partial,
@@ -82,6 +83,7 @@ pub(super) fn action(bytes: &[u8]) -> Read<JudgedAction> {
         bytes,
         hosts,
         programs,
+        executables,
         tools,
         undo,
         takes_back,
@@ -125,6 +127,11 @@ impl Decoder<'_> {
         let len = usize::try_from(self.number()?).map_err(|_| Malformed)?;
         let bytes = self.take(len)?.to_vec();
         String::from_utf8(bytes).map_err(|_| Malformed)
+    }
+
+    fn executable(&mut self) -> Read<Executable> {
+        let (program, path) = (self.text()?, self.text()?);
+        Ok(Executable { program, path, digest: self.digest()? })
     }
 
     fn digest(&mut self) -> Read<Digest> {

@@ -5,14 +5,14 @@
 //! added anywhere has to be thought of here. [`super::decode`] reads the same form back: what
 //! people are shown is made from these bytes and from nothing else.
 
-use lictor_capability::{Changes, Described, Effects, Item, State, UndoScope};
+use lictor_capability::{Changes, Described, Effects, Executable, Item, State, UndoScope};
 use lictor_context::{Digest, Hasher, Principal, WorkspacePath};
 use serde_json::{Number, Value};
 
 use super::hidden::Hidden;
 
 /// What the bytes begin with.
-pub(super) const HEADER: &str = "lictor/action/v2";
+pub(super) const HEADER: &str = "lictor/action/v3";
 
 /// The digest of everything that was judged: input, capability and contract, effects with every
 /// state before and after, principal, plan, policy. Not the session and not the action's id: an
@@ -130,6 +130,9 @@ impl<S: Sink> Encoder<'_, S> {
             changes,
             hosts,
             programs,
+            executables,
+            // What the contract says, and its digest is in here.
+            contained: _,
             tools,
             undo,
             takes_back,
@@ -147,6 +150,11 @@ impl<S: Sink> Encoder<'_, S> {
         for texts in [hosts, programs, tools] {
             self.list(texts, |to, text| to.text(text));
         }
+        self.list(executables, |to, Executable { program, path, digest }| {
+            to.text(program);
+            to.text(path);
+            to.digest(digest);
+        });
         self.tag(match undo {
             UndoScope::Full => 0,
             UndoScope::Partial => 1,

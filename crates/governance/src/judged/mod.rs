@@ -10,7 +10,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lictor_capability::{ChangeKind, Content, Described, Risk, State, UndoScope};
+use lictor_capability::{ChangeKind, Content, Described, Executable, Risk, State, UndoScope};
 use lictor_context::Digest;
 
 pub(crate) use encode::{action_bytes, action_digest};
@@ -198,6 +198,8 @@ pub struct JudgedAction {
     pub hosts: Vec<String>,
     /// The programs that it starts.
     pub programs: Vec<String>,
+    /// The files that these programs are.
+    pub executables: Vec<Executable>,
     /// The tools of MCP servers that it calls.
     pub tools: Vec<String>,
     /// How much could be taken back.

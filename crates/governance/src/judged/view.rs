@@ -1,6 +1,6 @@
 //! An action as people are shown it.
 
-use lictor_capability::{ChangeKind, State, UndoScope};
+use lictor_capability::{ChangeKind, Executable, State, UndoScope};
 use lictor_context::Digest;
 
 use super::lines::Lines;
@@ -30,6 +30,7 @@ pub(super) fn view(judged: &Judged, action: &JudgedAction) -> String {
         bytes,
         hosts,
         programs,
+        executables,
         tools,
         undo,
         takes_back,
@@ -67,6 +68,9 @@ pub(super) fn view(judged: &Judged, action: &JudgedAction) -> String {
     }
     list(&mut to, "talks to", hosts);
     list(&mut to, "starts", programs);
+    for Executable { program, path, digest } in executables {
+        to.say(&format!("  {} is {}, {digest}", name(program), name(path)));
+    }
     list(&mut to, "calls the tool", tools);
     list(&mut to, "takes back", takes_back);
     to.say(match undo {

@@ -101,6 +101,8 @@ pub(crate) fn record(id: &str, second: i64, undo_of: &[&str]) -> ExecutionRecord
         idempotency_key: None,
         run_id: None,
         step_id: None,
+        staged: None,
+        lands: None,
         undo_of: undo_of.iter().copied().map(execution_id).collect(),
         undo: UndoScope::Full,
         files: vec![file("src/a.rs", None)],

@@ -1,0 +1,247 @@
+//! What was changed in a copy of the workspace, on its way to the workspace itself.
+//!
+//! The effects of a program are not known before it runs. So it runs in a copy, as an action that is
+//! judged by what it starts; and what it changed there is landed by another action, which is judged
+//! by these changes. Between the two lies the gate, as between any wish and its deed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lictor_capability::{
+    Action, Admitted, Beyond, CapabilityId, Change, ChangeDocument, ChangeSet, Described, Effects,
+    Plan, Resolved, UndoScope, WorkspaceView, resolve,
+};
+use lictor_context::{Clock, Digest, ExecutionId, PlanId, Principal, seal};
+use serde_json::Value;
+
+use crate::error::ExecuteErrorKind;
+use crate::handler::HandlerError;
+use crate::record::{ExecutionRecord, ExecutionStatus};
+
+/// So many are kept for being landed; older ones are given up.
+const MAX_KEPT: usize = 32;
+
+/// Where a handler puts the changes that it found, once.
+#[derive(Debug, Default)]
+pub(crate) struct Staging(Mutex<Vec<Change>>);
+
+impl Staging {
+    pub(crate) fn put(&self, changes: Vec<Change>) {
+        // Only an exchange happens under the lock, so a poisoned one holds a whole value.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = changes;
+    }
+
+    pub(crate) fn take(self) -> Vec<Change> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a run of a handler gave.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) output: Value,
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Ran {
+    /// The output of what has nothing to stage: it starts nothing.
+    pub(crate) fn without_changes(self) -> Result<Value, ExecuteErrorKind> {
+        if self.changes.is_empty() {
+            return Ok(self.output);
+        }
+        let why = "its handler staged changes, and the action did not say that it starts a program";
+        Err(ExecuteErrorKind::Handler(HandlerError::failed(why)))
+    }
+}
+
+/// What an execution changed in its staging copy. Only an executor makes one, from what a handler
+/// that had a grant found, or from what it has on record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StagedChanges {
+    execution_id: ExecutionId,
+    capability: CapabilityId,
+    contract: Digest,
+    principal: Principal,
+    input: Arc<Value>,
+    plan: Plan,
+    changes: ChangeSet,
+    output: Value,
+    undo: UndoScope,
+}
+
+/// Changes do not belong to the execution that is said to have made them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{execution_id}` did not stage these changes: {problem}")]
+pub struct NotStaged {
+    execution_id: ExecutionId,
+    problem: &'static str,
+}
+
+impl StagedChanges {
+    pub(crate) fn new(
+        described: &Described,
+        record: &ExecutionRecord,
+        changes: Vec<Change>,
+        clock: &dyn Clock,
+    ) -> Result<Self, HandlerError> {
+        let action = described.action();
+        let plan = action.plan().cloned();
+        let plan = plan.unwrap_or_else(|| Plan::bare(PlanId::generate(clock)));
+        let document = ChangeDocument::seal(Some(plan), changes)?;
+        Ok(Self {
+            execution_id: record.execution_id.clone(),
+            capability: action.capability().clone(),
+            contract: described.contract().digest(),
+            principal: record.principal.clone(),
+            input: Arc::new(action.input().clone()),
+            plan: document.plan,
+            changes: document.change_set,
+            output: record.output.clone(),
+            undo: described.effects().undo,
+        })
+    }
+
+    /// The execution that made the changes.
+    #[must_use]
+    pub fn execution_id(&self) -> &ExecutionId {
+        &self.execution_id
+    }
+
+    /// The changes.
+    #[must_use]
+    pub fn changes(&self) -> &ChangeSet {
+        &self.changes
+    }
+
+    /// The plan that they belong to.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The action that lands them, for the action whose execution made them.
+    #[must_use]
+    pub fn landing(&self, of: &Action, clock: &dyn Clock) -> Action {
+        of.landing(self.execution_id.clone(), self.plan.clone(), self.changes.clone(), clock)
+    }
+
+    fn belongs_to(&self, admitted: &Admitted) -> Result<(), &'static str> {
+        let action = admitted.action();
+        if *action.capability() != self.capability || admitted.contract().digest() != self.contract
+        {
+            return Err("the capability is another one, or was changed since");
+        }
+        if *action.session().principal() != self.principal {
+            return Err("somebody else asks");
+        }
+        if *action.input() != *self.input {
+            return Err("the input is another one");
+        }
+        if action.change_set() != Some(&self.changes) {
+            return Err("they are other changes");
+        }
+        Ok(())
+    }
+}
+
+/// What executions staged and nobody has landed yet.
+#[derive(Debug, Default)]
+pub(crate) struct Landings(Mutex<BTreeMap<ExecutionId, Arc<StagedChanges>>>);
+
+impl Landings {
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<ExecutionId, Arc<StagedChanges>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn keep(&self, staged: StagedChanges) {
+        let mut kept = self.kept();
+        kept.insert(staged.execution_id.clone(), Arc::new(staged));
+        while kept.len() > MAX_KEPT {
+            // Ids are ordered by time.
+            kept.pop_first();
+        }
+    }
+
+    pub(crate) fn forget(&self, id: &ExecutionId) {
+        self.kept().remove(id);
+    }
+
+    pub(crate) fn output(&self, id: &ExecutionId) -> Option<Value> {
+        self.kept().get(id).map(|staged| staged.output.clone())
+    }
+
+    /// What landing would do: the changes, and nothing else.
+    pub(crate) fn describe(
+        &self,
+        id: &ExecutionId,
+        admitted: Admitted,
+        view: &dyn WorkspaceView,
+    ) -> Result<Described, LandError> {
+        let other = |problem| LandError::NotStaged(NotStaged { execution_id: id.clone(), problem });
+        let staged = self.kept().get(id).cloned();
+        let staged = staged.ok_or_else(|| other("nothing of it is kept here"))?;
+        staged.belongs_to(&admitted).map_err(other)?;
+        let changes = staged.changes.changes();
+        let resolved = resolve(changes, view).map_err(HandlerError::from);
+        let Resolved { changes: items, conflicts, violations } =
+            resolved.map_err(LandError::Handler)?;
+        // What the program did elsewhere stays done when its changes are taken back.
+        let undo = if staged.undo == UndoScope::Full { staged.undo } else { UndoScope::Partial };
+        let intended =
+            if conflicts.is_empty() { Vec::new() } else { Effects::intended_by(changes) };
+        let effects =
+            Effects { changes: items, conflicts, violations, intended, undo, ..Effects::default() };
+        admitted.describe(effects).map_err(LandError::Beyond)
+    }
+}
+
+/// StagedChanges changes cannot be landed.
+pub(crate) enum LandError {
+    NotStaged(NotStaged),
+    Handler(HandlerError),
+    Beyond(Beyond),
+}
+
+/// Changes that were kept beside the record of the execution that made them.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// The action that was executed, as it is asked for again.
+    pub admitted: &'a Admitted,
+    /// The record of its execution.
+    pub record: &'a ExecutionRecord,
+    /// The plan and the changes.
+    pub document: ChangeDocument,
+}
+
+impl Kept<'_> {
+    /// Held against the record, whose digest of the changes is the truth.
+    pub(crate) fn into_staged(self) -> Result<StagedChanges, NotStaged> {
+        let Self { admitted, record, document } = self;
+        let fail = |problem| Err(NotStaged { execution_id: record.execution_id.clone(), problem });
+        let action = admitted.action();
+        if record.status != ExecutionStatus::Applied
+            || record.staged != Some(document.change_set.checksum())
+        {
+            return fail("they are other changes than its record says");
+        }
+        if record.capability != action.capability().as_str()
+            || record.params != seal(action.input())
+        {
+            return fail("the capability or the input is another one");
+        }
+        if record.principal != *action.session().principal() {
+            return fail("somebody else asks");
+        }
+        Ok(StagedChanges {
+            execution_id: record.execution_id.clone(),
+            capability: action.capability().clone(),
+            contract: admitted.contract().digest(),
+            principal: record.principal.clone(),
+            input: Arc::new(action.input().clone()),
+            plan: document.plan,
+            changes: document.change_set,
+            output: record.output.clone(),
+            undo: record.undo,
+        })
+    }
+}

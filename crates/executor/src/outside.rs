@@ -1,0 +1,191 @@
+//! Running a handler: for what it finds out, and for what it does outside of the workspace.
+
+use std::time::Duration;
+
+use lictor_capability::Described;
+use lictor_context::{Event, EventType};
+use lictor_governance::UsageMeter;
+
+use crate::caught::{Caught, Panicked};
+use crate::error::{ExecuteError, ExecuteErrorKind};
+use crate::executed::{Executed, Outcome, execution_facts};
+use crate::grant::Granted;
+use crate::handler::{HandlerError, HandlerErrorKind};
+use crate::landing::{Kept, NotStaged, Ran, StagedChanges, Staging};
+use crate::record::{ExecutionRecord, ExecutionStatus};
+use crate::service::{Executor, micros};
+
+/// How much longer a handler that keeps time by itself may take to say what became of it.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Executor {
+    /// An action that changes nothing here.
+    pub(crate) async fn call_handler(
+        &self,
+        described: Described,
+        mut record: Box<ExecutionRecord>,
+        meter: &UsageMeter,
+    ) -> Result<Outcome, ExecuteError> {
+        let effects = described.effects();
+        if !effects.is_read_only() {
+            return self.call_outside(described, record, meter).await;
+        }
+        let clock = self.parts.clock.as_ref();
+        let session = described.action().session().clone();
+        let started =
+            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
+        let began = clock.monotonic();
+        let ran = self.run_handler(&described, meter).await.and_then(Ran::without_changes);
+        record.duration_us = micros(clock.monotonic().saturating_sub(began));
+        match ran {
+            Ok(output) => {
+                record.output = output;
+                Ok(Outcome::Executed(Executed::new(record, session, None, Vec::new(), started)))
+            }
+            Err(kind) => Err(ExecuteError::not_begun(kind).with_record(record)),
+        }
+    }
+
+    /// An action that changes something elsewhere, which nobody here can put back. That it begins is
+    /// durable before it does, and so a crash leaves a record that says: it may have happened.
+    async fn call_outside(
+        &self,
+        described: Described,
+        mut record: Box<ExecutionRecord>,
+        meter: &UsageMeter,
+    ) -> Result<Outcome, ExecuteError> {
+        let (clock, ledger) = (self.parts.clock.as_ref(), self.parts.ledger.as_ref());
+        let refuse = |kind, record: &ExecutionRecord| {
+            ExecuteError::not_begun(kind).with_record(record.clone())
+        };
+        let unavailable = |error| ExecuteErrorKind::Ledger(error);
+        // What may have happened is not done again, unless doing it again does no harm.
+        if let Some(key) = described.action().idempotency_key()
+            && !described.contract().idempotent
+        {
+            let known = ledger.in_doubt(key).await;
+            if let Some(id) = known.map_err(|error| refuse(unavailable(error), &record))? {
+                return Err(refuse(ExecuteErrorKind::InDoubt(id), &record));
+            }
+        }
+        let session = described.action().session().clone();
+        let started =
+            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
+        let mut begun = ExecutionRecord::clone(&record);
+        begun.status = ExecutionStatus::Incomplete;
+        begun.error = Some("it was begun, and its end is not on record".to_owned());
+        let at_work = ledger.begin(begun, vec![started]).await;
+        let at_work = at_work.map_err(|error| refuse(unavailable(error), &record))?;
+        let began = clock.monotonic();
+        let ran = self.run_handler(&described, meter).await;
+        record.duration_us = micros(clock.monotonic().saturating_sub(began));
+        let ran = ran.and_then(|ran| self.staged(&described, &mut record, ran));
+        let kind = match ran {
+            Ok(staged) => {
+                let executed = Executed::foreign(record, session, at_work, staged);
+                return Ok(Outcome::Executed(executed));
+            }
+            // What was killed in a copy of the workspace has left nothing, whatever it was about.
+            Err(kind) if described.effects().contained => kind,
+            Err(kind) => in_doubt(kind),
+        };
+        let unknown = matches!(kind, ExecuteErrorKind::Unknown(_));
+        let error = ExecuteError::not_begun(kind).begun(at_work);
+        Err(if unknown { error.in_doubt(record) } else { error.with_record(record) })
+    }
+
+    /// Keeps what a handler changed in a copy of the workspace for being landed.
+    fn staged(
+        &self,
+        described: &Described,
+        record: &mut ExecutionRecord,
+        ran: Ran,
+    ) -> Result<Option<StagedChanges>, ExecuteErrorKind> {
+        record.output = ran.output;
+        if ran.changes.is_empty() {
+            return Ok(None);
+        }
+        let clock = self.parts.clock.as_ref();
+        let staged = StagedChanges::new(described, record, ran.changes, clock);
+        let staged = staged.map_err(ExecuteErrorKind::Handler)?;
+        record.staged = Some(staged.changes().checksum());
+        // Its intent is fulfilled by the landing, and so it is that which the key answers with.
+        record.idempotency_key = None;
+        self.parts.landings.keep(staged.clone());
+        Ok(Some(staged))
+    }
+
+    /// Gives up changes that were staged: they are landed, or nobody wants them.
+    pub fn forget(&self, staged: &StagedChanges) {
+        self.parts.landings.forget(staged.execution_id());
+    }
+
+    /// Takes up again changes that were kept until people had agreed to them.
+    ///
+    /// # Errors
+    /// When they are not what the record says.
+    pub fn recall(&self, kept: Kept<'_>) -> Result<StagedChanges, NotStaged> {
+        let staged = kept.into_staged()?;
+        self.parts.landings.keep(staged.clone());
+        Ok(staged)
+    }
+
+    pub(crate) async fn run_handler(
+        &self,
+        described: &Described,
+        meter: &UsageMeter,
+    ) -> Result<Ran, ExecuteErrorKind> {
+        self.not_halted(described)?;
+        let contract = described.contract();
+        self.parts.guard.check(contract).map_err(ExecuteErrorKind::Withheld)?;
+        if let Some(execution) = &described.action().origin().lands {
+            // It ran; its changes are what is left to be done.
+            let output = self.parts.landings.output(execution);
+            let gone = || ExecuteErrorKind::Stopped(format!("nothing of `{execution}` is kept"));
+            return Ok(Ran { output: output.ok_or_else(gone)?, changes: Vec::new() });
+        }
+        let Some(handler) = self.parts.handlers.of(contract) else {
+            return Err(ExecuteErrorKind::NoHandler(contract.id.to_string()));
+        };
+        let view = self.parts.run_view.as_ref().unwrap_or(&self.parts.view);
+        let limits = self.parts.limits;
+        let limit = [limits.step, limits.execution]
+            .into_iter()
+            .flatten()
+            .fold(contract.timeout.as_duration(), Duration::min);
+        let staging = Staging::default();
+        let granted = Granted::new(described, view.as_ref(), meter, (limit, &staging));
+        let grace = if handler.keeps_time() { GRACE } else { Duration::ZERO };
+        let run = Caught(handler.run(granted));
+        let output = match tokio::time::timeout(limit + grace, run).await {
+            Ok(output) => output
+                .unwrap_or_else(|Panicked| Err(HandlerError::unknown("the handler panicked")))
+                .map_err(ExecuteErrorKind::Handler)?,
+            Err(_) => {
+                let capability = contract.id.to_string();
+                return Err(ExecuteErrorKind::TimedOut { capability, limit_ms: limit.as_millis() });
+            }
+        };
+        contract.check_output(&output).map_err(ExecuteErrorKind::Output)?;
+        Ok(Ran { output, changes: staging.take() })
+    }
+}
+
+/// What a failure outside of the workspace leaves unknown.
+fn in_doubt(kind: ExecuteErrorKind) -> ExecuteErrorKind {
+    match &kind {
+        ExecuteErrorKind::Handler(error) => match error.kind() {
+            HandlerErrorKind::Unknown(why) => ExecuteErrorKind::Unknown(why.clone()),
+            HandlerErrorKind::Input(_)
+            | HandlerErrorKind::View(_)
+            | HandlerErrorKind::Changes(_)
+            | HandlerErrorKind::Failed(_) => kind,
+        },
+        ExecuteErrorKind::TimedOut { .. } => ExecuteErrorKind::Unknown(kind.to_string()),
+        // It happened, and nothing here takes it back.
+        ExecuteErrorKind::Output(_) => {
+            ExecuteErrorKind::Unknown(format!("it was done, and {kind}"))
+        }
+        _ => kind,
+    }
+}
