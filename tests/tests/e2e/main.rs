@@ -30,6 +30,7 @@ mod dry_run;
 mod guide;
 mod hostile;
 mod http;
+mod import;
 mod lazy;
 mod place;
 mod policy;
