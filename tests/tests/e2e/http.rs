@@ -52,7 +52,7 @@ impl Server {
     }
 }
 
-fn read(stream: &TcpStream) -> Seen {
+pub(crate) fn read(stream: &TcpStream) -> Seen {
     let mut reader = BufReader::new(stream);
     let mut next = || {
         let mut line = String::new();

@@ -27,6 +27,7 @@ mod crash;
 mod crowd;
 mod demo;
 mod dry_run;
+mod edited;
 mod guide;
 mod hostile;
 mod http;
