@@ -21,7 +21,7 @@ fn fits(schema: &Value, value: &Value) -> bool {
 fn keyword_fits(all: &Map<String, Value>, keyword: &str, wanted: &Value, value: &Value) -> bool {
     let list = |wanted: &Value| wanted.as_array().cloned().unwrap_or_default();
     let number = |limit: &dyn Fn(f64, f64) -> bool, found: Option<f64>| {
-        found.is_none_or(|found| limit(found, wanted.as_f64().unwrap()))
+        found.is_none_or(|found| limit(found, wanted.as_f64().expect("of that kind")))
     };
     let letters = value.as_str().map(|text| text.chars().count() as f64);
     let items = value.as_array().map(|items| items.len() as f64);
@@ -40,12 +40,14 @@ fn keyword_fits(all: &Map<String, Value>, keyword: &str, wanted: &Value, value: 
         "minItems" => number(&|found, limit| found >= limit, items),
         "maxItems" => number(&|found, limit| found <= limit, items),
         "required" => value.as_object().is_none_or(|fields| {
-            list(wanted).iter().all(|name| fields.contains_key(name.as_str().unwrap()))
+            list(wanted)
+                .iter()
+                .all(|name| fields.contains_key(name.as_str().expect("of that kind")))
         }),
         "properties" => value.as_object().is_none_or(|fields| {
             wanted
                 .as_object()
-                .unwrap()
+                .expect("of that kind")
                 .iter()
                 .all(|(name, inner)| fields.get(name).is_none_or(|field| fits(inner, field)))
         }),
@@ -64,7 +66,7 @@ fn keyword_fits(all: &Map<String, Value>, keyword: &str, wanted: &Value, value: 
 }
 
 fn is(kind: &Value, value: &Value) -> bool {
-    match kind.as_str().unwrap() {
+    match kind.as_str().expect("of that kind") {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),
         "string" => value.is_string(),
@@ -163,7 +165,7 @@ fn contract(id: &str, version: u8, source: &str, input: &Value) -> Arc<Contract>
         "handler": { "builtin": "b" },
     })
     .to_string();
-    Arc::new(Contract::from_yaml(&Source::new("c.yaml", text.as_bytes())).unwrap())
+    Arc::new(Contract::from_yaml(&Source::new("c.yaml", text.as_bytes())).expect("of that kind"))
 }
 
 fn id() -> impl Strategy<Value = String> {
@@ -189,7 +191,7 @@ fn offered(format: ToolFormat, definition: &Value) -> (&str, &Value) {
         ToolFormat::Anthropic => (definition, "input_schema"),
         ToolFormat::Mcp => (definition, "inputSchema"),
     };
-    (tool["name"].as_str().unwrap(), &tool[schema])
+    (tool["name"].as_str().expect("of that kind"), &tool[schema])
 }
 
 proptest! {
