@@ -6,6 +6,7 @@ mod change;
 mod contract;
 mod effects;
 mod graph;
+pub mod import;
 mod plan;
 mod relations;
 mod risk;

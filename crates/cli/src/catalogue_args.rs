@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use crate::args::DryRun;
 
@@ -31,6 +31,9 @@ pub(crate) enum Bundle {
 pub(crate) enum Capability {
     #[command(flatten)]
     Life(Bundle),
+    /// Propose what another description of tools holds: OpenAPI 3, tools of OpenAI or Anthropic, a
+    /// Claude skill, a command. Nothing of it runs before an approver lets it in.
+    Import(ImportWish),
     /// The capabilities of this session as a tool list of a model's API.
     Export {
         /// Whose: openai, anthropic or mcp.
@@ -46,6 +49,48 @@ pub(crate) enum Capability {
         #[arg(long)]
         dot: bool,
     },
+}
+
+/// Whose description of tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum ImportFrom {
+    /// An OpenAPI 3 document, one proposal an operation.
+    Openapi,
+    /// Functions as OpenAI's API takes them.
+    Openai,
+    /// Tools as Anthropic's API takes them.
+    Anthropic,
+    /// A folder with a `SKILL.md`, in the workspace.
+    ClaudeSkill,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ImportWish {
+    /// The file, or the folder of a skill; `-` reads standard input.
+    #[arg(value_hint = ValueHint::AnyPath, required_unless_present = "command", requires = "from")]
+    pub(crate) file: Option<PathBuf>,
+    /// What it is.
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "command")]
+    pub(crate) from: Option<ImportFrom>,
+    /// The program and its arguments, as they will be given to it: everything to the end of the
+    /// line, or to a `;`.
+    #[arg(long, value_name = "ARGV", num_args = 1.., value_terminator = ";", allow_hyphen_values = true, conflicts_with = "file")]
+    pub(crate) command: Vec<String>,
+    /// What the ids begin with.
+    #[arg(long, value_name = "WORD", default_value = "imported")]
+    pub(crate) namespace: String,
+    /// Where requests go, in place of the servers that an OpenAPI document names.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Only these ids; `pets.*` stands for all that begin so. May be given several times.
+    #[arg(long, value_name = "ID")]
+    pub(crate) only: Vec<String>,
+    /// Why.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
 }
 
 #[derive(Debug, Clone, Subcommand)]

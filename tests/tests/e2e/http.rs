@@ -12,14 +12,14 @@ use crate::place::{Place, message};
 
 /// A request as it arrived.
 #[derive(Debug)]
-struct Seen {
-    line: String,
-    headers: Vec<String>,
-    body: String,
+pub(crate) struct Seen {
+    pub(crate) line: String,
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: String,
 }
 
 /// A server that gives the answers that it was given, one a connection, and then ends.
-struct Server {
+pub(crate) struct Server {
     port: u16,
     seen: Receiver<Seen>,
     thread: Option<JoinHandle<()>>,
@@ -27,7 +27,7 @@ struct Server {
 
 impl Server {
     /// An empty answer closes the connection without one.
-    fn answering(answers: Vec<String>) -> Self {
+    pub(crate) fn answering(answers: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (tell, seen) = channel();
@@ -42,13 +42,17 @@ impl Server {
         Self { port, seen, thread: Some(thread) }
     }
 
-    fn ended(mut self) -> Vec<Seen> {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn ended(mut self) -> Vec<Seen> {
         self.thread.take().unwrap().join().unwrap();
         self.seen.try_iter().collect()
     }
 }
 
-fn read(stream: &TcpStream) -> Seen {
+pub(crate) fn read(stream: &TcpStream) -> Seen {
     let mut reader = BufReader::new(stream);
     let mut next = || {
         let mut line = String::new();
@@ -70,7 +74,7 @@ fn read(stream: &TcpStream) -> Seen {
     Seen { line, headers, body: String::from_utf8(body).unwrap() }
 }
 
-fn says(status: &str, body: &str) -> String {
+pub(crate) fn says(status: &str, body: &str) -> String {
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()

@@ -18,17 +18,17 @@ fn named(id: &str, version: &str, source: &str) -> Arc<Contract> {
     Arc::new(contract(&text.replacen("source: builtin", &format!("source: {source}"), 1)))
 }
 
-fn clock() -> ManualClock {
+pub(crate) fn clock() -> ManualClock {
     ManualClock::new(Timestamp::from_micros(1_000_000))
 }
 
-fn session(profile: AgentProfile) -> Session {
+pub(crate) fn session(profile: AgentProfile) -> Session {
     let name = |text| Name::parse(text).expect("a name");
     let principal = Principal { org: name("acme"), user: name("ann"), agent: name("planner") };
     Session::new(principal, &clock()).with_profile(profile)
 }
 
-fn catalogue() -> Vec<Arc<Contract>> {
+pub(crate) fn catalogue() -> Vec<Arc<Contract>> {
     vec![
         named("fs.write", "1.2.0", "builtin"),
         named("fs.write", "2.0.0", "builtin"),

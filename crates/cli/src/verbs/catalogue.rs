@@ -16,6 +16,7 @@ use crate::output::{DIM, GREEN, Output, at_terminal, visible};
 pub(crate) async fn capability(wish: Capability, context: &Context, output: &Output) -> Answer {
     match wish {
         Capability::Life(wish) => life(CatalogueKind::Capability, wish, context, output).await,
+        Capability::Import(wish) => super::import::import(wish, context, output).await,
         Capability::Export { format } => super::tools::export(&format, context, output).await,
         Capability::Graph { dot, .. } => super::tools::graph(dot, context, output).await,
     }

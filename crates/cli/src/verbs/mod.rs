@@ -11,6 +11,7 @@ mod doctor;
 mod grants;
 mod halt;
 mod history;
+mod import;
 mod init;
 mod keeping;
 mod lock;

@@ -1,10 +1,14 @@
 //! What the runtime as a whole promises and needs no door for.
 #![expect(
     clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and makes workspaces of its own"
 )]
 
+mod lifecycle;
 mod matrix;
 mod reload;
 mod runs;
+mod schemas;

@@ -1,0 +1,279 @@
+//! The life of a capability through the whole runtime: files, database, keys, crashes and a store
+//! that fails. What runs is what somebody approved, in the very digest that lies there.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use lictor::capability::Contract;
+use lictor::context::{Digest, Name, Principal, Session, SystemClock};
+use lictor::document::Source;
+use lictor::governance::{Approver, CatalogueKey, CatalogueKind, Channel, Document, LifeState};
+use lictor::{Agent, LifeStep, Runtime, RuntimeOptions};
+use proptest::prelude::*;
+use serde_json::json;
+
+const POLICY: &str =
+    "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\nrisk: { high: allow }\n";
+const FILE: &str = ".lictor/capabilities/clock.tell.yaml";
+
+/// Contracts of one id and version that differ in their risk, and so in their digest.
+fn text(variant: usize) -> String {
+    let risk = ["low", "medium", "high"][variant % 3];
+    format!(
+        "id: clock.tell\nversion: 1.0.0\ntitle: Clock\ndescription: Tells the time.\nkind: skill\n\
+         source: local\ninput: {{ type: object }}\noutput: {{ type: object }}\nrisk: {risk}\n\
+         handler: {{ builtin: time.now }}\n"
+    )
+}
+
+fn contract(text: &str) -> Option<Arc<Contract>> {
+    Contract::from_yaml(&Source::new("c.yaml", text.as_bytes())).ok().map(Arc::new)
+}
+
+fn digest(variant: usize) -> Digest {
+    contract(&text(variant)).unwrap().digest()
+}
+
+fn key() -> CatalogueKey {
+    Document::key_of_contract(&contract(&text(0)).unwrap())
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn session(user: &str) -> Session {
+    let principal = Principal { org: name("acme"), user: name(user), agent: name("bot") };
+    Session::new(principal, &SystemClock)
+}
+
+/// What happens to the one capability.
+#[derive(Debug, Clone)]
+enum Happens {
+    /// Its file becomes another one, or no contract at all (3), or goes (4).
+    Edit(usize),
+    Propose {
+        variant: usize,
+        cut: Option<u8>,
+    },
+    Decide {
+        next: LifeState,
+        looked_at: usize,
+        cut: Option<u8>,
+    },
+    /// The store fails from now on, at the record (0), at its event (1), or not any more (2).
+    Store(usize),
+    /// Somebody writes into the record in the database.
+    Hand(&'static str),
+    Crash,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let next = prop::sample::select(LifeState::ALL.to_vec());
+    let next = prop_oneof![4 => Just(LifeState::Active), 2 => next];
+    let cut = || prop::option::weighted(0.2, 0..8_u8);
+    let hand = prop::sample::select(vec![
+        r#"record = replace(record, '"proposed"', '"active"')"#,
+        r#"record = replace(record, '"frozen"', '"active"')"#,
+        "seal = 'sha256:00'",
+    ]);
+    prop_oneof![
+        3 => (0..5_usize).prop_map(Happens::Edit),
+        4 => (0..3_usize, cut()).prop_map(|(variant, cut)| Happens::Propose { variant, cut }),
+        6 => (next, 0..3_usize, cut())
+            .prop_map(|(next, looked_at, cut)| Happens::Decide { next, looked_at, cut }),
+        1 => (0..3_usize).prop_map(Happens::Store),
+        1 => hand.prop_map(Happens::Hand),
+        1 => Just(Happens::Crash),
+    ]
+}
+
+struct Nobody;
+impl Wake for Nobody {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Looks at a future a few times and then never again: whoever asked has died.
+async fn cut_off<T>(future: impl Future<Output = T>, cut: Option<u8>) -> Option<T> {
+    let Some(looks) = cut else { return Some(future.await) };
+    let waker = Waker::from(Arc::new(Nobody));
+    let mut future = pin!(future);
+    for _ in 0..looks {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(done);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    runtime: Runtime,
+    /// A session that lives as long as its process, with the graph that it began with.
+    agent: Agent,
+    ann: Approver,
+    /// Every digest that an approver has agreed to, whatever came of it.
+    agreed: BTreeSet<Digest>,
+    /// What is known of the present state; nothing, after a call that was cut off or failed.
+    state: Option<LifeState>,
+    failing: bool,
+}
+
+async fn open(dir: &Path) -> Runtime {
+    let (workspace, keys) = (dir.join("workspace"), dir.join("keys"));
+    Runtime::open(RuntimeOptions::new(workspace, keys)).await.unwrap()
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("workspace/.lictor/capabilities")).unwrap();
+        std::fs::write(dir.path().join("workspace/.lictor/policy.yaml"), POLICY).unwrap();
+        let runtime = open(dir.path()).await;
+        let (_, token) = runtime.approvers().bootstrap(name("ann"), Vec::new()).unwrap();
+        let ann = runtime.approvers().authenticate(token.expose()).unwrap();
+        let agent = runtime.agent(&session("bob"));
+        let (agreed, state, failing) = (BTreeSet::new(), None, false);
+        Self { dir, runtime, agent, ann, agreed, state, failing }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("workspace").join(FILE)
+    }
+
+    fn sql(&self, text: &str) {
+        let db = rusqlite::Connection::open(self.dir.path().join("workspace/.lictor/lictor.db"));
+        db.unwrap().execute_batch(text).unwrap();
+    }
+
+    async fn crash(&mut self) {
+        self.runtime = open(self.dir.path()).await;
+        self.agent = self.runtime.agent(&session("bob"));
+    }
+
+    async fn happens(&mut self, what: &Happens) {
+        match what {
+            Happens::Edit(4) => drop(std::fs::remove_file(self.file())),
+            Happens::Edit(3) => std::fs::write(self.file(), "id: clock.tell\n").unwrap(),
+            Happens::Edit(variant) => std::fs::write(self.file(), text(*variant)).unwrap(),
+            Happens::Propose { variant, cut } => {
+                let text = text(*variant);
+                let (source, session) = (Source::new("c.yaml", text.as_bytes()), session("bob"));
+                let kind = CatalogueKind::Capability;
+                let done = cut_off(self.runtime.propose(&session, kind, &source, ""), *cut).await;
+                self.state = match done {
+                    Some(Ok(proposed)) => Some(proposed.entry.state),
+                    Some(Err(_)) if !self.failing => self.state,
+                    _ => None,
+                };
+            }
+            Happens::Decide { next, looked_at, cut } => {
+                let (key, seen) = (key(), digest(*looked_at));
+                let (next, seen) = (*next, Some(seen).filter(|_| *next == LifeState::Active));
+                let (channel, session) = (Channel::Token, session("ann"));
+                let step = LifeStep { key: &key, next, seen, by: &self.ann, channel, why: "" };
+                let done = cut_off(self.runtime.step_life(&session, step), *cut).await;
+                if !matches!(done, Some(Err(_))) || self.failing {
+                    self.agreed.extend(seen);
+                }
+                self.state = match done {
+                    Some(Ok(_)) => Some(next),
+                    Some(Err(_)) if !self.failing => self.state,
+                    _ => None,
+                };
+            }
+            Happens::Store(2) => {
+                self.failing = false;
+                self.sql("DROP TRIGGER IF EXISTS f0; DROP TRIGGER IF EXISTS f1; DROP TRIGGER IF EXISTS f2;");
+            }
+            Happens::Store(at) => {
+                self.failing = true;
+                let fail = "BEGIN SELECT RAISE(ABORT, 'the store fails'); END;";
+                self.sql(&match at {
+                    0 => format!(
+                        "CREATE TRIGGER IF NOT EXISTS f0 BEFORE INSERT ON catalogue {fail} \
+                         CREATE TRIGGER IF NOT EXISTS f1 BEFORE UPDATE ON catalogue {fail}"
+                    ),
+                    _ => format!(
+                        "CREATE TRIGGER IF NOT EXISTS f2 BEFORE INSERT ON audit_event {fail}"
+                    ),
+                });
+            }
+            Happens::Hand(set) => {
+                if !self.failing {
+                    self.sql(&format!("UPDATE catalogue SET {set}"));
+                    self.state = None;
+                }
+            }
+            Happens::Crash => self.crash().await,
+        }
+    }
+
+    /// One call in the session that has lived since the last crash, and one in a new session.
+    async fn check(&self, all: &[Happens]) {
+        let agents = [self.agent.clone(), self.runtime.agent(&session("bob"))];
+        for agent in agents {
+            if agent.call("clock.tell", json!({})).await.is_err() {
+                continue;
+            }
+            let text = std::fs::read_to_string(self.file()).unwrap_or_default();
+            let there = contract(&text).map(|contract| contract.digest());
+            let fits = there.is_some_and(|there| self.agreed.contains(&there));
+            assert!(fits, "what nobody approved ran: {all:?}");
+            let known = self.state.is_none_or(|state| state == LifeState::Active);
+            assert!(known, "it ran while it was {:?}: {all:?}", self.state);
+        }
+    }
+}
+
+fn run(all: &[Happens]) {
+    let threads =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    threads.unwrap().block_on(async {
+        let mut world = World::new().await;
+        for (index, what) in all.iter().enumerate() {
+            world.happens(what).await;
+            world.check(&all[..=index]).await;
+        }
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_life_with_crashes_and_a_failing_store_runs_what_nobody_approved(
+        all in prop::collection::vec(happens(), 1..16),
+    ) {
+        run(&all);
+    }
+}
+
+#[test]
+fn the_life_above_does_run_what_was_approved() {
+    // Without this, refusing everything would pass.
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut world = World::new().await;
+        let decide = |next| Happens::Decide { next, looked_at: 1, cut: None };
+        world.happens(&Happens::Propose { variant: 1, cut: None }).await;
+        world.happens(&decide(LifeState::Active)).await;
+        assert_eq!(world.state, Some(LifeState::Active));
+        world.crash().await;
+        world.agent.call("clock.tell", json!({})).await.unwrap();
+        // A store that fails at the event takes the record back as well.
+        world.happens(&Happens::Store(1)).await;
+        world.happens(&decide(LifeState::Frozen)).await;
+        world.happens(&Happens::Store(2)).await;
+        world.agent.call("clock.tell", json!({})).await.unwrap();
+        world.happens(&Happens::Edit(2)).await;
+        let refused = world.agent.call("clock.tell", json!({})).await.unwrap_err();
+        assert!(refused.to_string().contains("not what was approved"), "{refused}");
+        world.happens(&Happens::Edit(1)).await;
+        world.agent.call("clock.tell", json!({})).await.unwrap();
+    });
+}

@@ -1,0 +1,179 @@
+//! Imports through the command. The OpenAPI document is one of a public product (quay.io), as the
+//! crate `openapiv3` carries it for its own tests.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::http::{Server, says};
+use crate::place::{Place, message};
+
+/// A document that `openapiv3` carries: where cargo keeps the crate's files.
+fn carried(name: &str) -> String {
+    let told = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO"))
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let version = told(&["-vV"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let metadata =
+        told(&["metadata", "--format-version", "1", "--offline", "--filter-platform", host]);
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let package = packages.iter().find(|package| package["name"] == "openapiv3").unwrap();
+    let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
+    manifest.with_file_name("fixtures").join(name).to_str().unwrap().to_owned()
+}
+
+const POLICY: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\n\
+    rules:\n  - { name: net, when: { effect: net }, verdict: allow }\n";
+
+fn import(place: &Place, arguments: &[&str]) -> crate::place::Answer {
+    let arguments: Vec<&str> = ["capability", "import"].iter().chain(arguments).copied().collect();
+    place.run_with(&arguments, |command| _ = command.env("LICTOR_USER", "bob"))
+}
+
+#[test]
+fn one_operation_of_a_public_product_is_let_in_and_called_and_no_other_is_callable() {
+    let server = Server::answering(vec![says("201 Created", r#"{"name":"lictor"}"#)]);
+    let place = Place::with_policy(POLICY);
+    let (document, url) = (carried("quayio.json"), format!("http://127.0.0.1:{}", server.port()));
+    let arguments =
+        [document.as_str(), "--from", "openapi", "--namespace", "quay", "--server", &url];
+    let imported = import(&place, &arguments).done();
+    let proposed = imported["proposed"].as_array().unwrap();
+    assert_eq!((proposed.len(), &imported["left_out"]), (95, &json!([])));
+    assert!(proposed.iter().all(|one| one["state"] == "proposed"));
+
+    place.run_as_approver(&["capability", "approve", "quay.create_repo"]).done();
+    let call = |input: &str| {
+        let arguments = ["call", "quay.create_repo", "--input", input];
+        place.run_with(&arguments, |command| {
+            command.env("LICTOR_SECRET_QUAY_OAUTH2_IMPLICIT", "t0k3n");
+        })
+    };
+    let wrong = call(r#"{"body":{"repository":"r","visibility":"secret","description":""}}"#);
+    assert!(message(&wrong.ends(2, "invalid_input")).contains("/body/visibility"));
+    let body = r#"{"repository":"r","visibility":"private","description":"d"}"#;
+    let done = call(&format!("{{\"body\":{body}}}")).done();
+    assert_eq!(done["output"], json!({ "status": 201, "body": { "name": "lictor" } }));
+    let seen = server.ended().remove(0);
+    assert_eq!(seen.line, "POST /api/v1/repository HTTP/1.1");
+    assert!(seen.headers.contains(&"authorization: bearer t0k3n".to_owned()));
+    let (sent, wanted): (Value, Value) =
+        (serde_json::from_str(&seen.body).unwrap(), serde_json::from_str(body).unwrap());
+    assert_eq!(sent, wanted);
+
+    nobody_else(&place, proposed);
+    place.verify();
+}
+
+/// Nothing listens any more: what got through would fail, and not be denied.
+fn nobody_else(place: &Place, proposed: &[Value]) {
+    for one in proposed.iter().step_by(12).filter(|one| one["id"] != "quay.create_repo") {
+        let id = one["id"].as_str().unwrap();
+        place.run(&["call", id, "--input", "{}"]).ends(3, "denied");
+        place.run(&["check", "call", id, "--input", "{}"]).ends(3, "denied");
+    }
+    let workflow = "id: w\nversion: 1.0.0\ntitle: W\ninput: { type: object }\nsteps:\n  \
+        - { id: a, use: quay.delete_repository, with: { repository: r } }\n";
+    let workflow = place.document("w.workflow.yaml", workflow);
+    let refused = place.run(&["run", &workflow]).ends(2, "invalid_input");
+    assert!(refused.to_string().contains("quay.delete_repository"), "{refused}");
+    for format in ["openai", "anthropic", "mcp"] {
+        let list = place.run(&["capability", "export", "--format", format]).done();
+        let names = list["names"].as_object().unwrap();
+        let quay: Vec<&Value> =
+            names.values().filter(|id| id.as_str().unwrap().starts_with("quay.")).collect();
+        assert_eq!(quay, [&json!("quay.create_repo")], "{format}");
+    }
+}
+
+#[test]
+fn documents_of_other_products_give_what_they_can() {
+    let place = Place::new();
+    for (name, contracts) in
+        [("docker.yaml", 55), ("slack.json", 138), ("stripe.yaml", 244), ("twilio.json", 113)]
+    {
+        let imported = import(&place, &[&carried(name), "--from", "openapi", "--dry-run"]).done();
+        let found = imported["would_propose"].as_array().unwrap();
+        assert!(found.len() >= contracts, "{name}: {}", found.len());
+        for one in found {
+            let contract = &one["contract"];
+            let risk = match one["origin"].as_str().unwrap().split(' ').next().unwrap() {
+                "GET" | "HEAD" => "low",
+                "DELETE" => "high",
+                _ => "medium",
+            };
+            assert_eq!(contract["risk"], risk);
+            assert_eq!(contract["effects"]["net"].as_array().unwrap().len(), 1);
+        }
+        assert_eq!(place.run(&["capability", "list"]).done()["problems"], json!([]));
+    }
+    assert!(
+        !place.exists(".lictor/capabilities/imported.get_charges.yaml"),
+        "dry runs add nothing"
+    );
+}
+
+#[test]
+fn a_claude_skill_becomes_what_reads_its_files() {
+    let place = Place::with_policy(
+        "version: 1\ndefault: deny\nrules:\n  - { name: look, when: { effect: fs.read }, verdict: allow }\n",
+    );
+    place.write(
+        "skills/pdf/SKILL.md",
+        "---\nname: PDF forms\ndescription: Fills forms.\nallowed-tools: Bash\n---\n# How\n",
+    );
+    place.write("skills/pdf/reference/fields.md", "fields\n");
+    place.write("skills/pdf/scripts/fill.py", "print('{}')\n");
+    place.write("other.md", "other\n");
+    let imported = import(&place, &["skills/pdf", "--from", "claude_skill"]).done();
+    let ids: Vec<&str> = imported["proposed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["imported.pdf_forms", "imported.pdf_forms.fill"]);
+    assert!(imported["proposed"][0]["lost"].to_string().contains("allowed-tools"));
+    let read = |path: &str| place.run(&["call", "imported.pdf_forms", &format!("path={path}")]);
+    read("skills/pdf/SKILL.md").ends(3, "denied");
+    place.run_as_approver(&["capability", "approve", "imported.pdf_forms"]).done();
+    assert_eq!(read("skills/pdf/reference/fields.md").done()["output"]["content"], "fields\n");
+    read("other.md").ends(2, "invalid_input");
+    let outside = import(&place, &[place.home().to_str().unwrap(), "--from", "claude_skill"]);
+    assert!(message(&outside.ends(2, "invalid_input")).contains("lies in the workspace"));
+}
+
+#[test]
+fn tools_and_commands_become_proposals_and_say_what_is_missing() {
+    let place = Place::new();
+    let tools = r#"[{"type":"function","function":{"name":"getWeather","description":"D","strict":true,
+        "parameters":{"type":"object","properties":{"city":{"type":"string"}}}}},{"type":"web_search"}]"#;
+    let file = place.document("t.json", tools);
+    let imported = import(&place, &[&file, "--from", "openai", "--namespace", "host"]).done();
+    assert_eq!(imported["proposed"][0]["id"], "host.get_weather");
+    assert_eq!(imported["left_out"].as_array().unwrap().len(), 1);
+    place.run_as_approver(&["capability", "approve", "host.get_weather"]).done();
+    // Let in, and yet nobody here knows how it is done.
+    assert_ne!(place.run(&["call", "host.get_weather"]).code, 0);
+
+    let command = import(&place, &["--namespace", "ops", "--command", "jq", "-c", ".", ";"]).done();
+    assert_eq!(command["proposed"][0]["id"], "ops.jq");
+    let shown = place.run(&["capability", "show", "ops.jq"]).done();
+    assert_eq!(shown["handler"], json!({ "command": ["jq", "-c", "."] }));
+    assert_eq!((&shown["risk"], &shown["effects"]["process"]), (&json!("high"), &json!(["jq"])));
+    place.run(&["call", "ops.jq"]).ends(3, "denied");
+
+    import(&place, &[&file]).ends(2, "usage");
+    import(&place, &[&file, "--from", "openapi"]).ends(2, "invalid_input");
+    let missing = import(&place, &[&file, "--from", "openai", "--only", "imported.get_wether"]);
+    assert!(missing.ends(2, "not_found").to_string().contains("imported.get_weather"));
+}
