@@ -124,15 +124,20 @@ impl Hands<'_> {
             Operation::Take { path, slot, .. } | Operation::Put { path, slot, .. } => {
                 self.put(&self.parent(path)?, path, slot)
             }
-            Operation::Swap { path, slot, .. } => {
+            Operation::Swap { path, slot, before, after, .. } => {
                 // Only while the path holds what we put there: else there is a newer save, and
-                // what the slot holds stays where nothing overwrites it.
-                let at_path = self.path_inode(path)?;
-                if at_path.is_none() || (at_path != item.new_inode && at_path != item.inode) {
-                    return Err(OperationError::Contended { path: path.to_string() });
-                }
+                // what the slot holds stays where nothing overwrites it. By the inode alone a save
+                // could pass for a file of ours that is gone, since numbers are used again.
                 let parent = self.parent(path)?;
                 let ours = Seen::at(&parent, path.name());
+                let is = |inode, state| {
+                    ours.inode.is_some()
+                        && ours.inode == inode
+                        && ours.state.is_some_and(|found| same(&found, state))
+                };
+                if !(is(item.new_inode, after) || is(item.inode, before)) {
+                    return Err(OperationError::Contended { path: path.to_string() });
+                }
                 self.exchange_back(path, &parent, slot, &ours)
             }
             Operation::Chmod { .. } => Ok(()),

@@ -70,6 +70,8 @@ impl Recover<'_> {
         let fail = |error: std::io::Error| RecoverError(format!("{}: {error}", self.execution));
         let tx = self.root.get(self.execution).map_err(fail)?;
         let text = match &tx {
+            // Most are, and they grow with what they changed.
+            Some(tx) if tx.journal_ends(journal::DONE).map_err(fail)? => return Ok(None),
             Some(tx) => tx.read_journal().map_err(fail)?,
             None => None,
         };

@@ -2,7 +2,7 @@
 //! change, because publishing is renaming.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -339,6 +339,24 @@ impl TxDir {
 
     pub(crate) fn read_journal(&self) -> io::Result<Option<Vec<u8>>> {
         self.read(JOURNAL)
+    }
+
+    /// Whether the journal's last line is this one; only that is read.
+    pub(crate) fn journal_ends(&self, line: &str) -> io::Result<bool> {
+        let wanted = journal::appended(line);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = match fs::openat(&self.dir, JOURNAL, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(at) = file.metadata()?.len().checked_sub(wanted.len() as u64) else {
+            return Ok(false);
+        };
+        file.seek(SeekFrom::Start(at))?;
+        let mut found = Vec::with_capacity(wanted.len());
+        file.read_to_end(&mut found)?;
+        Ok(found == wanted)
     }
 
     /// A file beside the slots; `None` when there is none.

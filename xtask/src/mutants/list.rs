@@ -195,8 +195,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "give-back-blindly",
         OPERATION,
         [
-            "if at_path.is_none() || (at_path != item.new_inode && at_path != item.inode) {",
-            "if at_path.is_none() {",
+            "if !(is(item.new_inode, after) || is(item.inode, before)) {",
+            "if !is(ours.inode, after) && ours.inode.is_none() {",
         ],
         it!["does_not_come_back_over_a_newer_one"],
     ),

@@ -338,6 +338,25 @@ fn a_journal_of_a_newer_program_is_refused_and_touches_nothing() {
 }
 
 #[test]
+fn an_end_that_is_cut_short_is_none() {
+    let (world, _, new) = unsettled();
+    world.recover();
+    edit(&journal(&world), |text| text.replace("{\"done\":true}\n", "{\"done\":tru"));
+    assert_eq!(world.recover()[0].recovery, Recovery::Finished);
+    assert_eq!(read_tree(&world.root), new);
+}
+
+/// What is closed is passed over by its last line: a recovery costs what is open, not what is kept.
+#[test]
+fn a_journal_that_is_closed_is_not_read_by_a_recovery() {
+    let world = world();
+    let execution = world.apply(vec![create("a", "a\n")]);
+    edit(&journal(&world), |text| format!("{}\n{{\"done\":true}}\n", "x".repeat(text.len())));
+    assert!(world.recover().is_empty());
+    assert_eq!(world.folders(), [execution.to_string()], "and it is not swept either");
+}
+
+#[test]
 fn slots_that_are_gone_under_a_journal_are_an_error_and_not_a_clean_slate() {
     let (world, _, new) = unsettled();
     fs::remove_dir_all(journal(&world).with_file_name("s")).expect("gone");
