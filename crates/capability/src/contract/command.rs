@@ -124,6 +124,12 @@ impl CommandSpec {
         Self { argv, ..Self::default() }
     }
 
+    /// An argument that stands for itself, braces and all.
+    #[must_use]
+    pub fn literal(argument: &str) -> String {
+        argument.replace('{', "{{").replace('}', "}}")
+    }
+
     /// The arguments for an input, the program first.
     ///
     /// # Errors
@@ -189,7 +195,8 @@ impl CommandSpec {
                     }
                     Some(one) => found.push(place(&scalar(name, one)?)?),
                 },
-                _ => found.push(place(entry)?),
+                [Part::Text(text)] => found.push(place(text)?),
+                _ => return Err(half(entry)),
             }
         }
         Ok(found)
@@ -236,8 +243,10 @@ impl CommandSpec {
             None => drop(derived(&most.fs.read)?),
             Some(inputs) => {
                 for entry in inputs {
-                    if !matches!(parts(entry)?.as_slice(), [Part::Name(_)]) {
-                        place(entry)?;
+                    match parts(entry)?.as_slice() {
+                        [Part::Name(_)] => {}
+                        [Part::Text(text)] => drop(place(text)?),
+                        _ => return Err(half(entry)),
                     }
                 }
             }
@@ -324,6 +333,10 @@ fn scalar(name: &str, value: &Value) -> Result<String, String> {
     Ok(text)
 }
 
+fn half(entry: &str) -> String {
+    format!("`{}` is neither a path nor one `{{name}}` and nothing else", entry.escape_debug())
+}
+
 fn place(text: &str) -> Result<CommandInput, String> {
     if text == "." {
         return Ok(CommandInput::Root);
@@ -331,17 +344,36 @@ fn place(text: &str) -> Result<CommandInput, String> {
     WorkspacePath::parse(text).map(CommandInput::Path).map_err(|error| error.to_string())
 }
 
+/// The one path that a glob means, if it means one: `[*]` is how a glob says `*`.
+fn plain(glob: &str) -> Option<String> {
+    let mut text = String::with_capacity(glob.len());
+    let mut rest = glob.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '*' | '?' | '{' | '}' | '\\' | ']' => return None,
+            '[' => {
+                text.push(rest.next()?);
+                if rest.next()? != ']' {
+                    return None;
+                }
+            }
+            c => text.push(c),
+        }
+    }
+    Some(text)
+}
+
 /// What the read globs of a contract say by themselves: paths, and folders by `folder/**`.
 fn derived(globs: &[String]) -> Result<Vec<CommandInput>, String> {
     let of = |glob: &String| {
         let bare = if glob == "**" { "." } else { glob.strip_suffix("/**").unwrap_or(glob) };
-        if bare.contains(['*', '?', '[', '{', '\\']) {
-            return Err(format!(
+        let bare = plain(bare).ok_or_else(|| {
+            format!(
                 "`{}` does not say what to copy for the command; `inputs` does",
                 glob.escape_debug()
-            ));
-        }
-        place(bare)
+            )
+        })?;
+        place(&bare)
     };
     globs.iter().map(of).collect()
 }
@@ -459,6 +491,7 @@ mod tests {
         assert_eq!(of(&["src/**", "a.txt"]).unwrap(), [path("src"), path("a.txt")]);
         assert_eq!(of(&["**"]).unwrap(), [CommandInput::Root]);
         assert_eq!(of(&[]).unwrap(), []);
+        assert_eq!(of(&["a[*]b[[]/**"]).unwrap(), [path("a*b[")], "escaped");
         assert!(of(&["src/*.rs"]).unwrap_err().contains("inputs"));
     }
 

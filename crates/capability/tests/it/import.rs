@@ -4,7 +4,7 @@ use lictor_capability::import::{
     Import, Imported, SkillFolder, from_anthropic, from_claude_skill, from_command, from_openai,
     from_openapi,
 };
-use lictor_capability::{CapabilityGraph, Contract, ToolFormat};
+use lictor_capability::{CapabilityGraph, Contract, HandlerSpec, ToolFormat};
 use lictor_context::WorkspacePath;
 use lictor_document::Source;
 use proptest::prelude::*;
@@ -243,6 +243,14 @@ fn a_command_is_an_argument_list_at_its_worst() {
     );
     assert!(contract.effects.fs.read.is_empty() && contract.effects.fs.write.is_empty());
     assert_eq!(lost.len(), 2);
+    let braces = ["find".to_owned(), "{}".to_owned(), "{name}".to_owned()];
+    let (contract, _) = one(from_command("ops", &braces).expect("a command"));
+    let HandlerSpec::Command(command) = &contract.handler else { panic!("a command") };
+    assert_eq!(
+        command.arguments(&json!({})).expect("arguments"),
+        braces,
+        "they stand for themselves"
+    );
     assert!(from_command("ops", &[]).is_err());
     assert_eq!(from_command("Not A Word", &argv).expect("read").left_out.len(), 1);
 }

@@ -15,7 +15,6 @@ mod failures;
 mod landing;
 mod layers;
 mod lock;
-
 mod support;
 mod view;
 mod warrants;

@@ -132,6 +132,13 @@ fn contracts_and_their_schema_agree() {
         "handler": { "http": { "method": "POST", "url": "https://h/{q}", "query": ["q"], "body": "b", "max_bytes": "1MiB",
             "headers": { "x": "y", "authorization": { "secret": "S", "prefix": "Bearer " } }, "header_inputs": { "h": "h" } } },
     }));
+    corpus.push(json!({
+        "id": "a.c", "version": "1.0.0", "title": "T", "description": "D", "kind": "tool", "source": "local",
+        "input": { "type": "object", "properties": { "x": {} } }, "output": true, "risk": "high",
+        "effects": { "fs": { "read": ["src/**"] }, "process": ["p"] },
+        "handler": { "command": { "argv": ["p", "{x}"], "env": { "A": "b", "C": { "secret": "D" } }, "output": "text",
+            "sandbox": "best_effort", "memory": "1MiB" } },
+    }));
     check("contract", &corpus, |text| Contract::from_yaml(&source(text)).is_ok());
 }
 
