@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Draft, Import, ImportError, NotImported, id_of};
+use super::{Draft, Import, ImportError, NotImported, id_of, literal};
 
 /// From a command line: the program and its arguments, as they will be given to it. Nothing is
 /// known of it, so it is proposed as what it could be at worst.
@@ -26,7 +26,7 @@ pub fn from_command(namespace: &str, argv: &[String]) -> Result<Import, ImportEr
             draft.set(json!({
                 "input": { "type": "object" }, "output": {}, "risk": "high",
                 "effects": { "process": [program] }, "undo": { "strategy": "none" },
-                "handler": { "command": argv },
+                "handler": { "command": argv.iter().map(|one| literal(one)).collect::<Vec<_>>() },
             }));
             draft.lost = vec![
                 "what it takes and gives: write both schemas".to_owned(),

@@ -4,7 +4,7 @@ use lictor_context::WorkspacePath;
 use lictor_document::{Limits, Source, StrictValue, from_yaml};
 use serde_json::{Value, json};
 
-use super::{Draft, Import, ImportError, id_of, word_of};
+use super::{Draft, Import, ImportError, id_of, literal, word_of};
 
 /// A skill's folder, as somebody has listed it.
 #[derive(Debug, Clone)]
@@ -113,7 +113,11 @@ fn running(
             "fs": { "read": [format!("{}/**", globbed(folder.path.as_str()))] },
             "process": [argv.first()],
         },
-        "undo": { "strategy": "none" }, "handler": { "command": argv },
+        "undo": { "strategy": "none" },
+        "handler": { "command": {
+            "argv": argv.iter().map(|one| literal(one)).collect::<Vec<_>>(),
+            "inputs": [literal(folder.path.as_str())],
+        } },
     }));
     draft.lost = vec![
         "how it is called: scripts of skills mostly take arguments, and here they get JSON"

@@ -132,6 +132,14 @@ fn contracts_and_their_schema_agree() {
         "handler": { "http": { "method": "POST", "url": "https://h/{q}", "query": ["q"], "body": "b", "max_bytes": "1MiB",
             "headers": { "x": "y", "authorization": { "secret": "S", "prefix": "Bearer " } }, "header_inputs": { "h": "h" } } },
     }));
+    corpus.push(json!({
+        "id": "a.b", "version": "1.0.0", "title": "T", "description": "D", "kind": "tool", "source": "local",
+        "input": { "type": "object", "properties": { "x": {} } }, "output": true, "risk": "high",
+        "effects": { "process": ["p"], "fs": { "read": ["src/**"] } },
+        "handler": { "command": { "argv": ["p", "{x}"], "inputs": ["src"], "env": { "A": "b", "C": { "secret": "D" } },
+            "output": "text", "sandbox": "best_effort", "memory": "1MiB", "max_output": "1MiB", "max_file": "1MiB",
+            "max_processes": 3, "system": ["/opt"] } },
+    }));
     check("contract", &corpus, |text| Contract::from_yaml(&source(text)).is_ok());
 }
 
