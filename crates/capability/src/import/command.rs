@@ -2,9 +2,7 @@
 
 use serde_json::json;
 
-use crate::contract::CommandSpec;
-
-use super::{Draft, Import, ImportError, NotImported, id_of};
+use super::{Draft, Import, ImportError, NotImported, id_of, literal};
 
 /// From a command line: the program and its arguments, as they will be given to it. Nothing is
 /// known of it, so it is proposed as what it could be at worst.
@@ -25,11 +23,10 @@ pub fn from_command(namespace: &str, argv: &[String]) -> Result<Import, ImportEr
             let title = format!("Run {name}");
             let what = format!("Run `{origin}` with the input as JSON on its standard input.");
             let mut draft = Draft::new(&id, &title, &what, "local");
-            let literal: Vec<String> = argv.iter().map(|one| CommandSpec::literal(one)).collect();
             draft.set(json!({
                 "input": { "type": "object" }, "output": {}, "risk": "high",
                 "effects": { "process": [program] }, "undo": { "strategy": "none" },
-                "handler": { "command": literal },
+                "handler": { "command": argv.iter().map(|one| literal(one)).collect::<Vec<_>>() },
             }));
             draft.lost = vec![
                 "what it takes and gives: write both schemas".to_owned(),

@@ -155,6 +155,11 @@ fn text_of(contract: &Value) -> String {
     text
 }
 
+/// A text as a template of a command that means nothing but it: braces are written twice.
+fn literal(text: &str) -> String {
+    text.replace('{', "{{").replace('}', "}}")
+}
+
 /// An id from a namespace and a name of any letters: lower-case words joined by `_`.
 fn id_of(namespace: &str, name: &str) -> Result<CapabilityId, String> {
     CapabilityId::parse(&format!("{namespace}.{}", word_of(name)))

@@ -4,9 +4,7 @@ use lictor_context::WorkspacePath;
 use lictor_document::{Limits, Source, StrictValue, from_yaml};
 use serde_json::{Value, json};
 
-use crate::contract::CommandSpec;
-
-use super::{Draft, Import, ImportError, id_of, word_of};
+use super::{Draft, Import, ImportError, id_of, literal, word_of};
 
 /// A skill's folder, as somebody has listed it.
 #[derive(Debug, Clone)]
@@ -108,7 +106,6 @@ fn running(
     let what = format!(
         "Run the script `{script}` of the skill {name}, with the input as JSON on its standard input."
     );
-    let literal: Vec<String> = argv.iter().map(|one| CommandSpec::literal(one)).collect();
     let mut draft = Draft::new(&id, &format!("{name}: {stem}"), &what, "claude_skill");
     draft.set(json!({
         "input": { "type": "object" }, "output": {}, "risk": "high",
@@ -116,7 +113,11 @@ fn running(
             "fs": { "read": [format!("{}/**", globbed(folder.path.as_str()))] },
             "process": [argv.first()],
         },
-        "undo": { "strategy": "none" }, "handler": { "command": literal },
+        "undo": { "strategy": "none" },
+        "handler": { "command": {
+            "argv": argv.iter().map(|one| literal(one)).collect::<Vec<_>>(),
+            "inputs": [literal(folder.path.as_str())],
+        } },
     }));
     draft.lost = vec![
         "how it is called: scripts of skills mostly take arguments, and here they get JSON"

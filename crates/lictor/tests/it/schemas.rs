@@ -133,11 +133,12 @@ fn contracts_and_their_schema_agree() {
             "headers": { "x": "y", "authorization": { "secret": "S", "prefix": "Bearer " } }, "header_inputs": { "h": "h" } } },
     }));
     corpus.push(json!({
-        "id": "a.c", "version": "1.0.0", "title": "T", "description": "D", "kind": "tool", "source": "local",
+        "id": "a.b", "version": "1.0.0", "title": "T", "description": "D", "kind": "tool", "source": "local",
         "input": { "type": "object", "properties": { "x": {} } }, "output": true, "risk": "high",
-        "effects": { "fs": { "read": ["src/**"] }, "process": ["p"] },
-        "handler": { "command": { "argv": ["p", "{x}"], "env": { "A": "b", "C": { "secret": "D" } }, "output": "text",
-            "sandbox": "best_effort", "memory": "1MiB" } },
+        "effects": { "process": ["p"], "fs": { "read": ["src/**"] } },
+        "handler": { "command": { "argv": ["p", "{x}"], "inputs": ["src"], "env": { "A": "b", "C": { "secret": "D" } },
+            "output": "text", "sandbox": "best_effort", "memory": "1MiB", "max_output": "1MiB", "max_file": "1MiB",
+            "max_processes": 3, "system": ["/opt"] } },
     }));
     check("contract", &corpus, |text| Contract::from_yaml(&source(text)).is_ok());
 }
