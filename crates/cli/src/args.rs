@@ -412,6 +412,11 @@ pub(crate) enum Approvals {
     Deny(Answer),
     /// Withdraw a request: what was asked for is not wanted any more.
     Cancel(Answer),
+    /// Take an answer that the service of a webhook signed, from a file or `-`.
+    Answer {
+        /// The signed answer: `{"answer": {...}, "signature": "..."}`.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Args)]

@@ -4,7 +4,7 @@ use std::io::BufRead as _;
 
 use lictor::capability::{Action, Risk};
 use lictor::context::{ApprovalId, Name};
-use lictor::governance::{Approver, Channel, Verdict};
+use lictor::governance::{Channel, ProvenApprover, Verdict};
 use lictor::{Agent, Consent, ErrorCode, Runtime};
 
 use crate::args;
@@ -32,7 +32,7 @@ pub(crate) async fn approver(
     runtime: &Runtime,
     context: &Context,
     output: &Output,
-) -> Result<(Approver, Channel), Failure> {
+) -> Result<(ProvenApprover, Channel), Failure> {
     match proven(runtime, context, output) {
         Ok(proven) => Ok(proven),
         Err(failure) => Err(refused(what, failure, runtime, context).await),
@@ -60,7 +60,7 @@ fn proven(
     runtime: &Runtime,
     context: &Context,
     output: &Output,
-) -> Result<(Approver, Channel), Failure> {
+) -> Result<(ProvenApprover, Channel), Failure> {
     let denied = |error: &dyn std::fmt::Display| Failure::new(ErrorCode::Denied, error.to_string());
     if let Some(token) = token(context)? {
         let approver = runtime.approvers().authenticate(&token).map_err(|error| denied(&error))?;

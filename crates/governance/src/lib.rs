@@ -12,11 +12,12 @@ mod usage; // how often, and what it cost
 mod warrant;
 
 pub use approval::{
-    ActionSummary, Agreement, Answer, AnswerRefused, Approval, ApprovalError, ApprovalState,
-    ApprovalStore, ApprovalStoreError, Approvals, Approver, ApproverError, ApproverRecord,
-    ApproverStore, ApproverStoreError, ApproverToken, Approvers, Cancellation, Consented, Denial,
-    Grant, GrantRefused, GrantStore, GrantTerms, MemoryApprovalStore, MemoryApproverStore,
-    MemoryGrantStore, Proof, Revocation, SpentApproval, StoredApproval, StoredGrant,
+    ActionSummary, Agreement, Answer, AnswerRefused, AnswerText, AnswerVerdict, Answered, Approval,
+    ApprovalError, ApprovalRequest, ApprovalState, ApprovalStore, ApprovalStoreError, Approvals,
+    Approver, ApproverError, ApproverRecord, ApproverStore, ApproverStoreError, ApproverToken,
+    Approvers, AskError, Cancellation, Consented, Denial, Grant, GrantRefused, GrantStore,
+    GrantTerms, MemoryApprovalStore, MemoryApproverStore, MemoryGrantStore, Proof, ProvenApprover,
+    Reply, Revocation, Says, SignedAnswer, SpentApproval, StoredApproval, StoredGrant,
     TerminalChallenge,
 };
 pub use catalogue::{
@@ -36,7 +37,7 @@ pub use policy::{
     FrequencyLimit, FuzzReport, HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy,
     PolicyCases, PolicyError, PolicyErrorKind, PolicyLanguage, PolicyLayer, PolicySet,
     PolicySource, Preset, Probe, Question, QuestionEffect, Scope, Settings, Survivor,
-    UndoRetention, UnknownPreset, VerificationCommand, Verify,
+    UndoRetention, UnknownPreset, VerificationCommand, Verify, SecretName, Webhook, WebhookKey,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{

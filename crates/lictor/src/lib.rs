@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agent; // one session on the road: begin here
+mod asking; // requests are put to people elsewhere
 mod catalogue;
 mod cedar; // policies in Cedar
 mod checks;

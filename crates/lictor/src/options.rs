@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lictor_context::{Clock, SystemClock};
+use lictor_governance::Approver;
 use lictor_handlers::{Launcher, SecretSource};
 use lictor_store::Durability;
 
@@ -46,6 +47,8 @@ pub struct RuntimeOptions {
     pub launcher: Option<Launcher>,
     /// Who knows the secrets that contracts name.
     pub secrets: Arc<dyn SecretSource>,
+    /// To whom requests are put, beside the webhooks of the policy and the inbox.
+    pub approvers: Vec<Arc<dyn Approver>>,
     /// Secrets that must stand in no record, in whatever form they come along.
     pub declared_secrets: Vec<String>,
 }
@@ -83,6 +86,7 @@ impl RuntimeOptions {
             holder: "lictor".to_owned(),
             launcher: None,
             secrets: crate::outside::environment(),
+            approvers: Vec::new(),
             declared_secrets: Vec::new(),
         }
     }

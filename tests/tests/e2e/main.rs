@@ -49,4 +49,5 @@ mod terminal;
 mod tree;
 mod undo;
 mod verbs;
+mod webhook;
 mod workflow;

@@ -1,9 +1,12 @@
 //! `approvals` and `approvers`.
 
+use std::path::Path;
+
 use lictor::context::{ApprovalId, Event, EventFacts, EventType, Name};
+use lictor::document::{Limits, from_json};
 use lictor::governance::{
-    Approval, ApprovalError, Approver, ApproverError, ApproverStoreError, Channel, GrantRefused,
-    GrantTerms, JudgedError,
+    Approval, ApprovalError, ApproverError, ApproverStoreError, Channel, GrantRefused, GrantTerms,
+    JudgedError, ProvenApprover, SignedAnswer,
 };
 use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
@@ -13,7 +16,11 @@ use crate::args::{Answer as Reply, Approvals, Approvers};
 use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::files;
 use crate::output::{GREEN, Output, at_terminal, visible};
+
+/// The most that a signed answer may hold.
+const MAX_ANSWER: u64 = 64 << 10;
 
 pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Output) -> Answer {
     let runtime = context.runtime().await?;
@@ -39,6 +46,7 @@ pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Outpu
             answer(&runtime, wish.answer, how, context, output).await
         }
         Approvals::Deny(reply) => answer(&runtime, reply, How::Refuse, context, output).await,
+        Approvals::Answer { file } => take(&runtime, &file, context, output).await,
         Approvals::Cancel(reply) => cancel(&runtime, &reply, context, output).await,
     }
 }
@@ -61,6 +69,7 @@ pub(super) fn approval_failure(error: ApprovalError) -> Failure {
         | ApprovalError::Refused(_)
         | ApprovalError::Grant(_)
         | ApprovalError::NoGrants
+        | ApprovalError::Ask(_)
         | ApprovalError::Judged(_) => ErrorCode::Denied,
         ApprovalError::Store(_) => ErrorCode::Failed,
     };
@@ -79,6 +88,34 @@ async fn cancel(runtime: &Runtime, reply: &Reply, context: &Context, output: &Ou
     let withdrawn = runtime.withdraw_approval(asked.approval.id(), reason, &session).await?;
     output.result(&json!(withdrawn), || format!("{} is withdrawn", withdrawn.id()));
     Ok(0)
+}
+
+/// An answer that was given elsewhere. Anybody may bring it: its signature says whose it is.
+async fn take(runtime: &Runtime, file: &Path, context: &Context, output: &Output) -> Answer {
+    let given = files::read(file, MAX_ANSWER)?;
+    let source = given.source();
+    let signed: SignedAnswer = from_json(&source, &Limits::default())
+        .map_err(|error| Failure::input(error.to_string()))?;
+    let session = context.session()?;
+    match runtime.take_answer(&signed, &session).await {
+        Ok(settled) => {
+            output.result(&json!(settled), || answered(&settled));
+            Ok(0)
+        }
+        Err(error) => {
+            Err(consent::refused("approvals.answer", error.into(), runtime, context).await)
+        }
+    }
+}
+
+fn answered(settled: &Approval) -> String {
+    let given = settled.granted_by().len();
+    format!(
+        "{GREEN}{}{GREEN:#} {} ({given} of {} given)\nrepeat the call that asked for it",
+        settled.state().as_str(),
+        settled.id(),
+        settled.needed()
+    )
 }
 
 /// What a person answers.
@@ -151,15 +188,7 @@ async fn answer(
     if let (Value::Object(record), Some(grant)) = (&mut json, &grant) {
         record.insert("grant".to_owned(), json!(grant));
     }
-    output.result(&json, || {
-        let given = settled.granted_by().len();
-        format!(
-            "{GREEN}{}{GREEN:#} {} ({given} of {} given)\nrepeat the call that asked for it",
-            settled.state().as_str(),
-            settled.id(),
-            settled.needed()
-        )
-    });
+    output.result(&json, || answered(&settled));
     Ok(0)
 }
 
@@ -297,7 +326,7 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
 pub(super) async fn record_done(
     what: &str,
     params: Value,
-    (by, channel): (&Approver, Channel),
+    (by, channel): (&ProvenApprover, Channel),
     runtime: &Runtime,
     context: &Context,
 ) -> Result<(), Failure> {

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use crate::policy::Channel;
+
 /// What tokens begin with, so that scanners for leaked secrets find them.
 const TOKEN_PREFIX: &str = "lat_";
 /// How long a code that is shown may be typed.
@@ -26,18 +28,34 @@ pub enum Proof {
     Token,
     /// By typing, at a terminal, a code that was shown there.
     Terminal,
+    /// The same, and by their PIN as well.
+    TerminalPin,
+    /// By a service whose key the policy names, which signed their answer.
+    Signed,
+}
+
+impl Proof {
+    /// Whether it proves somebody who answers by a channel: a code that was typed proves somebody at
+    /// a terminal, and nothing about another channel.
+    pub(super) fn fits(self, channel: Channel) -> bool {
+        match self {
+            Self::Token => channel != Channel::Terminal,
+            Self::Terminal | Self::TerminalPin => channel == Channel::Terminal,
+            Self::Signed => channel == Channel::Webhook,
+        }
+    }
 }
 
 /// Somebody who may approve and proved it. Only [`Approvers::authenticate`] and
 /// [`TerminalChallenge::answer`] make one.
 #[derive(Debug)]
-pub struct Approver {
+pub struct ProvenApprover {
     name: Name,
     roles: Vec<Name>,
     proof: Proof,
 }
 
-impl Approver {
+impl ProvenApprover {
     /// Who.
     #[must_use]
     pub fn name(&self) -> &Name {
@@ -203,7 +221,7 @@ impl Approvers {
         &self,
         name: Name,
         roles: Vec<Name>,
-        by: &Approver,
+        by: &ProvenApprover,
     ) -> Result<(ApproverRecord, ApproverToken), ApproverError> {
         self.add(name, roles, Some(by))
     }
@@ -212,7 +230,7 @@ impl Approvers {
         &self,
         name: Name,
         roles: Vec<Name>,
-        by: Option<&Approver>,
+        by: Option<&ProvenApprover>,
     ) -> Result<(ApproverRecord, ApproverToken), ApproverError> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         random(&mut *bytes)?;
@@ -243,7 +261,7 @@ impl Approvers {
     ///
     /// # Errors
     /// When there is nobody of this name, or they are the last one: enrol another before.
-    pub fn revoke(&self, name: &Name, _by: &Approver) -> Result<(), ApproverError> {
+    pub fn revoke(&self, name: &Name, _by: &ProvenApprover) -> Result<(), ApproverError> {
         let others = self.store.list()?.into_iter();
         let mut others = others.filter(|one| folded(&one.name) != folded(name));
         if !others.any(|one| one.revoked_at.is_none()) {
@@ -256,7 +274,7 @@ impl Approvers {
     ///
     /// # Errors
     /// When it is nobody's, or its owner was struck off.
-    pub fn authenticate(&self, token: &str) -> Result<Approver, ApproverError> {
+    pub fn authenticate(&self, token: &str) -> Result<ProvenApprover, ApproverError> {
         if !token.starts_with(TOKEN_PREFIX) || token.len() != TOKEN_PREFIX.len() + 43 {
             return Err(ApproverError::NotRecognised);
         }
@@ -272,9 +290,26 @@ impl Approvers {
             None => Err(ApproverError::NotRecognised),
             Some(record) if record.revoked_at.is_some() => Err(ApproverError::Revoked),
             Some(record) => {
-                Ok(Approver { name: record.name, roles: record.roles, proof: Proof::Token })
+                Ok(ProvenApprover { name: record.name, roles: record.roles, proof: Proof::Token })
             }
         }
+    }
+
+    /// An approver whose answer somebody else vouches for.
+    pub(super) fn vouched(&self, name: &Name) -> Result<ProvenApprover, ApproverError> {
+        let record = self.active(name)?;
+        Ok(ProvenApprover { name: record.name, roles: record.roles, proof: Proof::Signed })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn active(&self, name: &Name) -> Result<ApproverRecord, ApproverError> {
+        let all = self.store.list()?;
+        let record = all.into_iter().find(|record| folded(&record.name) == folded(name));
+        let record = record.ok_or(ApproverStoreError::Unknown)?;
+        if record.revoked_at.is_some() { Err(ApproverError::Revoked) } else { Ok(record) }
     }
 
     /// A code for an enrolled approver to type. For doors that have made sure that a person sits
@@ -283,12 +318,7 @@ impl Approvers {
     /// # Errors
     /// When there is no such approver, or they were struck off.
     pub fn challenge(&self, name: &Name) -> Result<TerminalChallenge, ApproverError> {
-        let all = self.store.list()?;
-        let record = all.into_iter().find(|record| folded(&record.name) == folded(name));
-        let record = record.ok_or(ApproverStoreError::Unknown)?;
-        if record.revoked_at.is_some() {
-            return Err(ApproverError::Revoked);
-        }
+        let record = self.active(name)?;
         let mut bytes = [0_u8; 6];
         random(&mut bytes)?;
         let letter =
@@ -297,7 +327,11 @@ impl Approvers {
             code: bytes.iter().map(letter).collect(),
             until: self.clock.now().plus(CHALLENGE),
             clock: Arc::clone(&self.clock),
-            approver: Approver { name: record.name, roles: record.roles, proof: Proof::Terminal },
+            approver: ProvenApprover {
+                name: record.name,
+                roles: record.roles,
+                proof: Proof::Terminal,
+            },
         })
     }
 }
@@ -311,7 +345,7 @@ pub struct TerminalChallenge {
     code: String,
     until: Timestamp,
     clock: Arc<dyn Clock>,
-    approver: Approver,
+    approver: ProvenApprover,
 }
 
 impl TerminalChallenge {
@@ -325,7 +359,7 @@ impl TerminalChallenge {
     ///
     /// # Errors
     /// When it is not the code, or came too late.
-    pub fn answer(self, typed: &str) -> Result<Approver, ApproverError> {
+    pub fn answer(self, typed: &str) -> Result<ProvenApprover, ApproverError> {
         if !typed.trim().eq_ignore_ascii_case(&self.code) || self.clock.now() >= self.until {
             return Err(ApproverError::WrongCode);
         }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lictor_capability::Described;
 use lictor_context::{ApprovalId, Digest, GrantId, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::approver::Approver;
+use super::approver::ProvenApprover;
 use super::grant::{Facts, Grant, GrantRefused, GrantTerms, Revocation};
 use super::grant_store::{GrantStore, StoredGrant};
+use super::port::{Answered, ApprovalRequest, AskError, Says};
 use super::record::{Answer, AnswerRefused, Approval};
 use super::store::{ApprovalStore, ApprovalStoreError, StoredApproval};
 use crate::decision::{Decision, Verdict};
@@ -141,7 +144,7 @@ impl Approvals {
         let judged = Judged::new(described, judged, contents)?;
         self.sweep(now)?;
         let timeout = in_force.policies.settings().approvals.timeout.as_duration();
-        let id = ApprovalId::generate(&*self.gate.clock);
+        let id = (ApprovalId::generate(&*self.gate.clock), nonce()?);
         let approval =
             Approval::new(id, described, &in_force.hidden, record, now, now.plus(timeout));
         for _ in 0..ATTEMPTS {
@@ -164,7 +167,7 @@ impl Approvals {
     pub fn grant(
         &self,
         id: &ApprovalId,
-        approver: &Approver,
+        approver: &ProvenApprover,
         channel: Channel,
     ) -> Result<Approval, ApprovalError> {
         let policies = self.gate.policies();
@@ -187,7 +190,7 @@ impl Approvals {
     pub fn grant_in_advance(
         &self,
         id: &ApprovalId,
-        approver: &Approver,
+        approver: &ProvenApprover,
         channel: Channel,
         terms: &GrantTerms,
     ) -> Result<(Approval, Grant), ApprovalError> {
@@ -252,6 +255,31 @@ impl Approvals {
         Err(ApprovalStoreError::Conflict.into())
     }
 
+    /// An open request as it is put to people elsewhere.
+    ///
+    /// # Errors
+    /// When there is none, it is settled, or what is kept of it is not what was judged.
+    pub fn question(&self, id: &ApprovalId) -> Result<ApprovalRequest, ApprovalError> {
+        let approval = self.get(id)?;
+        approval.waits(self.gate.clock.now())?;
+        let view = self.kept(&approval)?.view()?;
+        Ok(ApprovalRequest::new(approval, &view)?)
+    }
+
+    /// Takes an answer that came from elsewhere, about this request and the very action in it.
+    ///
+    /// # Errors
+    /// As [`Approvals::grant`] and [`Approvals::deny`]; and when it is about another action.
+    pub fn take(&self, id: &ApprovalId, answered: &Answered) -> Result<Approval, ApprovalError> {
+        if self.get(id)?.action_digest() != answered.action_digest {
+            return Err(ApprovalError::OtherDecision);
+        }
+        match &answered.says {
+            Says::Approve => self.grant(id, &answered.by, answered.channel),
+            Says::Deny { reason } => self.deny(id, &answered.by, reason),
+        }
+    }
+
     /// All grants, the newest first, each with its state in a word.
     ///
     /// # Errors
@@ -291,7 +319,7 @@ impl Approvals {
     pub fn deny(
         &self,
         id: &ApprovalId,
-        approver: &Approver,
+        approver: &ProvenApprover,
         reason: &str,
     ) -> Result<Approval, ApprovalError> {
         self.change(id, |approval, now| Ok(approval.deny(approver, reason, now)?))
@@ -465,6 +493,14 @@ impl Approvals {
     }
 }
 
+/// What nobody can guess.
+fn nonce() -> Result<String, ApprovalError> {
+    let mut bytes = [0_u8; 24];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ApprovalStoreError::Unavailable(format!("no randomness: {error}")))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
 /// The broker did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApprovalError {
@@ -504,6 +540,9 @@ pub enum ApprovalError {
     /// What was judged cannot be shown, or is not what is kept.
     #[error(transparent)]
     Judged(#[from] JudgedError),
+    /// An answer from elsewhere does not hold.
+    #[error(transparent)]
+    Ask(#[from] AskError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] ApprovalStoreError),

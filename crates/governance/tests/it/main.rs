@@ -21,3 +21,4 @@ mod lint;
 mod properties;
 mod usage;
 mod view;
+mod webhook;
