@@ -499,6 +499,10 @@ pub(crate) enum Approvers {
         #[command(flatten)]
         dry: DryRun,
     },
+    /// Set your PIN: at a terminal you are asked for it from then on, beside the code.
+    ///
+    /// Takes your token, or the PIN that you have. Whoever gets it wrong five times waits.
+    Pin(DryRun),
     /// Who is or was an approver.
     List,
     /// Strike somebody off; an approver does it.

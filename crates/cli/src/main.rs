@@ -8,6 +8,7 @@ mod context;
 mod failure;
 mod files;
 mod output;
+mod pin;
 mod verbs;
 
 use std::process::ExitCode;

@@ -16,9 +16,9 @@ pub use approval::{
     ApprovalError, ApprovalRequest, ApprovalState, ApprovalStore, ApprovalStoreError, Approvals,
     Approver, ApproverError, ApproverRecord, ApproverStore, ApproverStoreError, ApproverToken,
     Approvers, AskError, Cancellation, Consented, Denial, Grant, GrantRefused, GrantStore,
-    GrantTerms, MemoryApprovalStore, MemoryApproverStore, MemoryGrantStore, Proof, ProvenApprover,
-    Reply, Revocation, Says, SignedAnswer, SpentApproval, StoredApproval, StoredGrant,
-    TerminalChallenge,
+    GrantTerms, MemoryApprovalStore, MemoryApproverStore, MemoryGrantStore, MemoryPinStore,
+    PinError, PinRecord, PinStore, PinStoreError, Proof, ProvenApprover, Reply, Revocation, Says,
+    SignedAnswer, SpentApproval, StoredApproval, StoredGrant, TerminalChallenge,
 };
 pub use catalogue::{
     Catalogue, CatalogueEntry, CatalogueError, CatalogueKey, CatalogueKind, CatalogueRecord,

@@ -18,7 +18,7 @@ use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
 use lictor_state::{
     Decisions, Executions, Runs, SqliteApprovalStore, SqliteApproverStore, SqliteGrantStore,
-    SqliteHaltStore, SqliteUsageStore,
+    SqliteHaltStore, SqlitePinStore, SqliteUsageStore,
 };
 use lictor_store::{Store, StoreOptions};
 use lictor_undo::{Durability, Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
@@ -166,7 +166,8 @@ impl Runtime {
             approvers: Approvers::new(
                 Arc::new(SqliteApproverStore::new(store.clone())),
                 Arc::clone(&clock),
-            ),
+            )
+            .with_pins(Arc::new(SqlitePinStore::new(store.clone()))),
             shelf,
             halts,
             signs,

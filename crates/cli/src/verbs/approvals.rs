@@ -6,7 +6,7 @@ use lictor::context::{ApprovalId, Event, EventFacts, EventType, Name};
 use lictor::document::{Limits, from_json};
 use lictor::governance::{
     Approval, ApprovalError, ApproverError, ApproverStoreError, Channel, GrantRefused, GrantTerms,
-    JudgedError, ProvenApprover, SignedAnswer,
+    JudgedError, PinError, Proof, ProvenApprover, SignedAnswer,
 };
 use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{GREEN, Output, at_terminal, visible};
+use crate::pin;
 
 /// The most that a signed answer may hold.
 const MAX_ANSWER: u64 = 64 << 10;
@@ -147,7 +148,7 @@ async fn answer(
     }
     let agree = !matches!(how, How::Refuse);
     let what = if agree { "approvals.approve" } else { "approvals.deny" };
-    let (approver, channel) = consent::approver(what, runtime, context, output).await?;
+    let (approver, channel) = consent::answering(what, runtime, context, output).await?;
     let reason = reply.reason.as_deref().unwrap_or_default();
     let (approvals, id) = (runtime.approvals(), approval.id());
     let settled = match &how {
@@ -301,6 +302,7 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
                 )
             });
         }
+        Approvers::Pin(dry) => return set_pin(dry.dry_run, &runtime, context, output).await,
         Approvers::Revoke { name, dry } => {
             let name = Name::parse(&name).map_err(|error| Failure::usage(error.to_string()))?;
             if dry.dry_run {
@@ -319,6 +321,41 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
             output.result(&json, || format!("`{name}` may not approve any more"));
         }
     }
+    Ok(0)
+}
+
+/// Somebody sets their own PIN.
+async fn set_pin(dry: bool, runtime: &Runtime, context: &Context, output: &Output) -> Answer {
+    let what = "approvers.pin";
+    if dry {
+        output.result(&json!({ "name": context.os_user }), || "would ask for a PIN".to_owned());
+        return Ok(0);
+    }
+    if !at_terminal() || output.is_json() {
+        let failure = Failure::new(ErrorCode::Denied, "a PIN is typed at a terminal");
+        return Err(consent::refused(what, failure, runtime, context).await);
+    }
+    let (by, channel) = consent::answering(what, runtime, context, output).await?;
+    let set = match by.proof() {
+        Proof::Terminal => Err(PinError::NotProven.into()),
+        _ => {
+            let pin = pin::ask("The new PIN, six characters at least; it is not shown:", output)?;
+            let again = pin::ask("The same again:", output)?;
+            if *pin != *again {
+                return Err(Failure::input("these are two PINs; nothing was changed"));
+            }
+            runtime.approvers().set_pin(&by, &pin)
+        }
+    };
+    if let Err(error) = set {
+        return Err(consent::refused(what, approver_failure(error), runtime, context).await);
+    }
+    let params = json!({ "name": by.name() });
+    record_done(what, params, (&by, channel), runtime, context).await?;
+    let name = by.name().clone();
+    output.result(&json!({ "name": name, "pin": true }), || {
+        format!("`{name}` is asked for the PIN at a terminal from now on")
+    });
     Ok(0)
 }
 
@@ -345,16 +382,20 @@ pub(super) async fn record_done(
 
 fn approver_failure(error: ApproverError) -> Failure {
     let code = match &error {
-        ApproverError::NotRecognised | ApproverError::Revoked | ApproverError::WrongCode => {
-            ErrorCode::Denied
-        }
-        ApproverError::Last | ApproverError::Store(ApproverStoreError::Exists) => {
-            ErrorCode::InvalidInput
-        }
+        ApproverError::NotRecognised
+        | ApproverError::Revoked
+        | ApproverError::WrongCode
+        | ApproverError::PinMissing
+        | ApproverError::Pin(
+            PinError::NotProven | PinError::Wrong { .. } | PinError::Locked { .. },
+        ) => ErrorCode::Denied,
+        ApproverError::Pin(PinError::Weak)
+        | ApproverError::Last
+        | ApproverError::Store(ApproverStoreError::Exists) => ErrorCode::InvalidInput,
         ApproverError::Store(ApproverStoreError::Unknown) => ErrorCode::NotFound,
-        ApproverError::Randomness(_) | ApproverError::Store(ApproverStoreError::Unavailable(_)) => {
-            ErrorCode::Failed
-        }
+        ApproverError::Pin(PinError::Hash(_) | PinError::Store(_))
+        | ApproverError::Randomness(_)
+        | ApproverError::Store(ApproverStoreError::Unavailable(_)) => ErrorCode::Failed,
     };
     Failure::new(code, error.to_string())
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::pin::{PinError, PinStore, PinStoreError, Pins};
 use crate::policy::Channel;
 
 /// What tokens begin with, so that scanners for leaked secrets find them.
@@ -192,13 +193,49 @@ impl ApproverStore for MemoryApproverStore {
 pub struct Approvers {
     store: Arc<dyn ApproverStore>,
     clock: Arc<dyn Clock>,
+    pins: Option<Pins>,
 }
 
 impl Approvers {
     /// A register over a store.
     #[must_use]
     pub fn new(store: Arc<dyn ApproverStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, pins: None }
+    }
+
+    /// With PINs: who has one is asked for it at a terminal, beside the code that is shown.
+    #[must_use]
+    pub fn with_pins(mut self, store: Arc<dyn PinStore>) -> Self {
+        self.pins = Some(Pins { store, clock: Arc::clone(&self.clock) });
+        self
+    }
+
+    /// Whether somebody has a PIN.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn has_pin(&self, name: &Name) -> Result<bool, ApproverError> {
+        match &self.pins {
+            Some(pins) => Ok(pins.is_set(name)?),
+            None => Ok(false),
+        }
+    }
+
+    /// Sets somebody's own PIN, in place of the one that they had. Who could be anybody at their
+    /// terminal cannot: they would set the PIN that is to keep them out.
+    ///
+    /// # Errors
+    /// When it is too weak, they did not prove who they are by a token or a PIN, or the store fails.
+    pub fn set_pin(&self, by: &ProvenApprover, pin: &str) -> Result<(), ApproverError> {
+        if !matches!(by.proof, Proof::Token | Proof::TerminalPin) {
+            return Err(PinError::NotProven.into());
+        }
+        let Some(pins) = &self.pins else {
+            return Err(PinStoreError::Unavailable("none are kept here".to_owned()).into());
+        };
+        // Whoever was struck off meanwhile sets nothing.
+        self.active(&by.name)?;
+        Ok(pins.set(&by.name, pin)?)
     }
 
     /// Enrols the very first approver, whom nobody can vouch for.
@@ -319,12 +356,14 @@ impl Approvers {
     /// When there is no such approver, or they were struck off.
     pub fn challenge(&self, name: &Name) -> Result<TerminalChallenge, ApproverError> {
         let record = self.active(name)?;
+        let has_pin = self.has_pin(name)?;
         let mut bytes = [0_u8; 6];
         random(&mut bytes)?;
         let letter =
             |byte: &u8| CODE_LETTERS.get(usize::from(byte & 31)).copied().map_or('2', char::from);
         Ok(TerminalChallenge {
             code: bytes.iter().map(letter).collect(),
+            pins: self.pins.clone().filter(|_| has_pin),
             until: self.clock.now().plus(CHALLENGE),
             clock: Arc::clone(&self.clock),
             approver: ProvenApprover {
@@ -344,6 +383,8 @@ fn random(bytes: &mut [u8]) -> Result<(), ApproverError> {
 pub struct TerminalChallenge {
     code: String,
     until: Timestamp,
+    /// Where the PIN is, when there is one.
+    pins: Option<Pins>,
     clock: Arc<dyn Clock>,
     approver: ProvenApprover,
 }
@@ -355,15 +396,41 @@ impl TerminalChallenge {
         &self.code
     }
 
-    /// Takes what was typed; letter case and blanks around it do not matter.
+    /// Whether the PIN is asked for as well.
+    #[must_use]
+    pub fn wants_pin(&self) -> bool {
+        self.pins.is_some()
+    }
+
+    /// Whether that is the code. Who gets it wrong is not asked for anything else.
     ///
     /// # Errors
     /// When it is not the code, or came too late.
-    pub fn answer(self, typed: &str) -> Result<ProvenApprover, ApproverError> {
+    pub fn check_code(&self, typed: &str) -> Result<(), ApproverError> {
         if !typed.trim().eq_ignore_ascii_case(&self.code) || self.clock.now() >= self.until {
             return Err(ApproverError::WrongCode);
         }
-        Ok(self.approver)
+        Ok(())
+    }
+
+    /// Takes the code and the PIN.
+    ///
+    /// # Errors
+    /// When one of them is wrong, it came too late, too many wrong PINs were tried, or there is none.
+    pub fn answer_with_pin(self, typed: &str, pin: &str) -> Result<ProvenApprover, ApproverError> {
+        self.check_code(typed)?;
+        let pins = self.pins.as_ref().ok_or(ApproverError::PinMissing)?;
+        pins.check(&self.approver.name, pin)?;
+        Ok(ProvenApprover { proof: Proof::TerminalPin, ..self.approver })
+    }
+
+    /// Takes what was typed; letter case and blanks around it do not matter.
+    ///
+    /// # Errors
+    /// When it is not the code, or came too late; and when there is a PIN, which has to come along.
+    pub fn answer(self, typed: &str) -> Result<ProvenApprover, ApproverError> {
+        self.check_code(typed)?;
+        if self.wants_pin() { Err(ApproverError::PinMissing) } else { Ok(self.approver) }
     }
 }
 
@@ -387,6 +454,12 @@ pub enum ApproverError {
     /// What was typed is not the code, or came too late.
     #[error("that is not the code that was shown, or it came too late")]
     WrongCode,
+    /// There is a PIN, and it did not come along; or there is none, and one did.
+    #[error("the PIN is missing")]
+    PinMissing,
+    /// The PIN.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// Nobody would be left.
     #[error("the last approver cannot be revoked; enroll another before")]
     Last,
@@ -396,4 +469,10 @@ pub enum ApproverError {
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] ApproverStoreError),
+}
+
+impl From<PinStoreError> for ApproverError {
+    fn from(error: PinStoreError) -> Self {
+        Self::Pin(error.into())
+    }
 }

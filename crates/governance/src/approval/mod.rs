@@ -4,6 +4,7 @@ mod approver;
 mod broker;
 mod grant;
 mod grant_store;
+mod pin;
 mod port;
 mod record;
 mod signed;
@@ -16,6 +17,7 @@ pub use approver::{
 pub use broker::{Agreement, ApprovalError, Approvals, Consented, SpentApproval};
 pub use grant::{Grant, GrantRefused, GrantTerms, Revocation};
 pub use grant_store::{GrantStore, MemoryGrantStore, StoredGrant};
+pub use pin::{MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError};
 pub use port::{Answered, ApprovalRequest, Approver, AskError, Reply, Says};
 pub use record::{
     ActionSummary, Answer, AnswerRefused, Approval, ApprovalState, Cancellation, Denial,

@@ -18,6 +18,7 @@ mod hostile;
 mod layers;
 mod life;
 mod lint;
+mod pins;
 mod properties;
 mod usage;
 mod view;

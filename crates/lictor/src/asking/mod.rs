@@ -11,7 +11,7 @@ use lictor_governance::{
     Answered, Approval, ApprovalRequest, ApprovalState, Approver, AskError, Reply, Says,
     SignedAnswer,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::agent::{Agent, refused};
 use crate::error::{ActError, ActErrorKind};
@@ -157,12 +157,14 @@ fn kind(answered: &Answered) -> EventType {
     }
 }
 
-fn summary(approval: &Approval, answered: &Answered) -> serde_json::Value {
+fn summary(approval: &Approval, answered: &Answered) -> Value {
     let mut summary = events::approval_summary(approval);
-    summary["approver"] = json!(answered.by.name());
-    summary["channel"] = json!(answered.channel);
-    if let Says::Deny { reason } = &answered.says {
-        summary["reason"] = json!(reason);
+    if let Value::Object(summary) = &mut summary {
+        summary.insert("approver".to_owned(), json!(answered.by.name()));
+        summary.insert("channel".to_owned(), json!(answered.channel));
+        if let Says::Deny { reason } = &answered.says {
+            summary.insert("reason".to_owned(), json!(reason));
+        }
     }
     summary
 }
