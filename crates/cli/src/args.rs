@@ -23,7 +23,7 @@ pub(crate) struct Global {
     /// The workspace [default: the nearest folder upwards with `.lictor`, else this one].
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) workspace: Option<PathBuf>,
-    /// The folder of the database, if not `.lictor` in the workspace.
+    /// The folder of the database, if not `.lictor` in the workspace; the first use pins it.
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state_dir: Option<PathBuf>,
     /// Print one JSON object, and nothing else, on standard output.
@@ -191,6 +191,9 @@ pub(crate) struct Init {
     /// allows files and nothing else].
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<lictor::governance::Preset>,
+    /// Bind the workspace to the database in `--state-dir`; an approver of the present one does it.
+    #[arg(long, requires = "state_dir")]
+    pub(crate) rebind: bool,
     #[command(flatten)]
     pub(crate) dry: DryRun,
 }

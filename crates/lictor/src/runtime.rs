@@ -32,6 +32,7 @@ use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::outside::Signs;
+use crate::pinned::settle;
 use crate::policies::load_policies;
 use crate::reload::PolicyWatch;
 use crate::runs::Owners;
@@ -94,10 +95,11 @@ impl Runtime {
         if !options.workspace.join(".lictor").is_dir() {
             return Err(OpenError::NotInitialised(options.workspace.clone()));
         }
+        let options = RuntimeOptions { state_dir: settle(&options)?, ..options };
         let clock = Arc::clone(&options.clock);
         let watch = PolicyWatch::new(&options);
         let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
-        let SharedState { store, audit, owners } = match &options.shared {
+        let SharedState { store, audit, owners, .. } = match &options.shared {
             Some(shared) => shared.clone(),
             None => SharedState::open(&options)?,
         };
@@ -199,7 +201,8 @@ impl Runtime {
     /// # Errors
     /// When it cannot be opened or made.
     pub fn open_store(options: &RuntimeOptions) -> Result<Store, OpenError> {
-        Ok(open_state(options)?.0)
+        let options = RuntimeOptions { state_dir: settle(options)?, ..options.clone() };
+        Ok(open_state(&options)?.0)
     }
 
     /// One session on the road.

@@ -8,6 +8,7 @@
 )]
 
 mod lifecycle;
+mod layers;
 mod matrix;
 mod reload;
 mod runs;
