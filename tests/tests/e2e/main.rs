@@ -34,6 +34,7 @@ mod hostile;
 mod http;
 mod import;
 mod lazy;
+mod links;
 mod place;
 mod policy;
 mod policy_replay;
