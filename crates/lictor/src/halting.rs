@@ -102,7 +102,7 @@ impl Runtime {
         self.withdraw(&why, session, |one| one.run_id() == Some(run)).await
     }
 
-    async fn withdraw(
+    pub(crate) async fn withdraw(
         &self,
         reason: &str,
         session: &Session,

@@ -164,7 +164,8 @@ impl Runtime {
         let parts = Parts {
             service: executor.service(options.at_once.max(1)),
             approvals: Approvals::new(&gate, Arc::new(approval_store))
-                .with_grants(Arc::new(SqliteGrantStore::new(store.clone()))),
+                .with_grants(Arc::new(SqliteGrantStore::new(store.clone())))
+                .with_approvers(Arc::new(SqliteApproverStore::new(store.clone()))),
             approvers: Approvers::new(
                 Arc::new(SqliteApproverStore::new(store.clone())),
                 Arc::clone(&clock),

@@ -5,8 +5,8 @@ use std::path::Path;
 use lictor::context::{ApprovalId, Event, EventFacts, EventType, Name};
 use lictor::document::{Limits, from_json};
 use lictor::governance::{
-    Approval, ApprovalError, ApproverError, ApproverStoreError, Channel, GrantRefused, GrantTerms,
-    JudgedError, PinError, Proof, ProvenApprover, SignedAnswer,
+    Approval, ApprovalError, ApproverError, ApproverStoreError, Channel, Grant, GrantRefused,
+    GrantTerms, JudgedError, PinError, Proof, ProvenApprover, SignedAnswer,
 };
 use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
@@ -311,14 +311,27 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
             }
             let what = "approvers.revoke";
             let (by, channel) = consent::approver(what, &runtime, context, output).await?;
-            if let Err(error) = runtime.approvers().revoke(&name, &by) {
-                let failure = approver_failure(error);
-                return Err(consent::refused(what, failure, &runtime, context).await);
-            }
-            let params = json!({ "name": name });
+            let session = context.session()?;
+            let revoked = match runtime.revoke_approver(&name, &by, &session).await? {
+                Ok(revoked) => revoked,
+                Err(error) => {
+                    let failure = approver_failure(error);
+                    return Err(consent::refused(what, failure, &runtime, context).await);
+                }
+            };
+            let grants: Vec<_> = revoked.grants.iter().map(Grant::id).collect();
+            let withdrawn: Vec<_> = revoked.withdrawn.iter().map(Approval::id).collect();
+            let params = json!({ "name": name, "grants": grants, "withdrawn": withdrawn });
             record_done(what, params, (&by, channel), &runtime, context).await?;
-            let json = json!({ "name": name, "revoked": true });
-            output.result(&json, || format!("`{name}` may not approve any more"));
+            let json = json!({
+                "name": name, "revoked": true, "grants": grants, "withdrawn": withdrawn,
+            });
+            output.result(&json, || {
+                let (grants, withdrawn) = (grants.len(), withdrawn.len());
+                format!(
+                    "`{name}` may not approve any more; ended with it: {grants} grant(s), {withdrawn} open request(s)"
+                )
+            });
         }
     }
     Ok(0)

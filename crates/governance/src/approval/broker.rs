@@ -8,7 +8,7 @@ use lictor_capability::Described;
 use lictor_context::{ApprovalId, Digest, GrantId, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::approver::ProvenApprover;
+use super::approver::{ApproverStore, ApproverStoreError, ProvenApprover};
 use super::grant::{Facts, Grant, GrantRefused, GrantTerms, Revocation};
 use super::grant_store::{GrantStore, StoredGrant};
 use super::port::{Answered, ApprovalRequest, AskError, Says};
@@ -29,6 +29,7 @@ pub struct Approvals {
     gate: Arc<Shared>,
     store: Arc<dyn ApprovalStore>,
     grants: Option<Arc<dyn GrantStore>>,
+    approvers: Option<Arc<dyn ApproverStore>>,
 }
 
 /// An approval that was used up: what [`WriteGate::authorize`] takes. Only [`Approvals::spend`]
@@ -102,7 +103,7 @@ impl Approvals {
     /// A broker for a gate. What it hands out opens that gate only.
     #[must_use]
     pub fn new(gate: &WriteGate, store: Arc<dyn ApprovalStore>) -> Self {
-        Self { gate: gate.shared(), store, grants: None }
+        Self { gate: gate.shared(), store, grants: None, approvers: None }
     }
 
     /// Takes approvals in advance as well.
@@ -110,6 +111,37 @@ impl Approvals {
     pub fn with_grants(mut self, grants: Arc<dyn GrantStore>) -> Self {
         self.grants = Some(grants);
         self
+    }
+
+    /// Looks up who agreed, each time that it counts: what somebody agreed to in advance ends when they
+    /// may not approve any more.
+    #[must_use]
+    pub fn with_approvers(mut self, approvers: Arc<dyn ApproverStore>) -> Self {
+        self.approvers = Some(approvers);
+        self
+    }
+
+    /// Whether whoever gave a grant may still approve. Nobody knows of a broker without a register.
+    fn still_approves(&self) -> Result<impl Fn(&Name) -> bool + use<>, ApprovalError> {
+        let unavailable = |error: ApproverStoreError| {
+            ApprovalStoreError::Unavailable(format!("the register of approvers: {error}"))
+        };
+        let all = self.approvers.as_ref().map(|all| all.list().map_err(unavailable)).transpose()?;
+        Ok(move |name: &Name| {
+            let Some(all) = &all else { return true };
+            all.iter().any(|one| same(&one.name, name) && one.revoked_at.is_none())
+        })
+    }
+
+    /// Ends all grants that somebody gave; gives those that were open.
+    ///
+    /// # Errors
+    /// When the store fails; what was ended by then stays so.
+    pub fn revoke_grants_of(&self, name: &Name, by: &Name) -> Result<Vec<Grant>, ApprovalError> {
+        let theirs = |grant: &Grant| same(&grant.granted_by().approver, name);
+        let open = self.grants()?.into_iter().map(|(grant, _)| grant);
+        let open = open.filter(|grant| theirs(grant) && grant.revoked.is_none());
+        open.map(|grant| self.revoke_grant(&grant.id, by)).collect()
     }
 
     /// Asks people; gives the open request where there is one for the same digest already.
@@ -229,8 +261,11 @@ impl Approvals {
         let principal = described.action().session().principal();
         for _ in 0..ATTEMPTS {
             let now = self.gate.clock.now();
-            let answers =
-                |one: &StoredGrant| one.grant.answers(&facts, principal, record, now).is_ok();
+            let may = self.still_approves()?;
+            let answers = |one: &StoredGrant| {
+                may(&one.grant.granted_by().approver)
+                    && one.grant.answers(&facts, principal, record, now).is_ok()
+            };
             let Some(StoredGrant { mut grant, revision }) =
                 grants.list()?.into_iter().find(answers)
             else {
@@ -491,6 +526,10 @@ impl Approvals {
         }
         Err(ApprovalStoreError::Conflict.into())
     }
+}
+
+fn same(one: &Name, other: &Name) -> bool {
+    one.as_str().eq_ignore_ascii_case(other.as_str())
 }
 
 /// What nobody can guess.
