@@ -559,6 +559,9 @@ pub(crate) enum Policy {
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
     },
+    /// Remove decisions older than `retention.audit`, and counts that nothing counts; an approver does
+    /// it. Nothing goes that an open request is about, and nothing at all while the trail is held.
+    Prune(DryRun),
     /// The policies in force and what they set together.
     Show,
     /// The schema that policies in Cedar are held against, made of the catalogue.

@@ -19,9 +19,11 @@ mod outside;
 mod owing;
 mod pinned; // where the database lies
 mod policies;
+mod pruning; // old decisions and counts
 mod reload;
 mod replay;
 mod retention; // purging undo records
+mod revoking; // approvers who are struck off
 mod runs;
 mod runtime;
 mod secrets;
@@ -39,6 +41,7 @@ pub use outside::EnvironmentSecrets;
 pub use pinned::rebind_state;
 pub use policies::{PolicyPlaces, load_policies, load_policies_from, load_policies_with};
 pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};
+pub use revoking::Revoked;
 pub use runtime::Runtime;
 pub use shared::SharedState;
 pub use undo::{UndoDone, UndoRequest};
