@@ -8,6 +8,7 @@ mod context;
 mod failure;
 mod files;
 mod output;
+mod page;
 mod pin;
 mod verbs;
 

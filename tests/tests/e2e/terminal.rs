@@ -2,9 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::place::Place;
 
@@ -13,6 +14,8 @@ struct Terminal {
     child: Child,
     keyboard: File,
     seen: String,
+    /// Also what was forgotten.
+    all: String,
 }
 
 impl Terminal {
@@ -20,21 +23,41 @@ impl Terminal {
         Self::start_with(place, arguments, None)
     }
 
+    /// With its standard output on the terminal as well, which has so many lines.
+    fn start_on_screen(place: &Place, arguments: &[&str], rows: u16) -> Self {
+        Self::start_command(place.command(arguments), Some(rows))
+    }
+
+    /// Forgets what is on the screen.
+    fn forgets(&mut self) {
+        self.all.push_str(&std::mem::take(&mut self.seen));
+    }
+
     fn start_with(place: &Place, arguments: &[&str], token: Option<&str>) -> Self {
+        let mut command = place.command(arguments);
+        if let Some(token) = token {
+            command.env("LICTOR_APPROVER_TOKEN", token);
+        }
+        Self::start_command(command, None)
+    }
+
+    fn start_command(mut command: Command, rows: Option<u16>) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
         let slave = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-        let mut command = place.command(arguments);
-        if let Some(token) = token {
-            command.env("LICTOR_APPROVER_TOKEN", token);
+        command.stdin(slave.try_clone().unwrap()).stdout(Stdio::null());
+        if let Some(rows) = rows {
+            let size = Winsize { ws_row: rows, ws_col: 200, ws_xpixel: 0, ws_ypixel: 0 };
+            tcsetwinsize(&slave, size).unwrap();
+            command.stdout(slave.try_clone().unwrap());
         }
-        command.stdin(slave.try_clone().unwrap()).stderr(slave).stdout(Stdio::null());
+        command.stderr(slave);
         let child = command.spawn().unwrap();
         // The command itself holds the other end, and must let go of it when the child ends.
         drop(command);
-        Self { child, keyboard: File::from(master), seen: String::new() }
+        Self { child, keyboard: File::from(master), seen: String::new(), all: String::new() }
     }
 
     /// Reads until the text is on the screen; whether it comes before the command ends.
@@ -248,4 +271,34 @@ fn a_policy_wants_a_pin_from_a_risk_on() {
     let code = terminal.code();
     terminal.types(&code);
     assert_eq!(terminal.ends(), 0);
+}
+
+#[test]
+fn a_long_request_is_shown_a_screen_at_a_time_and_all_of_it() {
+    let place = Place::new();
+    let lines: Vec<String> = (0..100).map(|n| format!("this is line {n}.")).collect();
+    let content = format!("content={}", lines.join("\n"));
+    place.run(&["call", "fs.write", "path=ask/a", &content]).ends(4, "approval_required");
+    let id = place.waiting();
+    let mut terminal = Terminal::start_on_screen(&place, &["approvals", "show", &id], 24);
+    let mut screens = 0;
+    while terminal.shows("Enter for more") {
+        screens += 1;
+        assert!(terminal.seen.matches('\n').count() <= 24, "{}", terminal.seen);
+        terminal.forgets();
+        terminal.types("");
+    }
+    assert!(screens > 3, "{screens}");
+    terminal.forgets();
+    assert!(lines.iter().all(|line| terminal.all.contains(line)), "{}", terminal.all);
+    assert_eq!(terminal.ends(), 0);
+    // Whoever stops is told so.
+    let mut terminal = Terminal::start_on_screen(&place, &["approvals", "show", &id], 24);
+    assert!(terminal.shows("Enter for more"));
+    terminal.types("q");
+    assert!(terminal.shows("lines were not shown"), "{}", terminal.seen);
+    assert_eq!(terminal.ends(), 0);
+    // Nobody sits at what is no terminal, and a pager that somebody names is not asked.
+    let shown = place.command(&["approvals", "show", &id]).env("PAGER", "false").output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("this is line 99."));
 }

@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{GREEN, Output, at_terminal, visible};
+use crate::page::page;
 use crate::pin;
 
 /// The most that a signed answer may hold.
@@ -38,7 +39,11 @@ pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Outpu
         }
         Approvals::Show(id) => {
             let asked = Asked::read(&runtime, &id.id)?;
-            output.result(&asked.to_json(), || asked.full());
+            if output.is_json() {
+                output.result(&asked.to_json(), String::new);
+            } else {
+                page(&asked.full(), output);
+            }
             Ok(0)
         }
         Approvals::Approve(wish) => {
