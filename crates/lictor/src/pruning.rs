@@ -19,7 +19,7 @@ impl Runtime {
     /// # Errors
     /// When something is held, or the database fails.
     pub fn prunable(&self, session: &Session) -> Result<PrunedRows, ActError> {
-        Ok(self.old_rows(session)?.0.count().map_err(|error| failed(&error))?)
+        self.old_rows(session)?.0.count().map_err(|error| failed(&error))
     }
 
     /// Removes them, never those that an open request is about.
