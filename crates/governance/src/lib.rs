@@ -36,8 +36,8 @@ pub use policy::{
     ApprovalSettings, Budgets, CaseResult, CedarFiles, ChangeDurability, ChangeLimits, Channel,
     FrequencyLimit, FuzzReport, HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy,
     PolicyCases, PolicyError, PolicyErrorKind, PolicyLanguage, PolicyLayer, PolicySet,
-    PolicySource, Preset, Probe, Question, QuestionEffect, Scope, Settings, Survivor,
-    UndoRetention, UnknownPreset, VerificationCommand, Verify, SecretName, Webhook, WebhookKey,
+    PolicySource, Preset, Probe, Question, QuestionEffect, Scope, SecretName, Settings, Survivor,
+    UndoRetention, UnknownPreset, VerificationCommand, Verify, Webhook, WebhookKey,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{
