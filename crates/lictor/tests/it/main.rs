@@ -7,8 +7,8 @@
     reason = "a test may fail loudly, and makes workspaces of its own"
 )]
 
-mod lifecycle;
 mod layers;
+mod lifecycle;
 mod matrix;
 mod reload;
 mod runs;
