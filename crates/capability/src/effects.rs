@@ -136,8 +136,9 @@ pub struct Effects {
     pub takes_back: Vec<ExecutionId>,
     /// Where the workspace holds something else than expected. The gate speaks first.
     pub conflicts: Vec<Conflict>,
-    /// With conflicts: what was asked for. None of it will happen, and yet the gate judges it, or
-    /// a conflict would tell what a forbidden file holds.
+    /// What is judged beside what happens. With conflicts: what was asked for; none of it will happen,
+    /// and yet a conflict would tell what a forbidden file holds. And the other names (hard links) of
+    /// what is read or changed: a rule about one of them is a rule about the file.
     pub intended: Vec<(EffectKind, WorkspacePath)>,
     /// What an undo leaves as somebody has made it since.
     pub left: Vec<LeftAlone>,

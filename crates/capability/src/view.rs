@@ -64,6 +64,16 @@ pub trait WorkspaceView: Send + Sync {
     /// As [`WorkspaceView::entry`]; and when it is no symbolic link, or not UTF-8.
     fn read_link(&self, path: &WorkspacePath) -> Result<String, ViewError>;
 
+    /// All names of a file that has more than one (hard links), its own included; none for anything
+    /// else. A rule about one of them is a rule about the file.
+    ///
+    /// # Errors
+    /// As [`WorkspaceView::entry`]; and when not all of them can be told.
+    fn names(&self, path: &WorkspacePath) -> Result<Vec<WorkspacePath>, ViewError> {
+        let _ = path;
+        Ok(Vec::new())
+    }
+
     /// What a directory holds, sorted by name; `None` is the workspace root.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub(crate) struct Global {
     /// The workspace [default: the nearest folder upwards with `.lictor`, else this one].
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) workspace: Option<PathBuf>,
-    /// The folder of the database, if not `.lictor` in the workspace.
+    /// The folder of the database, if not `.lictor` in the workspace; the first use pins it.
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state_dir: Option<PathBuf>,
     /// Print one JSON object, and nothing else, on standard output.
@@ -191,6 +191,9 @@ pub(crate) struct Init {
     /// allows files and nothing else].
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<lictor::governance::Preset>,
+    /// Bind the workspace to the database in `--state-dir`; an approver of the present one does it.
+    #[arg(long, requires = "state_dir")]
+    pub(crate) rebind: bool,
     #[command(flatten)]
     pub(crate) dry: DryRun,
 }
@@ -412,6 +415,11 @@ pub(crate) enum Approvals {
     Deny(Answer),
     /// Withdraw a request: what was asked for is not wanted any more.
     Cancel(Answer),
+    /// Take an answer that the service of a webhook signed, from a file or `-`.
+    Answer {
+        /// The signed answer: `{"answer": {...}, "signature": "..."}`.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Args)]
@@ -494,6 +502,10 @@ pub(crate) enum Approvers {
         #[command(flatten)]
         dry: DryRun,
     },
+    /// Set your PIN: at a terminal you are asked for it from then on, beside the code.
+    ///
+    /// Takes your token, or the PIN that you have. Whoever gets it wrong five times waits.
+    Pin(DryRun),
     /// Who is or was an approver.
     List,
     /// Strike somebody off; an approver does it.
@@ -547,6 +559,9 @@ pub(crate) enum Policy {
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
     },
+    /// Remove decisions older than `retention.audit`, and counts that nothing counts; an approver does
+    /// it. Nothing goes that an open request is about, and nothing at all while the trail is held.
+    Prune(DryRun),
     /// The policies in force and what they set together.
     Show,
     /// The schema that policies in Cedar are held against, made of the catalogue.

@@ -3,15 +3,17 @@
 use std::io::BufRead as _;
 
 use lictor::capability::{Action, Risk};
-use lictor::context::{ApprovalId, Name};
-use lictor::governance::{Approver, Channel, Verdict};
+use lictor::context::{ApprovalId, Event, EventFacts, EventType, Name, Timestamp};
+use lictor::governance::{ApproverError, Channel, PinError, Proof, ProvenApprover, Verdict};
 use lictor::{Agent, Consent, ErrorCode, Runtime};
+use serde_json::json;
 
 use crate::args;
 use crate::context::{Context, env_text};
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{Output, at_terminal, visible};
+use crate::pin;
 use crate::verbs::view;
 
 /// The token that was given, if one was.
@@ -32,8 +34,27 @@ pub(crate) async fn approver(
     runtime: &Runtime,
     context: &Context,
     output: &Output,
-) -> Result<(Approver, Channel), Failure> {
-    match proven(runtime, context, output) {
+) -> Result<(ProvenApprover, Channel), Failure> {
+    let (by, channel) = answering(what, runtime, context, output).await?;
+    let policies = runtime.gate().policies();
+    if by.proof() == Proof::Terminal && policies.settings().approvals.pin_from.is_some() {
+        // What no action of the road is weighs as much as the most that one can.
+        let why = "the policy wants a PIN at a terminal, and you have none; `lictor approvers pin` \
+                   sets one, and a token counts as well";
+        let failure = Failure::new(ErrorCode::Denied, why);
+        return Err(refused(what, failure, runtime, context).await);
+    }
+    Ok((by, channel))
+}
+
+/// The same for an answer to a request: what a terminal may approve is seen when it is given.
+pub(crate) async fn answering(
+    what: &str,
+    runtime: &Runtime,
+    context: &Context,
+    output: &Output,
+) -> Result<(ProvenApprover, Channel), Failure> {
+    match proven(runtime, context, output).await {
         Ok(proven) => Ok(proven),
         Err(failure) => Err(refused(what, failure, runtime, context).await),
     }
@@ -56,11 +77,11 @@ pub(crate) async fn refused(
     }
 }
 
-fn proven(
+async fn proven(
     runtime: &Runtime,
     context: &Context,
     output: &Output,
-) -> Result<(Approver, Channel), Failure> {
+) -> Result<(ProvenApprover, Channel), Failure> {
     let denied = |error: &dyn std::fmt::Display| Failure::new(ErrorCode::Denied, error.to_string());
     if let Some(token) = token(context)? {
         let approver = runtime.approvers().authenticate(&token).map_err(|error| denied(&error))?;
@@ -81,8 +102,32 @@ fn proven(
     ));
     let mut typed = String::new();
     std::io::stdin().lock().read_line(&mut typed).map_err(|error| denied(&error))?;
-    let approver = challenge.answer(&typed).map_err(|error| denied(&error))?;
-    Ok((approver, Channel::Terminal))
+    let approver = if challenge.wants_pin() {
+        challenge.check_code(&typed).map_err(|error| denied(&error))?;
+        let pin = pin::ask("Your PIN, which is not shown:", output)?;
+        challenge.answer_with_pin(&typed, &pin)
+    } else {
+        challenge.answer(&typed)
+    };
+    if let Err(ApproverError::Pin(PinError::Locked { name, until, now: true })) = &approver {
+        locked(name, *until, runtime, context).await?;
+    }
+    Ok((approver.map_err(|error| denied(&error))?, Channel::Terminal))
+}
+
+/// Somebody tried PINs: that stands in the trail for itself.
+async fn locked(
+    name: &Name,
+    until: Timestamp,
+    runtime: &Runtime,
+    context: &Context,
+) -> Result<(), Failure> {
+    let mut facts = EventFacts { success: Some(false), ..EventFacts::default() };
+    facts.metadata.insert("approver".to_owned(), json!(name));
+    facts.metadata.insert("until".to_owned(), json!(until));
+    let session = context.session()?;
+    let event = Event::new(&session, EventType::ApproverLocked, facts, runtime.clock().as_ref());
+    Ok(runtime.record(vec![event]).await?)
 }
 
 /// The agent, held to the approval that `--approval` names.
@@ -114,7 +159,7 @@ pub(crate) async fn in_advance(
         output.note(&visible(&checked.decision.explain()));
     }
     let what = action.capability().to_string();
-    let (approver, channel) = approver(&what, agent.runtime(), context, output).await?;
+    let (approver, channel) = answering(&what, agent.runtime(), context, output).await?;
     Ok(Some(Consent { approver, channel }))
 }
 

@@ -60,6 +60,7 @@ impl Context {
         options.policies = PolicyPlaces {
             managed: Some(PathBuf::from("/etc/lictor/policy.yaml")),
             user: config_folder().map(|folder| folder.join("policy.yaml")),
+            user_home: passwd(5).map(|home| PathBuf::from(home).join(".config/lictor/policy.yaml")),
         };
         options.launcher = std::env::current_exe().ok().map(lictor::handlers::Launcher::new);
         options.declared_secrets = secrets();
@@ -117,12 +118,14 @@ fn config_folder() -> Option<PathBuf> {
 /// The name of the user that this process runs as; what the environment says only where the
 /// system does not.
 fn os_user() -> String {
+    let uid = || format!("uid-{}", rustix::process::getuid().as_raw());
+    passwd(0).or_else(|| env_text("USER")).unwrap_or_else(uid)
+}
+
+/// A field of this user's line in the system's record: 0 the name, 5 the home.
+fn passwd(field: usize) -> Option<String> {
     let uid = rustix::process::getuid().as_raw().to_string();
     let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let entry = known.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    });
-    entry.or_else(|| env_text("USER")).unwrap_or_else(|| format!("uid-{uid}"))
+    let own = known.lines().find(|line| line.split(':').nth(2) == Some(uid.as_str()))?;
+    own.split(':').nth(field).filter(|text| !text.is_empty()).map(str::to_owned)
 }

@@ -147,11 +147,14 @@ impl From<OpenError> for Failure {
         }
         match &error {
             OpenError::NotInitialised(_) => Self::input(message).with_step("lictor init"),
+            OpenError::OtherState { .. } => Self::new(ErrorCode::Denied, message),
             OpenError::Recovery(_) => Self::new(ErrorCode::Incomplete, message),
             OpenError::Audit(_) => Self::new(ErrorCode::Integrity, message),
             OpenError::Workspace(_)
             | OpenError::Policy(_)
             | OpenError::PolicyFile { .. }
+            | OpenError::TwoUserPolicies(..)
+            | OpenError::StateFolder { .. }
             | OpenError::Contract(_)
             | OpenError::Store(_) => Self::input(message),
         }

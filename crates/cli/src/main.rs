@@ -8,6 +8,8 @@ mod context;
 mod failure;
 mod files;
 mod output;
+mod page;
+mod pin;
 mod verbs;
 
 use std::process::ExitCode;

@@ -53,6 +53,10 @@ event_types! {
     ActionUnknown = "action_unknown", Critical;
     /// A person is asked.
     ApprovalRequested = "approval_requested", Info;
+    /// Too many wrong PINs of an approver were tried.
+    ApproverLocked = "approver_locked", Critical;
+    /// A request was put to people elsewhere; whether they were reached stands in the event.
+    ApprovalDelivered = "approval_delivered", Info;
     /// A person agreed.
     ApprovalGranted = "approval_granted", Info;
     /// A person refused, or time ran out.

@@ -1,8 +1,10 @@
 //! From an admitted action to its effects.
 
 use lictor_capability::{
-    Admitted, Beyond, Described, Effects, UndoScope, UndoStrategy, WorkspaceView,
+    Admitted, Beyond, Described, EffectKind, Effects, EntryKind, UndoScope, UndoStrategy,
+    WorkspaceView,
 };
+use lictor_context::WorkspacePath;
 use lictor_governance::Withheld;
 
 use crate::handler::{HandlerError, Handlers, Request};
@@ -55,8 +57,30 @@ pub(crate) fn describe(
         .of(admitted.contract())
         .ok_or_else(|| DescribeError::NoHandler(admitted.contract().id.to_string()))?;
     let mut effects = handler.describe(Request { action: admitted.action(), view })?;
+    by_every_name(&mut effects, view)?;
     effects.undo = undo_scope(admitted.contract().undo.strategy, &effects);
     Ok(admitted.describe(effects)?)
+}
+
+/// A file with several names is judged by all of them: what may not be done to it under one name may
+/// not be done under another.
+fn by_every_name(effects: &mut Effects, view: &dyn WorkspaceView) -> Result<(), HandlerError> {
+    let all = effects.iter().into_iter().filter_map(|effect| {
+        let kind = effect.kind;
+        let file = matches!(kind, EffectKind::FsRead | EffectKind::FsWrite | EffectKind::FsDelete);
+        Some((kind, WorkspacePath::parse(effect.target).ok().filter(|_| file)?))
+    });
+    let mut others = Vec::new();
+    for (kind, path) in all.collect::<Vec<_>>() {
+        // What cannot be reached is not there to have names; the action itself says so.
+        let several = matches!(view.entry(&path), Ok(Some(entry)) if entry.kind == EntryKind::File && entry.links > 1);
+        if several {
+            let names = view.names(&path)?;
+            others.extend(names.into_iter().filter(|name| *name != path).map(|name| (kind, name)));
+        }
+    }
+    effects.intended.extend(others);
+    Ok(())
 }
 
 /// How much of an action could be taken back, so that it is said when it is judged and not when

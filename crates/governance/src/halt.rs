@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lictor_context::{Clock, HaltId, Name, Principal, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::approval::{Approver, Proof};
+use crate::approval::{Proof, ProvenApprover};
 use crate::policy::Channel;
 
 /// Whom a halt covers: whoever fits all that is said. The default covers everybody.
@@ -218,13 +218,14 @@ impl Halts {
     pub fn resume(
         &self,
         id: &HaltId,
-        by: &Approver,
+        by: &ProvenApprover,
         channel: Channel,
         reason: &str,
     ) -> Result<Halt, ResumeError> {
         let person = match by.proof() {
-            Proof::Terminal => channel == Channel::Terminal,
+            Proof::Terminal | Proof::TerminalPin => channel == Channel::Terminal,
             Proof::Token => channel == Channel::Token,
+            Proof::Signed => false,
         };
         if !person {
             return Err(ResumeError::NotInPerson { channel });

@@ -12,12 +12,13 @@ mod usage; // how often, and what it cost
 mod warrant;
 
 pub use approval::{
-    ActionSummary, Agreement, Answer, AnswerRefused, Approval, ApprovalError, ApprovalState,
-    ApprovalStore, ApprovalStoreError, Approvals, Approver, ApproverError, ApproverRecord,
-    ApproverStore, ApproverStoreError, ApproverToken, Approvers, Cancellation, Consented, Denial,
-    Grant, GrantRefused, GrantStore, GrantTerms, MemoryApprovalStore, MemoryApproverStore,
-    MemoryGrantStore, Proof, Revocation, SpentApproval, StoredApproval, StoredGrant,
-    TerminalChallenge,
+    ActionSummary, Agreement, Answer, AnswerRefused, AnswerText, AnswerVerdict, Answered, Approval,
+    ApprovalError, ApprovalRequest, ApprovalState, ApprovalStore, ApprovalStoreError, Approvals,
+    Approver, ApproverError, ApproverRecord, ApproverStore, ApproverStoreError, ApproverToken,
+    Approvers, AskError, Cancellation, Consented, Denial, Grant, GrantRefused, GrantStore,
+    GrantTerms, MemoryApprovalStore, MemoryApproverStore, MemoryGrantStore, MemoryPinStore,
+    PinError, PinRecord, PinStore, PinStoreError, Proof, ProvenApprover, Reply, Revocation, Says,
+    SignedAnswer, SpentApproval, StoredApproval, StoredGrant, TerminalChallenge,
 };
 pub use catalogue::{
     Catalogue, CatalogueEntry, CatalogueError, CatalogueKey, CatalogueKind, CatalogueRecord,
@@ -35,8 +36,8 @@ pub use policy::{
     ApprovalSettings, Budgets, CaseResult, CedarFiles, ChangeDurability, ChangeLimits, Channel,
     FrequencyLimit, FuzzReport, HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy,
     PolicyCases, PolicyError, PolicyErrorKind, PolicyLanguage, PolicyLayer, PolicySet,
-    PolicySource, Preset, Probe, Question, QuestionEffect, Scope, Settings, Survivor,
-    UndoRetention, UnknownPreset, VerificationCommand, Verify,
+    PolicySource, Preset, Probe, Question, QuestionEffect, Scope, SecretName, Settings, Survivor,
+    UndoRetention, UnknownPreset, VerificationCommand, Verify, Webhook, WebhookKey,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{

@@ -18,8 +18,8 @@ use lictor_context::{
 };
 use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _, StagedChanges};
 use lictor_governance::{
-    Approval, ApprovalError, Approver, Channel, Decision, DecisionRecord, JudgedError,
-    SpentApproval, Verdict,
+    Approval, ApprovalError, ApprovalState, Channel, Decision, DecisionRecord, JudgedError,
+    ProvenApprover, SpentApproval, Verdict,
 };
 use lictor_lock::Status;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ pub struct Agent {
 #[derive(Debug)]
 pub struct Consent {
     /// Who.
-    pub approver: Approver,
+    pub approver: ProvenApprover,
     /// By which way.
     pub channel: Channel,
 }
@@ -469,9 +469,12 @@ impl Agent {
                 .grant(approval.id(), &consent.approver, consent.channel)
                 .map_err(refused)?;
             before.push(event(EventType::ApprovalGranted, &approval));
-            if let Some(spent) = approvals.spend(decision.action_digest()).map_err(refused)? {
-                return Ok(Some(spent));
-            }
+        }
+        approval = self.put_to_people(described, approval, before).await?;
+        if approval.state() == ApprovalState::Granted
+            && let Some(spent) = approvals.spend(decision.action_digest()).map_err(refused)?
+        {
+            return Ok(Some(spent));
         }
         Err(ActErrorKind::ApprovalRequired(Box::new(approval)))
     }
@@ -578,7 +581,7 @@ fn strictest(decision: &DecisionRecord) -> String {
     if said.is_empty() { "no rule allows it".to_owned() } else { said.join("; ") }
 }
 
-fn refused(error: ApprovalError) -> ActErrorKind {
+pub(crate) fn refused(error: ApprovalError) -> ActErrorKind {
     match error {
         ApprovalError::Judged(JudgedError::Damaged { .. }) => {
             ActErrorKind::ApprovalBroken(error.to_string())

@@ -1,7 +1,7 @@
 //! The kill switch of a runtime, and requests that are withdrawn.
 
 use lictor_context::{ApprovalId, Event, EventFacts, EventType, HaltId, RunId, Session};
-use lictor_governance::{Approval, Approver, Channel, Halt, HaltScope, Halted, ResumeError};
+use lictor_governance::{Approval, Channel, Halt, HaltScope, Halted, ProvenApprover, ResumeError};
 use serde_json::json;
 
 use crate::agent::Agent;
@@ -51,7 +51,7 @@ impl Runtime {
     pub async fn resume(
         &self,
         id: &HaltId,
-        by: &Approver,
+        by: &ProvenApprover,
         channel: Channel,
         reason: &str,
         session: &Session,
@@ -102,7 +102,7 @@ impl Runtime {
         self.withdraw(&why, session, |one| one.run_id() == Some(run)).await
     }
 
-    async fn withdraw(
+    pub(crate) async fn withdraw(
         &self,
         reason: &str,
         session: &Session,

@@ -19,7 +19,10 @@ pub(crate) struct HidingView {
 
 impl HidingView {
     fn check(&self, path: &WorkspacePath) -> Result<(), ViewError> {
-        if self.gate.policies().hides(path) {
+        let policies = self.gate.policies();
+        let hidden = policies.hides(path)
+            || self.workspace.names(path)?.iter().any(|name| policies.hides(name));
+        if hidden {
             return Err(ViewError::new(path.as_str(), ViewErrorKind::Forbidden));
         }
         Ok(())
@@ -40,6 +43,10 @@ impl WorkspaceView for HidingView {
     fn read(&self, path: &WorkspacePath, max_bytes: u64) -> Result<Vec<u8>, ViewError> {
         self.check(path)?;
         self.workspace.read(path, max_bytes)
+    }
+
+    fn names(&self, path: &WorkspacePath) -> Result<Vec<WorkspacePath>, ViewError> {
+        self.workspace.names(path)
     }
 
     fn read_link(&self, path: &WorkspacePath) -> Result<String, ViewError> {

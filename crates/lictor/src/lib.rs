@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agent; // one session on the road: begin here
+mod asking; // requests are put to people elsewhere
 mod catalogue;
 mod cedar; // policies in Cedar
 mod checks;
@@ -16,10 +17,13 @@ mod ledger;
 mod options;
 mod outside;
 mod owing;
+mod pinned; // where the database lies
 mod policies;
+mod pruning; // old decisions and counts
 mod reload;
 mod replay;
 mod retention; // purging undo records
+mod revoking; // approvers who are struck off
 mod runs;
 mod runtime;
 mod secrets;
@@ -34,8 +38,10 @@ pub use error::{ActError, ActErrorKind, ErrorCode};
 pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
 pub use outside::EnvironmentSecrets;
+pub use pinned::rebind_state;
 pub use policies::{PolicyPlaces, load_policies, load_policies_from, load_policies_with};
 pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};
+pub use revoking::Revoked;
 pub use runtime::Runtime;
 pub use shared::SharedState;
 pub use undo::{UndoDone, UndoRequest};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lictor_context::{Clock, SystemClock};
+use lictor_governance::Approver;
 use lictor_handlers::{Launcher, SecretSource};
 use lictor_store::Durability;
 
@@ -23,7 +24,8 @@ pub struct KeyPlace {
 pub struct RuntimeOptions {
     /// The workspace's root.
     pub workspace: PathBuf,
-    /// Where the database lies; `.lictor` in the workspace unless set.
+    /// Where the database lies: `.lictor` in the workspace, or where it was when the workspace was
+    /// opened first. Another folder than that is refused.
     pub state_dir: Option<PathBuf>,
     /// The database and the trail, when they are those of other workspaces too. `state_dir`, `keys`
     /// and `durability` count for whoever opened it.
@@ -46,6 +48,8 @@ pub struct RuntimeOptions {
     pub launcher: Option<Launcher>,
     /// Who knows the secrets that contracts name.
     pub secrets: Arc<dyn SecretSource>,
+    /// To whom requests are put, beside the webhooks of the policy and the inbox.
+    pub approvers: Vec<Arc<dyn Approver>>,
     /// Secrets that must stand in no record, in whatever form they come along.
     pub declared_secrets: Vec<String>,
 }
@@ -83,6 +87,7 @@ impl RuntimeOptions {
             holder: "lictor".to_owned(),
             launcher: None,
             secrets: crate::outside::environment(),
+            approvers: Vec::new(),
             declared_secrets: Vec::new(),
         }
     }
@@ -106,6 +111,9 @@ pub enum OpenError {
     /// A policy.
     #[error(transparent)]
     Policy(#[from] lictor_governance::PolicyError),
+    /// Two files claim to be the user's policy.
+    #[error("there are two policies of the user, `{}` and `{}`; keep one", .0.display(), .1.display())]
+    TwoUserPolicies(PathBuf, PathBuf),
     /// A policy file that cannot be read.
     #[error("the policy `{}` cannot be read", .path.display())]
     PolicyFile {
@@ -114,6 +122,26 @@ pub enum OpenError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The folder of the database.
+    #[error("the state folder `{}` cannot be used", .path.display())]
+    StateFolder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The workspace's database lies elsewhere than is said.
+    #[error(
+        "the state of this workspace lies in `{}`, and `{}` is another folder; an approver can bind the workspace to it with `lictor init --rebind`",
+        .pinned.display(), .named.display()
+    )]
+    OtherState {
+        /// Where it lies.
+        pinned: PathBuf,
+        /// Where it is said to lie.
+        named: PathBuf,
     },
     /// A contract that is part of the program.
     #[error(transparent)]

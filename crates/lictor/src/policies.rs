@@ -15,13 +15,17 @@ pub struct PolicyPlaces {
     pub managed: Option<PathBuf>,
     /// The policy of the user, usually `~/.config/lictor/policy.yaml`.
     pub user: Option<PathBuf>,
+    /// Where it lies by the record of the user, whatever the environment says: a file there counts
+    /// even if `user` leads elsewhere.
+    pub user_home: Option<PathBuf>,
 }
 
 /// The files in which the policies of all layers stand, whether or not they are there.
 pub(crate) fn policy_files(workspace: &Path, places: &PolicyPlaces) -> Vec<PathBuf> {
     let folder = workspace.join(".lictor");
     let own = folder.join("policy.yaml");
-    let mut files: Vec<PathBuf> = places.managed.iter().chain(&places.user).cloned().collect();
+    let upper = places.managed.iter().chain(&places.user).chain(&places.user_home);
+    let mut files: Vec<PathBuf> = upper.cloned().collect();
     files.push(own);
     // A folder that cannot be listed is found out when it is read; it looks different then.
     files.extend(crate::cedar::files(&folder).unwrap_or_default());
@@ -66,10 +70,10 @@ pub fn load_policies_with(
 
 fn layers(places: &PolicyPlaces, own: Option<&Source<'_>>) -> Result<PolicySet, OpenError> {
     let mut policies = Vec::new();
-    let upper = [(PolicyLayer::Managed, &places.managed), (PolicyLayer::User, &places.user)];
-    for (layer, path) in upper {
-        let Some(path) = path else { continue };
-        let Some(bytes) = read(path)? else { continue };
+    let managed = places.managed.as_ref().map(|path| found(path)).transpose()?.flatten();
+    let upper = [(PolicyLayer::Managed, managed), (PolicyLayer::User, users(places)?)];
+    for (layer, file) in upper {
+        let Some((path, bytes)) = file else { continue };
         let name = path.display().to_string();
         policies.push(Policy::from_yaml(layer, &Source::new(&name, &bytes))?);
     }
@@ -77,6 +81,30 @@ fn layers(places: &PolicyPlaces, own: Option<&Source<'_>>) -> Result<PolicySet, 
         policies.push(Policy::from_yaml(PolicyLayer::Workspace, source)?);
     }
     Ok(PolicySet::new(policies)?)
+}
+
+/// The user's policy: from one place, or the same text in both. A layer only tightens, so nobody can
+/// say which of two is meant, and the environment must not leave one out.
+fn users(places: &PolicyPlaces) -> Result<Option<File>, OpenError> {
+    let mut all = Vec::new();
+    for path in places.user.iter().chain(&places.user_home) {
+        all.extend(found(path)?);
+    }
+    let (last, first) = (all.pop(), all.pop());
+    match (first, last) {
+        (Some((one, text)), Some((other, same))) if text != same => {
+            Err(OpenError::TwoUserPolicies(one, other))
+        }
+        (None, only) => Ok(only),
+        (first, _) => Ok(first),
+    }
+}
+
+/// A file with its bytes.
+type File = (PathBuf, Vec<u8>);
+
+fn found(path: &Path) -> Result<Option<File>, OpenError> {
+    Ok(read(path)?.map(|bytes| (path.to_owned(), bytes)))
 }
 
 /// A file's bytes, one more than a policy may have so that the reader can say that it is too

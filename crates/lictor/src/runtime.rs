@@ -18,7 +18,7 @@ use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
 use lictor_state::{
     Decisions, Executions, Runs, SqliteApprovalStore, SqliteApproverStore, SqliteGrantStore,
-    SqliteHaltStore, SqliteUsageStore,
+    SqliteHaltStore, SqlitePinStore, SqliteUsageStore,
 };
 use lictor_store::{Store, StoreOptions};
 use lictor_undo::{Durability, Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
@@ -32,6 +32,7 @@ use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::outside::Signs;
+use crate::pinned::settle;
 use crate::policies::load_policies;
 use crate::reload::PolicyWatch;
 use crate::runs::Owners;
@@ -94,10 +95,11 @@ impl Runtime {
         if !options.workspace.join(".lictor").is_dir() {
             return Err(OpenError::NotInitialised(options.workspace.clone()));
         }
+        let options = RuntimeOptions { state_dir: settle(&options)?, ..options };
         let clock = Arc::clone(&options.clock);
         let watch = PolicyWatch::new(&options);
         let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
-        let SharedState { store, audit, owners } = match &options.shared {
+        let SharedState { store, audit, owners, .. } = match &options.shared {
             Some(shared) => shared.clone(),
             None => SharedState::open(&options)?,
         };
@@ -162,11 +164,13 @@ impl Runtime {
         let parts = Parts {
             service: executor.service(options.at_once.max(1)),
             approvals: Approvals::new(&gate, Arc::new(approval_store))
-                .with_grants(Arc::new(SqliteGrantStore::new(store.clone()))),
+                .with_grants(Arc::new(SqliteGrantStore::new(store.clone())))
+                .with_approvers(Arc::new(SqliteApproverStore::new(store.clone()))),
             approvers: Approvers::new(
                 Arc::new(SqliteApproverStore::new(store.clone())),
                 Arc::clone(&clock),
-            ),
+            )
+            .with_pins(Arc::new(SqlitePinStore::new(store.clone()))),
             shelf,
             halts,
             signs,
@@ -198,7 +202,8 @@ impl Runtime {
     /// # Errors
     /// When it cannot be opened or made.
     pub fn open_store(options: &RuntimeOptions) -> Result<Store, OpenError> {
-        Ok(open_state(options)?.0)
+        let options = RuntimeOptions { state_dir: settle(options)?, ..options.clone() };
+        Ok(open_state(&options)?.0)
     }
 
     /// One session on the road.

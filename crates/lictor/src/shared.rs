@@ -17,6 +17,8 @@ pub struct SharedState {
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
     pub(crate) owners: Arc<Owners>,
+    /// Where the database lies.
+    pub(crate) folder: std::path::PathBuf,
 }
 
 impl SharedState {
@@ -27,7 +29,7 @@ impl SharedState {
     pub fn open(options: &RuntimeOptions) -> Result<Self, OpenError> {
         let (store, audit) = open_state(options)?;
         let owners = Arc::new(Owners::new(&options.state_folder(), options.clock.as_ref()));
-        Ok(Self { store, audit, owners })
+        Ok(Self { store, audit, owners, folder: options.state_folder() })
     }
 
     /// The database.

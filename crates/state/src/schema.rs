@@ -13,6 +13,7 @@ pub fn migrations() -> &'static [Migration] {
         crate::usage::MIGRATION,
         crate::decisions::MIGRATION,
         crate::runs::PLACES,
+        crate::pins::MIGRATION,
     ]
 }
 

@@ -15,6 +15,8 @@ use lictor_context::WorkspacePath;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use crate::names::Names;
+
 /// A directory of the workspace, held open.
 #[derive(Debug)]
 pub struct DirHandle {
@@ -85,6 +87,7 @@ pub struct Workspace {
     id: RootId,
     /// Whether `openat2` turned out to be missing.
     walks: AtomicBool,
+    pub(crate) names: Names,
 }
 
 impl Workspace {
@@ -103,6 +106,7 @@ impl Workspace {
                 root: DirHandle { fd },
                 id: RootId { device: stat.st_dev, inode: stat.st_ino },
                 walks: AtomicBool::new(false),
+                names: Names::default(),
             }),
             Err(error) => Err(OpenError { path, source: error.into() }),
         }
@@ -149,7 +153,7 @@ impl Workspace {
         self.dir(path.parent().as_ref()).map_err(|error| relabel(error, path))
     }
 
-    fn open_beneath(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_beneath(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if !self.walks.load(Ordering::Relaxed) {
             let resolve =

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod beneath;
+mod names; // hard links
 mod read;
 mod view;
 

@@ -69,6 +69,10 @@ impl WorkspaceView for Workspace {
         target.into_string().map_err(|_| ViewError::new(path.as_str(), ViewErrorKind::NotUtf8))
     }
 
+    fn names(&self, path: &WorkspacePath) -> Result<Vec<WorkspacePath>, ViewError> {
+        self.names_of(path)
+    }
+
     fn list(&self, dir: Option<&WorkspacePath>) -> Result<Vec<Listed>, ViewError> {
         let label = dir.map_or(".", WorkspacePath::as_str);
         let io = |error: rustix::io::Errno| ViewError::new(label, ViewErrorKind::Io(error.into()));

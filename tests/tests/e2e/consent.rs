@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::place::{POLICY, Place, message, text};
+use crate::place::{Answer, POLICY, Place, message, text};
 use crate::tree::digest;
 
 fn document(place: &Place, content: &str) -> String {
@@ -136,14 +136,47 @@ fn fifty_processes_with_one_approval_execute_once() {
     let place = Place::new();
     let call = ["call", "fs.write", "path=ask/x", "content=x", "--json"];
     place.run(&call[..4]).ends(4, "approval_required");
-    place.run_as_approver(&["approvals", "approve", &place.waiting()]).done();
-    let start =
-        || place.command(&call).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let id = place.waiting();
+    place.run_as_approver(&["approvals", "approve", &id]).done();
+    let start = || {
+        let mut command = place.command(&call);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
     let all: Vec<_> = (0..50).map(|_| start()).collect();
-    let codes: Vec<_> =
-        all.into_iter().map(|mut child| child.wait().unwrap().code().unwrap()).collect();
+    let mut wrote = Vec::new();
+    for child in all {
+        let output = child.wait_with_output().unwrap();
+        let answer = Answer::new(&call, output.status.code(), output.stdout, output.stderr);
+        match answer.code {
+            0 => {
+                let done = answer.done();
+                let (verdict, files) = (&done["decision"]["verdict"], &done["files"]);
+                if files == &json!([]) {
+                    // It came after the one that wrote: what it wants stands there already, there
+                    // is nothing to change, and nothing to ask anybody about.
+                    assert_eq!(verdict, "allow", "{done}");
+                    assert_eq!(done["decision"]["approvals_needed"], 0, "{done}");
+                    assert_eq!(done["output"]["created"], false, "{done}");
+                } else {
+                    assert_eq!(verdict, "need_approval", "{done}");
+                    wrote.push(text(&done, "execution_id").to_owned());
+                }
+            }
+            // It came while the one that has the approval wrote: people are asked anew, or it
+            // finds the file as it did not expect it.
+            4 => drop(answer.ends(4, "approval_required")),
+            5 => drop(answer.ends(5, "conflict")),
+            other => panic!("{other}: {}", answer.json),
+        }
+    }
+    assert_eq!(wrote.len(), 1, "one of them wrote");
     let executions = place.run(&["log", "--limit", "100"]).done();
-    assert_eq!(executions["executions"].as_array().unwrap().len(), 1, "{codes:?}");
+    let executions = executions["executions"].as_array().unwrap().clone();
+    assert_eq!(executions.len(), 1);
+    assert_eq!(executions[0]["execution_id"], wrote[0].as_str());
+    assert_eq!(executions[0]["agreement"]["by"]["approval"], id.as_str());
+    let spent = place.run(&["approvals", "show", &id]).done();
+    assert_eq!(spent["state"], "spent");
     place.verify();
 }
 
@@ -280,4 +313,47 @@ fn a_halt_of_one_agent_or_session_leaves_the_others_be() {
     place.run(&with(&["--agent", "other", "--session", "ses_2"])).done();
     // Two are in force: which one is meant has to be said.
     place.run_as_approver(&["resume"]).ends(2, "usage");
+}
+
+#[test]
+fn what_an_approver_gave_ends_with_them() {
+    let place = Place::new();
+    let added = place.run_as_approver(&["approvers", "add", "ann"]).done();
+    let ann = text(&added, "token").to_owned();
+    place.run(&["call", "fs.write", "path=ask/1", "content=1"]).ends(4, "approval_required");
+    let id = place.waiting();
+    let approve = ["approvals", "approve", &id, "--grant", "--paths", "ask/**", "--until", "1h"];
+    let given = place.run_with_token(&ann, &approve).done();
+    let grant = text(&given["grant"], "id").to_owned();
+    // The request itself is granted as well, and not used yet.
+    let revoked = place.run_as_approver(&["approvers", "revoke", "ann"]).done();
+    assert_eq!(revoked["grants"], json!([grant]));
+    assert_eq!(revoked["withdrawn"], json!([id]));
+    for path in ["path=ask/1", "path=ask/2"] {
+        place.run(&["call", "fs.write", path, "content=1"]).ends(4, "approval_required");
+    }
+    assert!(!place.exists("ask/1") && !place.exists("ask/2"));
+    assert_eq!(place.run(&["grants", "list", "--all"]).done()["grants"][0]["state"], "revoked");
+    let trail = place.trail();
+    let ended = trail.iter().find(|event| event["event_type"] == "grant_revoked").unwrap();
+    assert_eq!(ended["metadata"]["revoked_approver"], "ann");
+    place.verify();
+}
+
+#[test]
+fn a_grant_of_somebody_who_was_struck_off_answers_nothing_even_if_it_was_not_ended() {
+    let place = Place::new();
+    let added = place.run_as_approver(&["approvers", "add", "ann"]).done();
+    place.run(&["call", "fs.write", "path=ask/1", "content=1"]).ends(4, "approval_required");
+    let id = place.waiting();
+    let approve = ["approvals", "approve", &id, "--grant", "--paths", "ask/**", "--until", "1h"];
+    place.run_with_token(text(&added, "token"), &approve).done();
+    place.run(&["call", "fs.write", "path=ask/1", "content=1"]).done();
+    // As after a crash between the two.
+    let db = rusqlite::Connection::open(place.root.join(".lictor/lictor.db")).unwrap();
+    let sql = "UPDATE approver SET record = json_set(record, '$.revoked_at', '2026-01-01T00:00:00.000000Z')
+               WHERE folded_name = 'ann'";
+    assert_eq!(db.execute(sql, []).unwrap(), 1);
+    drop(db);
+    place.run(&["call", "fs.write", "path=ask/2", "content=1"]).ends(4, "approval_required");
 }

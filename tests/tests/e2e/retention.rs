@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::place::{Place, text};
+use crate::place::{POLICY, Place, text};
 
 fn write(place: &Place, path: &str) -> String {
     let (path, content) = (format!("path={path}"), format!("content={path}"));
@@ -57,4 +57,36 @@ fn what_is_no_retention_is_refused_with_what_is_accepted() {
         assert!(["30d", "count", "MiB"].iter().any(|accepted| said.contains(accepted)), "{said}");
     }
     place.run(&["undo", "--purge", "--last", "1"]).ends(2, "usage");
+}
+
+#[test]
+fn old_decisions_go_when_an_approver_asks_and_never_those_of_an_open_request() {
+    let place = Place::with_policy(&format!("{POLICY}retention: {{ audit: 1ms }}\n"));
+    let done = place.run(&["call", "fs.write", "path=a", "content=x"]).done();
+    let old = done["decision"]["id"].as_str().unwrap().to_owned();
+    let waits = place.run(&["call", "fs.write", "path=ask/a", "content=x"]);
+    let waits = waits.ends(4, "approval_required");
+    let asked = waits["decision"]["id"].as_str().unwrap().to_owned();
+    let count = place.run(&["policy", "prune", "--dry-run"]).done();
+    assert_eq!(count["pruned"]["decisions"], 1, "{count}");
+    place.run(&["policy", "prune"]).ends(3, "denied");
+    place.run_as_approver(&["audit", "hold", "case-1"]).done();
+    place.run_as_approver(&["policy", "prune"]).ends(3, "denied");
+    place.run(&["policy", "explain", &old]).done();
+    place.run_as_approver(&["audit", "release", "case-1"]).done();
+
+    let pruned = place.run_as_approver(&["policy", "prune"]).done();
+    assert_eq!(pruned["pruned"]["decisions"], 1, "{pruned}");
+    place.run(&["policy", "explain", &asked]).done();
+    let trail = place.trail();
+    let about = |kind: &str| {
+        let found = trail.iter().filter(|event| event["action_name"] == "policy.prune");
+        found.filter(|event| event["event_type"] == kind).count()
+    };
+    let counts = ["action_started", "action_completed", "action_rejected"].map(about);
+    assert_eq!(counts, [1, 1, 2]);
+    // The trail still says that it was decided.
+    assert!(trail.iter().any(|event| event["decision_id"] == old.as_str()));
+    place.run(&["undo"]).done();
+    place.verify();
 }

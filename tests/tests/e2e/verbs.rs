@@ -424,15 +424,60 @@ fn a_result_that_cannot_be_written_is_a_failure() {
 
 #[test]
 fn the_database_may_lie_elsewhere() {
-    let place = Place::new();
+    let place = Place::bare();
     let state = place.beside("state");
     std::fs::create_dir(&state).unwrap();
     let state = state.to_str().unwrap();
+    place.run(&["init", "--state-dir", state]).done();
+    place.policy(crate::place::POLICY);
     let written = ["call", "fs.write", "path=a", "content=x", "--state-dir", state];
     place.run(&written).done();
-    assert_eq!(place.run(&["log"]).done()["executions"], json!([]));
+    assert!(!place.exists(".lictor/lictor.db"));
+    // From then on it is known where it lies.
+    assert_eq!(place.run(&["log"]).done()["executions"].as_array().unwrap().len(), 1);
     place.run(&["undo", "--state-dir", state]).done();
     assert!(!place.exists("a"));
+}
+
+#[test]
+fn nobody_brings_another_database_along() {
+    let place = Place::new();
+    let (other, mine) = (place.beside("other"), place.beside("mine"));
+    let (other, mine) = (other.to_str().unwrap(), mine.to_str().unwrap());
+    // An agent with a shell: a workspace of its own, and in its database it approves.
+    let own = Place::bare();
+    let token = own.run(&["init", "--state-dir", mine]).done();
+    let token = token["approver_token"].as_str().unwrap();
+    let call = ["call", "fs.write", "path=ask/a", "content=x", "--approve", "--state-dir", mine];
+    place.run_with_token(token, &call).ends(3, "denied");
+    for verb in [&["init"][..], &["init", "--rebind"], &["log"], &["halt", "--reason", "x"]] {
+        let refused = [verb, &["--state-dir", other]].concat();
+        place.run_with_token(token, &refused).ends(3, "denied");
+    }
+    assert!(!place.exists("ask/a"));
+    place.run(&["log", "--state-dir", ".lictor"]).done();
+    // Neither does the workspace that was bound elsewhere go back by itself.
+    own.run(&["log", "--state-dir", ".lictor"]).ends(3, "denied");
+    assert!(!own.exists(".lictor/lictor.db"));
+}
+
+#[test]
+fn an_approver_binds_a_workspace_to_another_database() {
+    let place = Place::new();
+    let state = place.beside("state");
+    let state = state.to_str().unwrap();
+    place.run(&["call", "fs.write", "path=a", "content=x"]).done();
+    place.run(&["init", "--rebind", "--state-dir", state]).ends(3, "denied");
+    let bound = place.run_as_approver(&["init", "--rebind", "--state-dir", state]).done();
+    let token = bound["approver_token"].as_str().unwrap();
+    assert_eq!(place.run(&["log"]).done()["executions"], json!([]));
+    place.run(&["call", "fs.write", "path=ask/a", "content=x"]).ends(4, "approval_required");
+    let id = place.waiting();
+    place.run_as_approver(&["approvals", "approve", &id]).ends(3, "denied");
+    place.run_with_token(token, &["approvals", "approve", &id]).done();
+    let told = place.trail();
+    assert!(told.iter().any(|event| event["action_name"] == "init.rebind"));
+    place.verify();
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! `approvals` and `approvers`.
 
+use std::path::Path;
+
 use lictor::context::{ApprovalId, Event, EventFacts, EventType, Name};
+use lictor::document::{Limits, from_json};
 use lictor::governance::{
-    Approval, ApprovalError, Approver, ApproverError, ApproverStoreError, Channel, GrantRefused,
-    GrantTerms, JudgedError,
+    Approval, ApprovalError, ApproverError, ApproverStoreError, Channel, Grant, GrantRefused,
+    GrantTerms, JudgedError, PinError, Proof, ProvenApprover, SignedAnswer,
 };
 use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
@@ -13,7 +16,13 @@ use crate::args::{Answer as Reply, Approvals, Approvers};
 use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::files;
 use crate::output::{GREEN, Output, at_terminal, visible};
+use crate::page::page;
+use crate::pin;
+
+/// The most that a signed answer may hold.
+const MAX_ANSWER: u64 = 64 << 10;
 
 pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Output) -> Answer {
     let runtime = context.runtime().await?;
@@ -30,7 +39,11 @@ pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Outpu
         }
         Approvals::Show(id) => {
             let asked = Asked::read(&runtime, &id.id)?;
-            output.result(&asked.to_json(), || asked.full());
+            if output.is_json() {
+                output.result(&asked.to_json(), String::new);
+            } else {
+                page(&asked.full(), output);
+            }
             Ok(0)
         }
         Approvals::Approve(wish) => {
@@ -39,6 +52,7 @@ pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Outpu
             answer(&runtime, wish.answer, how, context, output).await
         }
         Approvals::Deny(reply) => answer(&runtime, reply, How::Refuse, context, output).await,
+        Approvals::Answer { file } => take(&runtime, &file, context, output).await,
         Approvals::Cancel(reply) => cancel(&runtime, &reply, context, output).await,
     }
 }
@@ -61,6 +75,7 @@ pub(super) fn approval_failure(error: ApprovalError) -> Failure {
         | ApprovalError::Refused(_)
         | ApprovalError::Grant(_)
         | ApprovalError::NoGrants
+        | ApprovalError::Ask(_)
         | ApprovalError::Judged(_) => ErrorCode::Denied,
         ApprovalError::Store(_) => ErrorCode::Failed,
     };
@@ -79,6 +94,34 @@ async fn cancel(runtime: &Runtime, reply: &Reply, context: &Context, output: &Ou
     let withdrawn = runtime.withdraw_approval(asked.approval.id(), reason, &session).await?;
     output.result(&json!(withdrawn), || format!("{} is withdrawn", withdrawn.id()));
     Ok(0)
+}
+
+/// An answer that was given elsewhere. Anybody may bring it: its signature says whose it is.
+async fn take(runtime: &Runtime, file: &Path, context: &Context, output: &Output) -> Answer {
+    let given = files::read(file, MAX_ANSWER)?;
+    let source = given.source();
+    let signed: SignedAnswer = from_json(&source, &Limits::default())
+        .map_err(|error| Failure::input(error.to_string()))?;
+    let session = context.session()?;
+    match runtime.take_answer(&signed, &session).await {
+        Ok(settled) => {
+            output.result(&json!(settled), || answered(&settled));
+            Ok(0)
+        }
+        Err(error) => {
+            Err(consent::refused("approvals.answer", error.into(), runtime, context).await)
+        }
+    }
+}
+
+fn answered(settled: &Approval) -> String {
+    let given = settled.granted_by().len();
+    format!(
+        "{GREEN}{}{GREEN:#} {} ({given} of {} given)\nrepeat the call that asked for it",
+        settled.state().as_str(),
+        settled.id(),
+        settled.needed()
+    )
 }
 
 /// What a person answers.
@@ -110,7 +153,7 @@ async fn answer(
     }
     let agree = !matches!(how, How::Refuse);
     let what = if agree { "approvals.approve" } else { "approvals.deny" };
-    let (approver, channel) = consent::approver(what, runtime, context, output).await?;
+    let (approver, channel) = consent::answering(what, runtime, context, output).await?;
     let reason = reply.reason.as_deref().unwrap_or_default();
     let (approvals, id) = (runtime.approvals(), approval.id());
     let settled = match &how {
@@ -151,15 +194,7 @@ async fn answer(
     if let (Value::Object(record), Some(grant)) = (&mut json, &grant) {
         record.insert("grant".to_owned(), json!(grant));
     }
-    output.result(&json, || {
-        let given = settled.granted_by().len();
-        format!(
-            "{GREEN}{}{GREEN:#} {} ({given} of {} given)\nrepeat the call that asked for it",
-            settled.state().as_str(),
-            settled.id(),
-            settled.needed()
-        )
-    });
+    output.result(&json, || answered(&settled));
     Ok(0)
 }
 
@@ -272,6 +307,7 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
                 )
             });
         }
+        Approvers::Pin(dry) => return set_pin(dry.dry_run, &runtime, context, output).await,
         Approvers::Revoke { name, dry } => {
             let name = Name::parse(&name).map_err(|error| Failure::usage(error.to_string()))?;
             if dry.dry_run {
@@ -280,16 +316,64 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
             }
             let what = "approvers.revoke";
             let (by, channel) = consent::approver(what, &runtime, context, output).await?;
-            if let Err(error) = runtime.approvers().revoke(&name, &by) {
-                let failure = approver_failure(error);
-                return Err(consent::refused(what, failure, &runtime, context).await);
-            }
-            let params = json!({ "name": name });
+            let session = context.session()?;
+            let revoked = match runtime.revoke_approver(&name, &by, &session).await? {
+                Ok(revoked) => revoked,
+                Err(error) => {
+                    let failure = approver_failure(error);
+                    return Err(consent::refused(what, failure, &runtime, context).await);
+                }
+            };
+            let grants: Vec<_> = revoked.grants.iter().map(Grant::id).collect();
+            let withdrawn: Vec<_> = revoked.withdrawn.iter().map(Approval::id).collect();
+            let params = json!({ "name": name, "grants": grants, "withdrawn": withdrawn });
             record_done(what, params, (&by, channel), &runtime, context).await?;
-            let json = json!({ "name": name, "revoked": true });
-            output.result(&json, || format!("`{name}` may not approve any more"));
+            let json = json!({
+                "name": name, "revoked": true, "grants": grants, "withdrawn": withdrawn,
+            });
+            output.result(&json, || {
+                let (grants, withdrawn) = (grants.len(), withdrawn.len());
+                format!(
+                    "`{name}` may not approve any more; ended with it: {grants} grant(s), {withdrawn} open request(s)"
+                )
+            });
         }
     }
+    Ok(0)
+}
+
+/// Somebody sets their own PIN.
+async fn set_pin(dry: bool, runtime: &Runtime, context: &Context, output: &Output) -> Answer {
+    let what = "approvers.pin";
+    if dry {
+        output.result(&json!({ "name": context.os_user }), || "would ask for a PIN".to_owned());
+        return Ok(0);
+    }
+    if !at_terminal() || output.is_json() {
+        let failure = Failure::new(ErrorCode::Denied, "a PIN is typed at a terminal");
+        return Err(consent::refused(what, failure, runtime, context).await);
+    }
+    let (by, channel) = consent::answering(what, runtime, context, output).await?;
+    let set = match by.proof() {
+        Proof::Terminal => Err(PinError::NotProven.into()),
+        _ => {
+            let pin = pin::ask("The new PIN, six characters at least; it is not shown:", output)?;
+            let again = pin::ask("The same again:", output)?;
+            if *pin != *again {
+                return Err(Failure::input("these are two PINs; nothing was changed"));
+            }
+            runtime.approvers().set_pin(&by, &pin)
+        }
+    };
+    if let Err(error) = set {
+        return Err(consent::refused(what, approver_failure(error), runtime, context).await);
+    }
+    let params = json!({ "name": by.name() });
+    record_done(what, params, (&by, channel), runtime, context).await?;
+    let name = by.name().clone();
+    output.result(&json!({ "name": name, "pin": true }), || {
+        format!("`{name}` is asked for the PIN at a terminal from now on")
+    });
     Ok(0)
 }
 
@@ -297,7 +381,7 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
 pub(super) async fn record_done(
     what: &str,
     params: Value,
-    (by, channel): (&Approver, Channel),
+    (by, channel): (&ProvenApprover, Channel),
     runtime: &Runtime,
     context: &Context,
 ) -> Result<(), Failure> {
@@ -316,16 +400,20 @@ pub(super) async fn record_done(
 
 fn approver_failure(error: ApproverError) -> Failure {
     let code = match &error {
-        ApproverError::NotRecognised | ApproverError::Revoked | ApproverError::WrongCode => {
-            ErrorCode::Denied
-        }
-        ApproverError::Last | ApproverError::Store(ApproverStoreError::Exists) => {
-            ErrorCode::InvalidInput
-        }
+        ApproverError::NotRecognised
+        | ApproverError::Revoked
+        | ApproverError::WrongCode
+        | ApproverError::PinMissing
+        | ApproverError::Pin(
+            PinError::NotProven | PinError::Wrong { .. } | PinError::Locked { .. },
+        ) => ErrorCode::Denied,
+        ApproverError::Pin(PinError::Weak)
+        | ApproverError::Last
+        | ApproverError::Store(ApproverStoreError::Exists) => ErrorCode::InvalidInput,
         ApproverError::Store(ApproverStoreError::Unknown) => ErrorCode::NotFound,
-        ApproverError::Randomness(_) | ApproverError::Store(ApproverStoreError::Unavailable(_)) => {
-            ErrorCode::Failed
-        }
+        ApproverError::Pin(PinError::Hash(_) | PinError::Store(_))
+        | ApproverError::Randomness(_)
+        | ApproverError::Store(ApproverStoreError::Unavailable(_)) => ErrorCode::Failed,
     };
     Failure::new(code, error.to_string())
 }

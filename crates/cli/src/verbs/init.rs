@@ -6,13 +6,15 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use lictor::context::SystemClock;
+use lictor::context::{Name, SystemClock};
 use lictor::governance::{ApproverError, ApproverStoreError, Approvers, Preset};
 use lictor::state::SqliteApproverStore;
 use serde_json::json;
 
 use super::Answer;
+use super::approvals::record_done;
 use crate::args::Init;
+use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{GREEN, Output};
@@ -26,7 +28,7 @@ const IGNORE: &str = "# Lictor's own state: private, and of this machine.\n\
                       !.gitignore\n!policy.yaml\n!capabilities/\n!capabilities/**\n\
                       !*.policy-test.yaml\n!policies/\n!policies/**\n!packs/\n!packs/**\n!facades/\n!facades/**\n";
 
-pub(crate) fn init(wish: Init, context: &Context, output: &Output) -> Answer {
+pub(crate) async fn init(wish: Init, context: &Context, output: &Output) -> Answer {
     let root = match &context.global.workspace {
         Some(given) => given.clone(),
         // Not the nearest workspace upwards: a new one is made right here.
@@ -41,7 +43,11 @@ pub(crate) fn init(wish: Init, context: &Context, output: &Output) -> Answer {
     made.file(".lictor/policy.yaml", wish.preset.map_or(POLICY, Preset::text))?;
     made.folder(".lictor/capabilities", 0o755)?;
     let created = made.created;
-    let token = if wish.dry.dry_run { None } else { first_approver(&root, context)? };
+    let token = match wish.dry.dry_run {
+        true => None,
+        false if wish.rebind => rebind(&root, context, output).await?,
+        false => first_approver(&root, context, context.os_user.clone())?,
+    };
     let json = json!({ "workspace": root, "created": created, "approver_token": token });
     output.result(&json, || {
         let mut text = format!("{GREEN}workspace{GREEN:#} {}\n", root.display());
@@ -111,14 +117,40 @@ fn cannot(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("`{}` cannot be made: {error}", path.display()))
 }
 
+/// Binds the workspace to another database. Whoever is an approver of the present one says so, and
+/// is the first of the other one if that has none; both trails hear of it.
+async fn rebind(
+    root: &Path,
+    context: &Context,
+    output: &Output,
+) -> Result<Option<String>, Failure> {
+    let Some(folder) = &context.global.state_dir else {
+        return Err(Failure::usage("`--rebind` takes `--state-dir`"));
+    };
+    let what = "init.rebind";
+    let mut options = context.options()?;
+    (options.workspace, options.state_dir) = (root.to_path_buf(), None);
+    let runtime = lictor::Runtime::open(options).await?;
+    let by = consent::approver(what, &runtime, context, output).await?;
+    let params = json!({ "state_dir": folder });
+    record_done(what, params.clone(), (&by.0, by.1), &runtime, context).await?;
+    lictor::rebind_state(root, folder)?;
+    let token = first_approver(root, context, by.0.name().clone())?;
+    let mut options = context.options()?;
+    options.workspace = root.to_path_buf();
+    let bound = lictor::Runtime::open(options).await?;
+    record_done(what, params, (&by.0, by.1), &bound, context).await?;
+    Ok(token)
+}
+
 /// The first approver is the user of the operating system; nobody else can vouch for anybody yet.
-fn first_approver(root: &Path, context: &Context) -> Result<Option<String>, Failure> {
+fn first_approver(root: &Path, context: &Context, name: Name) -> Result<Option<String>, Failure> {
     let mut options = context.options()?;
     options.workspace = root.to_path_buf();
     let store = lictor::Runtime::open_store(&options)?;
     let approvers =
         Approvers::new(Arc::new(SqliteApproverStore::new(store)), Arc::new(SystemClock));
-    match approvers.bootstrap(context.os_user.clone(), Vec::new()) {
+    match approvers.bootstrap(name, Vec::new()) {
         Ok((_, token)) => Ok(Some(token.expose().to_owned())),
         Err(ApproverError::Store(ApproverStoreError::Exists)) => Ok(None),
         Err(error) => Err(Failure::failed(error)),

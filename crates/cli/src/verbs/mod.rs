@@ -55,7 +55,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Answer {
     let context = Context::new(cli.global)?;
     let (context, output) = (&context, output);
     match verb {
-        Verb::Init(wish) => init::init(wish, context, output),
+        Verb::Init(wish) => init::init(wish, context, output).await,
         Verb::Apply(wish) => apply::apply(wish, context, output).await,
         Verb::Change(Change::Seal(proposal)) => change::seal(&proposal, output),
         Verb::Change(Change::FromDiff(proposal)) => change::from_diff(&proposal, context, output),

@@ -13,10 +13,32 @@ use serde_json::{Value, json};
 
 use super::{Answer, history, policy_tools};
 use crate::args::{Against, Policy};
+use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{Output, visible};
+
+async fn prune(dry: bool, context: &Context, output: &Output) -> Answer {
+    let (runtime, session) = (context.runtime().await?, context.session()?);
+    let rows = if dry {
+        runtime.prunable(&session)?
+    } else {
+        let what = "policy.prune";
+        let (by, channel) = consent::approver(what, &runtime, context, output).await?;
+        match runtime.prune(&by, channel, &session).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                return Err(consent::refused(what, error.into(), &runtime, context).await);
+            }
+        }
+    };
+    output.result(&json!({ "pruned": rows, "dry_run": dry }), || {
+        let word = if dry { "would remove" } else { "removed" };
+        format!("{word} {} decision(s) and {} counted call(s)", rows.decisions, rows.usage)
+    });
+    Ok(0)
+}
 
 pub(crate) async fn policy(wish: &Policy, context: &Context, output: &Output) -> Answer {
     match wish {
@@ -38,6 +60,7 @@ pub(crate) async fn policy(wish: &Policy, context: &Context, output: &Output) ->
             output.result(&json!({ "language": "cedar", "schema": schema }), || visible(&schema));
             Ok(0)
         }
+        Policy::Prune(dry) => prune(dry.dry_run, context, output).await,
         Policy::Explain { decision } => explain(decision, context, output).await,
         Policy::Diff { old, new, against: Against::Log, since } => {
             diff(old, new, since.as_deref(), context, output).await

@@ -1,8 +1,8 @@
 use lictor_context::Name;
-use lictor_governance::{Approver, Proof};
+use lictor_governance::{ProvenApprover, Proof};
 
-fn forged(name: Name, roles: Vec<Name>) -> Approver {
-    Approver { name, roles, proof: Proof::Token }
+fn forged(name: Name, roles: Vec<Name>) -> ProvenApprover {
+    ProvenApprover { name, roles, proof: Proof::Token }
 }
 
 fn main() {}

@@ -9,7 +9,7 @@ use lictor_executor::{
     Applied, ChangeApplier, Executor, Granted, GrantedChanges, Handler, HandlerError,
     Ledger, NotApplied, Outcome, Receipt, RecoverError, Recovered, Request,
 };
-use lictor_governance::{Approvals, Approver, Channel, Decision, Warrant, WriteGate};
+use lictor_governance::{Approvals, ProvenApprover, Channel, Decision, Warrant, WriteGate};
 use lictor_lock::Lease;
 use serde_json::Value;
 use tower::Service;
@@ -61,7 +61,7 @@ impl ChangeApplier for Behind {
 fn approved(
     gate: &WriteGate,
     approvals: &Approvals,
-    approver: &Approver,
+    approver: &ProvenApprover,
     described: lictor_capability::Described,
 ) -> Warrant {
     let decision: Decision = gate.decide(&described);

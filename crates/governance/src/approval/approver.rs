@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::pin::{PinError, PinStore, PinStoreError, Pins};
+use crate::policy::Channel;
+
 /// What tokens begin with, so that scanners for leaked secrets find them.
 const TOKEN_PREFIX: &str = "lat_";
 /// How long a code that is shown may be typed.
@@ -26,18 +29,34 @@ pub enum Proof {
     Token,
     /// By typing, at a terminal, a code that was shown there.
     Terminal,
+    /// The same, and by their PIN as well.
+    TerminalPin,
+    /// By a service whose key the policy names, which signed their answer.
+    Signed,
+}
+
+impl Proof {
+    /// Whether it proves somebody who answers by a channel: a code that was typed proves somebody at
+    /// a terminal, and nothing about another channel.
+    pub(super) fn fits(self, channel: Channel) -> bool {
+        match self {
+            Self::Token => channel != Channel::Terminal,
+            Self::Terminal | Self::TerminalPin => channel == Channel::Terminal,
+            Self::Signed => channel == Channel::Webhook,
+        }
+    }
 }
 
 /// Somebody who may approve and proved it. Only [`Approvers::authenticate`] and
 /// [`TerminalChallenge::answer`] make one.
 #[derive(Debug)]
-pub struct Approver {
+pub struct ProvenApprover {
     name: Name,
     roles: Vec<Name>,
     proof: Proof,
 }
 
-impl Approver {
+impl ProvenApprover {
     /// Who.
     #[must_use]
     pub fn name(&self) -> &Name {
@@ -174,13 +193,49 @@ impl ApproverStore for MemoryApproverStore {
 pub struct Approvers {
     store: Arc<dyn ApproverStore>,
     clock: Arc<dyn Clock>,
+    pins: Option<Pins>,
 }
 
 impl Approvers {
     /// A register over a store.
     #[must_use]
     pub fn new(store: Arc<dyn ApproverStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, pins: None }
+    }
+
+    /// With PINs: who has one is asked for it at a terminal, beside the code that is shown.
+    #[must_use]
+    pub fn with_pins(mut self, store: Arc<dyn PinStore>) -> Self {
+        self.pins = Some(Pins { store, clock: Arc::clone(&self.clock) });
+        self
+    }
+
+    /// Whether somebody has a PIN.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn has_pin(&self, name: &Name) -> Result<bool, ApproverError> {
+        match &self.pins {
+            Some(pins) => Ok(pins.is_set(name)?),
+            None => Ok(false),
+        }
+    }
+
+    /// Sets somebody's own PIN, in place of the one that they had. Who could be anybody at their
+    /// terminal cannot: they would set the PIN that is to keep them out.
+    ///
+    /// # Errors
+    /// When it is too weak, they did not prove who they are by a token or a PIN, or the store fails.
+    pub fn set_pin(&self, by: &ProvenApprover, pin: &str) -> Result<(), ApproverError> {
+        if !matches!(by.proof, Proof::Token | Proof::TerminalPin) {
+            return Err(PinError::NotProven.into());
+        }
+        let Some(pins) = &self.pins else {
+            return Err(PinStoreError::Unavailable("none are kept here".to_owned()).into());
+        };
+        // Whoever was struck off meanwhile sets nothing.
+        self.active(&by.name)?;
+        Ok(pins.set(&by.name, pin)?)
     }
 
     /// Enrols the very first approver, whom nobody can vouch for.
@@ -203,7 +258,7 @@ impl Approvers {
         &self,
         name: Name,
         roles: Vec<Name>,
-        by: &Approver,
+        by: &ProvenApprover,
     ) -> Result<(ApproverRecord, ApproverToken), ApproverError> {
         self.add(name, roles, Some(by))
     }
@@ -212,7 +267,7 @@ impl Approvers {
         &self,
         name: Name,
         roles: Vec<Name>,
-        by: Option<&Approver>,
+        by: Option<&ProvenApprover>,
     ) -> Result<(ApproverRecord, ApproverToken), ApproverError> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         random(&mut *bytes)?;
@@ -243,7 +298,7 @@ impl Approvers {
     ///
     /// # Errors
     /// When there is nobody of this name, or they are the last one: enrol another before.
-    pub fn revoke(&self, name: &Name, _by: &Approver) -> Result<(), ApproverError> {
+    pub fn revoke(&self, name: &Name, _by: &ProvenApprover) -> Result<(), ApproverError> {
         let others = self.store.list()?.into_iter();
         let mut others = others.filter(|one| folded(&one.name) != folded(name));
         if !others.any(|one| one.revoked_at.is_none()) {
@@ -256,7 +311,7 @@ impl Approvers {
     ///
     /// # Errors
     /// When it is nobody's, or its owner was struck off.
-    pub fn authenticate(&self, token: &str) -> Result<Approver, ApproverError> {
+    pub fn authenticate(&self, token: &str) -> Result<ProvenApprover, ApproverError> {
         if !token.starts_with(TOKEN_PREFIX) || token.len() != TOKEN_PREFIX.len() + 43 {
             return Err(ApproverError::NotRecognised);
         }
@@ -272,9 +327,26 @@ impl Approvers {
             None => Err(ApproverError::NotRecognised),
             Some(record) if record.revoked_at.is_some() => Err(ApproverError::Revoked),
             Some(record) => {
-                Ok(Approver { name: record.name, roles: record.roles, proof: Proof::Token })
+                Ok(ProvenApprover { name: record.name, roles: record.roles, proof: Proof::Token })
             }
         }
+    }
+
+    /// An approver whose answer somebody else vouches for.
+    pub(super) fn vouched(&self, name: &Name) -> Result<ProvenApprover, ApproverError> {
+        let record = self.active(name)?;
+        Ok(ProvenApprover { name: record.name, roles: record.roles, proof: Proof::Signed })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn active(&self, name: &Name) -> Result<ApproverRecord, ApproverError> {
+        let all = self.store.list()?;
+        let record = all.into_iter().find(|record| folded(&record.name) == folded(name));
+        let record = record.ok_or(ApproverStoreError::Unknown)?;
+        if record.revoked_at.is_some() { Err(ApproverError::Revoked) } else { Ok(record) }
     }
 
     /// A code for an enrolled approver to type. For doors that have made sure that a person sits
@@ -283,21 +355,22 @@ impl Approvers {
     /// # Errors
     /// When there is no such approver, or they were struck off.
     pub fn challenge(&self, name: &Name) -> Result<TerminalChallenge, ApproverError> {
-        let all = self.store.list()?;
-        let record = all.into_iter().find(|record| folded(&record.name) == folded(name));
-        let record = record.ok_or(ApproverStoreError::Unknown)?;
-        if record.revoked_at.is_some() {
-            return Err(ApproverError::Revoked);
-        }
+        let record = self.active(name)?;
+        let has_pin = self.has_pin(name)?;
         let mut bytes = [0_u8; 6];
         random(&mut bytes)?;
         let letter =
             |byte: &u8| CODE_LETTERS.get(usize::from(byte & 31)).copied().map_or('2', char::from);
         Ok(TerminalChallenge {
             code: bytes.iter().map(letter).collect(),
+            pins: self.pins.clone().filter(|_| has_pin),
             until: self.clock.now().plus(CHALLENGE),
             clock: Arc::clone(&self.clock),
-            approver: Approver { name: record.name, roles: record.roles, proof: Proof::Terminal },
+            approver: ProvenApprover {
+                name: record.name,
+                roles: record.roles,
+                proof: Proof::Terminal,
+            },
         })
     }
 }
@@ -310,8 +383,10 @@ fn random(bytes: &mut [u8]) -> Result<(), ApproverError> {
 pub struct TerminalChallenge {
     code: String,
     until: Timestamp,
+    /// Where the PIN is, when there is one.
+    pins: Option<Pins>,
     clock: Arc<dyn Clock>,
-    approver: Approver,
+    approver: ProvenApprover,
 }
 
 impl TerminalChallenge {
@@ -321,15 +396,41 @@ impl TerminalChallenge {
         &self.code
     }
 
-    /// Takes what was typed; letter case and blanks around it do not matter.
+    /// Whether the PIN is asked for as well.
+    #[must_use]
+    pub fn wants_pin(&self) -> bool {
+        self.pins.is_some()
+    }
+
+    /// Whether that is the code. Who gets it wrong is not asked for anything else.
     ///
     /// # Errors
     /// When it is not the code, or came too late.
-    pub fn answer(self, typed: &str) -> Result<Approver, ApproverError> {
+    pub fn check_code(&self, typed: &str) -> Result<(), ApproverError> {
         if !typed.trim().eq_ignore_ascii_case(&self.code) || self.clock.now() >= self.until {
             return Err(ApproverError::WrongCode);
         }
-        Ok(self.approver)
+        Ok(())
+    }
+
+    /// Takes the code and the PIN.
+    ///
+    /// # Errors
+    /// When one of them is wrong, it came too late, too many wrong PINs were tried, or there is none.
+    pub fn answer_with_pin(self, typed: &str, pin: &str) -> Result<ProvenApprover, ApproverError> {
+        self.check_code(typed)?;
+        let pins = self.pins.as_ref().ok_or(ApproverError::PinMissing)?;
+        pins.check(&self.approver.name, pin)?;
+        Ok(ProvenApprover { proof: Proof::TerminalPin, ..self.approver })
+    }
+
+    /// Takes what was typed; letter case and blanks around it do not matter.
+    ///
+    /// # Errors
+    /// When it is not the code, or came too late; and when there is a PIN, which has to come along.
+    pub fn answer(self, typed: &str) -> Result<ProvenApprover, ApproverError> {
+        self.check_code(typed)?;
+        if self.wants_pin() { Err(ApproverError::PinMissing) } else { Ok(self.approver) }
     }
 }
 
@@ -353,6 +454,12 @@ pub enum ApproverError {
     /// What was typed is not the code, or came too late.
     #[error("that is not the code that was shown, or it came too late")]
     WrongCode,
+    /// There is a PIN, and it did not come along; or there is none, and one did.
+    #[error("the PIN is missing")]
+    PinMissing,
+    /// The PIN.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// Nobody would be left.
     #[error("the last approver cannot be revoked; enroll another before")]
     Last,
@@ -362,4 +469,10 @@ pub enum ApproverError {
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] ApproverStoreError),
+}
+
+impl From<PinStoreError> for ApproverError {
+    fn from(error: PinStoreError) -> Self {
+        Self::Pin(error.into())
+    }
 }

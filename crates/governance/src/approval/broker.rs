@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lictor_capability::Described;
 use lictor_context::{ApprovalId, Digest, GrantId, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::approver::Approver;
+use super::approver::{ApproverStore, ApproverStoreError, ProvenApprover};
 use super::grant::{Facts, Grant, GrantRefused, GrantTerms, Revocation};
 use super::grant_store::{GrantStore, StoredGrant};
+use super::port::{Answered, ApprovalRequest, AskError, Says};
 use super::record::{Answer, AnswerRefused, Approval};
 use super::store::{ApprovalStore, ApprovalStoreError, StoredApproval};
 use crate::decision::{Decision, Verdict};
@@ -26,6 +29,7 @@ pub struct Approvals {
     gate: Arc<Shared>,
     store: Arc<dyn ApprovalStore>,
     grants: Option<Arc<dyn GrantStore>>,
+    approvers: Option<Arc<dyn ApproverStore>>,
 }
 
 /// An approval that was used up: what [`WriteGate::authorize`] takes. Only [`Approvals::spend`]
@@ -99,7 +103,7 @@ impl Approvals {
     /// A broker for a gate. What it hands out opens that gate only.
     #[must_use]
     pub fn new(gate: &WriteGate, store: Arc<dyn ApprovalStore>) -> Self {
-        Self { gate: gate.shared(), store, grants: None }
+        Self { gate: gate.shared(), store, grants: None, approvers: None }
     }
 
     /// Takes approvals in advance as well.
@@ -107,6 +111,37 @@ impl Approvals {
     pub fn with_grants(mut self, grants: Arc<dyn GrantStore>) -> Self {
         self.grants = Some(grants);
         self
+    }
+
+    /// Looks up who agreed, each time that it counts: what somebody agreed to in advance ends when they
+    /// may not approve any more.
+    #[must_use]
+    pub fn with_approvers(mut self, approvers: Arc<dyn ApproverStore>) -> Self {
+        self.approvers = Some(approvers);
+        self
+    }
+
+    /// Whether whoever gave a grant may still approve. Nobody knows of a broker without a register.
+    fn still_approves(&self) -> Result<impl Fn(&Name) -> bool + use<>, ApprovalError> {
+        let unavailable = |error: ApproverStoreError| {
+            ApprovalStoreError::Unavailable(format!("the register of approvers: {error}"))
+        };
+        let all = self.approvers.as_ref().map(|all| all.list().map_err(unavailable)).transpose()?;
+        Ok(move |name: &Name| {
+            let Some(all) = &all else { return true };
+            all.iter().any(|one| same(&one.name, name) && one.revoked_at.is_none())
+        })
+    }
+
+    /// Ends all grants that somebody gave; gives those that were open.
+    ///
+    /// # Errors
+    /// When the store fails; what was ended by then stays so.
+    pub fn revoke_grants_of(&self, name: &Name, by: &Name) -> Result<Vec<Grant>, ApprovalError> {
+        let theirs = |grant: &Grant| same(&grant.granted_by().approver, name);
+        let open = self.grants()?.into_iter().map(|(grant, _)| grant);
+        let open = open.filter(|grant| theirs(grant) && grant.revoked.is_none());
+        open.map(|grant| self.revoke_grant(&grant.id, by)).collect()
     }
 
     /// Asks people; gives the open request where there is one for the same digest already.
@@ -141,7 +176,7 @@ impl Approvals {
         let judged = Judged::new(described, judged, contents)?;
         self.sweep(now)?;
         let timeout = in_force.policies.settings().approvals.timeout.as_duration();
-        let id = ApprovalId::generate(&*self.gate.clock);
+        let id = (ApprovalId::generate(&*self.gate.clock), nonce()?);
         let approval =
             Approval::new(id, described, &in_force.hidden, record, now, now.plus(timeout));
         for _ in 0..ATTEMPTS {
@@ -164,7 +199,7 @@ impl Approvals {
     pub fn grant(
         &self,
         id: &ApprovalId,
-        approver: &Approver,
+        approver: &ProvenApprover,
         channel: Channel,
     ) -> Result<Approval, ApprovalError> {
         let policies = self.gate.policies();
@@ -187,7 +222,7 @@ impl Approvals {
     pub fn grant_in_advance(
         &self,
         id: &ApprovalId,
-        approver: &Approver,
+        approver: &ProvenApprover,
         channel: Channel,
         terms: &GrantTerms,
     ) -> Result<(Approval, Grant), ApprovalError> {
@@ -226,8 +261,11 @@ impl Approvals {
         let principal = described.action().session().principal();
         for _ in 0..ATTEMPTS {
             let now = self.gate.clock.now();
-            let answers =
-                |one: &StoredGrant| one.grant.answers(&facts, principal, record, now).is_ok();
+            let may = self.still_approves()?;
+            let answers = |one: &StoredGrant| {
+                may(&one.grant.granted_by().approver)
+                    && one.grant.answers(&facts, principal, record, now).is_ok()
+            };
             let Some(StoredGrant { mut grant, revision }) =
                 grants.list()?.into_iter().find(answers)
             else {
@@ -250,6 +288,31 @@ impl Approvals {
             }
         }
         Err(ApprovalStoreError::Conflict.into())
+    }
+
+    /// An open request as it is put to people elsewhere.
+    ///
+    /// # Errors
+    /// When there is none, it is settled, or what is kept of it is not what was judged.
+    pub fn question(&self, id: &ApprovalId) -> Result<ApprovalRequest, ApprovalError> {
+        let approval = self.get(id)?;
+        approval.waits(self.gate.clock.now())?;
+        let view = self.kept(&approval)?.view()?;
+        Ok(ApprovalRequest::new(approval, &view)?)
+    }
+
+    /// Takes an answer that came from elsewhere, about this request and the very action in it.
+    ///
+    /// # Errors
+    /// As [`Approvals::grant`] and [`Approvals::deny`]; and when it is about another action.
+    pub fn take(&self, id: &ApprovalId, answered: &Answered) -> Result<Approval, ApprovalError> {
+        if self.get(id)?.action_digest() != answered.action_digest {
+            return Err(ApprovalError::OtherDecision);
+        }
+        match &answered.says {
+            Says::Approve => self.grant(id, &answered.by, answered.channel),
+            Says::Deny { reason } => self.deny(id, &answered.by, reason),
+        }
     }
 
     /// All grants, the newest first, each with its state in a word.
@@ -291,7 +354,7 @@ impl Approvals {
     pub fn deny(
         &self,
         id: &ApprovalId,
-        approver: &Approver,
+        approver: &ProvenApprover,
         reason: &str,
     ) -> Result<Approval, ApprovalError> {
         self.change(id, |approval, now| Ok(approval.deny(approver, reason, now)?))
@@ -465,6 +528,18 @@ impl Approvals {
     }
 }
 
+fn same(one: &Name, other: &Name) -> bool {
+    one.as_str().eq_ignore_ascii_case(other.as_str())
+}
+
+/// What nobody can guess.
+fn nonce() -> Result<String, ApprovalError> {
+    let mut bytes = [0_u8; 24];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ApprovalStoreError::Unavailable(format!("no randomness: {error}")))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
 /// The broker did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApprovalError {
@@ -504,6 +579,9 @@ pub enum ApprovalError {
     /// What was judged cannot be shown, or is not what is kept.
     #[error(transparent)]
     Judged(#[from] JudgedError),
+    /// An answer from elsewhere does not hold.
+    #[error(transparent)]
+    Ask(#[from] AskError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] ApprovalStoreError),

@@ -4,17 +4,23 @@ mod approver;
 mod broker;
 mod grant;
 mod grant_store;
+mod pin;
+mod port;
 mod record;
+mod signed;
 mod store;
 
 pub use approver::{
-    Approver, ApproverError, ApproverRecord, ApproverStore, ApproverStoreError, ApproverToken,
-    Approvers, MemoryApproverStore, Proof, TerminalChallenge,
+    ApproverError, ApproverRecord, ApproverStore, ApproverStoreError, ApproverToken, Approvers,
+    MemoryApproverStore, Proof, ProvenApprover, TerminalChallenge,
 };
 pub use broker::{Agreement, ApprovalError, Approvals, Consented, SpentApproval};
 pub use grant::{Grant, GrantRefused, GrantTerms, Revocation};
 pub use grant_store::{GrantStore, MemoryGrantStore, StoredGrant};
+pub use pin::{MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError};
+pub use port::{Answered, ApprovalRequest, Approver, AskError, Reply, Says};
 pub use record::{
     ActionSummary, Answer, AnswerRefused, Approval, ApprovalState, Cancellation, Denial,
 };
+pub use signed::{AnswerText, AnswerVerdict, SignedAnswer};
 pub use store::{ApprovalStore, ApprovalStoreError, MemoryApprovalStore, StoredApproval};

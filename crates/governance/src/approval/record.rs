@@ -7,7 +7,7 @@ use lictor_context::{ApprovalId, Digest, Name, Principal, RunId, SessionId, Time
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::approver::{Approver, Proof};
+use super::approver::{Proof, ProvenApprover};
 use crate::decision::DecisionRecord;
 use crate::judged::Hidden;
 use crate::policy::{ApprovalSettings, Channel};
@@ -147,6 +147,9 @@ pub struct Approval {
     run_id: Option<RunId>,
     requested_at: Timestamp,
     expires_at: Timestamp,
+    /// So that no answer to one question is one to another.
+    #[serde(default)]
+    nonce: String,
     needed: u32,
     granted_by: Vec<Answer>,
     state: ApprovalState,
@@ -158,7 +161,7 @@ pub struct Approval {
 
 impl Approval {
     pub(super) fn new(
-        id: ApprovalId,
+        (id, nonce): (ApprovalId, String),
         described: &Described,
         hidden: &Hidden,
         decision: &DecisionRecord,
@@ -173,6 +176,7 @@ impl Approval {
             session_id: described.action().session().id().clone(),
             run_id: described.action().origin().run_id.clone(),
             requested_at: now,
+            nonce,
             expires_at,
             needed: decision.approvals_needed.max(1),
             granted_by: Vec::new(),
@@ -237,6 +241,12 @@ impl Approval {
         self.expires_at
     }
 
+    /// The nonce that an answer from elsewhere repeats.
+    #[must_use]
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
     /// How many people have to agree.
     #[must_use]
     pub fn needed(&self) -> u32 {
@@ -277,21 +287,33 @@ impl Approval {
         self.cancelled.as_ref()
     }
 
+    /// Whether an answer still counts.
+    ///
+    /// # Errors
+    /// When nobody is asked any more.
+    pub(super) fn waits(&self, now: Timestamp) -> Result<(), AnswerRefused> {
+        self.must_be(&[ApprovalState::Pending, ApprovalState::Granted], now)
+    }
+
     /// Somebody agrees.
     ///
     /// # Errors
     /// When it is not pending any more, or this person by this way does not count.
     pub(super) fn grant(
         &mut self,
-        approver: &Approver,
+        approver: &ProvenApprover,
         channel: Channel,
         settings: &ApprovalSettings,
         now: Timestamp,
     ) -> Result<(), AnswerRefused> {
         self.must_be(&[ApprovalState::Pending], now)?;
-        // A code that was typed proves somebody at a terminal, and nothing about another channel.
-        if (approver.proof() == Proof::Terminal) != (channel == Channel::Terminal) {
+        if !approver.proof().fits(channel) {
             return Err(AnswerRefused::OtherChannel { channel });
+        }
+        let risk = self.decision.risk_effective;
+        if approver.proof() == Proof::Terminal && settings.pin_from.is_some_and(|from| risk >= from)
+        {
+            return Err(AnswerRefused::NoPin { approver: approver.name().clone(), risk });
         }
         let same = |a: &Name, b: &Name| a.as_str().eq_ignore_ascii_case(b.as_str());
         if !settings.requester_may_approve && same(approver.name(), &self.requested_by.user) {
@@ -300,7 +322,7 @@ impl Approval {
         if self.granted_by.iter().any(|answer| same(&answer.approver, approver.name())) {
             return Err(AnswerRefused::Twice { approver: approver.name().clone() });
         }
-        let (cap, risk) = (settings.cap(channel), self.decision.risk_effective);
+        let cap = settings.cap(channel);
         if risk > cap {
             return Err(AnswerRefused::Channel { channel, cap, risk });
         }
@@ -317,7 +339,7 @@ impl Approval {
     /// When it is neither pending nor granted any more.
     pub(super) fn deny(
         &mut self,
-        approver: &Approver,
+        approver: &ProvenApprover,
         reason: &str,
         now: Timestamp,
     ) -> Result<(), AnswerRefused> {
@@ -409,6 +431,16 @@ pub enum AnswerRefused {
         channel: Channel,
         /// Its cap.
         cap: lictor_capability::Risk,
+        /// The risk of the action.
+        risk: lictor_capability::Risk,
+    },
+    /// At a terminal, a code that is shown and typed is not enough for such a risk.
+    #[error(
+        "the policy wants a PIN at a terminal for {risk} risk, and `{approver}` has none; `lictor approvers pin` sets one"
+    )]
+    NoPin {
+        /// Who.
+        approver: Name,
         /// The risk of the action.
         risk: lictor_capability::Risk,
     },

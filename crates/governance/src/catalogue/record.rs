@@ -7,7 +7,7 @@ use super::document::{CatalogueKey, Document};
 use super::error::CatalogueError;
 use super::life::{LifeEvent, LifeState};
 use super::rules::CatalogueRules;
-use crate::approval::Approver;
+use crate::approval::ProvenApprover;
 
 /// The life of one version of one document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ impl CatalogueRecord {
         &self,
         next: LifeState,
         seen: Digest,
-        by: &Approver,
+        by: &ProvenApprover,
         rules: &CatalogueRules,
         at: Timestamp,
         why: &str,

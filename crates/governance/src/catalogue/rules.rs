@@ -4,7 +4,7 @@ use lictor_context::{Name, Principal};
 use serde::{Deserialize, Serialize};
 
 use super::life::LifeState;
-use crate::approval::Approver;
+use crate::approval::ProvenApprover;
 
 /// What the policies of all layers say about the catalogue together. The default: everybody may
 /// propose, every approver decides, and nobody about what they proposed themselves.
@@ -58,7 +58,7 @@ impl CatalogueRules {
 
     /// The roles that stand against an approver who would bring something to a state: those of
     /// which they would need one.
-    pub(super) fn missing_roles(&self, next: LifeState, by: &Approver) -> Option<&[Name]> {
+    pub(super) fn missing_roles(&self, next: LifeState, by: &ProvenApprover) -> Option<&[Name]> {
         let layers = match next {
             LifeState::Active | LifeState::Rejected | LifeState::Proposed => &self.approve,
             LifeState::Frozen | LifeState::Deprecated => &self.freeze,

@@ -8,6 +8,7 @@ use lictor_capability::Risk;
 use lictor_document::{Limits, Located, Source, from_yaml};
 use serde_json::Value;
 
+use super::asking::Asking;
 use super::compare::{Outcome, Test};
 use super::error::PolicyError;
 use super::raw::{
@@ -364,15 +365,7 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
             .map(|raw| loader.budgets(&raw.value))
             .transpose()?
             .unwrap_or_default(),
-        approvals: raw.approvals.map(|approvals| {
-            // Silence is a denial, and nothing else can be written.
-            let _: Option<super::raw::OnTimeout> = approvals.on_timeout;
-            (
-                approvals.timeout.map(|timeout| timeout.value),
-                approvals.requester_may_approve.unwrap_or(true),
-                approvals.channels,
-            )
-        }),
+        approvals: raw.approvals.map(|raw| Asking::read(raw, &loader)).transpose()?,
         lock_timeout: raw.concurrency.and_then(|raw| raw.lock_timeout),
         idempotency_ttl: raw.idempotency.and_then(|raw| raw.ttl),
         retention: raw

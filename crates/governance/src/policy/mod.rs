@@ -1,6 +1,7 @@
 //! Policies: what may be done, as files say it.
 
 mod asked; // what a decision looks at
+mod asking; // whom people's answers come from
 mod automaton; // all globs at once
 mod cases; // files of requests with the verdict that is expected
 mod cedar; // policies in Cedar
@@ -41,6 +42,7 @@ use load::{Frequency, PathGlob, RiskSaying, Statement};
 
 pub(crate) use asked::Asked;
 pub use asked::{Question, QuestionEffect};
+pub use asking::{SecretName, Webhook, WebhookKey};
 pub use cases::{CaseResult, PolicyCases};
 pub use cedar::CedarFiles;
 pub use error::{PolicyError, PolicyErrorKind};
@@ -106,7 +108,7 @@ pub struct Policy {
     health_checks: Vec<HealthCheck>,
     budgets: Budgets,
     budgets_place: Option<Arc<str>>,
-    approvals: Option<(Option<HumanDuration>, bool, BTreeMap<Channel, Risk>)>,
+    approvals: Option<asking::Asking>,
     lock_timeout: Option<HumanDuration>,
     idempotency_ttl: Option<HumanDuration>,
     retention: (Option<UndoRetention>, Option<HumanDuration>),

@@ -11,6 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
+use super::asking::Webhook;
 use super::settings::{
     ChangeDurability, ChangeLimits, Channel, OnAuditFailure, Scope, UndoRetention,
     VerificationCommand,
@@ -192,6 +193,8 @@ pub(super) struct RawApprovals {
     pub(super) on_timeout: Option<OnTimeout>,
     pub(super) requester_may_approve: Option<bool>,
     pub(super) channels: BTreeMap<Channel, Risk>,
+    pub(super) pin_from: Option<Risk>,
+    pub(super) webhooks: Vec<Located<Webhook>>,
 }
 
 /// Nothing but a denial comes of silence.

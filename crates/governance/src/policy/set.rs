@@ -8,6 +8,7 @@ use lictor_context::{Digest, Hasher, Timestamp, WorkspacePath};
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
+use super::asking::Asking;
 use super::automaton::{Automaton, Reader, Stuck};
 use super::cedar::Cedar;
 use super::error::{PolicyError, PolicyErrorKind};
@@ -369,16 +370,8 @@ fn settings(layers: &[Policy]) -> Settings {
                 all.health_checks.push(check.clone());
             }
         }
-        if let Some((_, may, channels)) = &policy.approvals {
-            all.approvals.requester_may_approve &= may;
-            for (channel, cap) in channels {
-                let known = all.approvals.channels.entry(*channel).or_insert(*cap);
-                *known = (*known).min(*cap);
-            }
-        }
     }
-    let timeouts = layers.iter().filter_map(|policy| policy.approvals.as_ref()?.0);
-    all.approvals.timeout = least(&mut { timeouts }).unwrap_or(all.approvals.timeout);
+    all.approvals = Asking::together(layers.iter().map(|policy| policy.approvals.as_ref()));
     let locks = &mut layers.iter().filter_map(|policy| policy.lock_timeout);
     all.lock_timeout = least(locks).unwrap_or(all.lock_timeout);
     let ttls = &mut layers.iter().filter_map(|policy| policy.idempotency_ttl);

@@ -7,6 +7,7 @@ use lictor_context::{Budget, WorkspacePath};
 use lictor_document::{ByteSize, HumanDuration};
 use serde::{Deserialize, Serialize};
 
+use super::asking::Webhook;
 use crate::catalogue::CatalogueRules;
 
 /// What the layers of a policy set together: limits by their minimum, the rest as each field says.
@@ -157,6 +158,12 @@ pub struct ApprovalSettings {
     /// The highest risk that may be approved by a channel: the minimum. A channel that is not
     /// listed has no cap, except those of [`Channel::default_cap`].
     pub channels: BTreeMap<Channel, Risk>,
+    /// From this risk on a code typed at a terminal takes the approver's PIN as well: the minimum.
+    /// Who has a PIN is asked for it whatever the risk.
+    pub pin_from: Option<Risk>,
+    /// The services that requests are put to: those of the highest layer that there is, because a
+    /// further way to approve is no tightening.
+    pub webhooks: Vec<Webhook>,
 }
 
 impl Default for ApprovalSettings {
@@ -165,6 +172,8 @@ impl Default for ApprovalSettings {
             timeout: HumanDuration::from_secs(600),
             requester_may_approve: true,
             channels: BTreeMap::new(),
+            pin_from: None,
+            webhooks: Vec::new(),
         }
     }
 }

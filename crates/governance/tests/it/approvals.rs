@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lictor_capability::Risk;
 use lictor_context::{Clock as _, ManualClock};
 use lictor_governance::{
-    AnswerRefused, Approval, ApprovalError, ApprovalState, Approvals, Approver, Approvers, Channel,
-    Decision, MemoryApprovalStore, MemoryApproverStore, NotAuthorizedKind, WriteGate,
+    AnswerRefused, Approval, ApprovalError, ApprovalState, Approvals, Approvers, Channel, Decision,
+    MemoryApprovalStore, MemoryApproverStore, NotAuthorizedKind, ProvenApprover, WriteGate,
 };
 
 use crate::common::{Ask, gate, minutes, name, policies};
@@ -19,7 +19,7 @@ struct House {
     clock: Arc<ManualClock>,
     approvals: Approvals,
     approvers: Approvers,
-    first: Approver,
+    first: ProvenApprover,
 }
 
 impl House {
@@ -32,7 +32,7 @@ impl House {
         Self { gate, clock, approvals, approvers, first }
     }
 
-    fn approver(&self, who: &str) -> Approver {
+    fn approver(&self, who: &str) -> ProvenApprover {
         let (_, token) = self.approvers.enroll(name(who), Vec::new(), &self.first).unwrap();
         self.approvers.authenticate(token.expose()).unwrap()
     }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use lictor_capability::{Contract, Risk};
 use lictor_context::{Digest, Principal, Timestamp};
 use lictor_governance::{
-    Approver, Approvers, Catalogue, CatalogueError, CatalogueKey, CatalogueKind, CatalogueRecord,
-    CatalogueRules, Document, LifeState, MemoryApproverStore, Withheld,
+    Approvers, Catalogue, CatalogueError, CatalogueKey, CatalogueKind, CatalogueRecord,
+    CatalogueRules, Document, LifeState, MemoryApproverStore, ProvenApprover, Withheld,
 };
 use proptest::prelude::*;
 
 use crate::common::{Ask, clock, name, policies};
 
-fn approver(who: &str, roles: &[&str]) -> Approver {
+fn approver(who: &str, roles: &[&str]) -> ProvenApprover {
     let approvers = Approvers::new(Arc::new(MemoryApproverStore::default()), clock());
     let roles = roles.iter().map(|role| name(role)).collect();
     let (_, token) = approvers.bootstrap(name(who), roles).unwrap();
@@ -45,7 +45,7 @@ fn proposed(contract: &Arc<Contract>, by: &str) -> CatalogueRecord {
 fn step(
     record: &CatalogueRecord,
     next: LifeState,
-    by: &Approver,
+    by: &ProvenApprover,
     rules: &CatalogueRules,
 ) -> Result<CatalogueRecord, CatalogueError> {
     record.transition(next, record.digest, by, rules, now(), "because")
@@ -207,7 +207,7 @@ fn happens() -> impl Strategy<Value = Happens> {
 /// The catalogue with its files and its database, both of which survive a crash.
 struct World {
     contracts: [Arc<Contract>; 3],
-    people: [Approver; 2],
+    people: [ProvenApprover; 2],
     file: Option<usize>,
     stored: BTreeMap<CatalogueKey, CatalogueRecord>,
     catalogue: Catalogue,

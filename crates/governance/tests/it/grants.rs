@@ -8,9 +8,9 @@ use std::time::Duration;
 use lictor_capability::{EffectKind, Risk};
 use lictor_context::{Clock, Digest, ManualClock};
 use lictor_governance::{
-    ApprovalError, ApprovalState, Approvals, Approver, Approvers, Channel, Consented, Grant,
-    GrantRefused, GrantTerms, HaltScope, Halted, Halts, MemoryApprovalStore, MemoryApproverStore,
-    MemoryGrantStore, MemoryHaltStore, NotAuthorizedKind, ResumeError, WriteGate,
+    ApprovalError, ApprovalState, Approvals, Approvers, Channel, Consented, Grant, GrantRefused,
+    GrantTerms, HaltScope, Halted, Halts, MemoryApprovalStore, MemoryApproverStore,
+    MemoryGrantStore, MemoryHaltStore, NotAuthorizedKind, ProvenApprover, ResumeError, WriteGate,
 };
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ struct House {
     clock: Arc<ManualClock>,
     approvals: Approvals,
     halts: Arc<Halts>,
-    root: Approver,
+    root: ProvenApprover,
 }
 
 impl House {

@@ -18,6 +18,8 @@ mod hostile;
 mod layers;
 mod life;
 mod lint;
+mod pins;
 mod properties;
 mod usage;
 mod view;
+mod webhook;

@@ -15,8 +15,8 @@ use lictor_context::{CapabilityFacts, Clock, Digest, Event, EventFacts, EventTyp
 use lictor_document::Source;
 use lictor_executor::ContractGuard;
 use lictor_governance::{
-    Approver, Catalogue, CatalogueEntry, CatalogueKey, CatalogueKind, CatalogueRecord,
-    CatalogueRules, Channel, Document, LifeState, Withheld,
+    Catalogue, CatalogueEntry, CatalogueKey, CatalogueKind, CatalogueRecord, CatalogueRules,
+    Channel, Document, LifeState, ProvenApprover, Withheld,
 };
 use lictor_state::{CatalogueRow, CatalogueRows, StateError};
 use serde_json::json;
@@ -178,7 +178,7 @@ pub struct LifeStep<'a> {
     /// The digest that the approver looked at; that of the document as it is now when `None`.
     pub seen: Option<Digest>,
     /// Who.
-    pub by: &'a Approver,
+    pub by: &'a ProvenApprover,
     /// By which way.
     pub channel: Channel,
     /// Why.

@@ -1,0 +1,61 @@
+//! Striking an approver off, with everything that rests on their word.
+
+use lictor_context::{Event, EventFacts, EventType, Name, Session};
+use lictor_governance::{Approval, ApproverError, Grant, ProvenApprover};
+use serde_json::json;
+
+use crate::agent::refused;
+use crate::error::ActError;
+use crate::runtime::Runtime;
+
+/// What ended with an approver.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revoked {
+    /// The grants that they gave.
+    pub grants: Vec<Grant>,
+    /// The open requests that they had agreed to.
+    pub withdrawn: Vec<Approval>,
+}
+
+impl Runtime {
+    /// Strikes an approver off, ends the grants that they gave, and withdraws the open requests that
+    /// they agreed to. From the first of these on no grant of theirs answers anything, whatever
+    /// becomes of the rest.
+    ///
+    /// # Errors
+    /// The inner one when they cannot be struck off: nothing was done then. The outer one when what
+    /// rests on their word could not be ended or not be recorded; doing it again goes on.
+    pub async fn revoke_approver(
+        &self,
+        name: &Name,
+        by: &ProvenApprover,
+        session: &Session,
+    ) -> Result<Result<Revoked, ApproverError>, ActError> {
+        if let Err(error) = self.approvers().revoke(name, by) {
+            return Ok(Err(error));
+        }
+        let grants = self.approvals().revoke_grants_of(name, by.name()).map_err(refused)?;
+        let events = grants.iter().map(|grant| {
+            let mut facts = EventFacts {
+                action_name: Some(grant.capability().to_owned()),
+                success: Some(true),
+                ..EventFacts::default()
+            };
+            facts.metadata.insert("grant".to_owned(), json!(grant));
+            facts.metadata.insert("revoked_approver".to_owned(), json!(name));
+            Event::new(session, EventType::GrantRevoked, facts, self.clock().as_ref())
+        });
+        let events: Vec<Event> = events.collect();
+        if !events.is_empty() {
+            self.record(events).await?;
+        }
+        let why = format!("`{name}` agreed to it, and may not approve any more");
+        let agreed = |one: &Approval| {
+            one.granted_by()
+                .iter()
+                .any(|answer| answer.approver.as_str().eq_ignore_ascii_case(name.as_str()))
+        };
+        let withdrawn = self.withdraw(&why, session, agreed).await?;
+        Ok(Ok(Revoked { grants, withdrawn }))
+    }
+}
