@@ -11,7 +11,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use lictor::capability::Contract;
 use lictor::context::{Digest, Name, Principal, Session, SystemClock};
 use lictor::document::Source;
-use lictor::governance::{Approver, CatalogueKey, CatalogueKind, Channel, Document, LifeState};
+use lictor::governance::{
+    CatalogueKey, CatalogueKind, Channel, Document, LifeState, ProvenApprover,
+};
 use lictor::{Agent, LifeStep, Runtime, RuntimeOptions};
 use proptest::prelude::*;
 use serde_json::json;
@@ -116,7 +118,7 @@ struct World {
     runtime: Runtime,
     /// A session that lives as long as its process, with the graph that it began with.
     agent: Agent,
-    ann: Approver,
+    ann: ProvenApprover,
     /// Every digest that an approver has agreed to, whatever came of it.
     agreed: BTreeSet<Digest>,
     /// What is known of the present state; nothing, after a call that was cut off or failed.
