@@ -21,6 +21,7 @@ pub(super) const BENCHES: &[Bench] = &[
     Bench { package: "lictor-governance", name: "decide", runs: &[] },
     Bench { package: "lictor-executor", name: "road", runs: &[] },
     Bench { package: "lictor-capability", name: "validate", runs: &[] },
+    Bench { package: "lictor-capability", name: "graph", runs: &[] },
     Bench { package: "lictor-audit", name: "trail", runs: &[] },
     Bench { package: "lictor", name: "transactions", runs: &[] },
     Bench {
@@ -187,10 +188,18 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
     (
         "Decisions and contracts",
         &[
-            row("a decision, 1 file, 100 rules", "decide/100 rules/1 files"),
-            row("a decision, 50 files, 100 rules", "decide/100 rules/50 files"),
-            row("a decision, 1000 files, 100 rules", "decide/100 rules/1000 files"),
+            row("a decision, 5 files, 100 rules", "decide/100 rules/5 files")
+                .goal(Goal::AtMost(10_000.0)),
+            row("a decision, 1000 files, 1000 rules", "decide/1000 rules/1000 files")
+                .beside("1000 files, 10 rules", "decide/10 rules/1000 files")
+                .goal(Goal::RatioAtMost(2.0)),
+            row("a decision, 1 file, 1000 rules", "decide/1000 rules/1 files")
+                .beside("1 file, 10 rules", "decide/10 rules/1 files"),
             row("checking an input against its schema", "check_input").goal(Goal::AtMost(5_000.0)),
+            row("the graph of a session, 10,000 capabilities", "graph_build/10000")
+                .beside("1,000", "graph_build/1000"),
+            row("looking one up among 10,000", "graph_lookup/10000")
+                .beside("among 10", "graph_lookup/10"),
         ],
     ),
     (

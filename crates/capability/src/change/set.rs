@@ -16,11 +16,24 @@ pub struct FileMode(u32);
 /// A text that should have been permission bits is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{}` is not a file mode: four octal digits are accepted, `0644` for example; set-id and \
+    "{} is not a file mode: four octal digits are accepted, `0644` for example; set-id and \
      sticky bits are not",
-    .0.escape_debug()
+    .0
 )]
 pub struct InvalidMode(String);
+
+impl InvalidMode {
+    /// A long text is not quoted, not even in part: nobody would know a secret by a part of it.
+    fn of(text: &str) -> Self {
+        const QUOTED: usize = 16;
+        let n_chars = text.chars().count();
+        Self(if n_chars > QUOTED {
+            format!("a text of {n_chars} characters")
+        } else {
+            format!("`{}`", text.escape_debug())
+        })
+    }
+}
 
 impl FileMode {
     /// What a new file gets.
@@ -53,7 +66,7 @@ impl TryFrom<String> for FileMode {
         let digits = text.len() == 4 && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
         match u32::from_str_radix(&text, 8) {
             Ok(bits) if digits && bits <= 0o777 => Ok(Self(bits)),
-            _ => Err(InvalidMode(text.chars().take(16).collect())),
+            _ => Err(InvalidMode::of(&text)),
         }
     }
 }
