@@ -87,7 +87,7 @@ async fn the_road(
     let said = Event::new(&session, EventType::DecisionMade, EventFacts::default(), clock);
     match executor.call(warrant).await.unwrap() {
         Outcome::Executed(executed) => executed.commit(ledger, clock, vec![said]).await.unwrap(),
-        Outcome::Duplicate(record) => Receipt { record: *record, checks: Vec::new() },
+        Outcome::Duplicate(record) => Receipt { record: *record, checks: Vec::new(), staged: None },
     }
 }
 
