@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use lictor::governance::{ChangeDurability, PolicySet};
+use lictor::handlers::Launcher;
 use lictor::lock::{Status, WorkspaceLock};
 use lictor::undo_records::{Means, means};
 use lictor::{Runtime, load_policies};
@@ -183,11 +184,22 @@ fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
         Err(error) => (false, error.to_string()),
     };
     found.push(Found::new("trail", ok, detail, "lictor audit verify"));
-    found.push(Found::new(
-        "command sandbox",
-        true,
-        "commands of capabilities run in a copy, held by namespaces and Landlock, or not at all \
-         unless their contract is content with less; verification commands run as you",
-        "",
-    ));
+    found.push(sandbox());
+}
+
+fn sandbox() -> Found {
+    let name = "command sandbox";
+    let next = "commands of contracts are refused here, unless a contract is content with \
+                `sandbox: best_effort`; they need user namespaces and Landlock";
+    let launcher = std::env::current_exe().map(Launcher::new);
+    match launcher.map_err(|error| error.to_string()).and_then(|launcher| launcher.probe()) {
+        Ok(()) => Found::new(
+            name,
+            true,
+            "commands of contracts run in a copy, held by namespaces and Landlock; verification \
+             commands run as you",
+            next,
+        ),
+        Err(why) => Found::new(name, false, why, next),
+    }
 }

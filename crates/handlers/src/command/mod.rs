@@ -1,6 +1,7 @@
 //! Commands: a program in a copy of what its action reads, held by a sandbox. What it changes there
 //! is handed over to go down the road.
 
+mod probe;
 mod program;
 mod run;
 mod stage;
