@@ -1,6 +1,7 @@
 //! `undo_never_clobbers` in the very moment: somebody saves a file between any two calls of ours.
 
 use std::fs;
+use std::path::Path;
 
 use crate::child::{Case, Step, count_lacking};
 use crate::tree::read_tree;
@@ -12,9 +13,12 @@ fn theirs_is_kept(case: &Case, path: &str) -> bool {
     kept(case, path) > 0
 }
 
+fn is_theirs(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| bytes == b"theirs\n")
+}
+
 /// How many of somebody's saves are there.
 fn kept(case: &Case, path: &str) -> usize {
-    let is_theirs = |path: &std::path::Path| fs::read(path).is_ok_and(|b| b == b"theirs\n");
     let at_path = usize::from(is_theirs(&case.root().join(path)));
     let folders = fs::read_dir(case.root().join(".lictor/tx")).expect("transactions");
     let slots = folders.filter_map(Result::ok).map(|folder| folder.path().join("s"));
@@ -45,6 +49,10 @@ fn nobody_loses_a_save(lacks: &'static str) {
             match answer.split(':').next().unwrap_or_default() {
                 "ok" => {
                     stood += 1;
+                    // In a slot it is kept, but whoever saved it does not see it any more. Where
+                    // nothing can be exchanged nor linked, nobody can tell in time.
+                    let seen = is_theirs(&case.root().join(path)) || lacks.contains("link");
+                    assert!(seen, "{context}: the save was put out of sight");
                     assert!(like(&case.new), "{context}: {answer}\n{}", case.mixture(&tree));
                 }
                 "not begun" | "rolled back" => {
