@@ -9,6 +9,7 @@ mod failure;
 mod files;
 mod output;
 mod page;
+mod people_args;
 mod pin;
 mod verbs;
 

@@ -3,6 +3,7 @@
 mod de; // from the tree to the caller's types
 mod duration;
 mod error;
+mod failure; // serde's complaints, in the words of documents
 mod json;
 mod located;
 mod scalar;

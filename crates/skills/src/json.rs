@@ -2,7 +2,7 @@
 
 use lictor_capability::{Effects, WorkspaceView};
 use lictor_context::canonical_json;
-use lictor_document::{DocumentErrorKind, Limits, Source, StrictValue, from_json};
+use lictor_document::{DocumentError, DocumentErrorKind, Limits, Source, StrictValue, from_json};
 use lictor_executor::HandlerError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,17 +33,19 @@ impl Skill for Parse {
 
 pub(crate) fn parse_text(text: &str) -> Result<Value, HandlerError> {
     let source = Source::new("text", text.as_bytes());
-    // The parser's own message quotes the text, which may hold what nobody should see in a log.
-    from_json::<StrictValue>(&source, &Limits::default()).map(StrictValue::into_inner).map_err(
-        |error| {
-            HandlerError::input(format!(
-                "the text is not JSON that is accepted here, at line {} column {}: {}",
-                error.line(),
-                error.column(),
-                problem(error.kind())
-            ))
-        },
-    )
+    from_json::<StrictValue>(&source, &Limits::default())
+        .map(StrictValue::into_inner)
+        .map_err(|error| refused("JSON", &error, problem(error.kind())))
+}
+
+/// Where a text is wrong and why. The parser's own message quotes the text, which may hold what
+/// nobody should see in a log.
+pub(crate) fn refused(language: &str, error: &DocumentError, problem: &str) -> HandlerError {
+    HandlerError::input(format!(
+        "the text is not {language} that is accepted here, at line {} column {}: {problem}",
+        error.line(),
+        error.column(),
+    ))
 }
 
 pub(crate) fn problem(kind: DocumentErrorKind) -> &'static str {

@@ -25,15 +25,8 @@ impl Skill for Parse {
     ) -> Result<Value, HandlerError> {
         let Input { text } = parse(input)?;
         let source = Source::new("text", text.as_bytes());
-        // The parser's own message quotes the text, which may hold what nobody should see in a log.
-        let value = from_yaml::<StrictValue>(&source, &Limits::default()).map_err(|error| {
-            HandlerError::input(format!(
-                "the text is not YAML that is accepted here, at line {} column {}: {}",
-                error.line(),
-                error.column(),
-                problem(error.kind())
-            ))
-        })?;
+        let value = from_yaml::<StrictValue>(&source, &Limits::default())
+            .map_err(|error| json::refused("YAML", &error, problem(error.kind())))?;
         Ok(json!({ "value": value.into_inner() }))
     }
 }
