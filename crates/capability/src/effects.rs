@@ -7,8 +7,11 @@ use lictor_context::{Digest, ExecutionId, WorkspacePath};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::change::{Change, ChangeKind, Changes, Conflict, ConflictReason};
+use crate::change::{
+    Change, ChangeKind, Changes, Conflict, ConflictReason, ResolveError, Resolved, resolve,
+};
 use crate::contract::EffectCeiling;
+use crate::view::WorkspaceView;
 
 /// The kinds of effect that policies speak about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,6 +162,18 @@ pub struct LeftAlone {
 }
 
 impl Effects {
+    /// Effects that are these changes and nothing else, as they would be in the workspace behind
+    /// `view`. Where it holds something else than the changes expect, what they ask for is judged
+    /// all the same.
+    ///
+    /// # Errors
+    /// When the changes contradict themselves, or the workspace cannot be read.
+    pub fn changing(changes: &[Change], view: &dyn WorkspaceView) -> Result<Self, ResolveError> {
+        let Resolved { changes: items, conflicts, violations } = resolve(changes, view)?;
+        let intended = if conflicts.is_empty() { Vec::new() } else { Self::intended_by(changes) };
+        Ok(Self { changes: items, conflicts, intended, violations, ..Self::default() })
+    }
+
     /// What operations ask for by themselves, whatever the workspace holds.
     #[must_use]
     pub fn intended_by(changes: &[Change]) -> Vec<(EffectKind, WorkspacePath)> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lictor_capability::{
     Action, Admitted, Beyond, CapabilityId, Change, ChangeDocument, ChangeSet, Described, Effects,
-    Plan, Resolved, UndoScope, WorkspaceView, resolve,
+    Plan, UndoScope, WorkspaceView,
 };
 use lictor_context::{Clock, Digest, ExecutionId, PlanId, Principal, seal};
 use serde_json::Value;
@@ -181,16 +181,11 @@ impl Landings {
         let staged = self.kept().get(id).cloned();
         let staged = staged.ok_or_else(|| other("nothing of it is kept here"))?;
         staged.belongs_to(&admitted).map_err(other)?;
-        let changes = staged.changes.changes();
-        let resolved = resolve(changes, view).map_err(HandlerError::from);
-        let Resolved { changes: items, conflicts, violations } =
-            resolved.map_err(LandError::Handler)?;
+        let described = Effects::changing(staged.changes.changes(), view);
+        let described = described.map_err(|error| LandError::Handler(error.into()))?;
         // What the program did elsewhere stays done when its changes are taken back.
         let undo = if staged.undo == UndoScope::Full { staged.undo } else { UndoScope::Partial };
-        let intended =
-            if conflicts.is_empty() { Vec::new() } else { Effects::intended_by(changes) };
-        let effects =
-            Effects { changes: items, conflicts, violations, intended, undo, ..Effects::default() };
+        let effects = Effects { undo, ..described };
         admitted.describe(effects).map_err(LandError::Beyond)
     }
 }

@@ -2,7 +2,7 @@
 //! what may be read. Both are plain functions; only [`Builtin`] meets a grant.
 
 use async_trait::async_trait;
-use lictor_capability::{Change, Effects, Resolved, WorkspaceView, resolve};
+use lictor_capability::{Change, Effects, WorkspaceView};
 use lictor_executor::{Granted, Handler, HandlerError, Request};
 use serde::Deserialize;
 use serde_json::Value;
@@ -49,7 +49,5 @@ pub(crate) fn changing(
     changes: &[Change],
     view: &dyn WorkspaceView,
 ) -> Result<Effects, HandlerError> {
-    let Resolved { changes: items, conflicts, violations } = resolve(changes, view)?;
-    let intended = if conflicts.is_empty() { Vec::new() } else { Effects::intended_by(changes) };
-    Ok(Effects { changes: items, conflicts, intended, violations, ..Effects::default() })
+    Ok(Effects::changing(changes, view)?)
 }
