@@ -17,6 +17,7 @@ mod ledger;
 mod options;
 mod outside;
 mod owing;
+mod own; // skills of the program that embeds this
 mod pinned; // where the database lies
 mod policies;
 mod pruning; // old decisions and counts
@@ -38,6 +39,7 @@ pub use error::{ActError, ActErrorKind, ErrorCode};
 pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
 pub use outside::EnvironmentSecrets;
+pub use own::{OwnSkill, OwnSkillError};
 pub use pinned::rebind_state;
 pub use policies::{PolicyPlaces, load_policies, load_policies_from, load_policies_with};
 pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};

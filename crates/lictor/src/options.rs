@@ -9,6 +9,7 @@ use lictor_governance::Approver;
 use lictor_handlers::{Launcher, SecretSource};
 use lictor_store::Durability;
 
+use crate::own::{OwnSkill, OwnSkillError};
 use crate::policies::PolicyPlaces;
 use crate::shared::SharedState;
 
@@ -52,6 +53,8 @@ pub struct RuntimeOptions {
     pub approvers: Vec<Arc<dyn Approver>>,
     /// Secrets that must stand in no record, in whatever form they come along.
     pub declared_secrets: Vec<String>,
+    /// Skills of the program's own, beside those that Lictor brings.
+    pub own_skills: Vec<OwnSkill>,
 }
 
 impl fmt::Debug for RuntimeOptions {
@@ -89,6 +92,7 @@ impl RuntimeOptions {
             secrets: crate::outside::environment(),
             approvers: Vec::new(),
             declared_secrets: Vec::new(),
+            own_skills: Vec::new(),
         }
     }
 
@@ -146,6 +150,9 @@ pub enum OpenError {
     /// A contract that is part of the program.
     #[error(transparent)]
     Contract(#[from] lictor_capability::ContractError),
+    /// A skill of the program's own.
+    #[error(transparent)]
+    OwnSkill(#[from] OwnSkillError),
     /// The database.
     #[error(transparent)]
     Store(#[from] lictor_store::OpenError),

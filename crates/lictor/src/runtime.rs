@@ -32,6 +32,7 @@ use crate::hiding::HidingView;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::outside::Signs;
+use crate::own::{handling, with_own};
 use crate::pinned::settle;
 use crate::policies::load_policies;
 use crate::reload::PolicyWatch;
@@ -121,7 +122,8 @@ impl Runtime {
         let transactions = Transactions::new(Arc::clone(&workspace)).durability(changes);
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
         let settings = policies.settings();
-        let shelf = catalogue::shelf(&options, &store, builtins()?)?;
+        let shelf =
+            catalogue::shelf(&options, &store, with_own(builtins()?, &options.own_skills)?)?;
         let executor = Executor::builder(
             gate.identity(),
             Arc::clone(&clock),
@@ -337,6 +339,7 @@ fn handlers(
         .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())))
         .with(APPROVAL_CAPABILITY, Arc::new(ApprovalHandler))
         .with_factory(Arc::new(HttpHandlers::new(Arc::clone(&options.secrets))));
+    let handlers = handling(handlers, &options.own_skills);
     match &options.launcher {
         None => handlers,
         Some(launcher) => handlers.with_factory(Arc::new(CommandHandlers::new(

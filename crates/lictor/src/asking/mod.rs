@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_capability::Described;
-use lictor_context::{Event, EventFacts, EventType, Session};
+use lictor_context::{ApprovalId, Event, EventFacts, EventType, Session};
 use lictor_governance::{
-    Answered, Approval, ApprovalRequest, ApprovalState, Approver, AskError, Reply, Says,
-    SignedAnswer,
+    Answered, Approval, ApprovalRequest, ApprovalState, Approver, AskError, Channel,
+    ProvenApprover, Reply, Says, SignedAnswer,
 };
 use serde_json::{Value, json};
 
@@ -55,8 +55,34 @@ impl Runtime {
         let answered = self.approvers().verify(signed, webhook, &request);
         let answered =
             answered.map_err(|error| ActErrorKind::ApprovalRefused(error.to_string()))?;
-        let approval = self.approvals().take(request.approval().id(), &answered);
-        let approval = approval.map_err(refused)?;
+        self.settle(request.approval().id(), &answered, session).await
+    }
+
+    /// Takes the answer of somebody who proved to this program who they are. `by` is used up: each
+    /// answer is proven anew.
+    ///
+    /// # Errors
+    /// As [`Runtime::take_answer`].
+    pub async fn answer(
+        &self,
+        id: &ApprovalId,
+        by: ProvenApprover,
+        channel: Channel,
+        says: Says,
+        session: &Session,
+    ) -> Result<Approval, ActError> {
+        let request = self.approvals().question(id).map_err(refused)?;
+        let action_digest = request.approval().action_digest();
+        self.settle(id, &Answered { by, channel, says, action_digest }, session).await
+    }
+
+    async fn settle(
+        &self,
+        id: &ApprovalId,
+        answered: &Answered,
+        session: &Session,
+    ) -> Result<Approval, ActError> {
+        let approval = self.approvals().take(id, answered).map_err(refused)?;
         let mut facts = EventFacts {
             action_name: Some(approval.action().capability.clone()),
             decision_id: Some(approval.decision().id.clone()),
@@ -65,8 +91,8 @@ impl Runtime {
             approval_granted: Some(answered.says == Says::Approve),
             ..EventFacts::default()
         };
-        facts.metadata.insert("approval".to_owned(), summary(&approval, &answered));
-        let event = Event::new(session, kind(&answered), facts, self.clock().as_ref());
+        facts.metadata.insert("approval".to_owned(), summary(&approval, answered));
+        let event = Event::new(session, kind(answered), facts, self.clock().as_ref());
         self.record(vec![event]).await?;
         Ok(approval)
     }
