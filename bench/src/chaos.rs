@@ -116,9 +116,16 @@ struct Found {
 }
 
 pub(crate) async fn chaos(wish: Chaos) -> Result<bool, Failure> {
-    if wish.mode == Mode::Kill {
-        return kill::rounds(&wish).await;
-    }
+    let report = match wish.mode {
+        Mode::Kill => kill::measure(&wish).await?,
+        _ => measure(&wish).await?,
+    };
+    say(&report, wish.json);
+    Ok(report.get("ok") == Some(&json!(true)))
+}
+
+/// Any mode but that which kills.
+pub(crate) async fn measure(wish: &Chaos) -> Result<Value, Failure> {
     let scratch = tempfile::tempdir()?;
     let places = Places::open(scratch.path(), Durability::Full)?;
     let workflow = Arc::new(flow(wish.mode == Mode::Compensation)?);
@@ -164,8 +171,7 @@ pub(crate) async fn chaos(wish: Chaos) -> Result<bool, Failure> {
     if !fine {
         wish.explain(&mut report, &all.wrong);
     }
-    say(&report, wish.json);
-    Ok(fine)
+    Ok(report)
 }
 
 async fn one(

@@ -13,10 +13,10 @@ use lictor::store::Durability;
 use lictor::workflow::{RunRecord, RunStatus};
 use serde_json::{Value, json};
 
+use crate::Failure;
 use crate::chaos::{Chaos, fails};
 use crate::place::{Place, Places, expected, flow, input};
 use crate::random::Random;
-use crate::{Failure, say};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Child {
@@ -64,7 +64,7 @@ struct Found {
     wrong: Vec<String>,
 }
 
-pub(crate) async fn rounds(wish: &Chaos) -> Result<bool, Failure> {
+pub(crate) async fn measure(wish: &Chaos) -> Result<Value, Failure> {
     let mut random = Random::new(wish.seed);
     let mut found = Found::default();
     for round in 0..wish.rounds {
@@ -88,8 +88,7 @@ pub(crate) async fn rounds(wish: &Chaos) -> Result<bool, Failure> {
     if !fine {
         wish.explain(&mut report, &found.wrong);
     }
-    say(&report, wish.json);
-    Ok(fine)
+    Ok(report)
 }
 
 /// Starts a process that runs workflows, and kills it after so many have ended. What it said until

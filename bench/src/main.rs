@@ -12,6 +12,7 @@ mod load;
 mod pending;
 mod place;
 mod random;
+mod soak;
 mod system;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use crate::chaos::Chaos;
 use crate::kill::Child;
 use crate::load::Load;
+use crate::soak::Soak;
 
 /// A fifth of what an action costs is memory that comes and goes.
 #[global_allocator]
@@ -43,6 +45,8 @@ enum What {
     Chaos(Chaos),
     /// Runs workflows as fast as they go.
     Load(Load),
+    /// Load, chaos, kills and undo beside each other, for minutes.
+    Soak(Soak),
     /// What `chaos --mode kill` kills.
     #[command(hide = true)]
     Child(Child),
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         match arguments.what {
             What::Chaos(wish) => chaos::chaos(wish).await,
             What::Load(wish) => load::load(wish).await,
+            What::Soak(wish) => soak::soak(wish).await,
             What::Child(wish) => kill::child(wish).await,
         }
     });

@@ -18,6 +18,7 @@ usage: cargo xtask <command>
   bench [package..]    everything that measures; writes docs/benchmarks.md, unless only of some packages
   chaos [options]      workflows with failures injected: nothing may be left; `chaos --help`
   load [options]       workflows as fast as they go: throughput, latency, commits; `load --help`
+  soak [options]       load, chaos, kills and undo together for minutes, and what grows; `soak --help`
   help                 this text
 
 options of `check` and `ci`:
@@ -89,7 +90,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         "check" => Ok(Command::Check(options(rest)?)),
         "test" => Ok(Command::Test { extra: rest }),
         "bench" => Ok(Command::Bench { wanted: rest }),
-        "chaos" | "load" => {
+        "chaos" | "load" | "soak" => {
             let mut args = vec![name];
             args.extend(rest);
             Ok(Command::Program { args })
@@ -186,6 +187,7 @@ mod tests {
             "bench",
             "chaos",
             "load",
+            "soak",
             "help",
         ] {
             assert!(HELP.contains(&format!("\n  {name} ")), "{name}");
