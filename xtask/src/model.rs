@@ -80,7 +80,9 @@ impl Package {
 
     /// Whether the package stands beside the layers: it may use anything, nothing may use it.
     pub(crate) fn is_outside(&self) -> bool {
-        matches!(self.dir(), "xtask" | "tests" | "powercut" | "bench")
+        let dir = self.dir();
+        matches!(dir, "xtask" | "tests" | "powercut" | "bench")
+            || ["tests/", "examples/"].iter().any(|folder| dir.starts_with(folder))
     }
 
     /// The line that declares a dependency, or 1.
