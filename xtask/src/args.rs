@@ -1,6 +1,6 @@
 //! The command line: what is accepted, and what is said about the rest.
 
-use crate::mutants;
+use crate::{compare, mutants};
 
 /// Printed by `cargo xtask help`, and with exit code 2 for anything that is not a command.
 pub(crate) const HELP: &str = "\
@@ -16,6 +16,8 @@ usage: cargo xtask <command>
   test [args]          unit, integration and compile-fail tests, doctests; args go to `cargo test`
   ci [options]         check, then test: what decides about a change
   bench [package..]    everything that measures; writes docs/benchmarks.md, unless only of some packages
+  compare [options]    public engines from package registries on the same work; writes docs/comparison.md.
+                       --total <n> workflows a run, --rounds <n> runs of which the median counts
   chaos [options]      workflows with failures injected: nothing may be left; `chaos --help`
   load [options]       workflows as fast as they go: throughput, latency, commits; `load --help`
   soak [options]       load, chaos, kills and undo together for minutes, and what grows; `soak --help`
@@ -33,7 +35,9 @@ pub(crate) enum Command {
     /// Print the help.
     Help,
     /// Print the layers and check them.
-    Layers { mermaid: bool },
+    Layers {
+        mermaid: bool,
+    },
     /// Check the text of the repository.
     Tidy,
     /// Print which tests prove which guarantee.
@@ -41,13 +45,20 @@ pub(crate) enum Command {
     /// The mutation gate.
     Mutants(mutants::Options),
     /// Measure, and write the report.
-    Bench { wanted: Vec<String> },
+    Bench {
+        wanted: Vec<String>,
+    },
+    Compare(compare::Options),
     /// Start the program for load and chaos, which is built optimised.
-    Program { args: Vec<String> },
+    Program {
+        args: Vec<String>,
+    },
     /// Every check that is not a test.
     Check(Options),
     /// The tests.
-    Test { extra: Vec<String> },
+    Test {
+        extra: Vec<String>,
+    },
     /// Checks, then tests.
     Ci(Options),
 }
@@ -90,6 +101,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         "check" => Ok(Command::Check(options(rest)?)),
         "test" => Ok(Command::Test { extra: rest }),
         "bench" => Ok(Command::Bench { wanted: rest }),
+        "compare" => Ok(Command::Compare(compared(rest)?)),
         "chaos" | "load" | "soak" => {
             let mut args = vec![name];
             args.extend(rest);
@@ -98,6 +110,20 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         "ci" => Ok(Command::Ci(options(rest)?)),
         other => Err(format!("there is no command `{other}`\n")),
     }
+}
+
+fn compared(args: Vec<String>) -> Result<compare::Options, String> {
+    let mut options = compare::Options::default();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let mut number = || args.next().and_then(|it| it.parse::<u64>().ok()).filter(|n| *n > 0);
+        match (arg.as_str(), number()) {
+            ("--total", Some(n)) => options.total = n,
+            ("--rounds", Some(n)) => options.rounds = usize::try_from(n).unwrap_or(usize::MAX),
+            _ => return Err("`compare` takes `--total N` and `--rounds N`\n".to_owned()),
+        }
+    }
+    Ok(options)
 }
 
 fn mutants(args: Vec<String>) -> Result<mutants::Options, String> {

@@ -16,6 +16,7 @@ mod sources;
 mod steps;
 
 mod bench;
+mod compare;
 mod mutants;
 
 mod runner;
@@ -79,6 +80,7 @@ fn run(command: Command) -> Result<bool, Failure> {
             Ok(report::findings("test-matrix", &guarantees::check(&tree)))
         }
         Command::Check(options) => steps::check(&options),
+        Command::Compare(options) => compare::run(&process::load_workspace()?.root, &options),
         Command::Bench { wanted } => bench::run(&process::load_workspace()?.root, &wanted),
         Command::Program { args } => steps::program(&args),
         Command::Test { extra } => Ok(steps::test(&extra)),

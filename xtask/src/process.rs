@@ -52,6 +52,42 @@ pub(crate) fn cargo_says(root: &Path, args: &[&str]) -> Result<Option<String>, F
     Ok(output.status.success().then(said))
 }
 
+/// Runs a program of a folder, or of the system; gives what it prints, if it can be run and ends
+/// well.
+pub(crate) fn program_says(
+    folder: &Path,
+    program: &str,
+    args: &[&str],
+) -> Result<Option<String>, Failure> {
+    let own = folder.join(program);
+    let mut command = if own.exists() { Command::new(own) } else { Command::new(program) };
+    command.current_dir(folder).args(args).stdin(Stdio::null()).stderr(Stdio::inherit());
+    match command.output() {
+        Ok(output) if output.status.success() => {
+            Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::new(format!("cannot run {program}: {error}"))),
+    }
+}
+
+/// Makes a folder, unless it is there.
+pub(crate) fn make_folder(folder: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Failure::new(format!("cannot make {}: {error}", folder.display())))
+}
+
+/// Makes a folder anew, with nothing in it.
+pub(crate) fn empty_folder(folder: &Path) -> Result<(), Failure> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Failure::new(format!("cannot empty {}: {error}", folder.display())))
+        }
+        _ => make_folder(folder),
+    }
+}
+
 /// Where cargo builds.
 pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from)
