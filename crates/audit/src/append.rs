@@ -1,33 +1,24 @@
-//! Appending to the tables.
+//! Appending: the lines, what is kept beside them, and the signed end.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use lictor_context::{Event, Name};
-use lictor_store::rusqlite::{self, OptionalExtension as _, Transaction, params};
+use lictor_store::Store;
+use lictor_store::rusqlite::{self, Transaction};
 
 use crate::error::{AppendError, AppendErrorKind};
 use crate::fault::point;
 use crate::filter::to_i64;
 use crate::line::{line_action_name, line_time};
-use crate::log::{Hash, Node, Tree, leaf_hash};
+use crate::log::{Tree, leaf_hash};
 use crate::maker::{Cursor, Made, Maker, Prepared, PreparedEvents, is_own};
-use crate::rotate::read_key;
-use crate::trail::{Appended, AppendedTo, AuditLog, Head};
+use crate::stores::{
+    Beside, Head, NewLine, StoreError, Tables, TrailReader, TrailStore, TrailWriter,
+};
+use crate::trail::{Appended, AppendedTo, AuditLog};
 
-const INSERT_EVENT: &str = "INSERT INTO audit_event (org, seq, session, session_seq, type, ts, \
-    user, agent, action_name, execution, run, success, bytes, leaf, chain) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
-const INSERT_NODE: &str = "INSERT INTO audit_node (org, level, idx, hash) VALUES (?1, ?2, ?3, ?4)";
-const INSERT_SEALED: &str =
-    "INSERT INTO audit_sealed (org, seq, pointer, ciphertext) VALUES (?1, ?2, ?3, ?4)";
-const UPSERT_SESSION: &str = "INSERT INTO audit_session (org, session, next_seq) \
-    VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET next_seq = excluded.next_seq";
-const UPSERT_HEAD: &str = "INSERT INTO audit_head (org, size, chain, frontier, checkpoint_note) \
-    VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET size = excluded.size, \
-    chain = excluded.chain, frontier = excluded.frontier, \
-    checkpoint_note = excluded.checkpoint_note";
-
-impl AuditLog {
+impl AuditLog<Store> {
     /// Appends events inside somebody's transaction: they are there if and only if the rest of it
     /// is. All or none of them; each organisation's get one signed checkpoint.
     ///
@@ -44,14 +35,30 @@ impl AuditLog {
         tx: &Transaction<'_>,
         events: PreparedEvents,
     ) -> Result<Appended, AppendError> {
-        match events.find(is_own) {
-            Some(event) => {
-                Err(AppendError::new(event.org(), AppendErrorKind::Reserved(event.event_type())))
-            }
-            None => self.append_prepared(tx, events),
+        let Some((first, _)) = events.orgs.first() else {
+            return Ok(Appended { logs: Vec::new(), measured: events.measured });
+        };
+        let first = first.clone();
+        let failed = |error: rusqlite::Error| AppendError::new(&first, error.into());
+        // A caller that goes on after our error must not commit half of our rows.
+        run(tx, "SAVEPOINT audit_append").map_err(failed)?;
+        let appended = self.append_with(&mut Tables(tx), events);
+        if appended.is_err() {
+            // The first error says more than one of undoing would.
+            run(tx, "ROLLBACK TO audit_append").unwrap_or_default();
+            run(tx, "RELEASE audit_append").unwrap_or_default();
+        } else {
+            run(tx, "RELEASE audit_append").map_err(failed)?;
         }
+        appended
     }
+}
 
+fn run(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+impl<S: TrailStore> AuditLog<S> {
     /// Leaves out what is not to stand in events, seals what only some may read, and writes the
     /// rest: all that can be done before it is known where they will stand.
     ///
@@ -61,99 +68,88 @@ impl AuditLog {
         self.inner.maker.prepare(events)
     }
 
-    /// As [`append_in`](Self::append_in), whatever the types.
-    pub(crate) fn append_own(
+    /// Appends what others may write. When it fails, the caller takes back what was written.
+    pub(crate) fn append_with<W: TrailWriter + ?Sized>(
         &self,
-        tx: &Transaction<'_>,
-        events: Vec<Event>,
+        writer: &mut W,
+        events: PreparedEvents,
     ) -> Result<Appended, AppendError> {
-        self.append_prepared(tx, self.prepare(events)?)
+        match events.find(is_own) {
+            Some(event) => {
+                Err(AppendError::new(event.org(), AppendErrorKind::Reserved(event.event_type())))
+            }
+            None => self.append_prepared(writer, events),
+        }
     }
 
-    fn append_prepared(
+    /// As [`append_with`](Self::append_with), whatever the types.
+    pub(crate) fn append_own<W: TrailWriter + ?Sized>(
         &self,
-        tx: &Transaction<'_>,
+        writer: &mut W,
+        events: Vec<Event>,
+    ) -> Result<Appended, AppendError> {
+        let events = self.prepare(events)?;
+        self.append_prepared(writer, events)
+    }
+
+    fn append_prepared<W: TrailWriter + ?Sized>(
+        &self,
+        writer: &mut W,
         events: PreparedEvents,
     ) -> Result<Appended, AppendError> {
         let PreparedEvents { orgs, measured } = events;
-        let Some((first, _)) = orgs.first() else {
-            return Ok(Appended { logs: Vec::new(), measured });
-        };
-        let first = first.clone();
-        let failed = |org: &Name, kind: AppendErrorKind| AppendError::new(org, kind);
-        // A caller that goes on after our error must not commit half of our rows.
-        run(tx, "SAVEPOINT audit_append").map_err(|error| failed(&first, error.into()))?;
         let mut logs = Vec::with_capacity(orgs.len());
         for (org, own) in orgs {
-            match self.append_org(tx, &org, own) {
-                Ok(appended) => logs.push(appended),
-                Err(kind) => {
-                    // The first error says more than one of undoing would.
-                    run(tx, "ROLLBACK TO audit_append").unwrap_or_default();
-                    run(tx, "RELEASE audit_append").unwrap_or_default();
-                    return Err(failed(&org, kind));
-                }
-            }
+            let appended = self.append_org(writer, &org, own);
+            logs.push(appended.map_err(|kind| AppendError::new(&org, kind))?);
         }
-        run(tx, "RELEASE audit_append").map_err(|error| failed(&first, error.into()))?;
         Ok(Appended { logs, measured })
     }
 
-    pub(crate) fn append_org(
+    pub(crate) fn append_org<W: TrailWriter + ?Sized>(
         &self,
-        tx: &Transaction<'_>,
+        writer: &mut W,
         org: &Name,
         events: Vec<Prepared>,
     ) -> Result<AppendedTo, AppendErrorKind> {
-        let mut cursor = self.head(tx, org)?;
+        let mut cursor = self.end(writer, org)?;
         let before = cursor.tree.clone();
-        make_nodes(tx, org, before.size())?;
+        writer.complete(org, before.size())?;
         let mut sessions = HashMap::new();
-        let goes_on = |session: &str| next_session_seq(tx, org, session);
+        let goes_on = |session: &str| match writer.next_session_seq(org, session) {
+            Err(StoreError::Damaged(_)) => Err(AppendErrorKind::Tampered),
+            next => Ok(next?),
+        };
         let lines = Maker::lines(&mut cursor, events, &mut sessions, goes_on)?;
         point("append: before the rows")?;
         for made in &lines {
-            insert(tx, org, made)?;
+            insert(writer, org, made)?;
         }
         point("append: before the sessions")?;
-        let mut upsert = tx.prepare_cached(UPSERT_SESSION)?;
         for (session, next) in &sessions {
-            upsert.execute(params![org.as_str(), session, to_i64(*next)])?;
+            writer.put_session(org, session, *next)?;
         }
         // INVARIANT: what is signed is what is stored. A bit that flipped on the way would
         // otherwise make a log that nobody can ever verify.
-        read_back(tx, org, before.clone(), &cursor)?;
+        read_back(writer, org, before.clone(), &cursor)?;
         point("append: before it is signed")?;
         let (note, checkpoint) = self.inner.maker.sign(org, &cursor.tree);
-        self.put_head(tx, org, &cursor, &note)?;
+        writer.put_head(org, before.size(), &cursor.head(&note))?;
         point("append: before the commit")?;
         self.known().insert(org.as_str().to_owned(), (note, checkpoint.clone()));
         let events = cursor.tree.size() - before.size();
         Ok(AppendedTo { org: org.clone(), first_seq: before.size(), events, checkpoint })
     }
 
-    pub(crate) fn put_head(
+    /// The end of the log as this reader sees it, if it is what was signed.
+    pub(crate) fn end<R: TrailReader + ?Sized>(
         &self,
-        tx: &Transaction<'_>,
+        reader: &R,
         org: &Name,
-        cursor: &Cursor,
-        note: &str,
-    ) -> Result<(), AppendErrorKind> {
-        tx.prepare_cached(UPSERT_HEAD)?.execute(params![
-            org.as_str(),
-            to_i64(cursor.tree.size()),
-            cursor.chain,
-            cursor.tree.frontier(),
-            note
-        ])?;
-        Ok(())
-    }
-
-    /// The end of the log as this transaction sees it, if it is what was signed.
-    pub(crate) fn head(&self, tx: &Transaction<'_>, org: &Name) -> Result<Cursor, AppendErrorKind> {
+    ) -> Result<Cursor, AppendErrorKind> {
         let origin = self.origin(org);
-        self.follow_key(read_key(tx)?.as_deref())?;
-        let cursor = match Head::read(tx, org)? {
+        self.follow_key(reader.key()?.as_deref())?;
+        let cursor = match reader.head(org)? {
             None => Cursor::start(),
             Some(head) => {
                 let (tree, chain) = head.parts().ok_or(AppendErrorKind::Tampered)?;
@@ -176,105 +172,73 @@ impl AuditLog {
     }
 }
 
-fn insert(tx: &Transaction<'_>, org: &Name, made: &Made) -> Result<(), AppendErrorKind> {
+impl Cursor {
+    /// The log that ends here, with its signed checkpoint.
+    pub(crate) fn head(&self, note: &str) -> Head {
+        Head {
+            size: self.tree.size(),
+            chain: self.chain.to_vec(),
+            frontier: self.tree.frontier(),
+            note: note.to_owned(),
+        }
+    }
+}
+
+fn insert<W: TrailWriter + ?Sized>(
+    writer: &mut W,
+    org: &Name,
+    made: &Made,
+) -> Result<(), AppendErrorKind> {
     let event = &made.event;
     let (principal, facts) = (event.session().principal(), event.facts());
-    tx.prepare_cached(INSERT_EVENT)?.execute(params![
-        org.as_str(),
-        to_i64(made.place.seq),
-        event.session().id().as_str(),
-        to_i64(made.place.session_seq),
-        event.event_type().as_str(),
-        line_time(event).as_micros(),
-        principal.user.as_str(),
-        principal.agent.as_str(),
-        line_action_name(event),
-        facts.execution_id.as_ref().map(|id| id.as_str()),
-        facts.run_id.as_ref().map(|id| id.as_str()),
-        facts.success,
-        made.bytes,
-        made.leaf,
-        made.chain,
-    ])?;
-    insert_nodes(tx, org, &made.nodes)?;
+    let action_name = line_action_name(event);
+    let beside = Beside {
+        seq: to_i64(made.place.seq),
+        session: event.session().id().as_str(),
+        session_seq: to_i64(made.place.session_seq),
+        event_type: event.event_type().as_str(),
+        timestamp: line_time(event).as_micros(),
+        user: principal.user.as_str(),
+        agent: principal.agent.as_str(),
+        action_name: action_name.as_deref(),
+        execution: facts.execution_id.as_ref().map(|id| id.as_str()),
+        run: facts.run_id.as_ref().map(|id| id.as_str()),
+        success: facts.success,
+        leaf: &made.leaf,
+        chain: &made.chain,
+    };
+    writer.insert(org, &NewLine { bytes: &made.bytes, beside })?;
+    for (node, hash) in &made.nodes {
+        writer.put_node(org, *node, hash)?;
+    }
     for content in &made.sealed {
-        tx.prepare_cached(INSERT_SEALED)?.execute(params![
-            org.as_str(),
-            to_i64(made.place.seq),
-            content.pointer,
-            content.ciphertext
-        ])?;
+        writer.put_sealed(org, made.place.seq, &content.pointer, &content.ciphertext)?;
     }
     Ok(())
-}
-
-fn insert_nodes(
-    tx: &Transaction<'_>,
-    org: &Name,
-    nodes: &[(Node, Hash)],
-) -> Result<(), AppendErrorKind> {
-    for (node, hash) in nodes {
-        let (level, index) = (node.level, to_i64(node.index));
-        tx.prepare_cached(INSERT_NODE)?.execute(params![org.as_str(), level, index, hash])?;
-    }
-    Ok(())
-}
-
-/// The nodes of a log that was begun before there were any.
-fn make_nodes(tx: &Transaction<'_>, org: &Name, size: u64) -> Result<(), AppendErrorKind> {
-    let made = "SELECT EXISTS (SELECT 1 FROM audit_node WHERE org = ?1)";
-    if size < 16 || tx.prepare_cached(made)?.query_row([org.as_str()], |row| row.get(0))? {
-        return Ok(());
-    }
-    let mut tree = Tree::new();
-    let mut nodes = Vec::new();
-    let mut leaves =
-        tx.prepare_cached("SELECT leaf FROM audit_event WHERE org = ?1 ORDER BY seq")?;
-    let mut rows = leaves.query([org.as_str()])?;
-    while let Some(row) = rows.next()? {
-        let leaf: Hash = row.get(0)?;
-        tree.push_noting(leaf, |node, hash| nodes.push((node, hash)));
-    }
-    insert_nodes(tx, org, &nodes)
 }
 
 /// Reads what was written, hashes it again, and compares.
-fn read_back(
-    tx: &Transaction<'_>,
+fn read_back<R: TrailReader + ?Sized>(
+    reader: &R,
     org: &Name,
     mut tree: Tree,
     cursor: &Cursor,
 ) -> Result<(), AppendErrorKind> {
     let first = tree.size();
-    let mut statement = tx.prepare_cached(
-        "SELECT seq, bytes, leaf FROM audit_event WHERE org = ?1 AND seq >= ?2 ORDER BY seq",
-    )?;
-    let mut rows = statement.query(params![org.as_str(), to_i64(first)])?;
-    while let Some(row) = rows.next()? {
+    let mut wrong = None;
+    reader.lines(org, first..u64::MAX, &mut |line| {
         let due = tree.size();
-        let seq: i64 = row.get(0)?;
-        let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
-        let leaf = leaf_hash(bytes);
-        if seq != to_i64(due) || row.get_ref(2)?.as_blob().ok() != Some(leaf.as_slice()) {
-            return Err(AppendErrorKind::NotAsWritten { seq: due });
+        let leaf = leaf_hash(line.bytes);
+        if line.seq != due || line.leaf.is_some_and(|stored| stored != leaf) {
+            wrong = Some(due);
+            return ControlFlow::Break(());
         }
         tree.push(leaf);
+        ControlFlow::Continue(())
+    })?;
+    match wrong {
+        Some(seq) => Err(AppendErrorKind::NotAsWritten { seq }),
+        None if tree == cursor.tree => Ok(()),
+        None => Err(AppendErrorKind::NotAsWritten { seq: first }),
     }
-    if tree == cursor.tree { Ok(()) } else { Err(AppendErrorKind::NotAsWritten { seq: first }) }
-}
-
-fn next_session_seq(
-    tx: &Transaction<'_>,
-    org: &Name,
-    session: &str,
-) -> Result<u64, AppendErrorKind> {
-    let mut statement =
-        tx.prepare_cached("SELECT next_seq FROM audit_session WHERE org = ?1 AND session = ?2")?;
-    let next: Option<i64> =
-        statement.query_row([org.as_str(), session], |row| row.get(0)).optional()?;
-    u64::try_from(next.unwrap_or(0)).map_err(|_| AppendErrorKind::Tampered)
-}
-
-fn run(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
-    tx.prepare_cached(sql)?.execute([]).map(|_| ())
 }

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,17 +11,18 @@ use base64::engine::general_purpose::STANDARD;
 use lictor_context::{
     Clock, Digest, Event, EventFacts, EventType, Hasher, Name, Session, Timestamp,
 };
-use lictor_store::rusqlite::{self, Connection, OptionalExtension as _, Transaction, params};
-use lictor_store::{ReadError, WriteError};
 use serde_json::json;
 
-use crate::error::{AppendError, AppendErrorKind, ExportErrorKind, VerifyError};
+use crate::error::{AppendError, AppendErrorKind, ExportErrorKind, NotAppended, VerifyError};
 use crate::export::write_evidence;
 use crate::fault::point;
-use crate::filter::to_i64;
+use crate::filter::Filter;
 use crate::guard::GuardError;
-use crate::log::{CHAIN_START, Hash, Tree, chain_hash, leaf_hash};
-use crate::trail::{AuditLog, Head, Pruned};
+use crate::log::{Hash, Tree, chain_hash, leaf_hash};
+use crate::stores::{
+    Head, Pruned, StoreError, TrailReader, TrailStore, TrailWriter, WriteJob, beginning,
+};
+use crate::trail::{AuditLog, go_on};
 use crate::verify::{Verdict, verify_file};
 
 /// What is pruned is a multiple of so many events: the nodes of the tree above it stay.
@@ -94,13 +96,13 @@ pub enum ArchiveErrorKind {
     Verify(#[from] VerifyError),
     /// The store could not be read.
     #[error("the store could not be read")]
-    Read(#[source] ReadError<ExportErrorKind>),
+    Read(#[source] ExportErrorKind),
     /// A file could not be written, or is there already.
     #[error("a file could not be written")]
     Io(#[from] io::Error),
     /// It was not recorded, so nothing was removed. The files are there.
     #[error("it was not recorded, so nothing was removed")]
-    NotRecorded(#[source] Box<WriteError<AppendError>>),
+    NotRecorded(#[source] Box<NotAppended>),
     /// The rollback guard refused.
     #[error(transparent)]
     Guard(GuardError),
@@ -122,16 +124,16 @@ pub enum HoldError {
     Same(String, &'static str),
     /// It was not recorded.
     #[error("it was not recorded")]
-    NotRecorded(#[source] Box<WriteError<AppendError>>),
+    NotRecorded(#[source] Box<NotAppended>),
     /// The rollback guard refused.
     #[error(transparent)]
     Guard(GuardError),
     /// The store could not be read.
     #[error("the store could not be read")]
-    Read(#[source] ReadError<rusqlite::Error>),
+    Read(#[source] StoreError),
 }
 
-impl AuditLog {
+impl<S: TrailStore> AuditLog<S> {
     /// Archives old events of the session's organisation, and removes them: they are written to
     /// `out`, with what proves them in `out.checkpoint` and what was sealed in `out.sealed`; the
     /// files are synced, read again and verified. Then, in one transaction, an event
@@ -160,7 +162,7 @@ impl AuditLog {
         clock: &dyn Clock,
     ) -> Result<Archived, ArchiveErrorKind> {
         let org = session.principal().org.clone();
-        let holds = self.holds(&org).map_err(|error| ArchiveErrorKind::Read(exported(error)))?;
+        let holds = self.holds(&org).map_err(|error| ArchiveErrorKind::Read(error.into()))?;
         if !holds.is_empty() {
             return Err(ArchiveErrorKind::Held { holds });
         }
@@ -170,12 +172,9 @@ impl AuditLog {
             return Err(ArchiveErrorKind::Unproven { verdict: log.verdict, problem });
         }
         let files = [out.to_owned(), beside(out, ".checkpoint"), beside(out, ".sealed")];
-        let range = self.inner.store.read(|connection| {
-            let range = range(connection, &org, cut).map_err(sqlite)?;
-            match range {
-                Range::Nothing { size } => Ok(Err(size)),
-                Range::Of(range) => write_files(connection, &org, *range, &files).map(Ok),
-            }
+        let range = self.inner.store.view(|reader| match range(reader, &org, cut)? {
+            Range::Nothing { size } => Ok(Err(size)),
+            Range::Of(range) => write_files(reader, &org, *range, &files).map(Ok),
         });
         let written = range.map_err(ArchiveErrorKind::Read)?;
         let written = written.map_err(|size| ArchiveErrorKind::Nothing { size })?;
@@ -183,13 +182,13 @@ impl AuditLog {
         point("archive: before it is recorded")?;
         let event = pruned_event(session, &written, clock);
         let (log, range) = (self.clone(), written.clone());
-        let pruned = self.inner.store.write(move |tx| {
-            let appended = log.append_own(tx, vec![event])?;
-            prune(tx, &org, &range).map_err(|kind| AppendError::new(&org, kind))?;
+        let job: WriteJob = Box::new(move |writer| {
+            let appended = log.append_own(writer, vec![event])?;
+            prune(writer, &org, &range).map_err(|kind| AppendError::new(&org, kind))?;
             Ok(appended)
         });
-        let appended =
-            pruned.wait().map_err(|error| ArchiveErrorKind::NotRecorded(Box::new(error)))?;
+        let pruned = self.inner.store.submit(job).wait();
+        let appended = pruned.map_err(|error| ArchiveErrorKind::NotRecorded(Box::new(error)))?;
         self.confirm(&appended).map_err(ArchiveErrorKind::Guard)?;
         let Written { first_seq, tree, digest, .. } = written;
         Ok(Archived { first_seq, until_seq: tree.size(), digest, files })
@@ -220,8 +219,8 @@ impl AuditLog {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn holds(&self, org: &Name) -> Result<Vec<String>, ReadError<rusqlite::Error>> {
-        self.inner.store.read(|connection| holds_in(connection, org))
+    pub fn holds(&self, org: &Name) -> Result<Vec<String>, StoreError> {
+        self.inner.store.view(|reader| reader.holds(org))
     }
 
     /// Forbids to remove anything of the session's organisation, until it is released.
@@ -235,8 +234,7 @@ impl AuditLog {
         reason: &str,
         clock: &dyn Clock,
     ) -> Result<(), HoldError> {
-        let sql = "INSERT INTO audit_hold (org, name) VALUES (?1, ?2)";
-        self.change_hold(session, (name, reason), (EventType::HoldPlaced, sql), clock)
+        self.change_hold(session, (name, reason), EventType::HoldPlaced, clock)
     }
 
     /// Lifts a hold.
@@ -250,15 +248,14 @@ impl AuditLog {
         reason: &str,
         clock: &dyn Clock,
     ) -> Result<(), HoldError> {
-        let sql = "DELETE FROM audit_hold WHERE org = ?1 AND name = ?2";
-        self.change_hold(session, (name, reason), (EventType::HoldReleased, sql), clock)
+        self.change_hold(session, (name, reason), EventType::HoldReleased, clock)
     }
 
     fn change_hold(
         &self,
         session: &Session,
         (name, reason): (&str, &str),
-        (kind, sql): (EventType, &'static str),
+        kind: EventType,
         clock: &dyn Clock,
     ) -> Result<(), HoldError> {
         let org = session.principal().org.clone();
@@ -272,30 +269,16 @@ impl AuditLog {
         facts.metadata.insert("reason".to_owned(), json!(reason));
         let event = Event::new(session, kind, facts, clock);
         let (log, name) = (self.clone(), name.to_owned());
-        let written = self.inner.store.write(move |tx| {
-            let appended = log.append_own(tx, vec![event])?;
-            tx.execute(sql, [org.as_str(), &name])
-                .map_err(|error| AppendError::new(&org, error.into()))?;
+        let job: WriteJob = Box::new(move |writer| {
+            let appended = log.append_own(writer, vec![event])?;
+            let put = writer.put_hold(&org, &name, placed);
+            put.map_err(|error| AppendError::new(&org, error.into()))?;
             Ok(appended)
         });
-        let appended = written.wait().map_err(|error| HoldError::NotRecorded(Box::new(error)))?;
+        let written = self.inner.store.submit(job).wait();
+        let appended = written.map_err(|error| HoldError::NotRecorded(Box::new(error)))?;
         self.confirm(&appended).map_err(HoldError::Guard)
     }
-}
-
-fn exported(error: ReadError<rusqlite::Error>) -> ReadError<ExportErrorKind> {
-    error.map_query(sqlite)
-}
-
-fn sqlite(error: rusqlite::Error) -> ExportErrorKind {
-    ExportErrorKind::Query(error.into())
-}
-
-fn holds_in(connection: &Connection, org: &Name) -> rusqlite::Result<Vec<String>> {
-    let mut statement =
-        connection.prepare_cached("SELECT name FROM audit_hold WHERE org = ?1 ORDER BY name")?;
-    let holds = statement.query_map([org.as_str()], |row| row.get(0))?;
-    holds.collect()
 }
 
 fn beside(file: &Path, end: &str) -> PathBuf {
@@ -317,22 +300,20 @@ enum Range {
     Of(Box<ToArchive>),
 }
 
-fn range(connection: &Connection, org: &Name, cut: Cut) -> rusqlite::Result<Range> {
-    let Some(head) = Head::read(connection, org)? else { return Ok(Range::Nothing { size: 0 }) };
-    let size = head.size.unsigned_abs();
-    let pruned = Pruned::read(connection, org)?;
-    let before = pruned.and_then(|pruned| {
-        let tree = Tree::from_parts(pruned.first_seq, &pruned.frontier)?;
-        Some((tree, pruned.chain.as_slice().try_into().ok()?))
-    });
-    let (before, chain) = before.unwrap_or((Tree::new(), CHAIN_START));
+fn range(reader: &dyn TrailReader, org: &Name, cut: Cut) -> Result<Range, StoreError> {
+    let Some(head) = reader.head(org)? else { return Ok(Range::Nothing { size: 0 }) };
+    let size = head.size;
+    let (before, chain, _) = beginning(reader.pruned(org)?.as_ref());
     let until = match cut {
         Cut::Seq(seq) => seq,
         Cut::Before(time) => {
-            let first: Option<i64> = connection
-                .prepare_cached("SELECT min(seq) FROM audit_event WHERE org = ?1 AND ts >= ?2")?
-                .query_row(params![org.as_str(), time.as_micros()], |row| row.get(0))?;
-            first.map_or(size, i64::unsigned_abs)
+            let filter = Filter { since: Some(time), limit: Some(1), ..Filter::default() };
+            let mut first = size;
+            reader.select(org, &filter, &mut |line| {
+                first = line.seq;
+                ControlFlow::Break(())
+            })?;
+            first
         }
     };
     let until = until.min(size.saturating_sub(1)) / ALIGNED * ALIGNED;
@@ -354,7 +335,7 @@ struct Written {
 }
 
 fn write_files(
-    connection: &Connection,
+    reader: &dyn TrailReader,
     org: &Name,
     range: ToArchive,
     [events, evidence, sealed]: &[PathBuf; 3],
@@ -363,41 +344,27 @@ fn write_files(
     let first_seq = before.size();
     let mut tree = before;
     let mut out = Output::create(events)?;
-    let place = params![org.as_str(), to_i64(first_seq), to_i64(until)];
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT bytes FROM audit_event WHERE org = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq",
-        )
-        .map_err(sqlite)?;
-    let mut rows = statement.query(place).map_err(sqlite)?;
-    while let Some(row) = rows.next().map_err(sqlite)? {
-        let bytes: Vec<u8> = row.get(0).map_err(sqlite)?;
-        let leaf = leaf_hash(&bytes);
+    let mut written = Ok(());
+    reader.lines(org, first_seq..until, &mut |line| {
+        let leaf = leaf_hash(line.bytes);
         chain = chain_hash(&chain, &leaf);
         tree.push(leaf);
-        out.write_all(&bytes)?;
-        out.write_all(b"\n")?;
-    }
+        let line = out.write_all(line.bytes).and_then(|()| out.write_all(b"\n"));
+        go_on(&mut written, line)
+    })?;
+    written?;
     let digest = out.finish()?;
     let mut out = Output::create(evidence)?;
-    write_evidence(connection, org, &head, &mut out)?;
+    write_evidence(reader, org, &head, &mut out)?;
     out.finish()?;
     let mut out = Output::create(sealed)?;
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT seq, pointer, ciphertext FROM audit_sealed
-             WHERE org = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq, pointer",
-        )
-        .map_err(sqlite)?;
-    let mut rows = statement.query(place).map_err(sqlite)?;
-    while let Some(row) = rows.next().map_err(sqlite)? {
-        let (seq, pointer): (i64, String) =
-            (row.get(0).map_err(sqlite)?, row.get(1).map_err(sqlite)?);
-        let ciphertext: Vec<u8> = row.get(2).map_err(sqlite)?;
+    let mut written = Ok(());
+    reader.each_sealed(org, first_seq..until, &mut |(seq, pointer, ciphertext)| {
         let ciphertext = STANDARD.encode(ciphertext);
         let line = json!({ "seq": seq, "pointer": pointer, "ciphertext": ciphertext });
-        writeln!(out, "{line}")?;
-    }
+        go_on(&mut written, writeln!(out, "{line}"))
+    })?;
+    written?;
     let sealed_digest = out.finish()?;
     Ok(Written { first_seq, tree, chain, digest, sealed_digest })
 }
@@ -456,31 +423,22 @@ fn pruned_event(session: &Session, written: &Written, clock: &dyn Clock) -> Even
 }
 
 /// Removes what was archived; not when somebody forbade it or did it in the meantime.
-fn prune(tx: &Transaction<'_>, org: &Name, written: &Written) -> Result<(), AppendErrorKind> {
-    let first: Option<i64> = tx
-        .query_row("SELECT first_seq FROM audit_pruned WHERE org = ?1", [org.as_str()], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    if first.unwrap_or(0).unsigned_abs() != written.first_seq || !holds_in(tx, org)?.is_empty() {
+fn prune(
+    writer: &mut dyn TrailWriter,
+    org: &Name,
+    written: &Written,
+) -> Result<(), AppendErrorKind> {
+    let first = writer.pruned(org)?.map_or(0, |pruned| pruned.first_seq);
+    if first != written.first_seq || !writer.holds(org)?.is_empty() {
         return Err(AppendErrorKind::Overtaken);
     }
-    let until = to_i64(written.tree.size());
-    tx.execute(
-        "INSERT INTO audit_pruned (org, first_seq, chain, frontier) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT DO UPDATE SET first_seq = excluded.first_seq, chain = excluded.chain,
-         frontier = excluded.frontier",
-        params![org.as_str(), until, written.chain, written.tree.frontier()],
-    )?;
     point("prune: before the rows are removed")?;
-    tx.execute(
-        "DELETE FROM audit_sealed WHERE org = ?1 AND seq < ?2",
-        params![org.as_str(), until],
-    )?;
-    tx.execute(
-        "DELETE FROM audit_event WHERE org = ?1 AND seq < ?2",
-        params![org.as_str(), until],
-    )?;
+    let pruned = Pruned {
+        first_seq: written.tree.size(),
+        chain: written.chain.to_vec(),
+        frontier: written.tree.frontier(),
+    };
+    writer.prune(org, &pruned)?;
     point("prune: before the commit")?;
     Ok(())
 }

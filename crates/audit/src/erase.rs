@@ -1,15 +1,16 @@
 //! Persons: what was sealed of them, and erasing it.
 
+use std::ops::ControlFlow;
+
 use lictor_context::{Clock, Event, EventFacts, EventType, Name, Session};
-use lictor_store::rusqlite::{self, OptionalExtension as _, params};
-use lictor_store::{ReadError, WriteError};
+use lictor_store::{Store, rusqlite};
 use serde_json::Value;
 
-use crate::error::{AppendError, OpenError, OpenErrorKind};
+use crate::error::{AppendError, NotAppended, OpenError, OpenErrorKind};
 use crate::fault::point;
-use crate::filter::to_i64;
 use crate::guard::GuardError;
 use crate::sealed::{Revealed, SealedField, SubjectError, open_field, sealed_fields};
+use crate::stores::{StoreError, Tables, TrailStore as _};
 use crate::trail::AuditLog;
 
 /// A person was erased.
@@ -41,7 +42,7 @@ pub enum EraseErrorKind {
     NoKey,
     /// The event that has to say so was not recorded. Nothing was erased.
     #[error("that it was done could not be recorded; nothing was erased")]
-    NotRecorded(#[source] Box<WriteError<AppendError>>),
+    NotRecorded(#[source] Box<NotAppended>),
     /// The rollback guard refused. Nothing was erased.
     #[error(transparent)]
     Guard(GuardError),
@@ -54,7 +55,7 @@ pub enum EraseErrorKind {
     Io(#[from] std::io::Error),
     /// It could not be noted that it is done; it is tried again at the next opening.
     #[error("it could not be noted that it is done")]
-    NotNoted(#[source] WriteError<rusqlite::Error>),
+    NotNoted(#[source] StoreError),
 }
 
 impl EraseError {
@@ -94,7 +95,7 @@ pub enum RevealErrorKind {
     },
     /// The store could not be read.
     #[error("the store could not be read")]
-    Store(#[source] ReadError<rusqlite::Error>),
+    Store(#[source] StoreError),
     /// The keys of persons could not be read.
     #[error(transparent)]
     Key(#[from] SubjectError),
@@ -108,7 +109,7 @@ impl RevealError {
     }
 }
 
-impl AuditLog {
+impl AuditLog<Store> {
     /// Erases what was sealed of a person of the session's organisation, whatever copies of the
     /// trail there are: their key is destroyed. First it is recorded that it will be. Events,
     /// proofs and checkpoints stay as they are; what stands in events in clear stays as well.
@@ -143,7 +144,7 @@ impl AuditLog {
         let event = Event::new(session, EventType::SubjectErased, facts, clock);
         let (log, id, of) = (self.clone(), key.clone(), org.clone());
         let written = self.inner.store.write(move |tx| {
-            let appended = log.append_own(tx, vec![event])?;
+            let appended = log.append_own(&mut Tables(tx), vec![event])?;
             tx.execute(
                 "INSERT OR IGNORE INTO audit_erased (org, key_id, done) VALUES (?1, ?2, 0)",
                 [of.as_str(), &id],
@@ -152,7 +153,7 @@ impl AuditLog {
             Ok(appended)
         });
         let appended =
-            written.wait().map_err(|error| EraseErrorKind::NotRecorded(Box::new(error)))?;
+            written.wait().map_err(|error| EraseErrorKind::NotRecorded(Box::new(error.into())))?;
         self.confirm(&appended).map_err(EraseErrorKind::Guard)?;
         subjects.destroy_of(&org, user, &key)?;
         point("erase: before it is noted as done")?;
@@ -161,9 +162,10 @@ impl AuditLog {
         Ok(Erased { key, seq })
     }
 
-    fn note_erased(&self, key: String) -> Result<(), WriteError<rusqlite::Error>> {
+    fn note_erased(&self, key: String) -> Result<(), StoreError> {
         let sql = "UPDATE audit_erased SET done = 1 WHERE key_id = ?1";
-        self.inner.store.write(move |tx| tx.execute(sql, [key]).map(drop)).wait()
+        let noted = self.inner.store.write(move |tx| tx.execute(sql, [key]).map(drop));
+        noted.wait().map_err(StoreError::from)
     }
 
     /// Destroys the keys of which it is recorded that they are destroyed, and that are not:
@@ -176,7 +178,7 @@ impl AuditLog {
             let keys = statement.query_map([], |row| row.get::<_, String>(0))?;
             keys.collect::<rusqlite::Result<Vec<_>>>()
         });
-        for key in open.map_err(OpenErrorKind::Read)? {
+        for key in open.map_err(|error| OpenErrorKind::Store(error.into()))? {
             subjects.destroy(&key).map_err(OpenErrorKind::Subjects)?;
             self.note_erased(key).map_err(OpenErrorKind::Unfinished)?;
         }
@@ -192,24 +194,25 @@ impl AuditLog {
     }
 
     fn revealed(&self, org: &Name, seq: u64) -> Result<Vec<Revealed>, RevealErrorKind> {
-        let found = self.inner.store.read(|connection| {
-            let place = params![org.as_str(), to_i64(seq)];
-            let event: Option<(Vec<u8>, String)> = connection
-                .prepare_cached("SELECT bytes, user FROM audit_event WHERE org = ?1 AND seq = ?2")?
-                .query_row(place, |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            let mut statement = connection.prepare_cached(
-                "SELECT pointer, ciphertext FROM audit_sealed WHERE org = ?1 AND seq = ?2",
-            )?;
-            let rows = statement.query_map(place, |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let sealed = rows.collect::<rusqlite::Result<Vec<(String, Vec<u8>)>>>()?;
-            Ok((event, sealed))
+        let found = self.inner.store.view(|reader| {
+            let (mut line, mut sealed) = (None, Vec::new());
+            let only = seq..seq.saturating_add(1);
+            reader.lines(org, only.clone(), &mut |found| {
+                line = Some(found.bytes.to_vec());
+                ControlFlow::Break(())
+            })?;
+            reader.each_sealed(org, only, &mut |(_, pointer, ciphertext)| {
+                sealed.push((pointer.to_owned(), ciphertext.to_vec()));
+                ControlFlow::Continue(())
+            })?;
+            Ok::<_, StoreError>((line, sealed))
         });
-        let (event, sealed) = found.map_err(RevealErrorKind::Store)?;
-        let (line, user) = event.ok_or(RevealErrorKind::NoEvent)?;
-        let id = serde_json::from_slice::<Value>(&line).unwrap_or_default();
-        let id = id.get("event_id").and_then(Value::as_str).unwrap_or_default();
-        let key = match (self.inner.maker.subjects(), Name::parse(&user)) {
+        let (line, sealed) = found.map_err(RevealErrorKind::Store)?;
+        let line = line.ok_or(RevealErrorKind::NoEvent)?;
+        let event = serde_json::from_slice::<Value>(&line).unwrap_or_default();
+        let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (id, user) = (text("event_id"), text("user_id"));
+        let key = match (self.inner.maker.subjects(), Name::parse(user)) {
             (Some(subjects), Ok(user)) => subjects.existing(org, &user)?,
             _ => None,
         };

@@ -3,12 +3,13 @@
 use std::io;
 
 use lictor_context::{EventType, Name};
-use lictor_store::{ReadError, WriteError, rusqlite};
+use lictor_store::{WriteError, rusqlite};
 
 use crate::guard::GuardError;
 use crate::redact::RedactorError;
 use crate::rotate::KeyRotatedError;
 use crate::sealed::SubjectError;
+use crate::stores::StoreError;
 
 /// The trail could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +22,14 @@ pub struct OpenError {
 /// Why the trail could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenErrorKind {
-    /// The store could not be read.
-    #[error("the log's id could not be read")]
-    Read(#[source] ReadError<rusqlite::Error>),
-    /// The store could not be written.
-    #[error("the log's id could not be written")]
-    Write(#[source] WriteError<rusqlite::Error>),
+    /// The store could not be read or written.
+    #[error("the store is not usable")]
+    Store(#[from] StoreError),
+    /// Content cannot be sealed in this store.
+    #[error(
+        "this store keeps nothing that is sealed: open it without a folder for keys of persons"
+    )]
+    NotSealing,
     /// The system gave no random bytes.
     #[error("the system gave no random bytes")]
     Random,
@@ -44,7 +47,7 @@ pub enum OpenErrorKind {
     Redactor(RedactorError),
     /// What was begun before a crash could not be finished.
     #[error("what was begun before a crash could not be finished")]
-    Unfinished(#[source] WriteError<rusqlite::Error>),
+    Unfinished(#[source] StoreError),
 }
 
 impl OpenError {
@@ -73,9 +76,9 @@ pub struct AppendError {
 /// Why events were not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendErrorKind {
-    /// SQLite refused.
+    /// The store refused.
     #[error("the store refused")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] StoreError),
     /// The log is behind or beside what was signed before.
     #[error(transparent)]
     Guard(#[from] GuardError),
@@ -120,6 +123,27 @@ impl AppendError {
     }
 }
 
+/// Nothing was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAppended {
+    /// The trail refused.
+    #[error(transparent)]
+    Refused(AppendError),
+    /// The store did not take it.
+    #[error("the store did not take it")]
+    Store(#[from] StoreError),
+}
+
+impl From<WriteError<AppendError>> for NotAppended {
+    fn from(error: WriteError<AppendError>) -> Self {
+        match error {
+            WriteError::Job(error) => Self::Refused(error),
+            WriteError::NotCommitted(error) => Self::Store(error.into()),
+            WriteError::Closed | WriteError::Panicked => Self::Store(StoreError::Closed),
+        }
+    }
+}
+
 /// Events could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the audit trail of `{org}`")]
@@ -132,15 +156,9 @@ pub struct QueryError {
 /// Why events could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryErrorKind {
-    /// SQLite refused.
-    #[error("the query failed")]
-    Sqlite(#[from] rusqlite::Error),
-    /// A row does not hold what such a row holds.
-    #[error("a row is damaged; `audit verify` says which")]
-    Damaged,
-    /// The store is not there to be read.
-    #[error("the store is not available")]
-    Store(#[source] Option<rusqlite::Error>),
+    /// The store could not be read.
+    #[error("the store could not be read")]
+    Store(#[from] StoreError),
 }
 
 impl QueryError {
@@ -229,17 +247,20 @@ impl From<QueryErrorKind> for VerifyErrorKind {
     }
 }
 
-impl From<rusqlite::Error> for VerifyErrorKind {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Query(QueryErrorKind::Sqlite(error))
+impl From<StoreError> for VerifyErrorKind {
+    fn from(error: StoreError) -> Self {
+        Self::Query(error.into())
     }
 }
 
-/// The query's own error, or that of the store around it.
-pub(crate) fn flat<E: From<QueryErrorKind>>(error: ReadError<E>) -> E {
-    match error {
-        ReadError::Query(error) => error,
-        ReadError::Unavailable(error) => QueryErrorKind::Store(Some(error)).into(),
-        ReadError::Closed => QueryErrorKind::Store(None).into(),
+impl From<StoreError> for ExportErrorKind {
+    fn from(error: StoreError) -> Self {
+        Self::Query(error.into())
+    }
+}
+
+impl From<rusqlite::Error> for AppendErrorKind {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
     }
 }

@@ -10,18 +10,21 @@
 use std::io::Write;
 
 use lictor_context::Name;
-use lictor_store::rusqlite::{self, Connection};
 
-use crate::error::{ExportErrorKind, QueryErrorKind};
+use crate::error::ExportErrorKind;
 use crate::filter::Filter;
-use crate::log::{Hash, base64_hash};
-use crate::trail::{Head, Pruned};
+use crate::log::{Node, base64_hash};
+use crate::stores::{Head, TrailReader};
+use crate::trail::go_on;
 
 /// Names the list of leaves, and its version.
 pub(crate) const LEAVES: &str = "lictor-leaves/v1";
 
 /// Names the checkpoints of the epochs, and their version.
 pub(crate) const EPOCHS: &str = "lictor-epochs/v1";
+
+/// So many leaves are read at once.
+const LEAVES_AT_ONCE: u64 = 8192;
 
 /// What an export holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,73 +36,63 @@ pub struct Exported {
 }
 
 pub(crate) fn export_from(
-    connection: &Connection,
+    reader: &dyn TrailReader,
     org: &Name,
     filter: &Filter,
     events: &mut dyn Write,
     checkpoint: &mut dyn Write,
 ) -> Result<Exported, ExportErrorKind> {
-    let Some(head) = Head::read(connection, org).map_err(QueryErrorKind::Sqlite)? else {
+    let Some(head) = reader.head(org)? else {
         return Ok(Exported { events: 0, size: 0 });
     };
-    let mut written = 0;
-    filter.each(connection, org, |_, bytes| {
-        written += 1;
-        events.write_all(bytes)?;
-        events.write_all(b"\n").map_err(ExportErrorKind::Io)
+    let mut count = 0;
+    let mut written = Ok(());
+    reader.select(org, filter, &mut |line| {
+        count += 1;
+        let line = events.write_all(line.bytes).and_then(|()| events.write_all(b"\n"));
+        go_on(&mut written, line)
     })?;
+    written?;
     events.flush()?;
-
-    write_evidence(connection, org, &head, checkpoint)?;
+    write_evidence(reader, org, &head, checkpoint)?;
     checkpoint.flush()?;
-    let size = u64::try_from(head.size).map_err(|_| QueryErrorKind::Damaged)?;
-    Ok(Exported { events: written, size })
+    Ok(Exported { events: count, size: head.size })
 }
 
 /// The checkpoint, the list of leaves, and the ends of the epochs.
 pub(crate) fn write_evidence(
-    connection: &Connection,
+    reader: &dyn TrailReader,
     org: &Name,
     head: &Head,
     checkpoint: &mut dyn Write,
 ) -> Result<(), ExportErrorKind> {
-    let read = |error| ExportErrorKind::Query(QueryErrorKind::Sqlite(error));
     checkpoint.write_all(head.note.as_bytes())?;
-    match Pruned::read(connection, org).map_err(read)? {
+    let mut next = Node { level: 0, index: 0 };
+    match reader.pruned(org)? {
         None => writeln!(checkpoint, "\n{LEAVES}")?,
         Some(pruned) => {
             writeln!(checkpoint, "\n{LEAVES} {}", pruned.first_seq)?;
             for hash in pruned.frontier.as_chunks::<32>().0 {
                 writeln!(checkpoint, "{}", base64_hash(hash))?;
             }
+            next.index = pruned.first_seq;
         }
     }
-    let mut statement = connection
-        .prepare_cached("SELECT leaf FROM audit_event WHERE org = ?1 ORDER BY seq")
-        .map_err(read)?;
-    let mut rows = statement.query([org.as_str()]).map_err(read)?;
-    while let Some(row) = rows.next().map_err(read)? {
-        let leaf: Hash = row.get(0).map_err(read)?;
-        writeln!(checkpoint, "{}", base64_hash(&leaf))?;
+    loop {
+        let leaves = reader.hashes(org, next, LEAVES_AT_ONCE)?;
+        for leaf in &leaves {
+            writeln!(checkpoint, "{}", base64_hash(leaf))?;
+        }
+        next.index += LEAVES_AT_ONCE;
+        if u64::try_from(leaves.len()).unwrap_or(u64::MAX) < LEAVES_AT_ONCE {
+            break;
+        }
     }
-    let epochs = epoch_notes(connection, org).map_err(read)?;
+    let epochs = reader.epochs(org)?;
     if !epochs.is_empty() {
         let notes: Vec<String> = epochs.into_iter().map(|(_, note)| note).collect();
         writeln!(checkpoint, "\n{EPOCHS}")?;
         checkpoint.write_all(notes.join("\n").as_bytes())?;
     }
     Ok(())
-}
-
-/// The checkpoints with which the epochs ended, and at which size, of those that were not pruned.
-pub(crate) fn epoch_notes(
-    connection: &Connection,
-    org: &Name,
-) -> rusqlite::Result<Vec<(i64, String)>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT size, note FROM audit_epoch WHERE org = ?1 AND size > \
-         (SELECT coalesce(max(first_seq), 0) FROM audit_pruned WHERE org = ?1) ORDER BY size",
-    )?;
-    let notes = statement.query_map([org.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    notes.collect()
 }

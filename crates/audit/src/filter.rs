@@ -2,9 +2,6 @@
 
 use lictor_context::{EventType, ExecutionId, Name, RunId, SessionId, Timestamp};
 use lictor_store::rusqlite::types::Value;
-use lictor_store::rusqlite::{Connection, params_from_iter};
-
-use crate::error::QueryErrorKind;
 
 /// Which events of one organisation, and in which order. The default is all of them, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,13 +91,8 @@ impl Filter {
         all
     }
 
-    /// Hands over each event that matches, in order.
-    pub(crate) fn each<E: From<QueryErrorKind>>(
-        &self,
-        connection: &Connection,
-        org: &Name,
-        mut found: impl FnMut(u64, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// The query for `seq` and line of those that match, and its values.
+    pub(crate) fn page_sql(&self, org: &Name) -> (String, Vec<Value>) {
         let mut all = self.conditions(org);
         if let Some(after) = self.after {
             let condition = if self.newest_first { "seq < ?" } else { "seq > ?" };
@@ -113,24 +105,13 @@ impl Filter {
         );
         all.values.push(self.limit.map_or(-1, to_i64).into());
         all.values.push(to_i64(self.offset).into());
-        let read = QueryErrorKind::from;
-        let mut statement = connection.prepare_cached(&sql).map_err(read)?;
-        let mut rows = statement.query(params_from_iter(all.values)).map_err(read)?;
-        while let Some(row) = rows.next().map_err(read)? {
-            let seq: i64 = row.get(0).map_err(read)?;
-            let bytes = row.get_ref(1).map_err(read)?;
-            let bytes = bytes.as_blob().map_err(|_| QueryErrorKind::Damaged)?;
-            found(u64::try_from(seq).map_err(|_| QueryErrorKind::Damaged)?, bytes)?;
-        }
-        Ok(())
+        (sql, all.values)
     }
 
-    pub(crate) fn count(&self, connection: &Connection, org: &Name) -> Result<u64, QueryErrorKind> {
+    /// The query for how many match, and its values.
+    pub(crate) fn count_sql(&self, org: &Name) -> (String, Vec<Value>) {
         let all = self.conditions(org);
-        let sql = format!("SELECT count(*) FROM audit_event WHERE {}", all.sql);
-        let mut statement = connection.prepare_cached(&sql)?;
-        let count: i64 = statement.query_row(params_from_iter(all.values), |row| row.get(0))?;
-        u64::try_from(count).map_err(|_| QueryErrorKind::Damaged)
+        (format!("SELECT count(*) FROM audit_event WHERE {}", all.sql), all.values)
     }
 }
 

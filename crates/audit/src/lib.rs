@@ -2,6 +2,7 @@
 
 mod append;
 mod archive;
+pub mod conformance;
 mod erase;
 mod error;
 mod export;
@@ -21,14 +22,15 @@ mod report;
 mod rotate;
 mod schema;
 mod sealed;
+mod stores;
 mod trail;
 mod verify;
 
 pub use archive::{ArchiveError, ArchiveErrorKind, Archived, Cut, HoldError};
 pub use erase::{EraseError, EraseErrorKind, Erased, RevealError, RevealErrorKind};
 pub use error::{
-    AppendError, AppendErrorKind, ExportError, ExportErrorKind, OpenError, OpenErrorKind,
-    QueryError, QueryErrorKind, VerifyError, VerifyErrorKind,
+    AppendError, AppendErrorKind, ExportError, ExportErrorKind, NotAppended, OpenError,
+    OpenErrorKind, QueryError, QueryErrorKind, VerifyError, VerifyErrorKind,
 };
 pub use export::Exported;
 pub use filter::{Filter, StoredEvent};
@@ -45,5 +47,10 @@ pub use report::{Actor, Entry, List, Report};
 pub use rotate::{KeyRotatedError, RotateError, RotateErrorKind};
 pub use schema::migrations;
 pub use sealed::{Revealed, SubjectError, SubjectErrorKind, commitment};
+pub use stores::{
+    Beside, Head, JsonlOptions, JsonlStore, MemoryStore, NewLine, Pending, Pruned, StoreError,
+    StoredLine, StoredRow, TakeLine, TakeRow, TakeSealed, TrailReader, TrailStore, TrailWriter,
+    WriteJob,
+};
 pub use trail::{Appended, AppendedTo, AuditLog, AuditOptions};
 pub use verify::{Verdict, Verification, verify_file};

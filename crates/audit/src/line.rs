@@ -69,13 +69,18 @@ impl PlacelessLine {
     }
 
     /// Whether `wanted` stands in it.
-    pub(crate) fn contains(&self, wanted: &[u8]) -> bool {
-        self.bytes.windows(wanted.len()).any(|window| window == wanted)
+    pub(crate) fn contains(&self, wanted: &str) -> bool {
+        contains(&self.bytes, wanted)
     }
 
     fn fits(&self) -> bool {
         self.bytes.len() + MAX_PLACE <= MAX_LINE
     }
+}
+
+/// Whether `wanted` stands in a line.
+pub(crate) fn contains(line: &[u8], wanted: &str) -> bool {
+    std::str::from_utf8(line).is_ok_and(|line| line.contains(wanted))
 }
 
 fn placeless(event: &Event) -> PlacelessLine {

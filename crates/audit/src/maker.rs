@@ -169,7 +169,7 @@ impl Maker {
         // A line that was too long lost its parameters, and what was sealed in them.
         sealed.retain(|content| {
             let digest = lictor_context::Digest::of(&content.ciphertext).to_string();
-            line.contains(digest.as_bytes())
+            line.contains(&digest)
         });
         Ok(Prepared { event, line, sealed })
     }

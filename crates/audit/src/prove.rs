@@ -1,18 +1,19 @@
 //! The proof of one event: that it is in the log, without the other ones.
 
+use std::ops::ControlFlow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lictor_context::Name;
-use lictor_store::ReadError;
-use lictor_store::rusqlite::{self, Connection, OptionalExtension as _, params};
+use lictor_context::{Name, Timestamp};
 
-use crate::filter::to_i64;
-use crate::line::Header;
+use crate::filter::Filter;
+use crate::line::{Header, contains};
 use crate::log::{
     Checkpoint, CheckpointError, Hash, Node, PublicKey, base64_hash, inclusion_path, leaf_hash,
     parse_hash, root_by_path,
 };
-use crate::trail::{AuditLog, Head};
+use crate::stores::{StoreError, TrailReader, TrailStore};
+use crate::trail::AuditLog;
 
 /// The first line of a proof (C2SP `tlog-proof`).
 const TITLE: &str = "c2sp.org/tlog-proof@v1";
@@ -50,7 +51,7 @@ pub enum ProveError {
     Damaged,
     /// The store could not be read.
     #[error("the store could not be read")]
-    Store(#[source] ReadError<rusqlite::Error>),
+    Store(#[source] StoreError),
 }
 
 /// A proof does not hold.
@@ -94,13 +95,13 @@ impl From<ProofErrorKind> for ProofError {
     }
 }
 
-impl AuditLog {
+impl<S: TrailStore> AuditLog<S> {
     /// The proof of one event, against the checkpoint of now.
     ///
     /// # Errors
     /// When there is no such event, or the store does not hold.
     pub fn prove(&self, org: &Name, seq: u64) -> Result<Proof, ProveError> {
-        let made = self.inner.store.read(|connection| make(connection, org, seq));
+        let made = self.inner.store.view(|reader| make(reader, org, seq));
         let proof = made.map_err(ProveError::Store)?.ok_or(ProveError::NoEvent)?;
         // Nothing is handed out that does not hold.
         match proof.verify(&self.public_key(), Some(&self.origin(org))) {
@@ -113,52 +114,39 @@ impl AuditLog {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn find_event(
-        &self,
-        org: &Name,
-        id: &str,
-    ) -> Result<Option<u64>, ReadError<rusqlite::Error>> {
+    pub fn find_event(&self, org: &Name, id: &str) -> Result<Option<u64>, StoreError> {
         // An id begins with the millisecond at which it was made, and so do few others.
         let hex: String = id.rsplit('_').next().unwrap_or_default().chars().take(12).collect();
         let Ok(millis) = i64::from_str_radix(&hex, 16) else { return Ok(None) };
-        let around = |seconds: i64| millis.saturating_add(seconds * 1000).saturating_mul(1000);
+        let around = |seconds: i64| {
+            let micros = millis.saturating_add(seconds * 1000).saturating_mul(1000);
+            Some(Timestamp::from_micros(micros))
+        };
+        let filter = Filter { since: around(-60), until: around(60), ..Filter::default() };
         let wanted = format!("\"event_id\":\"{id}\"");
-        self.inner.store.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT seq FROM audit_event WHERE org = ?1 AND ts BETWEEN ?2 AND ?3
-                 AND instr(bytes, CAST(?4 AS BLOB)) > 0",
-            )?;
-            let place = params![org.as_str(), around(-60), around(60), wanted];
-            let seq: Option<i64> = statement.query_row(place, |row| row.get(0)).optional()?;
-            Ok(seq.map(i64::unsigned_abs))
-        })
+        let mut found = None;
+        self.inner.store.view(|reader| {
+            reader.select(org, &filter, &mut |line| {
+                if contains(line.bytes, &wanted) {
+                    found = Some(line.seq);
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })
+        })?;
+        Ok(found)
     }
 }
 
-fn make(connection: &Connection, org: &Name, seq: u64) -> rusqlite::Result<Option<Proof>> {
-    let event: Option<Vec<u8>> = connection
-        .prepare_cached("SELECT bytes FROM audit_event WHERE org = ?1 AND seq = ?2")?
-        .query_row(params![org.as_str(), to_i64(seq)], |row| row.get(0))
-        .optional()?;
-    let (Some(event), Some(head)) = (event, Head::read(connection, org)?) else { return Ok(None) };
-    let size = head.size.unsigned_abs();
-    let mut leaves = connection.prepare_cached(
-        "SELECT leaf FROM audit_event WHERE org = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq",
-    )?;
-    let mut nodes = connection.prepare_cached(
-        "SELECT hash FROM audit_node WHERE org = ?1 AND level = ?4 AND idx >= ?2 AND idx < ?3
-         ORDER BY idx",
-    )?;
-    let mut read = |node: Node, count: u64| {
-        let (from, until) = (to_i64(node.index), to_i64(node.index + count));
-        let rows = if node.level == 0 {
-            leaves.query(params![org.as_str(), from, until])?
-        } else {
-            nodes.query(params![org.as_str(), from, until, node.level])?
-        };
-        rows.mapped(|row| row.get(0)).collect::<rusqlite::Result<Vec<Hash>>>()
-    };
-    let path = inclusion_path(seq, size, &mut read)?;
+fn make(reader: &dyn TrailReader, org: &Name, seq: u64) -> Result<Option<Proof>, StoreError> {
+    let mut event = None;
+    reader.lines(org, seq..seq.saturating_add(1), &mut |line| {
+        event = Some(line.bytes.to_vec());
+        ControlFlow::Break(())
+    })?;
+    let (Some(event), Some(head)) = (event, reader.head(org)?) else { return Ok(None) };
+    let mut read = |node: Node, count: u64| reader.hashes(org, node, count);
+    let path = inclusion_path(seq, head.size, &mut read)?;
     Ok(path.map(|path| Proof { event, seq, path, note: head.note }))
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{QueryError, QueryErrorKind};
 use crate::filter::Filter;
+use crate::stores::TrailStore;
 use crate::trail::AuditLog;
 
 /// More entries of a list than this are counted, and the newest are shown.
@@ -94,7 +95,7 @@ impl List {
     }
 }
 
-impl AuditLog {
+impl<S: TrailStore> AuditLog<S> {
     /// Reports on the events of an organisation that match.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 //! both. Then the old secret is destroyed.
 
 use lictor_context::{Clock, Event, EventFacts, EventType, Name, Session};
-use lictor_store::rusqlite::{self, Connection, OptionalExtension as _, Transaction, params};
-use lictor_store::{ReadError, WriteError};
+use lictor_store::rusqlite::{Transaction, params};
+use lictor_store::{Store, WriteError};
 use serde_json::Value;
 
 use crate::error::AppendErrorKind;
@@ -13,6 +13,7 @@ use crate::guard::GuardError;
 use crate::key::{KeyError, SigningKey};
 use crate::log::PublicKey;
 use crate::maker::Prepared;
+use crate::stores::{StoreError, Tables, TrailStore};
 use crate::trail::{Appended, AuditLog};
 
 /// The key was rotated by another process, and the next one is not to be had here.
@@ -39,7 +40,7 @@ pub enum RotateErrorKind {
     Key(#[from] KeyError),
     /// The organisations could not be read.
     #[error("the store could not be read")]
-    Read(#[source] ReadError<rusqlite::Error>),
+    Read(#[source] StoreError),
     /// It could not be recorded. The old key stays.
     #[error("it could not be recorded; the old key stays")]
     NotRecorded(#[source] Box<WriteError<AppendErrorKind>>),
@@ -62,21 +63,7 @@ impl RotateError {
     }
 }
 
-impl AuditLog {
-    /// The organisations that have a log.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn orgs(&self) -> Result<Vec<Name>, ReadError<rusqlite::Error>> {
-        self.inner.store.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT org FROM audit_head ORDER BY org")?;
-            let orgs = statement.query_map([], |row| row.get::<_, String>(0))?;
-            let orgs = orgs.collect::<rusqlite::Result<Vec<_>>>()?;
-            Ok(orgs.iter().filter_map(|org| Name::parse(org).ok()).collect())
-        })
-    }
-
+impl AuditLog<Store> {
     /// Signs with a new key from now on, in all logs of this store. One session speaks for each
     /// organisation that has a log: its log gets an event `key_rotated`, and a checkpoint that
     /// both keys signed. Then the secret of the old key is overwritten; its public half stays
@@ -136,7 +123,7 @@ impl AuditLog {
         let mut logs = Vec::new();
         for event in events {
             let org = event.org().clone();
-            let appended = self.append_org(tx, &org, vec![Prepared::own(event)])?;
+            let appended = self.append_org(&mut Tables(tx), &org, vec![Prepared::own(event)])?;
             let mut note: String = tx.query_row(
                 "SELECT checkpoint_note FROM audit_head WHERE org = ?1",
                 [org.as_str()],
@@ -161,7 +148,9 @@ impl AuditLog {
         )?;
         Ok(Appended { logs, measured: Vec::new() })
     }
+}
 
+impl<S: TrailStore> AuditLog<S> {
     /// Signs with the key that the store says is the current one, whoever rotated it.
     pub(crate) fn follow_key(&self, current: Option<&str>) -> Result<(), KeyRotatedError> {
         let key = self.inner.maker.key();
@@ -179,10 +168,4 @@ impl AuditLog {
             Err(error) => Err(KeyRotatedError(Some(error))),
         }
     }
-}
-
-/// The key that signs, when it was ever rotated.
-pub(crate) fn read_key(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    let mut statement = connection.prepare_cached("SELECT public FROM audit_key")?;
-    statement.query_row([], |row| row.get(0)).optional()
 }

@@ -3,28 +3,28 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lictor_context::{Event, EventSink, Name, RecordError};
-use lictor_store::rusqlite::{self, Connection, OptionalExtension as _};
-use lictor_store::{PendingWrite, Store};
+use lictor_store::Store;
 
 use crate::error::{
-    AppendError, ExportError, ExportErrorKind, OpenError, OpenErrorKind, QueryError,
-    QueryErrorKind, VerifyError, VerifyErrorKind, flat,
+    AppendError, ExportError, OpenError, OpenErrorKind, QueryError, QueryErrorKind, VerifyError,
+    VerifyErrorKind,
 };
 use crate::export::{Exported, export_from};
 use crate::filter::{Filter, StoredEvent};
 use crate::guard::{Guard, GuardError};
 use crate::key::SigningKey;
-use crate::log::{Checkpoint, Hash, PublicKey, Tree, hex};
+use crate::log::{Checkpoint, PublicKey, hex};
 use crate::maker::Maker;
 use crate::metrics::{self, Measured};
 use crate::redact::Redactor;
-use crate::rotate::read_key;
 use crate::sealed::Subjects;
+use crate::stores::{Pending, StoreError, TrailStore};
 use crate::verify::{StoreEvidence, Verification, verify_rows};
 
 /// How a trail is opened.
@@ -61,15 +61,20 @@ impl AuditOptions {
     }
 }
 
-/// The trail: one log an organisation, in tables of a [`Store`] that it may share with others.
-/// Clones are the same trail.
-#[derive(Clone)]
-pub struct AuditLog {
-    pub(crate) inner: Arc<Inner>,
+/// The trail: one log an organisation, in a [`TrailStore`]. By default that is tables of a
+/// [`Store`], which it may share with others. Clones are the same trail.
+pub struct AuditLog<S = Store> {
+    pub(crate) inner: Arc<Inner<S>>,
 }
 
-pub(crate) struct Inner {
-    pub(crate) store: Store,
+impl<S> Clone for AuditLog<S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+pub(crate) struct Inner<S> {
+    pub(crate) store: S,
     pub(crate) maker: Maker,
     pub(crate) guard: Option<Guard>,
     /// The last note of each organisation that is known to be ours, so that it need not be
@@ -114,24 +119,46 @@ impl AuditLog {
     /// # Errors
     /// When the store or the guard's folder is not usable.
     pub fn open(store: Store, key: SigningKey, options: AuditOptions) -> Result<Self, OpenError> {
+        let subjects = options.subjects_dir.as_deref().map(Subjects::open).transpose();
+        let subjects = subjects.map_err(OpenErrorKind::Subjects)?;
+        let log = Self::opened(store, (key, subjects), options)?;
+        log.finish_erasures()?;
+        Ok(log)
+    }
+}
+
+impl<S: TrailStore> AuditLog<S> {
+    /// Opens the trail in a store of any kind. Such a trail keeps no content that was left out of
+    /// events, and its key is not rotated; everything else is as in tables.
+    ///
+    /// # Errors
+    /// When the store or the guard's folder is not usable, or the options ask for sealing.
+    pub fn over(store: S, key: SigningKey, options: AuditOptions) -> Result<Self, OpenError> {
+        if options.subjects_dir.is_some() {
+            return Err(OpenErrorKind::NotSealing.into());
+        }
+        Self::opened(store, (key, None), options)
+    }
+
+    fn opened(
+        store: S,
+        (key, subjects): (SigningKey, Option<Subjects>),
+        options: AuditOptions,
+    ) -> Result<Self, OpenError> {
         let guard = options.guard_dir.map(|folder| Guard::open(&folder)).transpose();
         let guard = guard.map_err(OpenErrorKind::Guard)?;
-        let subjects = options.subjects_dir.map(|folder| Subjects::open(&folder)).transpose();
-        let subjects = subjects.map_err(OpenErrorKind::Subjects)?;
         let redactor = match options.redactor {
             Some(redactor) => redactor,
             None => Redactor::new([""; 0], [""; 0]).map_err(OpenErrorKind::Redactor)?,
         };
-        let log_id = match store.read(read_log_id).map_err(OpenErrorKind::Read)? {
-            Some(log_id) => log_id,
-            None => make_log_id(&store)?,
-        };
+        let mut fresh = [0; 16];
+        getrandom::fill(&mut fresh).map_err(|_| OpenErrorKind::Random)?;
+        let log_id = store.log_id(&hex(&fresh)).map_err(OpenErrorKind::Store)?;
         let maker = Maker::new(log_id, key, subjects, redactor);
         let inner = Arc::new(Inner { store, maker, guard, known: Mutex::default() });
         let log = Self { inner };
-        let current = log.inner.store.read(read_key).map_err(OpenErrorKind::Read)?;
+        let current = log.inner.store.view(|reader| reader.key()).map_err(OpenErrorKind::Store)?;
         log.follow_key(current.as_deref()).map_err(OpenErrorKind::Key)?;
-        log.finish_erasures()?;
         Ok(log)
     }
 
@@ -206,13 +233,10 @@ impl AuditLog {
         Ok(appended.logs)
     }
 
-    fn submit(
-        &self,
-        events: Vec<Event>,
-    ) -> Result<PendingWrite<Appended, AppendError>, AppendError> {
+    fn submit(&self, events: Vec<Event>) -> Result<Pending, AppendError> {
         let log = self.clone();
         let events = self.prepare(events)?;
-        Ok(self.inner.store.write(move |tx| log.append_in(tx, events)))
+        Ok(self.inner.store.submit(Box::new(move |writer| log.append_with(writer, events))))
     }
 
     /// The events of an organisation that match.
@@ -220,15 +244,15 @@ impl AuditLog {
     /// # Errors
     /// When the store cannot be read.
     pub fn query(&self, org: &Name, filter: &Filter) -> Result<Vec<StoredEvent>, QueryError> {
-        let found = self.inner.store.read(|connection| {
-            let mut events = Vec::new();
-            filter.each(connection, org, |seq, bytes| {
-                events.push(StoredEvent { seq, bytes: bytes.to_vec() });
-                Ok::<_, QueryErrorKind>(())
-            })?;
-            Ok(events)
+        let mut events = Vec::new();
+        let read = self.inner.store.view(|reader| {
+            reader.select(org, filter, &mut |line| {
+                events.push(StoredEvent { seq: line.seq, bytes: line.bytes.to_vec() });
+                ControlFlow::Continue(())
+            })
         });
-        found.map_err(|error| QueryError::new(org, flat(error)))
+        read.map_err(|error| QueryError::new(org, error.into()))?;
+        Ok(events)
     }
 
     /// Hands over the lines of an organisation's events that match, in order, one by one: for
@@ -242,9 +266,12 @@ impl AuditLog {
         filter: &Filter,
         mut found: impl FnMut(&[u8]) -> Result<(), QueryErrorKind>,
     ) -> Result<(), QueryError> {
-        let read =
-            self.inner.store.read(|connection| filter.each(connection, org, |_, line| found(line)));
-        read.map_err(|error| QueryError::new(org, flat(error)))
+        let read = self.inner.store.view(|reader| {
+            let mut result = Ok(());
+            reader.select(org, filter, &mut |line| go_on(&mut result, found(line.bytes)))?;
+            result
+        });
+        read.map_err(|error| QueryError::new(org, error))
     }
 
     /// How many events of an organisation match; where a page begins and ends (`after`, `offset`,
@@ -253,8 +280,8 @@ impl AuditLog {
     /// # Errors
     /// When the store cannot be read.
     pub fn count(&self, org: &Name, filter: &Filter) -> Result<u64, QueryError> {
-        let count = self.inner.store.read(|connection| filter.count(connection, org));
-        count.map_err(|error| QueryError::new(org, flat(error)))
+        let count = self.inner.store.view(|reader| reader.count(org, filter));
+        count.map_err(|error| QueryError::new(org, error.into()))
     }
 
     /// Writes the events that match, one a line, and what proves them: the signed checkpoint and
@@ -270,11 +297,9 @@ impl AuditLog {
         events: &mut dyn Write,
         checkpoint: &mut dyn Write,
     ) -> Result<Exported, ExportError> {
-        let exported = self
-            .inner
-            .store
-            .read(|connection| export_from(connection, org, filter, events, checkpoint));
-        exported.map_err(|error| ExportError::new(org, flat::<ExportErrorKind>(error)))
+        let exported =
+            self.inner.store.view(|reader| export_from(reader, org, filter, events, checkpoint));
+        exported.map_err(|error| ExportError::new(org, error))
     }
 
     /// The signed checkpoint of an organisation's log as it is now.
@@ -282,12 +307,18 @@ impl AuditLog {
     /// # Errors
     /// When the store cannot be read.
     pub fn checkpoint(&self, org: &Name) -> Result<Option<String>, QueryError> {
-        let head = self
-            .inner
-            .store
-            .read(|connection| Head::read(connection, org).map_err(QueryErrorKind::Sqlite));
-        let head = head.map_err(|error| QueryError::new(org, flat(error)))?;
+        let head = self.inner.store.view(|reader| reader.head(org));
+        let head = head.map_err(|error| QueryError::new(org, error.into()))?;
         Ok(head.map(|head| head.note))
+    }
+
+    /// The organisations that have a log.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn orgs(&self) -> Result<Vec<Name>, StoreError> {
+        let orgs = self.inner.store.view(|reader| reader.orgs())?;
+        Ok(orgs.iter().filter_map(|org| Name::parse(org).ok()).collect())
     }
 
     /// Reads an organisation's log from its first event on, computes everything anew and compares
@@ -298,11 +329,7 @@ impl AuditLog {
     /// verdict.
     pub fn verify_store(&self, org: &Name) -> Result<Verification, VerifyError> {
         let origin = self.origin(org);
-        let current = self.inner.store.read(|connection| {
-            read_key(connection)
-                .map_err(|error| VerifyErrorKind::from(QueryErrorKind::Sqlite(error)))
-        });
-        let current = current.map_err(|error| VerifyError::from(flat::<VerifyErrorKind>(error)))?;
+        let current = self.inner.store.view(|reader| reader.key())?;
         // Another key that is not to be had is found out below: it did not sign.
         self.follow_key(current.as_deref()).unwrap_or_default();
         let key = self.public_key();
@@ -313,12 +340,21 @@ impl AuditLog {
         };
         let evidence =
             StoreEvidence { org, log_id: self.log_id(), origin: &origin, key: &key, guarded };
-        let verified = self.inner.store.read(|connection| verify_rows(connection, &evidence));
-        verified.map_err(|error| VerifyError::from(flat::<VerifyErrorKind>(error)))
+        let verified = self.inner.store.view(|reader| verify_rows(reader, &evidence));
+        verified.map_err(|error: VerifyErrorKind| VerifyError::from(error))
     }
 }
 
-impl fmt::Debug for AuditLog {
+/// Goes on until something failed, and remembers it.
+pub(crate) fn go_on<E>(failed: &mut Result<(), E>, result: Result<(), E>) -> ControlFlow<()> {
+    if result.is_ok() {
+        return ControlFlow::Continue(());
+    }
+    *failed = result;
+    ControlFlow::Break(())
+}
+
+impl<S: TrailStore> fmt::Debug for AuditLog<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuditLog")
             .field("store", &self.inner.store)
@@ -329,10 +365,10 @@ impl fmt::Debug for AuditLog {
 }
 
 #[async_trait]
-impl EventSink for AuditLog {
+impl<S: TrailStore> EventSink for AuditLog<S> {
     async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
         let submitted = self.submit(events).map_err(|error| record_error(&error))?;
-        let appended = submitted.await.map_err(|error| record_error(&error))?;
+        let appended = submitted.settled().await.map_err(|error| record_error(&error))?;
         self.confirm(&appended).map_err(|error| record_error(&error))
     }
 }
@@ -347,73 +383,4 @@ pub(crate) fn record_error(error: &dyn std::error::Error) -> RecordError {
         source = cause.source();
     }
     RecordError::new(text)
-}
-
-/// The end of a log as it stands in its row; not yet believed.
-pub(crate) struct Head {
-    pub(crate) size: i64,
-    pub(crate) chain: Vec<u8>,
-    pub(crate) frontier: Vec<u8>,
-    pub(crate) note: String,
-}
-
-impl Head {
-    pub(crate) fn read(connection: &Connection, org: &Name) -> rusqlite::Result<Option<Self>> {
-        let mut statement = connection.prepare_cached(
-            "SELECT size, chain, frontier, checkpoint_note FROM audit_head WHERE org = ?1",
-        )?;
-        let head = statement.query_row([org.as_str()], |row| {
-            Ok(Self {
-                size: row.get(0)?,
-                chain: row.get(1)?,
-                frontier: row.get(2)?,
-                note: row.get(3)?,
-            })
-        });
-        head.optional()
-    }
-
-    pub(crate) fn parts(&self) -> Option<(Tree, Hash)> {
-        let tree = Tree::from_parts(u64::try_from(self.size).ok()?, &self.frontier)?;
-        Some((tree, self.chain.as_slice().try_into().ok()?))
-    }
-}
-
-/// Where a log begins that was pruned.
-pub(crate) struct Pruned {
-    pub(crate) first_seq: u64,
-    pub(crate) chain: Vec<u8>,
-    pub(crate) frontier: Vec<u8>,
-}
-
-impl Pruned {
-    pub(crate) fn read(connection: &Connection, org: &Name) -> rusqlite::Result<Option<Self>> {
-        let mut statement = connection
-            .prepare_cached("SELECT first_seq, chain, frontier FROM audit_pruned WHERE org = ?1")?;
-        let pruned = statement.query_row([org.as_str()], |row| {
-            let first_seq: i64 = row.get(0)?;
-            Ok(Self {
-                first_seq: first_seq.unsigned_abs(),
-                chain: row.get(1)?,
-                frontier: row.get(2)?,
-            })
-        });
-        pruned.optional()
-    }
-}
-
-pub(crate) fn read_log_id(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    let mut statement = connection.prepare_cached("SELECT log_id FROM audit_log")?;
-    statement.query_row([], |row| row.get(0)).optional()
-}
-
-fn make_log_id(store: &Store) -> Result<String, OpenError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|_| OpenErrorKind::Random)?;
-    let made = store.write(move |tx| {
-        // Another process may have been faster; the first one stays.
-        tx.execute("INSERT OR IGNORE INTO audit_log (one, log_id) VALUES (1, ?1)", [hex(&bytes)])?;
-        tx.query_row("SELECT log_id FROM audit_log", [], |row| row.get(0))
-    });
-    Ok(made.wait().map_err(OpenErrorKind::Write)?)
 }

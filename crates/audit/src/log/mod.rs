@@ -6,11 +6,10 @@ mod tree;
 
 pub use note::{Checkpoint, CheckpointError, CheckpointErrorKind, PublicKey, PublicKeyError};
 pub use proof::root_by_path;
-pub use tree::Tree;
+pub use tree::{Node, Tree};
 
 pub(crate) use note::{NoteSigner, base64_hash, hex, parse_hash};
 pub(crate) use proof::inclusion_path;
-pub(crate) use tree::Node;
 
 use sha2::{Digest as _, Sha256};
 

@@ -8,11 +8,14 @@ use super::{Hash, node_hash};
 /// store holds one for every 15 events.
 pub(crate) const NODE_HEIGHT: u32 = 4;
 
-/// The place of a perfect subtree of `16^level` leaves: the `index`-th of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Node {
-    pub(crate) level: u32,
-    pub(crate) index: u64,
+/// The place of a hash that is stored: the root over the `index`-th run of `16^level` leaves. The
+/// leaves themselves are level 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// How high.
+    pub level: u32,
+    /// How far from the beginning, in such runs.
+    pub index: u64,
 }
 
 /// An RFC 6962 tree that only grows. It keeps the roots of its perfect subtrees, at most 64

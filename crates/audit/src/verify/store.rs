@@ -1,19 +1,17 @@
 //! Verifying the rows of a store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use lictor_context::{Digest, Name, Timestamp};
-use lictor_store::rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 use super::epochs::signer;
 use super::{Verdict, Verification, Walk};
 use crate::error::VerifyErrorKind;
-use crate::export::epoch_notes;
-use crate::filter::to_i64;
 use crate::line::{Header, MAX_LINE};
-use crate::log::{CHAIN_START, Checkpoint, Hash, Node, PublicKey, Tree, chain_hash};
+use crate::log::{Checkpoint, Hash, Node, PublicKey, Tree, chain_hash};
 use crate::sealed::sealed_fields;
-use crate::trail::{Head, Pruned, read_log_id};
+use crate::stores::{Beside, Head, StoredRow, TrailReader, beginning};
+use crate::trail::go_on;
 
 /// What rows are compared with, beside what the store itself says.
 pub(crate) struct StoreEvidence<'a> {
@@ -27,30 +25,34 @@ pub(crate) struct StoreEvidence<'a> {
 
 /// Verifies one organisation's rows, within one snapshot.
 pub(crate) fn verify_rows(
-    connection: &Connection,
+    reader: &dyn TrailReader,
     evidence: &StoreEvidence<'_>,
 ) -> Result<Verification, VerifyErrorKind> {
     let org = evidence.org;
-    let head = Head::read(connection, org)?;
-    let pruned = Pruned::read(connection, org)?;
-    let begins = pruned.as_ref().and_then(|pruned| {
-        let tree = Tree::from_parts(pruned.first_seq, &pruned.frontier)?;
-        Some((tree, pruned.chain.as_slice().try_into().ok()?))
-    });
-    let begins_badly = pruned.is_some() && begins.is_none();
-    let (before, chain) = begins.unwrap_or((Tree::new(), CHAIN_START));
-    let rows = walk_rows(connection, evidence, before.clone(), chain)?;
-    let sessions_hold = sessions_hold(connection, org, &rows.walk)?;
+    let head = reader.head(org)?;
+    let pruned = reader.pruned(org)?;
+    let (before, chain, begins_well) = beginning(pruned.as_ref());
+    let stored_nodes = reader.count_nodes(org)?;
+    let mut rows = walk_rows(reader, evidence, (before.clone(), chain), stored_nodes.is_some())?;
+    if let Some((seq, problem)) = reader.damage(org)? {
+        rows.walk.bad_at(seq, problem);
+    }
+    let sessions_hold =
+        reader.sessions(org)?.is_none_or(|sessions| sessions_hold(sessions, &rows.walk));
+    let nodes = match stored_nodes {
+        Some(stored) => nodes_hold(reader, org, &before, (rows.nodes, stored))?,
+        None => true,
+    };
     let extra = Extra {
-        begins_badly,
-        sealed: count(connection, "audit_sealed", org)? == rows.sealed,
-        nodes: nodes_hold(connection, org, &before, rows.nodes)?,
-        epochs: epoch_notes(connection, org)?,
+        begins_badly: !begins_well,
+        sealed: reader.count_sealed(org)? == rows.sealed,
+        nodes,
+        epochs: reader.epochs(org)?,
         sessions_hold,
         root_before: before.root(),
     };
     let mut found = judge_rows(rows, head, evidence, &extra);
-    let log_id = read_log_id(connection)?;
+    let log_id = reader.log_id()?;
     if log_id.as_deref() != Some(evidence.log_id) && found.verdict != Verdict::NoEvidence {
         found.verdict = Verdict::Tampered;
         found.problem.get_or_insert_with(|| "the store holds the id of another log".to_owned());
@@ -64,7 +66,7 @@ struct Extra {
     begins_badly: bool,
     sealed: bool,
     nodes: bool,
-    epochs: Vec<(i64, String)>,
+    epochs: Vec<(u64, String)>,
     sessions_hold: bool,
     root_before: Hash,
 }
@@ -118,8 +120,8 @@ fn judge_rows(
     if end.is_none_or(|(tree, head_chain)| tree != walk.tree || head_chain != chain) {
         return walk.tampered("the end of the log does not follow from its events");
     }
-    let (sizes, notes): (Vec<i64>, Vec<String>) = extra.epochs.iter().cloned().unzip();
-    if walk.rotations.iter().map(|rotation| to_i64(rotation.size)).ne(sizes) {
+    let (sizes, notes): (Vec<u64>, Vec<String>) = extra.epochs.iter().cloned().unzip();
+    if walk.rotations.iter().map(|rotation| rotation.size).ne(sizes) {
         return walk.tampered("the ends of the epochs do not follow from the events");
     }
     match signer(&walk.rotations, &notes, evidence.key, evidence.origin) {
@@ -174,89 +176,117 @@ struct Rows {
 }
 
 fn walk_rows(
-    connection: &Connection,
+    reader: &dyn TrailReader,
     evidence: &StoreEvidence<'_>,
-    before: Tree,
-    chain: Hash,
+    (before, chain): (Tree, Hash),
+    keeps_nodes: bool,
 ) -> Result<Rows, VerifyErrorKind> {
     let org = evidence.org;
     let guarded_size = evidence.guarded.flatten().map(|(size, _)| size);
     let walk = Walk::after(before);
     let guarded_root = (guarded_size == Some(walk.tree.size())).then(|| walk.tree.root());
-    let mut found = Rows { walk, chain, guarded_root, sealed: 0, nodes: 0 };
-    let erased = erased_keys(connection, org)?;
-    let mut node = connection
-        .prepare_cached("SELECT hash FROM audit_node WHERE org = ?1 AND level = ?2 AND idx = ?3")?;
-    let mut sealed = connection.prepare_cached(
-        "SELECT ciphertext FROM audit_sealed WHERE org = ?1 AND seq = ?2 AND pointer = ?3",
-    )?;
-    let mut statement = connection.prepare_cached(
-        "SELECT bytes, leaf, chain, seq, session, session_seq, type, ts, user, agent, \
-         action_name, execution, run, success FROM audit_event WHERE org = ?1 ORDER BY seq",
-    )?;
-    let mut rows = statement.query([org.as_str()])?;
-    while let Some(row) = rows.next()? {
-        let bytes = row.get_ref(0)?.as_blob().unwrap_or_default();
+    let found = Rows { walk, chain, guarded_root, sealed: 0, nodes: 0 };
+    let erased = reader.erased_keys(org)?;
+    let mut walking = Walking { reader, org, keeps_nodes, erased, guarded_size, found };
+    let mut result = Ok(());
+    reader.rows(org, &mut |row| go_on(&mut result, walking.step(&row)))?;
+    result.map(|()| walking.found)
+}
+
+/// On the way along the rows.
+struct Walking<'a> {
+    reader: &'a dyn TrailReader,
+    org: &'a Name,
+    keeps_nodes: bool,
+    erased: HashSet<String>,
+    guarded_size: Option<u64>,
+    found: Rows,
+}
+
+impl Walking<'_> {
+    fn step(&mut self, row: &StoredRow<'_>) -> Result<(), VerifyErrorKind> {
+        let (bytes, found) = (row.line.bytes, &mut self.found);
         let due = found.walk.tree.size();
         if bytes.len() > MAX_LINE || has_control(bytes) {
             found.walk.bad("it is not one line, or too long");
         }
-        let grown = (due % 16 == 15).then(|| found.walk.tree.clone());
-        let (leaf, header) = found.walk.step(bytes, Some(org.as_str()));
-        if header.is_some_and(|header| !row_agrees(row, &header)) {
-            found.walk.bad_at(due, "its row does not say what its bytes say");
-        }
+        let grown = (self.keeps_nodes && due % 16 == 15).then(|| found.walk.tree.clone());
+        let (leaf, header) = found.walk.step(bytes, Some(self.org.as_str()));
         found.chain = chain_hash(&found.chain, &leaf);
-        if row.get_ref(1)?.as_blob().ok() != Some(leaf.as_slice()) {
+        if row.line.leaf.is_some_and(|stored| stored != leaf) {
             found.walk.bad_at(due, "its bytes are not those that were hashed");
         }
-        if row.get_ref(2)?.as_blob().ok() != Some(found.chain.as_slice()) {
-            found.walk.bad_at(due, "the chain breaks there");
+        if let Some(beside) = &row.beside {
+            if header.is_some_and(|header| !agrees(beside, &header)) {
+                found.walk.bad_at(due, "its row does not say what its bytes say");
+            }
+            if beside.chain != found.chain {
+                found.walk.bad_at(due, "the chain breaks there");
+            }
         }
         if let Some(mut grown) = grown {
             let mut made = Vec::new();
             grown.push_noting(leaf, |place, hash| made.push((place, hash)));
             for (place, hash) in made {
                 found.nodes += 1;
-                if !node_is(&mut node, org, place, &hash)? {
+                if !node_is(self.reader, self.org, place, &hash)? {
                     found.walk.bad_at(due, "a node of the tree that it completes is another one");
                 }
             }
         }
         if contains_ciphertext(bytes)
-            && let Some(problem) =
-                sealed_problem(&mut sealed, org, due, bytes, &erased, &mut found.sealed)?
+            && let Some(problem) = self.sealed_problem(due, bytes)?
         {
-            found.walk.bad_at(due, problem);
+            self.found.walk.bad_at(due, problem);
         }
-        if guarded_size == Some(found.walk.tree.size()) {
+        let found = &mut self.found;
+        if self.guarded_size == Some(found.walk.tree.size()) {
             found.guarded_root = Some(found.walk.tree.root());
         }
+        Ok(())
     }
-    Ok(found)
+
+    /// What is wrong with the ciphertexts beside an event. Those of an erased person may be gone.
+    fn sealed_problem(
+        &mut self,
+        seq: u64,
+        bytes: &[u8],
+    ) -> Result<Option<&'static str>, VerifyErrorKind> {
+        for field in sealed_fields(bytes) {
+            match self.reader.sealed(self.org, seq, &field.pointer)? {
+                Some(ciphertext) => {
+                    self.found.sealed += 1;
+                    if Digest::of(&ciphertext).to_string() != field.ct {
+                        return Ok(Some("what was sealed beside it is not what was sealed"));
+                    }
+                }
+                None if self.erased.contains(&field.key) => {}
+                None => {
+                    return Ok(Some("what was sealed beside it is gone, and nobody was erased"));
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 fn node_is(
-    statement: &mut CachedStatement<'_>,
+    reader: &dyn TrailReader,
     org: &Name,
     place: Node,
     hash: &Hash,
 ) -> Result<bool, VerifyErrorKind> {
-    let stored: Option<Vec<u8>> = statement
-        .query_row(params![org.as_str(), place.level, to_i64(place.index)], |row| row.get(0))
-        .optional()?;
-    Ok(stored.as_deref() == Some(hash.as_slice()))
+    Ok(reader.hashes(org, place, 1)?.first() == Some(hash))
 }
 
 /// Whether nothing is stored as a node but what has to be: those that the walk completed, and
 /// below what was pruned those that lead to the root that is said of it.
 fn nodes_hold(
-    connection: &Connection,
+    reader: &dyn TrailReader,
     org: &Name,
     before: &Tree,
-    walked: u64,
+    (walked, stored): (u64, u64),
 ) -> Result<bool, VerifyErrorKind> {
-    let stored = count(connection, "audit_node", org)?;
     let first = before.size();
     // A log of the first version has none until its next append.
     if stored == 0 && first == 0 {
@@ -269,21 +299,13 @@ fn nodes_hold(
     if first == 0 {
         return Ok(true);
     }
-    let mut node = connection
-        .prepare_cached("SELECT hash FROM audit_node WHERE org = ?1 AND level = ?2 AND idx = ?3")?;
-    let mut lowest = connection.prepare_cached(
-        "SELECT hash FROM audit_node WHERE org = ?1 AND level = 1 AND idx < ?2 ORDER BY idx",
-    )?;
-    let mut rows = lowest.query(params![org.as_str(), to_i64(first / 16)])?;
     let mut tree = Tree::new();
-    while let Some(row) = rows.next()? {
-        let bytes = row.get_ref(0)?.as_blob().unwrap_or_default();
-        let Ok(hash) = <Hash>::try_from(bytes) else { return Ok(false) };
+    for hash in reader.hashes(org, Node { level: 1, index: 0 }, first / 16)? {
         let mut made = Vec::new();
         tree.push_noting(hash, |place, hash| made.push((place, hash)));
         for (place, hash) in made {
             let place = Node { level: place.level + 1, ..place };
-            if !node_is(&mut node, org, place, &hash)? {
+            if !node_is(reader, org, place, &hash)? {
                 return Ok(false);
             }
         }
@@ -291,49 +313,8 @@ fn nodes_hold(
     Ok(tree.root() == before.root())
 }
 
-fn count(connection: &Connection, table: &str, org: &Name) -> Result<u64, VerifyErrorKind> {
-    let sql = format!("SELECT count(*) FROM {table} WHERE org = ?1");
-    let count: i64 =
-        connection.prepare_cached(&sql)?.query_row([org.as_str()], |row| row.get(0))?;
-    Ok(count.unsigned_abs())
-}
-
-fn erased_keys(connection: &Connection, org: &Name) -> Result<HashSet<String>, VerifyErrorKind> {
-    let mut statement =
-        connection.prepare_cached("SELECT key_id FROM audit_erased WHERE org = ?1")?;
-    let keys = statement.query_map([org.as_str()], |row| row.get(0))?;
-    Ok(keys.collect::<Result<_, _>>()?)
-}
-
 fn contains_ciphertext(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|line| line.contains("\"ct\":\"sha256:"))
-}
-
-/// What is wrong with the ciphertexts beside an event. Those of an erased person may be gone.
-fn sealed_problem(
-    statement: &mut CachedStatement<'_>,
-    org: &Name,
-    seq: u64,
-    bytes: &[u8],
-    erased: &HashSet<String>,
-    found: &mut u64,
-) -> Result<Option<&'static str>, VerifyErrorKind> {
-    for field in sealed_fields(bytes) {
-        let stored: Option<Vec<u8>> = statement
-            .query_row(params![org.as_str(), to_i64(seq), field.pointer], |row| row.get(0))
-            .optional()?;
-        match stored {
-            Some(ciphertext) => {
-                *found += 1;
-                if Digest::of(&ciphertext).to_string() != field.ct {
-                    return Ok(Some("what was sealed beside it is not what was sealed"));
-                }
-            }
-            None if erased.contains(&field.key) => {}
-            None => return Ok(Some("what was sealed beside it is gone, and nobody was erased")),
-        }
-    }
-    Ok(None)
 }
 
 /// Without a way out in the middle, so that it is done many bytes at a time.
@@ -341,46 +322,31 @@ fn has_control(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, byte| found | (*byte < b' '))
 }
 
-fn row_agrees(row: &Row<'_>, header: &Header<'_>) -> bool {
-    let text = |column: usize, said: Option<&str>| {
-        row.get_ref(column).is_ok_and(|value| value.as_str_or_null() == Ok(said))
-    };
-    let number = |column: usize, said: Option<i64>| {
-        row.get_ref(column).is_ok_and(|value| value.as_i64_or_null() == Ok(said))
-    };
+/// Whether what is kept beside a line says what the line says.
+fn agrees(beside: &Beside<'_>, header: &Header<'_>) -> bool {
     let time = Timestamp::parse(&header.timestamp).ok().map(Timestamp::as_micros);
-    number(3, i64::try_from(header.seq).ok())
-        && text(4, Some(&header.session_id))
-        && number(5, i64::try_from(header.session_seq).ok())
-        && text(6, Some(&header.event_type))
-        && time.is_some()
-        && number(7, time)
-        && text(8, Some(&header.user_id))
-        && text(9, Some(&header.agent_id))
-        && text(10, header.action_name.as_deref())
-        && text(11, header.execution_id.as_deref())
-        && text(12, header.workflow_run_id.as_deref())
-        && number(13, header.success.map(i64::from))
+    i64::try_from(header.seq) == Ok(beside.seq)
+        && beside.session == header.session_id
+        && i64::try_from(header.session_seq) == Ok(beside.session_seq)
+        && beside.event_type == header.event_type
+        && time == Some(beside.timestamp)
+        && beside.user == header.user_id
+        && beside.agent == header.agent_id
+        && beside.action_name == header.action_name.as_deref()
+        && beside.execution == header.execution_id.as_deref()
+        && beside.run == header.workflow_run_id.as_deref()
+        && beside.success == header.success
 }
 
-fn sessions_hold(
-    connection: &Connection,
-    org: &Name,
-    walk: &Walk,
-) -> Result<bool, VerifyErrorKind> {
-    let sessions: &HashMap<String, u64> = &walk.sessions;
-    let mut statement =
-        connection.prepare_cached("SELECT session, next_seq FROM audit_session WHERE org = ?1")?;
-    let mut rows = statement.query([org.as_str()])?;
+fn sessions_hold(stored: Vec<(String, u64)>, walk: &Walk) -> bool {
     let mut count = 0;
-    while let Some(row) = rows.next()? {
-        let (session, next): (String, i64) = (row.get(0)?, row.get(1)?);
-        match sessions.get(&session) {
-            Some(due) if Some(*due) == u64::try_from(next).ok() => count += 1,
+    for (session, next) in stored {
+        match walk.sessions.get(&session) {
+            Some(due) if *due == next => count += 1,
             // All its events were pruned.
-            None if walk.first_seq > 0 && next >= 0 => {}
-            _ => return Ok(false),
+            None if walk.first_seq > 0 && i64::try_from(next).is_ok() => {}
+            _ => return false,
         }
     }
-    Ok(count == sessions.len())
+    count == walk.sessions.len()
 }

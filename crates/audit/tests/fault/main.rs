@@ -3,6 +3,7 @@
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and starts the processes that it kills"
 )]
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lictor_audit::{
-    AuditLog, AuditOptions, Cut, Filter, SigningKey, Verdict, migrations, verify_file,
+    AuditLog, AuditOptions, Cut, Filter, JsonlOptions, JsonlStore, SigningKey, Verdict, migrations,
+    verify_file,
 };
 use lictor_context::{
     Event, EventFacts, EventType, Name, Principal, Session, SessionId, SystemClock, seal_keeping,
@@ -53,8 +55,20 @@ fn fill(log: &AuditLog, count: u64) {
     log.append((0..count).map(event).collect()).unwrap();
 }
 
+/// A trail in files of a few events each.
+fn open_files(folder: &Path) -> AuditLog<JsonlStore> {
+    let options = JsonlOptions { max_events: 4, ..JsonlOptions::default() };
+    let store = JsonlStore::open(&folder.join("files"), options).unwrap();
+    let key = SigningKey::load_or_create(&folder.join("audit.key")).unwrap();
+    let options = AuditOptions::default().guard_dir(folder.join("files-guard"));
+    AuditLog::over(store, key, options).unwrap()
+}
+
 /// What the child does; it notes what it was told is done.
 fn child(step: &str, folder: &Path) {
+    if let Some(step) = step.strip_prefix("files:") {
+        return child_of_files(step, folder);
+    }
     let log = open(folder);
     let officer = session("officer");
     match step {
@@ -69,6 +83,23 @@ fn child(step: &str, folder: &Path) {
             drop(log.archive(&officer, Cut::Seq(300), &folder.join("old"), &SystemClock).unwrap());
         }
         "rotate" => drop(log.rotate_key(&[officer], &SystemClock).unwrap()),
+        other => panic!("{other}"),
+    }
+}
+
+fn child_of_files(step: &str, folder: &Path) {
+    let log = open_files(folder);
+    match step {
+        "append" => {
+            for n in 1..=5_u64 {
+                log.append((0..2).map(event).collect()).unwrap();
+                fs::write(folder.join("acknowledged"), (n * 2).to_string()).unwrap();
+            }
+        }
+        "archive" => {
+            let out = folder.join("old");
+            drop(log.archive(&session("officer"), Cut::Seq(300), &out, &SystemClock).unwrap());
+        }
         other => panic!("{other}"),
     }
 }
@@ -89,7 +120,7 @@ fn run(step: &str, folder: &Path, fault: (&str, &str)) -> bool {
 #[test]
 fn a_process_that_is_told_what_to_do() {
     if let Ok(wish) = std::env::var(CHILD) {
-        let (step, folder) = wish.split_once(':').unwrap();
+        let (step, folder) = wish.rsplit_once(':').unwrap();
         child(step, Path::new(folder));
     }
 }
@@ -111,15 +142,51 @@ fn copy(from: &Path, to: &Path) {
 
 /// Kills the child at each of its points, and then at each point looks at what is left.
 fn at_every_point(step: &str, before: u64, look: impl Fn(&Path, &AuditLog, bool)) {
-    let root = tempfile::tempdir().unwrap();
-    let prepared = root.path().join("prepared");
-    fs::create_dir(&prepared).unwrap();
-    {
-        let log = open(&prepared);
+    let prepare = |folder: &Path| {
+        let log = open(folder);
         if before > 0 {
             fill(&log, before);
         }
-    }
+    };
+    everywhere(step, prepare, |folder, done| {
+        let log = open(folder);
+        look(folder, &log, done);
+        if !done {
+            // It goes on, and is still whole.
+            fill(&log, 2);
+            let found = log.verify_store(&name("acme")).unwrap();
+            assert!(found.verdict.is_proven(), "{found:?}");
+        }
+    });
+}
+
+/// As `at_every_point`, of a trail in files.
+fn at_every_point_of_files(
+    step: &str,
+    before: u64,
+    look: impl Fn(&Path, &AuditLog<JsonlStore>, bool),
+) {
+    let prepare = |folder: &Path| {
+        let log = open_files(folder);
+        if before > 0 {
+            log.append((0..before).map(event).collect()).unwrap();
+        }
+    };
+    everywhere(&format!("files:{step}"), prepare, |folder, done| {
+        let log = open_files(folder);
+        look(folder, &log, done);
+        log.append((0..2).map(event).collect()).unwrap();
+        let found = open_files(folder).verify_store(&name("acme")).unwrap();
+        assert!(found.verdict.is_proven(), "{found:?}");
+    });
+}
+
+/// At each point the child dies once, and once a system call fails there.
+fn everywhere(step: &str, prepare: impl Fn(&Path), look: impl Fn(&Path, bool)) {
+    let root = tempfile::tempdir().unwrap();
+    let prepared = root.path().join("prepared");
+    fs::create_dir(&prepared).unwrap();
+    prepare(&prepared);
     let fresh = |name: &str| -> PathBuf {
         let folder = root.path().join(name);
         copy(&prepared, &folder);
@@ -132,26 +199,15 @@ fn at_every_point(step: &str, before: u64, look: impl Fn(&Path, &AuditLog, bool)
     let points: Vec<&str> = points.lines().collect();
     assert!(points.len() >= 4, "{points:?}");
     for (n, point) in (1..).zip(&points) {
-        let folder = fresh(&n.to_string());
-        assert!(!run(step, &folder, (FAULT, &format!("kill@{n}"))), "{point}");
-        let log = open(&folder);
-        look(&folder, &log, false);
-        // It goes on, and is still whole.
-        fill(&log, 2);
-        let found = log.verify_store(&name("acme")).unwrap();
-        assert!(found.verdict.is_proven(), "after {point}: {found:?}");
-        drop(log);
-        // A system call that fails at the same point leaves nothing half done either.
-        let folder = fresh(&format!("{n}-io"));
-        assert!(!run(step, &folder, (FAULT, &format!("EIO@{n}"))), "{point}");
-        let log = open(&folder);
-        look(&folder, &log, false);
-        fill(&log, 2);
-        let found = log.verify_store(&name("acme")).unwrap();
-        assert!(found.verdict.is_proven(), "after EIO at {point}: {found:?}");
+        for fault in ["kill", "EIO"] {
+            let folder = fresh(&format!("{n}-{fault}"));
+            let fault = format!("{fault}@{n}");
+            assert!(!run(step, &folder, (FAULT, &fault)), "{fault}: {point}");
+            println!("{step}, {fault}: {point}");
+            look(&folder, false);
+        }
     }
-    let log = open(&counted);
-    look(&counted, &log, true);
+    look(&counted, true);
 }
 
 fn count(log: &AuditLog, kind: EventType) -> u64 {
@@ -227,5 +283,40 @@ fn one_key_signs_wherever_a_rotation_dies() {
         });
         assert_eq!(moved, recorded == 1);
         assert!(!done || recorded == 1);
+    });
+}
+
+#[test]
+fn what_was_acknowledged_is_in_the_files_wherever_an_append_or_a_rotation_dies() {
+    at_every_point_of_files("append", 0, |folder, log, done| {
+        let events = log.count(&name("acme"), &Filter::default()).unwrap();
+        let acknowledged = fs::read_to_string(folder.join("acknowledged")).unwrap_or_default();
+        let acknowledged: u64 = acknowledged.parse().unwrap_or(0);
+        assert!(events >= acknowledged && events <= acknowledged + 2 && events % 2 == 0);
+        assert!(!done || events == 10);
+    });
+}
+
+#[test]
+fn nothing_is_gone_from_the_files_without_an_archive_wherever_it_dies() {
+    at_every_point_of_files("archive", 270, |folder, log, done| {
+        let filter = Filter { types: vec![EventType::AuditPruned], ..Filter::default() };
+        let recorded = log.count(&name("acme"), &filter).unwrap();
+        let found = log.verify_store(&name("acme")).unwrap();
+        match (recorded, found.verdict) {
+            (0, Verdict::Complete) => assert_eq!(found.events, 270),
+            // It is on record, and the files were not gone yet: doing it again is right.
+            (1, Verdict::Complete) => assert!(!done && found.events == 271),
+            (1, Verdict::ValidPrefix) => assert!(!done, "the guard was told of nothing yet"),
+            (1, Verdict::Pruned) => assert_eq!(found.events, 271 - 256),
+            other => panic!("{other:?}"),
+        }
+        if recorded == 1 {
+            let read = |end: &str| fs::read(folder.join(format!("old{end}"))).unwrap();
+            let (events, evidence) = (read(""), read(".checkpoint"));
+            let key = log.public_key();
+            let found = verify_file(events.as_slice(), evidence.as_slice(), &key, None).unwrap();
+            assert_eq!((found.verdict, found.events), (Verdict::ValidPrefix, 256));
+        }
     });
 }

@@ -12,6 +12,7 @@
 mod append;
 mod epochs;
 mod file;
+mod jsonl;
 mod key;
 mod line;
 mod log;
@@ -22,4 +23,5 @@ mod retention;
 mod rig;
 mod sealed;
 mod second;
+mod stores;
 mod tamper;
