@@ -12,7 +12,7 @@ usage: cargo xtask <command>
   mutants [--list] [--check] [--resume] [--only <name>]
                        takes one safeguard of the transactions away after the other; some test must go red.
                        --check only compiles each; --resume passes over those that were killed before
-  check [options]      fmt, layers, tidy, deny, clippy, docs, each crate alone
+  check [options]      fmt, layers, tidy, deny, book, clippy, docs, each crate alone, packages
   test [args]          unit, integration and compile-fail tests, doctests; args go to `cargo test`
   ci [options]         check, then test: what decides about a change
   bench [package..]    everything that measures; writes docs/benchmarks.md, unless only of some packages

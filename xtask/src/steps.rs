@@ -59,6 +59,7 @@ fn checks(workspace: &Workspace) -> Vec<Step<'_>> {
                 Outcome::Skipped("cargo-deny is not installed".to_owned())
             }
         }),
+        Step::light("book", || book(root)),
         Step::heavy("clippy", || {
             cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
         }),
@@ -67,7 +68,30 @@ fn checks(workspace: &Workspace) -> Vec<Step<'_>> {
             cargo_with(root, &args, &[("RUSTDOCFLAGS", "-Dwarnings")])
         }),
         Step::heavy("alone", || alone(workspace)),
+        Step::heavy("package", || package(workspace)),
     ]
+}
+
+/// The guide as a book. That its links hold and its commands work, `tidy` and the tests say.
+fn book(root: &Path) -> Outcome {
+    if !process::is_installed("mdbook") {
+        return Outcome::Skipped("mdbook is not installed".to_owned());
+    }
+    match process::program_says(root, "mdbook", &["build"]) {
+        Ok(Some(_)) => Outcome::Passed,
+        Ok(None) => failed(&Failure::new("`mdbook build` failed")),
+        Err(failure) => failed(&failure),
+    }
+}
+
+/// What would be published of each crate, and that nothing it needs is missing in it. Offline,
+/// because the steps before have fetched what there is to fetch.
+fn package(workspace: &Workspace) -> Outcome {
+    let mut args = vec!["package", "--quiet", "--no-verify", "--allow-dirty", "--offline"];
+    for package in workspace.crates() {
+        args.extend(["--package", &package.name]);
+    }
+    cargo(&workspace.root, &args)
 }
 
 /// Unification hides what the user of one crate would miss, so each is built by itself.
@@ -222,7 +246,9 @@ mod tests {
         let workspace = Workspace::default();
         let steps = checks(&workspace);
         let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
-        assert_eq!(names, ["fmt", "layers", "tidy", "deny", "clippy", "docs", "alone"]);
+        let expected =
+            ["fmt", "layers", "tidy", "deny", "book", "clippy", "docs", "alone", "package"];
+        assert_eq!(names, expected);
         assert!(steps.is_sorted_by_key(|step| step.compiles));
     }
 }
