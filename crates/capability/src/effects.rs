@@ -143,6 +143,9 @@ pub struct Effects {
     /// and yet a conflict would tell what a forbidden file holds. And the other names (hard links) of
     /// what is read or changed: a rule about one of them is a rule about the file.
     pub intended: Vec<(EffectKind, WorkspacePath)>,
+    /// What is as it was asked to be already: nothing is done to it, and the answer tells that it
+    /// is so. Judged as reading, whatever the contract declares.
+    pub unchanged: Vec<WorkspacePath>,
     /// What an undo leaves as somebody has made it since.
     pub left: Vec<LeftAlone>,
     /// What no policy can allow.
@@ -164,14 +167,22 @@ pub struct LeftAlone {
 impl Effects {
     /// Effects that are these changes and nothing else, as they would be in the workspace behind
     /// `view`. Where it holds something else than the changes expect, what they ask for is judged
-    /// all the same.
+    /// all the same; where it is so already, that this is told.
     ///
     /// # Errors
     /// When the changes contradict themselves, or the workspace cannot be read.
     pub fn changing(changes: &[Change], view: &dyn WorkspaceView) -> Result<Self, ResolveError> {
         let Resolved { changes: items, conflicts, violations } = resolve(changes, view)?;
-        let intended = if conflicts.is_empty() { Vec::new() } else { Self::intended_by(changes) };
-        Ok(Self { changes: items, conflicts, intended, violations, ..Self::default() })
+        let (mut intended, mut unchanged) = (Vec::new(), Vec::new());
+        if conflicts.is_empty() {
+            let ends = items.items.iter().flat_map(|item| [&item.from, &item.to]);
+            let touched: HashSet<&WorkspacePath> = ends.flatten().collect();
+            let paths = changes.iter().map(Change::path);
+            unchanged = paths.filter(|path| !touched.contains(path)).cloned().collect();
+        } else {
+            intended = Self::intended_by(changes);
+        }
+        Ok(Self { changes: items, conflicts, violations, intended, unchanged, ..Self::default() })
     }
 
     /// What operations ask for by themselves, whatever the workspace holds.
@@ -199,6 +210,17 @@ impl Effects {
     /// The effects one by one, in the terms of policies. Both ends of a rename are written.
     #[must_use]
     pub fn iter(&self) -> Vec<Effect<'_>> {
+        let mut all = self.declared();
+        let unchanged = self.unchanged.iter().filter(|path| !self.reads.contains(path));
+        all.extend(
+            unchanged.map(|path| Effect { kind: EffectKind::FsRead, target: path.as_str() }),
+        );
+        all
+    }
+
+    /// Those that a contract has to declare.
+    #[must_use]
+    pub fn declared(&self) -> Vec<Effect<'_>> {
         let mut all = Vec::with_capacity(self.reads.len() + self.changes.items.len());
         let effect = |kind, target| Effect { kind, target };
         all.extend(self.reads.iter().map(|path| effect(EffectKind::FsRead, path.as_str())));
@@ -256,7 +278,7 @@ impl Effects {
     #[must_use]
     pub fn beyond(&self, ceiling: &EffectCeiling) -> Option<Beyond> {
         let root = self.reads_root && !ceiling.reads_anything();
-        let effect = self.iter().into_iter().find(|effect| !ceiling.admits(*effect));
+        let effect = self.declared().into_iter().find(|effect| !ceiling.admits(*effect));
         match effect {
             Some(effect) => Some(Beyond { kind: effect.kind, target: effect.target.to_owned() }),
             None => root.then(|| Beyond { kind: EffectKind::FsRead, target: ".".to_owned() }),

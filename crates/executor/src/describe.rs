@@ -65,22 +65,35 @@ pub(crate) fn describe(
 /// A file with several names is judged by all of them: what may not be done to it under one name may
 /// not be done under another.
 fn by_every_name(effects: &mut Effects, view: &dyn WorkspaceView) -> Result<(), HandlerError> {
-    let all = effects.iter().into_iter().filter_map(|effect| {
+    let all = effects.declared().into_iter().filter_map(|effect| {
         let kind = effect.kind;
         let file = matches!(kind, EffectKind::FsRead | EffectKind::FsWrite | EffectKind::FsDelete);
         Some((kind, WorkspacePath::parse(effect.target).ok().filter(|_| file)?))
     });
     let mut others = Vec::new();
     for (kind, path) in all.collect::<Vec<_>>() {
-        // What cannot be reached is not there to have names; the action itself says so.
-        let several = matches!(view.entry(&path), Ok(Some(entry)) if entry.kind == EntryKind::File && entry.links > 1);
-        if several {
-            let names = view.names(&path)?;
-            others.extend(names.into_iter().filter(|name| *name != path).map(|name| (kind, name)));
-        }
+        others.extend(other_names(&path, view)?.into_iter().map(|name| (kind, name)));
     }
     effects.intended.extend(others);
+    let mut others = Vec::new();
+    for path in &effects.unchanged {
+        others.extend(other_names(path, view)?);
+    }
+    effects.unchanged.extend(others);
     Ok(())
+}
+
+/// The other names of a file, when it has several.
+fn other_names(
+    path: &WorkspacePath,
+    view: &dyn WorkspaceView,
+) -> Result<Vec<WorkspacePath>, HandlerError> {
+    // What cannot be reached is not there to have names; the action itself says so.
+    let several = matches!(view.entry(path), Ok(Some(entry)) if entry.kind == EntryKind::File && entry.links > 1);
+    if !several {
+        return Ok(Vec::new());
+    }
+    Ok(view.names(path)?.into_iter().filter(|name| name != path).collect())
 }
 
 /// How much of an action could be taken back, so that it is said when it is judged and not when

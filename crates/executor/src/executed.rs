@@ -35,6 +35,8 @@ pub struct Executed {
     started: Option<Box<Event>>,
     at_work: Option<AtWork>,
     staged: Option<Box<StagedChanges>>,
+    /// Whether it was asked for a change, and found everything as it was asked to be.
+    fulfilled: bool,
 }
 
 /// The end of an execution could not be recorded.
@@ -74,7 +76,18 @@ impl Executed {
         started: Event,
     ) -> Self {
         let started = Some(Box::new(started));
-        Self { record, session, applied, checks, started, at_work: None, staged: None }
+        let (at_work, staged, fulfilled) = (None, None, false);
+        Self { record, session, applied, checks, started, at_work, staged, fulfilled }
+    }
+
+    /// Nothing was done by it; with `fulfilled`, because what it was asked for is so already.
+    pub(crate) fn unchanged(
+        record: Box<ExecutionRecord>,
+        session: Session,
+        started: Event,
+        fulfilled: bool,
+    ) -> Self {
+        Self { fulfilled, ..Self::new(record, session, None, Vec::new(), started) }
     }
 
     /// Something was done outside of the workspace, and that it was begun is on record.
@@ -84,8 +97,16 @@ impl Executed {
         at_work: AtWork,
         staged: Option<StagedChanges>,
     ) -> Self {
-        let (at_work, staged) = (Some(at_work), staged.map(Box::new));
-        Self { record, session, applied: None, checks: Vec::new(), started: None, at_work, staged }
+        Self {
+            record,
+            session,
+            applied: None,
+            checks: Vec::new(),
+            started: None,
+            at_work: Some(at_work),
+            staged: staged.map(Box::new),
+            fulfilled: false,
+        }
     }
 
     /// The execution.
@@ -129,7 +150,7 @@ impl Executed {
         clock: &dyn Clock,
         before: Vec<Event>,
     ) -> Result<Receipt, CommitError> {
-        let Self { record, session, applied, checks, started, at_work, staged } = self;
+        let Self { record, session, applied, checks, started, at_work, staged, fulfilled } = self;
         let mut events = before;
         events.extend(started.map(|started| *started));
         let facts = || execution_facts(&record);
@@ -153,8 +174,10 @@ impl Executed {
             undone.metadata.insert("undo_of".to_owned(), json!(record.undo_of));
             events.push(Event::new(&session, EventType::UndoCompleted, undone, clock));
         }
-        let kept =
-            (applied.is_some() || at_work.is_some()).then(|| ExecutionRecord::clone(&record));
+        // A wish that was fulfilled already is answered as one that was done, so it stands beside
+        // those: for its duplicates, and because an undo takes back what it is about.
+        let keeps = applied.is_some() || at_work.is_some() || fulfilled;
+        let kept = keeps.then(|| ExecutionRecord::clone(&record));
         if let Err(source) = ledger.settle(kept, events).await {
             let report = match applied {
                 // Not settled: nobody has it on record, so whoever comes next finds and records it.

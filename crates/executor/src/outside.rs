@@ -30,6 +30,7 @@ impl Executor {
         if !effects.is_read_only() {
             return self.call_outside(described, record, meter).await;
         }
+        let fulfilled = !effects.unchanged.is_empty() || !effects.takes_back.is_empty();
         let clock = self.parts.clock.as_ref();
         let session = described.action().session().clone();
         let started =
@@ -40,7 +41,7 @@ impl Executor {
         match ran {
             Ok(output) => {
                 record.output = output;
-                Ok(Outcome::Executed(Executed::new(record, session, None, Vec::new(), started)))
+                Ok(Outcome::Executed(Executed::unchanged(record, session, started, fulfilled)))
             }
             Err(kind) => Err(ExecuteError::not_begun(kind).with_record(record)),
         }

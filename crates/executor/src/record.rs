@@ -142,6 +142,13 @@ impl ExecutionRecord {
         })
     }
 
+    /// Whether it changed nothing anywhere, and so leaves nothing to take back: it only looked, or
+    /// what it was asked for was so already.
+    #[must_use]
+    pub fn changed_nothing(&self) -> bool {
+        self.files.is_empty() && self.undo == UndoScope::Full
+    }
+
     /// The session that it ran in, rebuilt for recording what became of it.
     #[must_use]
     pub fn session(&self) -> Session {

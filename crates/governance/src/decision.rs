@@ -137,6 +137,9 @@ pub struct DecisionRecord {
     pub expires_at: Timestamp,
     /// How much could be taken back.
     pub undo: UndoScope,
+    /// Why not all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo_because: Vec<Arc<str>>,
 }
 
 impl DecisionRecord {
@@ -158,7 +161,11 @@ impl DecisionRecord {
             UndoScope::Partial => "the file changes, but not everything else",
             UndoScope::None => "nothing",
         };
-        say(format_args!("\ncan be undone: {undo}\nbecause:"));
+        say(format_args!("\ncan be undone: {undo}"));
+        for why in &self.undo_because {
+            say(format_args!("\n  {why}"));
+        }
+        say(format_args!("\nbecause:"));
         let mut reasons: Vec<&Reason> = self.reasons.iter().collect();
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.verdict));
         for reason in reasons {

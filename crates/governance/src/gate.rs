@@ -12,6 +12,7 @@ use crate::decision::{Basis, Decision, DecisionRecord, Verdict};
 use crate::halt::{Halted, Halts};
 use crate::judged::{Hidden, Judged, JudgedError, action_digest};
 use crate::policy::{Asked, PolicySet};
+use crate::undoing::Undoing;
 use crate::usage::{
     MemoryUsageStore, ReserveError, Tallies, UsageEntry, UsageExceeded, UsageMeter, UsageStore,
     UsageStoreError,
@@ -73,12 +74,22 @@ impl InForce {
 
     /// What an action is bound to under these policies.
     pub(crate) fn digest(&self, described: &Described) -> Digest {
-        action_digest(described, self.policies.digest(), &self.hidden)
+        action_digest(
+            described,
+            self.undoing(described).scope,
+            self.policies.digest(),
+            &self.hidden,
+        )
     }
 
     /// The bytes that this is the digest of.
     pub(crate) fn bytes(&self, described: &Described) -> Vec<u8> {
-        crate::judged::action_bytes(described, self.policies.digest(), &self.hidden)
+        let (undo, policies) = (self.undoing(described).scope, self.policies.digest());
+        crate::judged::action_bytes(described, undo, policies, &self.hidden)
+    }
+
+    fn undoing(&self, described: &Described) -> Undoing {
+        Undoing::of(described, &self.policies.settings().undo_retention)
     }
 }
 
@@ -175,6 +186,7 @@ impl WriteGate {
             Verdict::NeedApproval => policies.settings().approvals.timeout.as_duration().max(SHORT),
             Verdict::Allow | Verdict::Deny => SHORT,
         };
+        let Undoing { scope: undo, because: undo_because } = in_force.undoing(described);
         let record = DecisionRecord {
             id: DecisionId::generate(&*self.shared.clock),
             verdict: judgement.verdict,
@@ -186,7 +198,8 @@ impl WriteGate {
             action_digest: in_force.digest(described),
             policy_digest: policies.digest(),
             expires_at: now.plus(lifetime),
-            undo: described.effects().undo,
+            undo,
+            undo_because,
         };
         let basis = Basis { decided_at: now, tallies, policies, notice };
         Decision::new(record, described.action().id().clone(), self.shared.identity.clone(), basis)

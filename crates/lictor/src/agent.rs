@@ -341,7 +341,8 @@ impl Agent {
                 }
             })
         });
-        if !stands {
+        // What found everything so already has left nothing to stand or fall.
+        if !stands || record.changed_nothing() {
             return Ok(None);
         }
         Ok(Some(Done::before(record)))

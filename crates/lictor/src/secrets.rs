@@ -19,7 +19,8 @@ pub(crate) fn refuse_in_paths(
     let effects = described.effects();
     let files = effects.changes.files();
     let changed = files.iter().flat_map(|file| [Some(file.path.as_str()), file.to.as_deref()]);
-    let reads = effects.reads.iter().chain(effects.intended.iter().map(|(_, path)| path));
+    let reads = effects.reads.iter().chain(&effects.unchanged);
+    let reads = reads.chain(effects.intended.iter().map(|(_, path)| path));
     let mut paths = changed.flatten().chain(reads.map(|path| path.as_str()));
     if paths.any(|path| redactor.declares(path)) {
         let why = "a path holds a declared secret, and paths are kept in clear";

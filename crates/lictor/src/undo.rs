@@ -2,7 +2,7 @@
 
 use lictor_capability::{Action, CapabilityId, Conflict, Effects, FileChange, LeftAlone};
 use lictor_context::{Event, EventFacts, EventType, ExecutionId, RunId, SessionId};
-use lictor_executor::ExecutionStatus;
+use lictor_executor::{ExecutionRecord, ExecutionStatus};
 use lictor_governance::DecisionRecord;
 use lictor_state::{ExecutionFilter, StateError, StoredExecution};
 use lictor_undo::{OnConflict, UNDO_CAPABILITY, plan_undo_or};
@@ -69,6 +69,9 @@ impl Agent {
     fn one_to_undo(&self, id: &ExecutionId) -> Result<ExecutionId, ActError> {
         let stored = self.stored(id)?;
         match (stored.record.status, stored.undone_by) {
+            (ExecutionStatus::Applied, _) if stored.record.changed_nothing() => {
+                Err(ActErrorKind::Invalid(nothing_to_take_back(&stored.record)).into())
+            }
             (ExecutionStatus::Applied, _) => Ok(id.clone()),
             (ExecutionStatus::Undone, by) => {
                 let by = by.map_or_else(String::new, |by| format!(" by `{by}`"));
@@ -101,13 +104,16 @@ impl Agent {
         let Some(id) = execution else {
             let filter = ExecutionFilter { undos: true, ..ExecutionFilter::default() };
             for undo in self.runtime().executions().list(&filter).map_err(unreadable)? {
-                // A redo stands as an undo, too: of an undo. Taking that back would undo again.
-                let is_redo = undo.record.undo_of.iter().any(|undone| {
-                    let stored = self.stored(undone);
-                    stored.is_ok_and(|stored| !stored.record.undo_of.is_empty())
+                // A redo stands as an undo, too: of an undo. Taking that back would undo again. And
+                // one that came second has not undone it.
+                let undoes = undo.record.undo_of.iter().all(|undone| {
+                    self.stored(undone).is_ok_and(|stored| {
+                        stored.record.undo_of.is_empty()
+                            && stored.undone_by.as_ref() == Some(&undo.record.execution_id)
+                    })
                 });
-                if !is_redo {
-                    return Ok(undo.record.execution_id);
+                if undoes {
+                    return self.one_to_undo(&undo.record.execution_id);
                 }
             }
             return Err(ActErrorKind::NotFound("there is no undo to take back".to_owned()).into());
@@ -116,10 +122,10 @@ impl Agent {
         if !stored.record.undo_of.is_empty() {
             return self.one_to_undo(id);
         }
-        stored.undone_by.ok_or_else(|| {
+        let undone_by = stored.undone_by.ok_or_else(|| {
             ActErrorKind::Invalid(format!("`{id}` was not undone, so there is nothing to redo"))
-                .into()
-        })
+        })?;
+        self.one_to_undo(&undone_by)
     }
 
     /// The action that undoes one execution.
@@ -234,6 +240,18 @@ impl Agent {
         let event = Event::new(self.session(), EventType::UndoConflict, facts, clock);
         self.runtime().record(vec![event]).await?;
         Err(ActErrorKind::Conflict(conflicts).into())
+    }
+}
+
+/// Why there is nothing to take back of an execution that changed nothing.
+fn nothing_to_take_back(record: &ExecutionRecord) -> String {
+    let id = &record.execution_id;
+    match record.undo_of.first() {
+        None => format!("`{id}` changed nothing, so there is nothing of it to undo"),
+        Some(undone) => format!(
+            "`{id}` found what `{undone}` had changed as it was before already, and changed \
+             nothing, so there is nothing to redo; to have it again, make the change anew"
+        ),
     }
 }
 

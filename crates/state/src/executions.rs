@@ -17,7 +17,8 @@ pub struct ExecutionFilter {
     pub run: Option<RunId>,
     /// Those that touched this path, or something below it.
     pub path: Option<String>,
-    /// Only those that stand and could be undone: applied, and no undo themselves.
+    /// Only those that stand and that an undo is about: applied, no undo themselves, and none that
+    /// changed nothing.
     pub undoable: bool,
     /// Only undos that stand.
     pub undos: bool,
@@ -77,7 +78,12 @@ impl Executions {
             !record.undo_of.is_empty(),
             text,
         ])?;
-        if record.status == ExecutionStatus::Applied {
+        // Not as the caller has it: of one that was taken back since, a recovery that comes late
+        // would turn over what that has turned over.
+        if record.status == ExecutionStatus::Applied
+            && !record.undo_of.is_empty()
+            && Self::status_in(tx, &record.execution_id)? == Some(ExecutionStatus::Applied)
+        {
             mark_undone(tx, record)?;
         }
         Ok(())
@@ -169,6 +175,9 @@ impl Executions {
                     break;
                 }
                 let stored = read(raw(row)?)?;
+                if filter.undoable && stored.record.changed_nothing() {
+                    continue;
+                }
                 if filter.path.as_deref().is_none_or(|path| touches(&stored.record, path)) {
                     found.push(stored);
                 }
@@ -200,6 +209,10 @@ fn mark_undone(tx: &Connection, by: &ExecutionRecord) -> Result<(), StateError> 
             // Said twice, by a recovery, it turns nothing over again; and only who undid
             // something can let it stand again.
             if stands == (known.undone_by.as_ref() == Some(&by.execution_id)) {
+                continue;
+            }
+            // One that found everything back, because another undo was at it just now, did not.
+            if stands && by.files.is_empty() && known.record.status != ExecutionStatus::Applied {
                 continue;
             }
             tx.prepare_cached("UPDATE execution SET status = ?2, undone_by = ?3 WHERE id = ?1")?

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::place::{Answer, Place, message};
 use crate::tree::Tree;
 
-const ID: &str = "tests.run";
+pub(crate) const ID: &str = "tests.run";
 
 /// Starting programs is allowed, and so is writing but below `ask`, which people are asked about.
-const POLICY: &str = "version: 1\ndefault: deny\n\
+pub(crate) const POLICY: &str = "version: 1\ndefault: deny\n\
     paths: { forbidden: [\"**/.env\"], protected: [\"ask/**\"], allowed: [\"**\"] }\n\
     risk: { low: allow, medium: allow, high: need_approval }\n\
     rules:\n  - { name: programs, when: { effect: process, program: sh }, verdict: allow }\n";
@@ -43,7 +43,7 @@ fn contract(script: &str, more: &Value) -> Value {
 /// A workspace in which such a contract is in use.
 ///
 /// Nothing, said aloud, on a machine that cannot hold commands: there they are refused.
-fn in_use(script: &str, more: Value) -> Option<Place> {
+pub(crate) fn in_use(script: &str, more: Value) -> Option<Place> {
     let place = Place::with_policy(POLICY);
     let doctor = place.run(&["doctor"]).done();
     let checks = doctor["checks"].as_array().unwrap();
@@ -88,7 +88,7 @@ fn tree(place: &Place) -> Tree {
 
 /// Nothing runs any more, and no copy is left.
 #[track_caller]
-fn nothing_is_left(place: &Place, marker: &str) {
+pub(crate) fn nothing_is_left(place: &Place, marker: &str) {
     assert_eq!(running(marker), [] as [&str; 0]);
     let staging = place.root.join(".lictor/staging");
     let left: Vec<_> =
@@ -98,7 +98,7 @@ fn nothing_is_left(place: &Place, marker: &str) {
 }
 
 /// A number that no other test sleeps for.
-fn marker(of: &str) -> String {
+pub(crate) fn marker(of: &str) -> String {
     let digits: String = of.bytes().map(|byte| byte.to_string()).collect();
     format!("4{}.{}", std::process::id(), &digits[..digits.len().min(12)])
 }

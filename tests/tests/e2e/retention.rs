@@ -47,6 +47,56 @@ fn undo_purge_removes_what_the_policy_does_not_keep_and_says_so() {
     place.verify();
 }
 
+/// What cannot be counted on later is not promised now.
+#[test]
+fn a_decision_says_when_the_record_of_a_change_may_be_purged_right_away() {
+    let place = Place::new();
+    place.write("big", "x".repeat(100 << 10));
+    let judged = |place: &Place, path: &str| {
+        let (path, content) = (format!("path={path}"), "content=y");
+        let judged = place.run(&["check", "call", "fs.write", &path, content]).done();
+        let decision = judged["decision"].clone();
+        let because = decision["undo_because"].to_string();
+        (text(&decision, "undo").to_owned(), because)
+    };
+    for enough in ["30d", "{ count: 1 }", "{ bytes: 1GiB }", "{ bytes: 64KiB }"] {
+        keep(&place, enough);
+        assert_eq!(judged(&place, "a"), ("full".to_owned(), "null".to_owned()), "{enough}");
+    }
+    // That would be set aside, and is more than is kept.
+    let (undo, because) = judged(&place, "big");
+    assert_eq!(undo, "none");
+    assert!(because.contains("64KiB") && because.contains("purged right away"), "{because}");
+    for nothing in ["0s", "{ count: 0 }", "{ bytes: 1KiB }"] {
+        keep(&place, nothing);
+        let (undo, because) = judged(&place, "a");
+        assert_eq!(undo, "none", "{nothing}");
+        assert!(because.contains("undo records are kept"), "{because}");
+    }
+    let person = place.person(&["check", "call", "fs.write", "path=a", "content=y"]);
+    assert!(
+        person.stdout.contains("can be undone: nothing\n  undo records are kept"),
+        "{person:?}"
+    );
+    // It is as it was said.
+    let done = write(&place, "a");
+    assert!(place.run(&["show", &done]).done()["undo_record"].is_null());
+    place.run(&["undo"]).ends_with_one_of(&[2, 3]);
+    // What changes nothing needs no record; an undo needs that of what it takes back as well.
+    let same = place.run(&["call", "fs.write", "path=a", "content=a"]).done();
+    assert_eq!(same["decision"]["undo"], "full");
+    keep(&place, "{ count: 1 }");
+    write(&place, "b");
+    let undo = place.run(&["undo", "--dry-run"]).done();
+    assert_eq!(undo["decision"]["undo"], "none", "{undo}");
+    // People are shown the same before they agree.
+    keep(&place, "0s");
+    place.run(&["call", "fs.write", "path=ask/a", "content=y"]).ends(4, "approval_required");
+    let shown = place.person(&["approvals", "show", &place.waiting()]);
+    assert!(shown.stdout.contains("nothing can be undone"), "{shown:?}");
+    place.verify();
+}
+
 #[test]
 fn what_is_no_retention_is_refused_with_what_is_accepted() {
     let place = Place::new();

@@ -172,3 +172,39 @@ fn what_was_set_aside_and_changed_since_is_not_put_back() {
     assert_eq!(place.read("a"), "old");
     place.verify();
 }
+
+/// What a contract does elsewhere stays done, or is made up for: said when it is judged, with where.
+#[test]
+fn a_decision_names_what_cannot_be_undone() {
+    let policy = "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\n\
+                  rules:\n  - { name: net, when: { effect: net }, verdict: allow }\n";
+    let contract = |undo: &str| {
+        format!(
+            "id: desk.tell\nversion: 1.0.0\ntitle: T\ndescription: D\nkind: tool\nsource: http\n\
+             input: {{ type: object }}\noutput: {{}}\nrisk: low\n\
+             effects: {{ net: [\"127.0.0.1:9\"] }}\nundo: {undo}\n\
+             handler: {{ http: {{ method: POST, url: \"http://127.0.0.1:9/tell\" }} }}\n"
+        )
+    };
+    for (undo, scope, reason) in [
+        ("{ strategy: automatic }", "none", "what is done at `127.0.0.1:9` stays done"),
+        ("{ strategy: none }", "none", "the contract of `desk.tell` rules an undo out"),
+        (
+            "{ strategy: compensate, compensate: { use: fs.write } }",
+            "partial",
+            "what is done at `127.0.0.1:9` is made up for by `fs.write`, and not undone",
+        ),
+    ] {
+        let place = Place::with_policy(policy);
+        let file = place.document("c.yaml", contract(undo));
+        let bob = |command: &mut std::process::Command| _ = command.env("LICTOR_USER", "bob");
+        place.run_with(&["capability", "propose", &file], bob).done();
+        place.run_as_approver(&["capability", "approve", "desk.tell"]).done();
+        let judged = place.run(&["check", "call", "desk.tell"]).done();
+        assert_eq!(judged["decision"]["undo"], scope, "{undo}: {judged}");
+        let because = judged["decision"]["undo_because"].as_array().unwrap();
+        assert!(because.contains(&json!(reason)), "{undo}: {because:?}");
+        let said = place.person(&["check", "call", "desk.tell"]);
+        assert!(said.stdout.contains(reason), "{said:?}");
+    }
+}

@@ -138,3 +138,22 @@ fn what_happens_anyway_is_not_said_twice() {
     let with = Effects { intended, ..effects() };
     assert_eq!(with.iter(), effects().iter());
 }
+
+/// What is so already is looked at, and no contract has to declare that.
+#[test]
+fn what_is_so_already_is_judged_as_reading_and_lies_within_every_ceiling() {
+    let view = MemoryView::of(&[("same", "1"), ("m", "1")]);
+    let changes = [modify("same", "1", "1"), modify("m", "1", "2")];
+    let effects = Effects::changing(&changes, &view).expect("no contradiction");
+    assert_eq!(listed(&effects), ["fs.write m", "fs.read same"]);
+    let writes = "  fs: { read: [], write: [\"m\"], delete: [] }\n  net: []\n  process: []";
+    let from = "  fs: { read: [\"**\"], write: [\"**\"], delete: [] }\n  net: []\n  process: []";
+    let ceiling = contract(&EXAMPLE.replace(from, writes)).effects;
+    assert!(effects.beyond(&ceiling).is_none(), "{effects:?}");
+    let only = Effects::changing(&changes[..1], &view).expect("the same");
+    assert!(only.is_read_only() && only.changes.items.is_empty());
+    // A conflict is judged as what was asked for.
+    let changes = [modify("same", "1", "1"), modify("m", "other", "2")];
+    let effects = Effects::changing(&changes, &view).expect("no contradiction");
+    assert_eq!(listed(&effects), ["fs.write same", "fs.write m"]);
+}

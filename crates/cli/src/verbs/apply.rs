@@ -121,7 +121,9 @@ fn show(outcome: &Done, output: &Output) {
         let id = &outcome.record.execution_id;
         let mut text =
             format!("{GREEN}{word}{GREEN:#} {id}\n{}", view::files(&outcome.record.files));
-        if !outcome.duplicate {
+        if outcome.record.files.is_empty() {
+            text.push_str("  nothing was left to do: all of it was so already\n");
+        } else if !outcome.duplicate {
             text.push_str(&format!("take it back with: lictor undo {id}\n"));
         }
         text

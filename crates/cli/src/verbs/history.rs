@@ -6,7 +6,7 @@ use lictor::executor::ExecutionStatus;
 use lictor::state::{ExecutionFilter, StoredExecution};
 use lictor::undo_records::{Content, History};
 use lictor::{Agent, Runtime};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::undo::size;
 use super::{Answer, view};
@@ -91,7 +91,7 @@ fn record(id: &str, agent: &Agent, context: &Context) -> Result<Option<Value>, F
         _ => {
             let id = ExecutionId::parse(id).map_err(usage)?;
             let stored = runtime.executions().get(&id).map_err(Failure::failed)?;
-            let Some(stored) = stored else { return Ok(None) };
+            let Some(stored) = stored else { return from_trail(&id, runtime, context) };
             let bytes = runtime.transactions().stored_of(&id).map_err(Failure::failed)?;
             let mut shown = json!(stored);
             if let Some(shown) = shown.as_object_mut() {
@@ -102,6 +102,72 @@ fn record(id: &str, agent: &Agent, context: &Context) -> Result<Option<Value>, F
         }
     }
 }
+
+/// An execution as the trail tells it: one that only looked at something, or that ended before it
+/// had begun, and so stands nowhere else.
+fn from_trail(
+    id: &ExecutionId,
+    runtime: &Runtime,
+    context: &Context,
+) -> Result<Option<Value>, Failure> {
+    let filter = Filter { execution: Some(id.clone()), ..Filter::default() };
+    let events = runtime.audit().query(&context.principal.org, &filter).map_err(Failure::failed)?;
+    if events.is_empty() {
+        return Ok(None);
+    }
+    let mut shown = Map::new();
+    shown.insert("execution_id".to_owned(), json!(id));
+    let mut told = Vec::with_capacity(events.len());
+    for stored in events {
+        let event: Value = serde_json::from_slice(&stored.bytes).map_err(Failure::failed)?;
+        let field = |key: &str| event.get(key).filter(|value| !value.is_null());
+        let kind = field("event_type").and_then(Value::as_str);
+        let status = match kind.and_then(|kind| kind.parse().ok()) {
+            Some(EventType::ActionCompleted) => Some("applied"),
+            Some(EventType::ActionFailed | EventType::ActionRejected) => Some("failed"),
+            Some(EventType::ActionUnknown) => Some("incomplete"),
+            _ => None,
+        };
+        shown.extend(status.map(|status| ("status".to_owned(), json!(status))));
+        for (name, key) in TOLD {
+            if let Some(value) = field(key) {
+                shown.insert(name.to_owned(), value.clone());
+            }
+        }
+        shown
+            .entry("started_at")
+            .or_insert_with(|| field("timestamp").cloned().unwrap_or_default());
+        shown.entry("principal").or_insert_with(|| {
+            json!({
+                "org": field("org_id"), "user": field("user_id"), "agent": field("agent_id"),
+            })
+        });
+        told.push(json!({
+            "seq": stored.seq, "event_type": kind, "timestamp": field("timestamp"),
+        }));
+    }
+    if let Some(made) = shown.get("decision_id").and_then(Value::as_str) {
+        let made = decision(made, runtime, context)?;
+        shown.insert("decision".to_owned(), made.unwrap_or_default());
+    }
+    shown.insert("files".to_owned(), json!([]));
+    shown.insert("undo_record".to_owned(), Value::Null);
+    shown.insert("events".to_owned(), told.into());
+    Ok(Some(shown.into()))
+}
+
+/// What is taken from the events of an execution, and what it is called where there is a record.
+const TOLD: [(&str, &str); 9] = [
+    ("session_id", "session_id"),
+    ("action_id", "action_id"),
+    ("capability", "action_name"),
+    ("params", "action_params"),
+    ("decision_id", "decision_id"),
+    ("run_id", "workflow_run_id"),
+    ("step_id", "step_id"),
+    ("duration_us", "duration_us"),
+    ("error", "error_message"),
+];
 
 /// A decision as it stands in the trail; with its execution's record, when there was one.
 pub(crate) fn decision(
@@ -143,15 +209,18 @@ pub(crate) async fn diff(id: &str, context: &Context, output: &Output) -> Answer
     let runtime = context.runtime().await?;
     let execution = ExecutionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
     let history = History::open(runtime.transactions()).map_err(Failure::failed)?;
-    let kept = history
-        .get(&execution)
-        .map_err(Failure::failed)?
-        .ok_or_else(|| Failure::not_found(format!("there is no record of what `{id}` changed")))?;
-    let mut text = String::new();
-    let files = kept.files();
-    for (index, file) in files.iter().enumerate() {
-        let (old, new) = history.contents(&kept, index).map_err(Failure::failed)?;
-        text.push_str(&one_file(file, &old, &new));
+    let kept = history.get(&execution).map_err(Failure::failed)?;
+    let stored = runtime.executions().get(&execution).map_err(Failure::failed)?;
+    let nothing = stored.is_some_and(|stored| stored.record.changed_nothing());
+    let (mut text, mut files) = (String::new(), Vec::new());
+    if let Some(kept) = kept {
+        files = kept.files();
+        for (index, file) in files.iter().enumerate() {
+            let (old, new) = history.contents(&kept, index).map_err(Failure::failed)?;
+            text.push_str(&one_file(file, &old, &new));
+        }
+    } else if !nothing {
+        return Err(Failure::not_found(format!("there is no record of what `{id}` changed")));
     }
     let json = json!({ "execution_id": execution, "files": files, "diff": text });
     output.result(&json, || text.clone());

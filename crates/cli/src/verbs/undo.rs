@@ -228,6 +228,9 @@ fn show(done: &UndoDone, word: &str, output: &Output) {
         for (undone, by) in done.undo_of.iter().zip(&done.executions) {
             text.push_str(&format!("{GREEN}{word}{GREEN:#} {undone} by {by}\n"));
         }
+        if done.files.is_empty() {
+            text.push_str("  nothing was left to put back: all of it was as it was before\n");
+        }
         text.push_str(&view::files(&done.files));
         text.extend(done.kept.iter().map(left));
         text.extend(done.merged.iter().map(|path| format!("  merged {path}\n")));

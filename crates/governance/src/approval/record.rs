@@ -41,7 +41,7 @@ pub struct ActionSummary {
 }
 
 impl ActionSummary {
-    fn new(described: &Described, hidden: &Hidden) -> Self {
+    fn new(described: &Described, undo: UndoScope, hidden: &Hidden) -> Self {
         let (action, contract, effects) =
             (described.action(), described.contract(), described.effects());
         Self {
@@ -55,7 +55,7 @@ impl ActionSummary {
             hosts: effects.hosts.clone(),
             programs: effects.programs.clone(),
             tools: effects.tools.clone(),
-            undo: effects.undo,
+            undo,
         }
     }
 }
@@ -171,7 +171,7 @@ impl Approval {
         Self {
             id,
             action_digest: decision.action_digest,
-            action: ActionSummary::new(described, hidden),
+            action: ActionSummary::new(described, decision.undo, hidden),
             requested_by: described.action().session().principal().clone(),
             session_id: described.action().session().id().clone(),
             run_id: described.action().origin().run_id.clone(),

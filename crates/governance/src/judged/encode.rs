@@ -17,15 +17,25 @@ pub(super) const HEADER: &str = "lictor/action/v3";
 /// The digest of everything that was judged: input, capability and contract, effects with every
 /// state before and after, principal, plan, policy. Not the session and not the action's id: an
 /// approval outlives both.
-pub(crate) fn action_digest(described: &Described, policy: Digest, hidden: &Hidden) -> Digest {
-    let mut encoder = Encoder { sink: Hasher::new(), hidden };
+pub(crate) fn action_digest(
+    described: &Described,
+    undo: UndoScope,
+    policy: Digest,
+    hidden: &Hidden,
+) -> Digest {
+    let mut encoder = Encoder { sink: Hasher::new(), undo, hidden };
     encoder.action(described, policy);
     encoder.sink.finish()
 }
 
 /// The bytes that [`action_digest`] is the digest of.
-pub(crate) fn action_bytes(described: &Described, policy: Digest, hidden: &Hidden) -> Vec<u8> {
-    let mut encoder = Encoder { sink: Vec::new(), hidden };
+pub(crate) fn action_bytes(
+    described: &Described,
+    undo: UndoScope,
+    policy: Digest,
+    hidden: &Hidden,
+) -> Vec<u8> {
+    let mut encoder = Encoder { sink: Vec::new(), undo, hidden };
     encoder.action(described, policy);
     encoder.sink
 }
@@ -49,6 +59,8 @@ impl Sink for Vec<u8> {
 
 struct Encoder<'a, S> {
     sink: S,
+    /// How much could be taken back, as the policy keeps undo records.
+    undo: UndoScope,
     hidden: &'a Hidden,
 }
 
@@ -121,9 +133,9 @@ impl<S: Sink> Encoder<'_, S> {
     }
 
     fn effects(&mut self, effects: &Effects) {
-        // Conflicts, what was intended in spite of them, and violations are judged, not agreed to:
-        // a denial stands against them, and the workspace is looked at again before anything is
-        // done.
+        // Conflicts, what was intended in spite of them, what is so already, and violations are
+        // judged, not agreed to: a denial stands against them, and the workspace is looked at again
+        // before anything is done.
         let Effects {
             reads,
             reads_root,
@@ -134,10 +146,12 @@ impl<S: Sink> Encoder<'_, S> {
             // What the contract says, and its digest is in here.
             contained: _,
             tools,
-            undo,
+            // What is said of it is what the policy lets stand.
+            undo: _,
             takes_back,
             conflicts: _,
             intended: _,
+            unchanged: _,
             left: _,
             violations: _,
         } = effects;
@@ -155,7 +169,7 @@ impl<S: Sink> Encoder<'_, S> {
             to.text(path);
             to.digest(digest);
         });
-        self.tag(match undo {
+        self.tag(match self.undo {
             UndoScope::Full => 0,
             UndoScope::Partial => 1,
             UndoScope::None => 2,
@@ -198,7 +212,8 @@ impl<S: Sink> Encoder<'_, S> {
     /// A value of the input; one that is not to be kept in clear stands by its digest.
     fn value(&mut self, key: Option<&str>, value: &Value) {
         if self.hidden.hides(key, value) {
-            let mut clear = Encoder { sink: Hasher::new(), hidden: &Hidden::NOTHING };
+            let mut clear =
+                Encoder { sink: Hasher::new(), undo: self.undo, hidden: &Hidden::NOTHING };
             clear.value(None, value);
             self.tag(8);
             self.digest(&clear.sink.finish());

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lictor_capability::{
-    Body, Change, EffectKind, Effects, FileMode, UnifiedDiff, WorkspaceView, resolve,
+    Body, Change, EffectKind, Effects, FileMode, UnifiedDiff, WorkspaceView,
 };
 use lictor_context::{Digest, Timestamp, WorkspacePath};
 use lictor_document::{Limits, Source};
@@ -409,16 +409,8 @@ fn resolved(question: &Question, view: &FuzzView, changes: &[Change]) -> Option<
     if changes.is_empty() {
         return None;
     }
-    let resolved = resolve(changes, view).ok()?;
-    if !resolved.conflicts.is_empty() {
-        return None;
-    }
-    let effects = Effects {
-        changes: resolved.changes,
-        violations: resolved.violations,
-        ..Effects::default()
-    };
-    Some(question.clone().instead(&effects))
+    let effects = Effects::changing(changes, view).ok()?;
+    effects.conflicts.is_empty().then(|| question.clone().instead(&effects))
 }
 
 fn patch(view: &FuzzView, text: &str) -> Vec<Change> {

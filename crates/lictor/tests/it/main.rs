@@ -10,6 +10,7 @@
 mod layers;
 mod lifecycle;
 mod matrix;
+mod purging;
 mod reload;
 mod runs;
 mod schemas;

@@ -26,7 +26,9 @@ impl Skill for Mkdir {
             (Some(entry), Some(mode)) if FileMode::from_bits(entry.mode) != mode => {
                 Change::Chmod { path, before_mode: FileMode::from_bits(entry.mode), mode }
             }
-            (Some(_), _) => return Ok(Effects::default()),
+            (Some(_), _) => {
+                return Ok(Effects { unchanged: vec![path], ..Effects::default() });
+            }
         };
         changing(&[change], request.view)
     }

@@ -1,5 +1,6 @@
 //! The index of executions.
 
+use lictor_capability::UndoScope;
 use lictor_context::{Digest, SessionId};
 use lictor_executor::{ExecutionRecord, ExecutionStatus};
 use lictor_state::{ExecutionFilter, Executions, StateError};
@@ -88,7 +89,12 @@ fn filters_choose() {
             ..record("exe_3", 3, &[])
         },
         ExecutionRecord { status: ExecutionStatus::RolledBack, ..record("exe_4", 4, &[]) },
-        ExecutionRecord { files: Vec::new(), ..of_run(record("exe_5", 5, &[]), "wfr_1") },
+        // What it did lies elsewhere.
+        ExecutionRecord {
+            files: Vec::new(),
+            undo: UndoScope::None,
+            ..of_run(record("exe_5", 5, &[]), "wfr_1")
+        },
         record("exe_6", 6, &["exe_1"]),
     ];
     for record in &all {
@@ -187,6 +193,53 @@ fn what_a_recovery_says_late_or_twice_changes_nothing() {
     put(&store, &record("exe_r", 3, &["exe_u"]));
     put(&store, &record("exe_r", 3, &["exe_u"]));
     check(&store, &[("exe_a", None), ("exe_u", Some("exe_r"))]);
+    // Of the undo that was taken back as well.
+    put(&store, &undo);
+    put(&store, &done);
+    check(&store, &[("exe_a", None), ("exe_u", Some("exe_r")), ("exe_r", None)]);
+}
+
+/// Two undos at once: the one that found everything back already has not undone it.
+#[test]
+fn an_undo_that_came_second_and_changed_nothing_does_not_count() {
+    let (store, _dir) = store();
+    let nothing = |id: &str, second| {
+        let mut undo = record(id, second, &["exe_a"]);
+        undo.files.clear();
+        undo
+    };
+    put(&store, &record("exe_a", 1, &[]));
+    put(&store, &record("exe_u", 2, &["exe_a"]));
+    put(&store, &nothing("exe_v", 3));
+    check(&store, &[("exe_a", Some("exe_u")), ("exe_u", None), ("exe_v", None)]);
+    // The other way round the one that did something counts.
+    put(&store, &record("exe_b", 4, &[]));
+    let undo_b = |mut undo: ExecutionRecord| {
+        undo.undo_of = record("exe_x", 1, &["exe_b"]).undo_of;
+        undo
+    };
+    put(&store, &undo_b(nothing("exe_w", 5)));
+    check(&store, &[("exe_b", Some("exe_w"))]);
+    put(&store, &undo_b(record("exe_z", 6, &[])));
+    check(&store, &[("exe_b", Some("exe_z"))]);
+}
+
+/// What an undo is not about is passed over: what changed nothing, and nothing else.
+#[test]
+fn what_changed_nothing_is_not_to_be_undone() {
+    let (store, _dir) = store();
+    let mut nothing = record("exe_n", 2, &[]);
+    nothing.files.clear();
+    let mut elsewhere = record("exe_e", 3, &[]);
+    elsewhere.files.clear();
+    elsewhere.undo = UndoScope::None;
+    put(&store, &record("exe_a", 1, &[]));
+    put(&store, &nothing);
+    put(&store, &elsewhere);
+    let executions = Executions::new(store.clone());
+    let undoable = ExecutionFilter { undoable: true, ..ExecutionFilter::default() };
+    assert_eq!(ids(&executions, &undoable), ["exe_e", "exe_a"]);
+    assert_eq!(ids(&executions, &ExecutionFilter::default()), ["exe_e", "exe_n", "exe_a"]);
 }
 
 #[test]

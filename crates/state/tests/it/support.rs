@@ -74,6 +74,7 @@ pub(crate) fn record(id: &str, second: i64, undo_of: &[&str]) -> ExecutionRecord
         policy_digest: Digest::of(b"policy"),
         expires_at: at(60),
         undo: UndoScope::Full,
+        undo_because: Vec::new(),
     };
     ExecutionRecord {
         execution_id: execution_id(id),
