@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::recording::{Recording, Scratch, Stage};
 use crate::system::{self, Kind};
 use crate::tree::Tree;
-use crate::worker::{ORG, Places, Recorded, agent};
+use crate::worker::{Lazy, ORG, Places, Recorded, agent};
 
 /// How a tree compares with what it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Found {
 pub(crate) struct Judge<'a> {
     pub(crate) kind: Kind,
     pub(crate) scratch: &'a Scratch,
-    pub(crate) lazy: bool,
+    pub(crate) lazy: Lazy,
 }
 
 impl Judge<'_> {

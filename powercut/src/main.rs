@@ -33,6 +33,7 @@ use crate::judge::{Found, Judge};
 use crate::random::Random;
 use crate::recording::{Recording, Scratch};
 use crate::report::Report;
+use crate::worker::Lazy;
 
 const WRONG: u8 = 1;
 const FAILED: u8 = 2;
@@ -60,6 +61,10 @@ struct Options {
     /// counted, but no failure.
     #[arg(long)]
     lazy: bool,
+    /// Acknowledge changes behind their first barrier (`durability: { changes: lazy }`). Nothing may
+    /// be lost by that: the next start does what the disk had not got.
+    #[arg(long)]
+    lazy_changes: bool,
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -83,6 +88,12 @@ struct Options {
     recover: bool,
 }
 
+impl Options {
+    fn lazy(&self) -> Lazy {
+        Lazy { database: self.lazy, changes: self.lazy_changes }
+    }
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     match run(&options) {
@@ -99,9 +110,9 @@ fn run(options: &Options) -> Result<u8, Failure> {
     if let Some(mounted) = &options.work {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         if options.recover {
-            tokio.block_on(worker::recover(mounted, options.lazy))?;
+            tokio.block_on(worker::recover(mounted, options.lazy()))?;
         } else {
-            tokio.block_on(worker::work(mounted, seed, options.lazy))?;
+            tokio.block_on(worker::work(mounted, seed, options.lazy()))?;
         }
         return Ok(0);
     }
@@ -132,8 +143,8 @@ fn test(options: &Options, seed: u64, folder: &Path) -> Result<u8, Failure> {
     let scratch = Scratch::make(folder)?;
     let mut run = Run {
         options,
-        judge: Judge { kind: options.fs, scratch: &scratch, lazy: options.lazy },
-        report: Report::new(options.fs.name(), seed, options.lazy),
+        judge: Judge { kind: options.fs, scratch: &scratch, lazy: options.lazy() },
+        report: Report::new(options.fs.name(), seed, options.lazy()),
         random: Random::new(seed),
         kept: 0,
         began: now(),
@@ -164,7 +175,8 @@ struct Run<'a> {
 impl Run<'_> {
     /// One recording, and everything that is cut out of it.
     fn record(&mut self) -> Result<(), Failure> {
-        let Options { fs, lazy, states, undo_every, .. } = *self.options;
+        let Options { fs, states, undo_every, .. } = *self.options;
+        let lazy = self.options.lazy();
         let recording = Recording::make(fs, self.judge.scratch, self.random.next(), lazy)?;
         let count = |wanted: fn(&Entry) -> bool| recording.log.iter().filter(|e| wanted(e)).count();
         let writes = count(|entry| matches!(entry, Entry::Write(_)));

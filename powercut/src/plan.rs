@@ -152,6 +152,7 @@ impl Author {
             self.delete("deep/er/than/before.txt", 1)?,
             Change::Rmdir { path: path("deep/er/than")? },
             chmod("fresh", 0o750, 0o700)?,
+            chmod("bin/tool", 0o700, 0o711)?,
             Change::Delete { path: path("current")?, before: Digest::of(b"src/main.rs") },
             Change::Symlink { path: path("current")?, target: "kind".to_owned() },
             Change::Modify {

@@ -12,7 +12,7 @@ use crate::plan::{STEPS, Step};
 use crate::server::{DISK, Server};
 use crate::system::{self, Kind};
 use crate::tree::Tree;
-use crate::worker::{Places, Recorded, Said};
+use crate::worker::{Lazy, Places, Recorded, Said};
 
 /// The boot that the recorded process believes to run under.
 const OTHER_BOOT: &str = "00000000-0000-4000-8000-000000000000\n";
@@ -66,7 +66,7 @@ impl Recording {
         kind: Kind,
         scratch: &Scratch,
         seed: u64,
-        lazy: bool,
+        lazy: Lazy,
     ) -> Result<Self, Failure> {
         let seed = seed.to_string();
         let recording = Self::on(kind, scratch, fresh(kind, scratch)?, lazy, &["--seed", &seed])?;
@@ -79,7 +79,7 @@ impl Recording {
         kind: Kind,
         scratch: &Scratch,
         image: Image,
-        lazy: bool,
+        lazy: Lazy,
     ) -> Result<Self, Failure> {
         Self::on(kind, scratch, image, lazy, &["--recover"])
     }
@@ -98,13 +98,14 @@ impl Recording {
         kind: Kind,
         scratch: &Scratch,
         image: Image,
-        lazy: bool,
+        lazy: Lazy,
         arguments: &[&str],
     ) -> Result<Self, Failure> {
         let server = Server::mount(image, &scratch.place("fuse"))?;
         let live = scratch.place("live");
         let mut all: Vec<OsString> = vec!["--work".into(), live.clone().into()];
-        all.extend(arguments.iter().copied().chain(lazy.then_some("--lazy")).map(OsString::from));
+        all.extend(arguments.iter().map(OsString::from));
+        all.extend(lazy.arguments().map(OsString::from));
         let mounted = system::mount(kind, &scratch.place("fuse").join(DISK), &live);
         let recording = mounted.and_then(|()| {
             system::pretend_boot(&scratch.place("boot"))?;

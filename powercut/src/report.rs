@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cuts::{Cut, Kind};
 use crate::judge::{Found, Side, Wrong};
+use crate::worker::Lazy;
 
 /// So many findings of each kind are told in full.
 const N_TOLD: usize = 4;
@@ -86,6 +87,9 @@ pub(crate) struct Report {
     fs: &'static str,
     seed: u64,
     lazy: bool,
+    lazy_changes: bool,
+    #[serde(skip)]
+    named: &'static str,
     recordings: u64,
     writes: usize,
     flushes: usize,
@@ -104,11 +108,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(fs: &'static str, seed: u64, lazy: bool) -> Self {
+    pub(crate) fn new(fs: &'static str, seed: u64, lazy: Lazy) -> Self {
         Self {
             fs,
             seed,
-            lazy,
+            lazy: lazy.database,
+            lazy_changes: lazy.changes,
+            named: lazy.named(),
             recordings: 0,
             writes: 0,
             flushes: 0,
@@ -187,10 +193,15 @@ impl Report {
 
     /// For people.
     pub(crate) fn table(&self) -> String {
-        let lazy = if self.lazy { ", lazy" } else { "" };
         let mut out = format!(
-            "{}, seed {}{lazy}: {} recordings of {} writes and {} flushes, {:.0} s\n\n",
-            self.fs, self.seed, self.recordings, self.writes, self.flushes, self.seconds
+            "{}, seed {}{}: {} recordings of {} writes and {} flushes, {:.0} s\n\n",
+            self.fs,
+            self.seed,
+            self.named,
+            self.recordings,
+            self.writes,
+            self.flushes,
+            self.seconds
         );
         let rows = [
             ("prefix", &self.prefix),

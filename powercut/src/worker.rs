@@ -30,6 +30,38 @@ pub(crate) const ORG: &str = "acme";
 
 const POLICY: &str = "version: 1\ndefault: allow\n";
 
+/// What is not flushed before it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Lazy {
+    /// The database's commits.
+    pub(crate) database: bool,
+    /// What changes do to the workspace: the policy says `durability: { changes: lazy }`.
+    pub(crate) changes: bool,
+}
+
+impl Lazy {
+    /// As the worker is told.
+    pub(crate) fn arguments(self) -> impl Iterator<Item = &'static str> {
+        let database = self.database.then_some("--lazy");
+        database.into_iter().chain(self.changes.then_some("--lazy-changes"))
+    }
+
+    /// For people.
+    pub(crate) fn named(self) -> &'static str {
+        match (self.database, self.changes) {
+            (false, false) => "",
+            (true, false) => ", lazy database",
+            (false, true) => ", lazy changes",
+            (true, true) => ", lazy database and changes",
+        }
+    }
+
+    fn policy(self) -> String {
+        let changes = if self.changes { "durability: { changes: lazy }\n" } else { "" };
+        format!("{POLICY}{changes}")
+    }
+}
+
 /// Where things lie on the disk under test.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
@@ -44,9 +76,9 @@ impl Places {
         Self { workspace: place("ws"), keys: place("keys"), others: place("others") }
     }
 
-    pub(crate) fn options(&self, lazy: bool) -> RuntimeOptions {
+    pub(crate) fn options(&self, lazy: Lazy) -> RuntimeOptions {
         let mut options = RuntimeOptions::new(&self.workspace, &self.keys);
-        options.durability = if lazy { Durability::Normal } else { Durability::Full };
+        options.durability = if lazy.database { Durability::Normal } else { Durability::Full };
         options
     }
 }
@@ -107,14 +139,14 @@ pub(crate) fn agent(runtime: &Runtime) -> Result<Agent, Failure> {
 }
 
 /// Does everything there is to do on a mounted disk.
-pub(crate) async fn work(mounted: &Path, seed: u64, lazy: bool) -> Result<(), Failure> {
+pub(crate) async fn work(mounted: &Path, seed: u64, lazy: Lazy) -> Result<(), Failure> {
     let places = Places::on(mounted);
     for folder in [&places.workspace.join(".lictor"), &places.keys, &places.others] {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     plan::make_tree(&places.workspace, seed)?;
     let policy = places.workspace.join(".lictor/policy.yaml");
-    File::create_new(policy)?.write_all(POLICY.as_bytes())?;
+    File::create_new(policy)?.write_all(lazy.policy().as_bytes())?;
     let recorded = {
         let runtime = Runtime::open(places.options(lazy)).await?;
         Recorded::read(&runtime, None)?
@@ -134,7 +166,7 @@ pub(crate) async fn work(mounted: &Path, seed: u64, lazy: bool) -> Result<(), Fa
 }
 
 /// Only opens the runtime on a mounted disk, and so recovers.
-pub(crate) async fn recover(mounted: &Path, lazy: bool) -> Result<(), Failure> {
+pub(crate) async fn recover(mounted: &Path, lazy: Lazy) -> Result<(), Failure> {
     say(&Said::Ready(Recorded::default()))?;
     let runtime = Runtime::open(Places::on(mounted).options(lazy)).await?;
     say(&Said::Acknowledged(Recorded::read(&runtime, None)?))?;

@@ -6,10 +6,21 @@ use std::process::Command;
 const MISSING: i32 = 3;
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the test is of a program")]
 fn a_hundred_power_cuts_tear_nothing() {
+    tears_nothing(&["--states", "100", "--seed", "3"]);
+}
+
+/// Acknowledged behind the first barrier, and all the same never lost: the next start finishes it.
+#[test]
+fn power_cuts_lose_nothing_that_was_acknowledged_early() {
+    tears_nothing(&["--states", "60", "--seed", "5", "--lazy-changes"]);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test is of a program")]
+fn tears_nothing(arguments: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_lictor-powercut"))
-        .args(["--fs", "ext4", "--states", "100", "--seed", "3"])
+        .args(["--fs", "ext4"])
+        .args(arguments)
         .output()
         .expect("the program runs");
     let (out, err) =

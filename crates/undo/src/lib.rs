@@ -7,11 +7,13 @@ mod compile; // from changes to single operations
 mod fault;
 mod history; // finished transactions, read back
 mod journal;
+mod looking; // at slots and paths
 mod means; // what the mount can do
 mod merge;
 mod operation; // one operation: done, checked, reversed
 mod parent; // which directory a thing was put into
 mod plan; // what an undo would do
+mod published; // in place, until the ledger has it
 mod purge; // where bytes die
 mod recover;
 mod rollback;

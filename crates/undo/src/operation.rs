@@ -9,13 +9,16 @@ use std::io;
 use lictor_capability::{Conflict, ConflictReason, FileMode, State, ViewError, ViewErrorKind};
 use lictor_context::WorkspacePath;
 use lictor_workspace::{DirHandle, ReadError, Workspace, state_at};
-use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::fault;
 use crate::journal::JournalItem;
 use crate::means::{Means, exchange};
 use crate::store::{SlotRef, TxDir, TxRoot};
+
+/// The bits that run a program as somebody else.
+const SET_ID: u32 = 0o6000;
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -294,9 +297,21 @@ impl Hands<'_> {
         }
         fault::point("chmod.before").map_err(fail)?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
-        fs::chmod(through, Mode::from_raw_mode(after.bits()))
-            .map_err(|error| fail(error.into()))?;
-        fault::point("chmod.after").map_err(fail)
+        let set = |mode: FileMode| fs::chmod(through.as_str(), Mode::from_raw_mode(mode.bits()));
+        set(after).map_err(|error| fail(error.into()))?;
+        fault::point("chmod.after").map_err(fail)?;
+        // Bits that somebody may not give are dropped in silence.
+        let got = fs::fstat(&fd).map_err(|error| fail(error.into()))?;
+        let got = FileMode::from_bits(got.st_mode);
+        if got != after {
+            // Anything else is what somebody has set since, and theirs.
+            if got.bits() == after.bits() & !SET_ID {
+                set(before).map_err(|error| fail(error.into()))?;
+            }
+            let why = format!("it was to have mode {after}, and could only be given {got}");
+            return Err(fail(io::Error::other(why)));
+        }
+        Ok(())
     }
 
     /// Finishes a `put` that a crash cut short, where it takes two calls.
@@ -309,80 +324,6 @@ impl Hands<'_> {
         let slots = self.slots(slot)?;
         let finished = self.means.finish_put((&slots, &slot.name()), (&parent, path.name()));
         finished.map_err(|error| io_error(path, error.into()))
-    }
-
-    /// What a slot holds; `None` when nothing.
-    pub(crate) fn slot_state(&self, slot: &SlotRef) -> Result<Option<State>, OperationError> {
-        let label = || slot_label(slot);
-        let slots = self.slots(slot)?;
-        state_at(&slots, &slot.name()).map_err(|error| OperationError::Io {
-            path: label(),
-            source: io::Error::other(error.to_string()),
-        })
-    }
-
-    /// The inode in a slot; `None` when nothing is.
-    pub(crate) fn slot_inode(&self, slot: &SlotRef) -> Result<Option<u64>, OperationError> {
-        let slots = self.slots(slot)?;
-        slots
-            .inode(&slot.name())
-            .map_err(|source| OperationError::Io { path: slot_label(slot), source })
-    }
-
-    /// Whether the file in a slot has other names as well.
-    pub(crate) fn slot_has_links(&self, slot: &SlotRef) -> Result<bool, OperationError> {
-        let slots = self.slots(slot)?;
-        match fs::statat(&slots, slot.name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => {
-                let directory = fs::FileType::from_raw_mode(stat.st_mode).is_dir();
-                Ok(!directory && stat.st_nlink > 1)
-            }
-            Err(Errno::NOENT) => Ok(false),
-            Err(source) => {
-                Err(OperationError::Io { path: slot_label(slot), source: source.into() })
-            }
-        }
-    }
-
-    /// The inode at a path.
-    pub(crate) fn path_inode(&self, path: &WorkspacePath) -> Result<Option<u64>, OperationError> {
-        match self.existing_parent(path)? {
-            Some(parent) => parent.inode(path.name()).map_err(|error| io_error(path, error)),
-            None => Ok(None),
-        }
-    }
-
-    /// The mode of the thing at a path, when it is the one with this inode.
-    pub(crate) fn path_mode(
-        &self,
-        path: &WorkspacePath,
-        inode: Option<u64>,
-    ) -> Result<Option<FileMode>, OperationError> {
-        match self.existing_parent(path)? {
-            Some(parent) => {
-                mode_of(&parent, path.name(), inode).map_err(|error| io_error(path, error))
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// The mode of the thing in a slot, when it is the one with this inode.
-    pub(crate) fn slot_mode(
-        &self,
-        slot: &SlotRef,
-        inode: Option<u64>,
-    ) -> Result<Option<FileMode>, OperationError> {
-        let slots = self.slots(slot)?;
-        mode_of(&slots, &slot.name(), inode)
-            .map_err(|source| OperationError::Io { path: slot_label(slot), source })
-    }
-
-    /// Whether the directory at a path is empty.
-    pub(crate) fn is_empty(&self, path: &WorkspacePath) -> Result<bool, OperationError> {
-        match self.existing_parent(path)? {
-            Some(parent) => is_empty(&parent, path.name()).map_err(|error| io_error(path, error)),
-            None => Ok(true),
-        }
     }
 
     /// The directory of a path, for looking. Below something that is no directory, or not any
@@ -406,15 +347,31 @@ impl Hands<'_> {
         }
     }
 
-    fn slots(&self, slot: &SlotRef) -> Result<DirHandle, OperationError> {
+    pub(crate) fn slots(&self, slot: &SlotRef) -> Result<Slots<'_>, OperationError> {
         let fail = |source| OperationError::Io { path: slot_label(slot), source };
         if slot.execution == *self.own.0 {
-            let again = rustix::io::dup(&self.own.1.slots).map_err(|error| fail(error.into()))?;
-            return Ok(DirHandle::from(again));
+            return Ok(Slots::Own(&self.own.1.slots));
         }
         match self.root.slots(&slot.execution).map_err(fail)? {
-            Some(slots) => Ok(slots),
+            Some(slots) => Ok(Slots::Others(slots)),
             None => Err(fail(io::Error::other("the undo record is gone"))),
+        }
+    }
+}
+
+/// The slots of a transaction: those of the one that is being done are open anyway.
+pub(crate) enum Slots<'a> {
+    Own(&'a DirHandle),
+    Others(DirHandle),
+}
+
+impl std::ops::Deref for Slots<'_> {
+    type Target = DirHandle;
+
+    fn deref(&self) -> &DirHandle {
+        match self {
+            Self::Own(slots) => slots,
+            Self::Others(slots) => slots,
         }
     }
 }
@@ -441,16 +398,8 @@ impl Seen {
     }
 }
 
-fn slot_label(slot: &SlotRef) -> String {
+pub(crate) fn slot_label(slot: &SlotRef) -> String {
     format!(".lictor/tx/{}/s/{}", slot.execution, slot.name())
-}
-
-fn mode_of(dir: &DirHandle, name: &str, inode: Option<u64>) -> io::Result<Option<FileMode>> {
-    match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) if Some(stat.st_ino) == inode => Ok(Some(FileMode::from_bits(stat.st_mode))),
-        Ok(_) | Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Whether two states are the same as far as an operation goes: directories by kind only, since
@@ -462,19 +411,24 @@ pub(crate) fn same(found: &State, expected: &State) -> bool {
     }
 }
 
-pub(crate) fn state_of(
+fn state_of(
     dir: &DirHandle,
     name: &str,
     path: &WorkspacePath,
 ) -> Result<Option<State>, OperationError> {
-    state_at(dir, name).map_err(|error| match error {
+    state_at(dir, name).map_err(|error| unread(path, error))
+}
+
+/// What stands at a path cannot be read.
+pub(crate) fn unread(path: &WorkspacePath, error: ReadError) -> OperationError {
+    match error {
         ReadError::Special => conflict(path, ConflictReason::KindDiffers, None, None),
         ReadError::Changed => conflict(path, ConflictReason::ContentDiffers, None, None),
         ReadError::Io(error) => io_error(path, error),
-    })
+    }
 }
 
-fn is_empty(parent: &DirHandle, name: &str) -> io::Result<bool> {
+pub(crate) fn is_empty(parent: &DirHandle, name: &str) -> io::Result<bool> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = match fs::openat(parent, name, flags, Mode::empty()) {
         Ok(dir) => dir,

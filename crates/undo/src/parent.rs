@@ -6,15 +6,17 @@
 //! is that of the transactions, since publishing is renaming.
 
 use std::collections::HashMap;
+use std::fs::File;
 
 use lictor_capability::{ConflictReason, State};
 use lictor_context::WorkspacePath;
-use lictor_workspace::DirHandle;
-use rustix::fs;
+use lictor_workspace::{DirHandle, seen_at};
+use rustix::fs::{self, AtFlags, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
 
 use crate::journal::JournalItem;
 use crate::means::Means;
-use crate::operation::{Hands, OperationError, conflict, io_error, state_of};
+use crate::operation::{Hands, OperationError, conflict, io_error, unread};
 
 /// What stands at a path, all of it seen through one handle of its directory.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) inode: Option<u64>,
     /// The inode of its directory; `None` when there is none.
     pub(crate) dir: Option<u64>,
+    /// Whether names can only be added to its directory: what is put there stays for ever.
+    pub(crate) only_grows: bool,
 }
 
 impl Place {
@@ -36,31 +40,71 @@ impl Place {
 impl Hands<'_> {
     /// What stands at a path, its inode, and that of its directory.
     pub(crate) fn place(&self, path: &WorkspacePath) -> Result<Place, OperationError> {
-        let Some(parent) = self.existing_parent(path)? else { return Ok(Place::default()) };
-        let state = state_of(&parent, path.name(), path)?;
-        self.place_in(&parent, path, state)
+        self.place_and_file(path).map(|(place, _)| place)
+    }
+
+    /// The same, with the file as it was read.
+    pub(crate) fn place_and_file(
+        &self,
+        path: &WorkspacePath,
+    ) -> Result<(Place, Option<File>), OperationError> {
+        let none = (Place::default(), None);
+        let Some(parent) = self.existing_parent(path)? else { return Ok(none) };
+        let seen = seen_at(&parent, path.name()).map_err(|error| unread(path, error))?;
+        let (dir, only_grows) = self.directory(&parent, path)?;
+        let (state, inode, file) =
+            seen.map_or((None, None, None), |seen| (Some(seen.state), Some(seen.inode), seen.file));
+        Ok((Place { state, inode, dir: Some(dir), only_grows }, file))
     }
 
     /// The same without a look at what it is.
     pub(crate) fn bare_place(&self, path: &WorkspacePath) -> Result<Place, OperationError> {
         let Some(parent) = self.existing_parent(path)? else { return Ok(Place::default()) };
-        self.place_in(&parent, path, None)
-    }
-
-    fn place_in(
-        &self,
-        parent: &DirHandle,
-        path: &WorkspacePath,
-        state: Option<State>,
-    ) -> Result<Place, OperationError> {
         let inode = parent.inode(path.name()).map_err(|error| io_error(path, error))?;
-        Ok(Place { state, inode, dir: Some(self.inode_of(parent, path)?) })
+        let (dir, only_grows) = self.directory(&parent, path)?;
+        Ok(Place { state: None, inode, dir: Some(dir), only_grows })
     }
 
-    /// The inode of a directory on the mount of the transactions; 0, which none has, on another.
-    fn inode_of(&self, dir: &DirHandle, path: &WorkspacePath) -> Result<u64, OperationError> {
-        let stat = fs::fstat(dir).map_err(|error| io_error(path, error.into()))?;
-        Ok(if stat.st_dev == self.root.device() { stat.st_ino } else { 0 })
+    /// The inode of a directory on the mount of the transactions (0, which none has, on another),
+    /// and whether it is append-only.
+    fn directory(
+        &self,
+        dir: &DirHandle,
+        path: &WorkspacePath,
+    ) -> Result<(u64, bool), OperationError> {
+        let fail = |error: Errno| io_error(path, error.into());
+        let (device, inode, only_grows) =
+            match fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::INO) {
+                Ok(found) => (
+                    fs::makedev(found.stx_dev_major, found.stx_dev_minor),
+                    found.stx_ino,
+                    found.stx_attributes.contains(StatxAttributes::APPEND),
+                ),
+                // A sandbox that does not know the call.
+                Err(Errno::NOSYS | Errno::PERM) => {
+                    let found = fs::fstat(dir).map_err(fail)?;
+                    (found.st_dev, found.st_ino, false)
+                }
+                Err(error) => return Err(fail(error)),
+            };
+        Ok((if device == self.root.device() { inode } else { 0 }, only_grows))
+    }
+
+    /// A thing in a slot that is to arrive: its inode, when it got the mode that it is to have. A
+    /// file system without modes, or somebody who may not give that one, drops bits in silence.
+    pub(crate) fn staged_inode(&self, item: &JournalItem) -> Result<Option<u64>, OperationError> {
+        let Some(slot) = &item.stage else { return Ok(None) };
+        let Some((inode, mode)) = self.slot_stat(slot)? else { return Ok(None) };
+        match item.after {
+            Some(State::File { mode: wanted, .. }) if mode != wanted => {
+                let why = format!("it was to have mode {wanted}, and could only be given {mode}");
+                Err(OperationError::Io {
+                    path: item.path().to_owned(),
+                    source: std::io::Error::other(why),
+                })
+            }
+            _ => Ok(Some(inode)),
+        }
     }
 
     /// The directory of a path, when it is the very one that was looked at.
@@ -70,7 +114,7 @@ impl Hands<'_> {
         dir: Option<u64>,
     ) -> Result<DirHandle, OperationError> {
         let parent = self.parent(path)?;
-        if dir.is_some() && dir != Some(self.inode_of(&parent, path)?) {
+        if dir.is_some() && dir != Some(self.directory(&parent, path)?.0) {
             return Err(conflict(path, ConflictReason::ParentReplaced, None, None));
         }
         Ok(parent)

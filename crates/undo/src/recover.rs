@@ -14,7 +14,7 @@ use crate::operation::{Hands, Operation, OperationError, same};
 use crate::parent::AWAY;
 use crate::rollback::roll_back;
 use crate::standing::Standing;
-use crate::store::{TxDir, TxRoot};
+use crate::store::{SlotRef, TxDir, TxRoot};
 use crate::transaction::{Transactions, note_aborted};
 
 pub(crate) fn recover(
@@ -25,9 +25,11 @@ pub(crate) fn recover(
     let root = transactions.root().map_err(fail)?;
     root.sweep().map_err(fail)?;
     let mut recovered = Vec::new();
-    for execution in root.list().map_err(fail)? {
+    let all = root.list().map_err(fail)?;
+    for (n, execution) in all.iter().enumerate() {
+        let later = all.get(n + 1..).unwrap_or_default();
         lease.check().map_err(|error| RecoverError(error.to_string()))?;
-        let recovery = Recover { transactions, root: &root, execution: &execution };
+        let recovery = Recover { transactions, root: &root, execution, later };
         if let Some(settled) = recovery.settle()? {
             recovered.push(settled);
         }
@@ -63,6 +65,8 @@ struct Recover<'a> {
     transactions: &'a Transactions,
     root: &'a TxRoot,
     execution: &'a ExecutionId,
+    /// Those that came after it.
+    later: &'a [ExecutionId],
 }
 
 impl Recover<'_> {
@@ -117,6 +121,9 @@ impl Recover<'_> {
         let back = journal.end == End::Aborting || journal.header.back_on_crash;
         let (recovery, stuck) = if back {
             self.put_back(&hands, tx, &journal.items, &operations)
+        } else if journal.header.lazy && self.is_behind(&journal.items)? {
+            // Only its line was lost. What the later one has made of its paths is none of its own.
+            self.made_durable(Vec::new())
         } else {
             self.finish(&hands, tx, &journal, &operations)
         };
@@ -192,16 +199,75 @@ impl Recover<'_> {
                 return self.put_back(hands, tx, items, operations);
             }
         }
+        self.made_durable(left)
+    }
+
+    fn made_durable(&self, left: Vec<Stuck>) -> (Recovery, Vec<Stuck>) {
         match self.root.barrier() {
             Ok(()) => (Recovery::Finished, left),
             Err(error) => (Recovery::Incomplete, vec![self.stuck(&error.to_string())]),
         }
     }
 
+    /// Whether a later transaction has begun to publish: its first barrier had ended then, and with
+    /// it all that this one did was durable. One that takes this one back shows nothing by what it
+    /// has done: it looks the same when this one never was; both go forward then, one after the other.
+    fn is_behind(&self, items: &[JournalItem]) -> Result<bool, RecoverError> {
+        for execution in self.later {
+            let fail =
+                |error: &dyn std::fmt::Display| RecoverError(format!("{execution}: {error}"));
+            let Some(tx) = self.root.get(execution).map_err(|error| fail(&error))? else {
+                continue;
+            };
+            let text = tx.read_journal().map_err(|error| fail(&error))?.unwrap_or_default();
+            let Ok(journal) = journal::parse(&text) else { continue };
+            if journal.end == End::Aborted || journal.header.record.undo_of.contains(self.execution)
+            {
+                continue;
+            }
+            let (workspace, means) = (self.transactions.workspace(), journal.header.means);
+            let hands = Hands { workspace, root: self.root, own: (execution, &tx), means };
+            for (index, operation) in compile::operations(&journal.items) {
+                let Some(item) = journal.items.get(index) else { continue };
+                if shows_begun(&hands, item, &operation, items).map_err(|error| fail(&error))? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     fn stuck(&self, reason: &str) -> Stuck {
         let path = format!(".lictor/tx/{}", self.execution);
         Stuck { path, reason: reason.to_owned() }
     }
+}
+
+/// Whether an operation of a transaction has left a trace that only itself can have left, whatever
+/// became of an earlier one with these items.
+fn shows_begun(
+    hands: &Hands<'_>,
+    item: &JournalItem,
+    operation: &Operation,
+    earlier: &[JournalItem],
+) -> Result<bool, OperationError> {
+    let own = |slot: &SlotRef| slot.execution == *hands.own.0;
+    Ok(match operation {
+        Operation::Put { path, slot, .. } => {
+            own(slot) && item.new_inode.is_some() && hands.path_inode(path)? == item.new_inode
+        }
+        Operation::Take { slot, .. } => own(slot) && hands.slot_inode(slot)?.is_some(),
+        Operation::Swap { slot, .. } => {
+            let in_slot = hands.slot_inode(slot)?;
+            own(slot) && in_slot.is_some() && in_slot != item.new_inode
+        }
+        Operation::Chmod { path, inode, after, .. } => {
+            let was_so = |one: &JournalItem| {
+                one.inode == *inode && one.before.and_then(|state| state.mode()) == Some(*after)
+            };
+            hands.path_mode(path, *inode)? == Some(*after) && !earlier.iter().any(was_so)
+        }
+    })
 }
 
 /// What a crash left of a transaction.

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use lictor_capability::{Content, FileMode, Item, State, ViewError};
 use lictor_context::{Digest, Hasher, WorkspacePath};
-use lictor_workspace::{DirHandle, Workspace};
+use lictor_workspace::Workspace;
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -24,6 +24,9 @@ const BUFFER: usize = 256 * 1024;
 
 /// The most that Linux gives for the names of a file's extended attributes, and for one's value.
 const MAX_ATTRIBUTE: usize = 64 * 1024;
+
+/// What is tried first.
+const FEW: usize = 512;
 
 /// Attributes that say something about the bytes: capabilities, signatures, a file system's own.
 const VOUCHING: [&[u8]; 4] =
@@ -44,7 +47,7 @@ pub(crate) enum StageError {
 pub(crate) fn stage(
     workspace: &Workspace,
     tx: &TxDir,
-    item: &Item,
+    (item, replaced): (&Item, Option<&Attributes>),
     planned: &JournalItem,
 ) -> Result<(), StageError> {
     let (Some(slot), Some(after)) = (&planned.stage, planned.after) else { return Ok(()) };
@@ -66,20 +69,20 @@ pub(crate) fn stage(
             let mut file = create_file(&tx.slots, slot.name(), 0o600).map_err(io)?;
             fault::point("stage.write").map_err(io)?;
             file.write_all(bytes).map_err(io)?;
-            finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
+            finish(&file, item.path(), replaced, mode.bits()).map_err(io)?;
             inherit(workspace, planned, &file, mode).map_err(io)?;
         }
         (Some(Content::CopyOf(source)), State::File { mode, digest, .. }) => {
             let mut file = create_file(&tx.slots, slot.name(), 0o600).map_err(io)?;
             let from = open_source(workspace, source, item.path())?;
             copy(from, &mut file, digest, item.path())?;
-            finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
+            finish(&file, item.path(), replaced, mode.bits()).map_err(io)?;
             inherit(workspace, planned, &file, mode).map_err(io)?;
         }
         (Some(Content::Streamed(source)), State::File { mode, digest, .. }) => {
             let mut file = create_file(&tx.slots, slot.name(), 0o600).map_err(io)?;
             copy(source.open().map_err(io)?, &mut file, digest, item.path())?;
-            finish(workspace, &file, item.from.as_ref(), mode.bits()).map_err(io)?;
+            finish(&file, item.path(), replaced, mode.bits()).map_err(io)?;
             inherit(workspace, planned, &file, mode).map_err(io)?;
         }
         _ => return Err(io(io::Error::other("the change says nothing of its content"))),
@@ -93,26 +96,81 @@ fn make_directory(tx: &TxDir, slot: &SlotRef, mode: u32) -> io::Result<()> {
     Ok(fs::chmodat(&tx.slots, slot.name(), Mode::from_raw_mode(mode), AtFlags::empty())?)
 }
 
-/// Owner, extended attributes and mode: those of what is replaced, where it can be.
-fn finish(
-    workspace: &Workspace,
-    file: &File,
-    replaces: Option<&WorkspacePath>,
-    mode: u32,
-) -> io::Result<()> {
-    if let Some(path) = replaces
-        && let Ok(Some(parent)) = workspace.parent(path)
-        && let Ok(old) = fs::statat(&parent, path.name(), AtFlags::SYMLINK_NOFOLLOW)
-    {
-        let new = fs::fstat(file)?;
-        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) {
-            let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
-            // Only a privileged process may; anybody else leaves the file their own.
-            if let Err(error) = fs::fchown(file, Some(uid), Some(gid)) {
-                tracing::debug!(%error, %path, "the owner could not be kept");
+/// What a file has beside its bytes and its mode: its owner, and its extended attributes, access lists
+/// among them. Those that vouch for its bytes are left behind.
+#[derive(Debug)]
+pub(crate) struct Attributes {
+    owner: (u32, u32),
+    extended: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Attributes {
+    /// Of a file that is going to be replaced.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        let stat = fs::fstat(file)?;
+        let owner = (stat.st_uid, stat.st_gid);
+        let listed = match attribute(|room| fs::flistxattr(file, room)) {
+            Ok(listed) => listed,
+            Err(Errno::OPNOTSUPP) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let mut extended = Vec::new();
+        for name in listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            if VOUCHING.iter().any(|prefix| name.starts_with(prefix)) {
+                continue;
+            }
+            match attribute(|room| fs::fgetxattr(file, name, room)) {
+                Ok(value) => extended.push((name.to_vec(), value)),
+                Err(Errno::NODATA) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        copy_attributes(&parent, path, file)?;
+        Ok(Self { owner, extended })
+    }
+
+    /// Gives them to what replaces it, as far as whoever runs this may.
+    fn give(&self, to: &File, path: &str) -> io::Result<()> {
+        let new = fs::fstat(to)?;
+        if (new.st_uid, new.st_gid) != self.owner {
+            let (uid, gid) = (Uid::from_raw(self.owner.0), Gid::from_raw(self.owner.1));
+            // Only a privileged process may; anybody else leaves the file their own.
+            if let Err(error) = fs::fchown(to, Some(uid), Some(gid)) {
+                tracing::debug!(%error, path, "the owner could not be kept");
+            }
+        }
+        for (name, value) in &self.extended {
+            match fs::fsetxattr(to, name.as_slice(), value, XattrFlags::empty()) {
+                Ok(()) => {}
+                // Only a privileged process may; anybody else leaves it behind.
+                Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
+                    let name = String::from_utf8_lossy(name);
+                    tracing::debug!(path, %name, "an extended attribute could not be kept");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An attribute, or their names: most are small.
+fn attribute(read: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut room = vec![0_u8; FEW];
+    let n = match read(&mut room) {
+        Err(Errno::RANGE) => {
+            room.resize(MAX_ATTRIBUTE, 0);
+            read(&mut room)?
+        }
+        read => read?,
+    };
+    room.truncate(n);
+    Ok(room)
+}
+
+/// Owner and extended attributes of what is replaced, where it can be, and the mode.
+fn finish(file: &File, path: &str, replaced: Option<&Attributes>, mode: u32) -> io::Result<()> {
+    if let Some(replaced) = replaced {
+        replaced.give(file, path)?;
     }
     // Last: a change of owner takes set-id bits away, and an access list has a say in the mode.
     fs::fchmod(file, Mode::from_raw_mode(mode))?;
@@ -146,18 +204,16 @@ fn inherit(
             tracing::debug!(%error, %path, "the directory's group could not be given");
         }
     }
-    let mut value = vec![0_u8; MAX_ATTRIBUTE];
-    let n = match fs::fgetxattr(&dir, DEFAULT_ACL, value.as_mut_slice()) {
-        Ok(n) => n,
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => 0,
+    let list = match attribute(|room| fs::fgetxattr(&dir, DEFAULT_ACL, room)) {
+        Ok(list) => list,
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let list = value.get(..n).unwrap_or_default();
     let is_directory = matches!(planned.after, Some(State::Directory { .. }));
     if !list.is_empty() {
-        fs::fsetxattr(&to, ACCESS_ACL, list, XattrFlags::empty())?;
+        fs::fsetxattr(&to, ACCESS_ACL, &list, XattrFlags::empty())?;
         if is_directory {
-            fs::fsetxattr(&to, DEFAULT_ACL, list, XattrFlags::empty())?;
+            fs::fsetxattr(&to, DEFAULT_ACL, &list, XattrFlags::empty())?;
         }
     }
     if shared || !list.is_empty() {
@@ -167,42 +223,6 @@ fn inherit(
         let hands_on = shared && is_directory && staged == mode;
         let bits = staged.bits() | if hands_on { SET_GROUP_ID } else { 0 };
         fs::fchmod(&to, Mode::from_raw_mode(bits))?;
-    }
-    Ok(())
-}
-
-/// Copies the extended attributes, access lists among them, of the file that is replaced. Those
-/// that vouch for its bytes are left behind.
-fn copy_attributes(parent: &DirHandle, path: &WorkspacePath, to: &File) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let from = fs::openat(parent, path.name(), flags, Mode::empty())?;
-    let mut names = vec![0_u8; MAX_ATTRIBUTE];
-    let listed = match fs::flistxattr(&from, names.as_mut_slice()) {
-        Ok(n) => names.get(..n).unwrap_or_default(),
-        Err(Errno::OPNOTSUPP) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    for name in listed.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let vouches = VOUCHING.iter().any(|prefix| name.starts_with(prefix));
-        if vouches {
-            continue;
-        }
-        let mut value = vec![0_u8; MAX_ATTRIBUTE];
-        let n = match fs::fgetxattr(&from, name, value.as_mut_slice()) {
-            Ok(n) => n,
-            Err(Errno::NODATA) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let value = value.get(..n).unwrap_or_default();
-        match fs::fsetxattr(to, name, value, XattrFlags::empty()) {
-            Ok(()) => {}
-            // Only a privileged process may; anybody else leaves it behind.
-            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {
-                let name = String::from_utf8_lossy(name);
-                tracing::debug!(%path, %name, "an extended attribute could not be kept");
-            }
-            Err(error) => return Err(error.into()),
-        }
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use lictor_capability::{Conflict, ConflictReason, FileChange, Item};
+use lictor_capability::{Conflict, ConflictReason, Item};
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_executor::{
     Applied, ApplyError, ChangeApplier, GrantedChanges, NotApplied, RecoverError, Recovered,
@@ -30,11 +30,12 @@ use crate::compile;
 use crate::fault;
 use crate::journal::{self, Header, JournalItem, VERSION};
 use crate::means::Means;
-use crate::operation::{Hands, Operation, OperationError, conflict, differs, same};
+use crate::operation::{Hands, Operation, OperationError, conflict, differs, io_error, same};
 use crate::parent::{Place, arriving};
+use crate::published::{Ending, Published};
 use crate::recover;
 use crate::rollback::roll_back;
-use crate::stage::stage;
+use crate::stage::{Attributes, StageError, stage};
 use crate::store::{SlotRef, TxDir, TxRoot};
 use crate::view;
 
@@ -73,6 +74,10 @@ impl Transactions {
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
+    }
+
+    pub(crate) fn is_lazy(&self) -> bool {
+        self.durability == Durability::Lazy
     }
 
     /// Closes what was acknowledged early, by whichever process, behind a barrier that has passed.
@@ -122,6 +127,8 @@ pub(crate) struct Doing<'a> {
     pub(crate) execution: ExecutionId,
     pub(crate) items: Vec<JournalItem>,
     pub(crate) operations: Vec<(usize, Operation)>,
+    /// Of each item, what the file has that it replaces.
+    pub(crate) replaced: Vec<Option<Attributes>>,
 }
 
 impl ChangeApplier for Transactions {
@@ -193,8 +200,18 @@ impl<'a> Doing<'a> {
         };
         let items = compile::items(&execution, &granted.changes().items, &homes, means);
         let workspace: &Workspace = &transactions.workspace;
-        let operations = Vec::new();
-        Ok(Self { workspace, transactions, root, means, tx, execution, items, operations })
+        let (operations, replaced) = (Vec::new(), Vec::new());
+        Ok(Self {
+            workspace,
+            transactions,
+            root,
+            means,
+            tx,
+            execution,
+            items,
+            operations,
+            replaced,
+        })
     }
 
     fn into_published(self, granted: GrantedChanges, ending: Ending) -> Published {
@@ -227,10 +244,8 @@ impl<'a> Doing<'a> {
             return Err(ApplyError::Conflict(conflicts));
         }
         let changes: &[Item] = &granted.changes().items;
-        for (item, planned) in changes.iter().zip(&self.items) {
-            stage(self.workspace, &self.tx, item, planned)
-                .map_err(|error| ApplyError::Prepare(error.to_string()))?;
-        }
+        self.stage_all(self.workspace, changes)
+            .map_err(|error| ApplyError::Prepare(error.to_string()))?;
         self.note_staged()?;
         bases::keep(&self.root, &self.tx, changes);
         let root = self.workspace.id();
@@ -251,6 +266,19 @@ impl<'a> Doing<'a> {
         fault::point("barrier1.after").map_err(prepare)
     }
 
+    /// Makes the new things in their slots; what is copied is copied from `sources`.
+    pub(crate) fn stage_all(
+        &self,
+        sources: &Workspace,
+        changes: &[Item],
+    ) -> Result<(), StageError> {
+        let replaced = self.replaced.iter().map(Option::as_ref);
+        for ((item, planned), replaced) in changes.iter().zip(&self.items).zip(replaced) {
+            stage(sources, &self.tx, (item, replaced), planned)?;
+        }
+        Ok(())
+    }
+
     /// Every path holds what was judged, and every kept slot what the journal says.
     pub(crate) fn preflight(&mut self) -> Result<Vec<Conflict>, ApplyError> {
         let mut conflicts = Vec::new();
@@ -258,12 +286,17 @@ impl<'a> Doing<'a> {
         let leaving = self.items.iter().filter(|item| item.from != item.to);
         let leaving: HashSet<&WorkspacePath> =
             leaving.filter_map(|item| item.from.as_ref()).collect();
+        let mut replaced = Vec::with_capacity(self.items.len());
         for item in &self.items {
             match self.look(item, &leaving) {
-                Ok(ends) => found.push(ends),
+                Ok((ends, attributes)) => {
+                    found.push(ends);
+                    replaced.push(attributes);
+                }
                 Err(OperationError::Conflict(conflict)) => {
                     conflicts.push(conflict);
                     found.push([Place::default(); 2]);
+                    replaced.push(None);
                 }
                 Err(error @ OperationError::Kept { .. }) => {
                     return Err(ApplyError::Kept(error.to_string()));
@@ -276,30 +309,42 @@ impl<'a> Doing<'a> {
             item.from_dir = from.dir;
             item.to_dir = to.dir;
         }
+        self.replaced = replaced;
         Ok(conflicts)
     }
 
-    /// Preflight of one item; what stands at the path that it leaves and at the one it comes to.
+    /// Preflight of one item; what stands at the path that it leaves and at the one it comes to, and
+    /// what the file has that something new takes the place of.
     fn look(
         &self,
         item: &JournalItem,
         leaving: &HashSet<&WorkspacePath>,
-    ) -> Result<[Place; 2], OperationError> {
+    ) -> Result<([Place; 2], Option<Attributes>), OperationError> {
         let hands = self.hands();
+        let mut replaced = None;
         let mut ends = [Place::default(); 2];
         let [at_from, at_to] = &mut ends;
         if let (Some(from), Some(before)) = (&item.from, item.before) {
-            *at_from = hands.place(from)?;
+            let (place, file) = hands.place_and_file(from)?;
+            *at_from = place;
             let found = at_from.state;
             if !found.is_some_and(|found| item.is_like(&found, &before)) {
                 return Err(differs(from, &before, found));
             }
+            let new = item.stage.as_ref().is_some_and(|slot| slot.execution == self.execution);
+            let file = file.filter(|_| new).map(|file| Attributes::of(&file));
+            replaced = file.transpose().map_err(|error| io_error(from, error))?;
         }
         match &item.to {
             Some(to) if item.from.as_ref() != Some(to) => {
                 *at_to = hands.bare_place(to)?;
                 if !leaving.contains(to) && at_to.inode.is_some() {
                     return Err(conflict(to, ConflictReason::Exists, None, None));
+                }
+                if at_to.only_grows {
+                    let why = "its directory is append-only (chattr +a), and what is put there \
+                               could never be taken back";
+                    return Err(io_error(to, io::Error::other(why)));
                 }
             }
             Some(_) => *at_to = *at_from,
@@ -320,16 +365,15 @@ impl<'a> Doing<'a> {
                 return Err(OperationError::Kept { path, why });
             }
         }
-        Ok(ends)
+        Ok((ends, replaced))
     }
 
     /// Notes the inodes of what will arrive, and of new directories that something arrives in.
     pub(crate) fn note_staged(&mut self) -> Result<(), ApplyError> {
         let mut inodes = Vec::with_capacity(self.items.len());
         for item in &self.items {
-            let inode = item.stage.as_ref().map(|slot| self.hands().slot_inode(slot)).transpose();
-            let inode = inode.map_err(|error| ApplyError::Prepare(error.to_string()))?;
-            inodes.push(inode.flatten());
+            let inode = self.hands().staged_inode(item);
+            inodes.push(inode.map_err(|error| ApplyError::Prepare(error.to_string()))?);
         }
         for (item, inode) in self.items.iter_mut().zip(inodes) {
             item.new_inode = inode;
@@ -376,7 +420,7 @@ impl<'a> Doing<'a> {
     }
 
     fn is_lazy(&self) -> bool {
-        self.transactions.durability == Durability::Lazy
+        self.transactions.is_lazy()
     }
 
     fn put_back(
@@ -475,101 +519,9 @@ pub(crate) fn note_aborted(
     }
 }
 
-fn all_stuck(items: &[JournalItem], why: &str) -> Vec<Stuck> {
+pub(crate) fn all_stuck(items: &[JournalItem], why: &str) -> Vec<Stuck> {
     let stuck = |item: &JournalItem| Stuck { path: item.path().to_owned(), reason: why.to_owned() };
     items.iter().map(stuck).collect()
-}
-
-/// How a transaction ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// It is in place.
-    Stands,
-    /// It was put back.
-    Back,
-    /// Neither, or it is not known which.
-    Stuck,
-}
-
-/// Changes that are in place or were put back; the lock is held until they are settled.
-struct Published {
-    transactions: Transactions,
-    root: TxRoot,
-    means: Means,
-    tx: TxDir,
-    execution: ExecutionId,
-    items: Vec<JournalItem>,
-    operations: Vec<(usize, Operation)>,
-    files: Vec<FileChange>,
-    lease: Lease,
-    ending: Ending,
-}
-
-impl Published {
-    /// Whoever lost the lock does not write into the journal any more: somebody else may be
-    /// settling this very transaction.
-    fn note(&self, line: &str, durable: bool) -> Result<(), ApplyError> {
-        self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;
-        self.tx
-            .append_journal(line, durable)
-            .map_err(|error| ApplyError::Prepare(error.to_string()))
-    }
-}
-
-impl Applied for Published {
-    fn files(&self) -> Vec<FileChange> {
-        self.files.clone()
-    }
-
-    fn verified(&mut self) -> Result<(), ApplyError> {
-        self.note(journal::VERIFIED, true)
-    }
-
-    fn settle(self: Box<Self>) -> Result<(), ApplyError> {
-        match self.ending {
-            // Not synced: a recovery that does not find it notes it again.
-            // Acknowledged early, it is not noted: the line could reach the disk before the changes.
-            Ending::Stands if self.transactions.durability == Durability::Lazy => {
-                self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;
-                if let Err(error) = self.root.note_behind(&self.execution) {
-                    tracing::warn!(%error, "closing was left to recovery");
-                }
-            }
-            Ending::Stands => self.note(journal::DONE, false)?,
-            Ending::Back => {
-                self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;
-                if let Err(error) = self.root.remove(&self.execution) {
-                    tracing::warn!(%error, "an aborted transaction is left for recovery to remove");
-                }
-            }
-            // The lock goes as that of somebody who crashed: whoever has it next recovers.
-            Ending::Stuck => return Ok(()),
-        }
-        release(self.lease);
-        Ok(())
-    }
-
-    fn roll_back(&mut self, reason: &str) -> RollbackReport {
-        self.ending = Ending::Stuck;
-        tracing::info!(execution = %self.execution, reason, "rolling back");
-        if let Err(error) = self.lease.check() {
-            let why = format!("left to whoever has the lock now: {error}");
-            return RollbackReport { restored: Vec::new(), stuck: all_stuck(&self.items, &why) };
-        }
-        if let Err(error) = self.tx.append_journal(journal::ABORT, true) {
-            tracing::warn!(%error, "the abort could not be noted; a crash now would roll forward");
-        }
-        let own = (&self.execution, &self.tx);
-        let means = self.means;
-        let workspace = &self.transactions.workspace;
-        let hands = Hands { workspace, root: &self.root, own, means };
-        let mut report = roll_back(&hands, &self.items, &self.operations);
-        note_aborted(&self.root, &self.tx, &self.execution, &mut report);
-        if report.is_complete() {
-            self.ending = Ending::Back;
-        }
-        report
-    }
 }
 
 /// Nothing is left to recover, so the lock goes in good order.
@@ -578,7 +530,7 @@ fn in_good_order(lease: Lease, error: ApplyError) -> NotApplied {
     error.into()
 }
 
-fn release(lease: Lease) {
+pub(crate) fn release(lease: Lease) {
     if let Err(error) = lease.release() {
         tracing::warn!(%error, "the lock was lost before it was given back");
     }

@@ -23,7 +23,6 @@ use rustix::io::Errno;
 use crate::compile;
 use crate::fault;
 use crate::operation::OperationError;
-use crate::stage::stage;
 use crate::store::{
     SlotRef, TX, TxDir, TxRoot, VIEW, VIEW_TREE, create_file, open_dir, remove_tree,
 };
@@ -104,7 +103,7 @@ fn change(
     let homes = std::collections::HashMap::new();
     let items = compile::items(&wish.execution, &changes.items, &homes, means);
     let execution: ExecutionId = wish.execution.clone();
-    let operations = Vec::new();
+    let (operations, replaced) = (Vec::new(), Vec::new());
     let mut doing = Doing {
         workspace: copy,
         transactions,
@@ -114,15 +113,14 @@ fn change(
         execution,
         items,
         operations,
+        replaced,
     };
     let conflicts = doing.preflight()?;
     if !conflicts.is_empty() {
         return Err(ApplyError::Conflict(conflicts));
     }
-    for (item, planned) in changes.items.iter().zip(&doing.items) {
-        stage(transactions.workspace(), &doing.tx, item, planned)
-            .map_err(|error| prepare(&error))?;
-    }
+    let sources = transactions.workspace();
+    doing.stage_all(sources, &changes.items).map_err(|error| prepare(&error))?;
     doing.note_staged()?;
     let hands = doing.hands();
     for (_, operation) in compile::operations(&doing.items) {

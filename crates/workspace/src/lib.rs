@@ -6,5 +6,5 @@ mod read;
 mod view;
 
 pub use beneath::{DirHandle, OpenError, RootId, Workspace};
-pub use read::{ReadError, file_state, state_at};
+pub use read::{ReadError, Seen, file_state, seen_at, state_at};
 pub use view::RestrictedView;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use lictor_capability::{Entry, EntryKind, FileMode, State};
 use lictor_context::{Digest, Hasher};
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::beneath::{DirHandle, entry_of};
@@ -42,21 +42,48 @@ impl From<Errno> for ReadError {
 /// # Errors
 /// When it is no file, directory or link, changed meanwhile, or the file system fails.
 pub fn state_at(dir: &DirHandle, name: &str) -> Result<Option<State>, ReadError> {
-    let Some(entry) = dir.entry(name)? else { return Ok(None) };
+    Ok(seen_at(dir, name)?.map(|seen| seen.state))
+}
+
+/// What stands at a name, all of it seen of the very same thing.
+#[derive(Debug)]
+pub struct Seen {
+    /// Its state.
+    pub state: State,
+    /// Its inode.
+    pub inode: u64,
+    /// A regular file as it was opened to be read, at its end.
+    pub file: Option<File>,
+}
+
+/// The state of what stands at a name, and which thing it is; `None` when nothing does.
+///
+/// # Errors
+/// As [`state_at`].
+pub fn seen_at(dir: &DirHandle, name: &str) -> Result<Option<Seen>, ReadError> {
+    let stat = match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(ReadError::Io(error.into())),
+    };
+    let (entry, inode) = (entry_of(&stat), stat.st_ino);
     let mode = FileMode::from_bits(entry.mode);
-    Ok(Some(match entry.kind {
+    let state = match entry.kind {
         EntryKind::Directory => State::Directory { mode },
         EntryKind::Symlink => {
             let target = fs::readlinkat(dir, name, Vec::new())?;
             State::Symlink { digest: Digest::of(target.as_bytes()) }
         }
         EntryKind::File => {
-            let (mut file, entry) = open_file(dir, name)?;
+            let (mut file, stat) = open_regular(dir, name)?;
+            let entry = entry_of(&stat);
             let (digest, bytes) = hash(&mut file, entry.size)?;
-            State::File { digest, mode: FileMode::from_bits(entry.mode), bytes }
+            let state = State::File { digest, mode: FileMode::from_bits(entry.mode), bytes };
+            return Ok(Some(Seen { state, inode: stat.st_ino, file: Some(file) }));
         }
         EntryKind::Special => return Err(ReadError::Special),
-    }))
+    };
+    Ok(Some(Seen { state, inode, file: None }))
 }
 
 /// The state of an open regular file.
@@ -71,10 +98,15 @@ pub fn file_state(file: &mut File) -> Result<State, ReadError> {
 
 /// Opens a regular file for reading, in a way that neither follows a link nor waits on a FIFO.
 pub(crate) fn open_file(dir: &DirHandle, name: &str) -> Result<(File, Entry), ReadError> {
+    open_regular(dir, name).map(|(file, stat)| (file, entry_of(&stat)))
+}
+
+fn open_regular(dir: &DirHandle, name: &str) -> Result<(File, Stat), ReadError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(fs::openat(dir, name, flags, Mode::empty())?);
-    let entry = entry_of(&fs::fstat(&file)?);
-    if entry.kind == EntryKind::File { Ok((file, entry)) } else { Err(ReadError::Changed) }
+    let stat = fs::fstat(&file)?;
+    let regular = entry_of(&stat).kind == EntryKind::File;
+    if regular { Ok((file, stat)) } else { Err(ReadError::Changed) }
 }
 
 fn hash(file: &mut File, size: u64) -> Result<(Digest, u64), ReadError> {

@@ -15,6 +15,7 @@ pub(super) struct Mutant {
 }
 
 const TRANSACTION: &str = "crates/undo/src/transaction.rs";
+const PUBLISHED: &str = "crates/undo/src/published.rs";
 const OPERATION: &str = "crates/undo/src/operation.rs";
 const RECOVER: &str = "crates/undo/src/recover.rs";
 const ROLLBACK: &str = "crates/undo/src/rollback.rs";
@@ -89,13 +90,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "done-not-noted",
-        TRANSACTION,
+        PUBLISHED,
         ["Ending::Stands => self.note(journal::DONE, false)?,", "Ending::Stands => {}"],
         it!["recovery::"],
     ),
     mutant(
         "done-waits-for-the-disk",
-        TRANSACTION,
+        PUBLISHED,
         ["self.note(journal::DONE, false)?", "self.note(journal::DONE, true)?"],
         fault!["every_end_is_noted"],
     ),
@@ -110,7 +111,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "rollback-removed-before-the-ledger",
-        TRANSACTION,
+        PUBLISHED,
         [
             "            self.ending = Ending::Back;\n",
             "            self.ending = Ending::Back;\n            let _ = self.root.remove(&self.execution);\n",
@@ -119,11 +120,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "lazy-done-before-it-is",
-        TRANSACTION,
-        [
-            "Ending::Stands if self.transactions.durability == Durability::Lazy =>",
-            "Ending::Stands if false =>",
-        ],
+        PUBLISHED,
+        ["Ending::Stands if self.transactions.is_lazy() =>", "Ending::Stands if false =>"],
         it!["lazy"],
     ),
     mutant(
@@ -165,7 +163,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         OPERATION,
         [
             "match self.means.put((&slots, &slot.name()), (parent, path.name())) {\n            Ok(()) if if_empty",
-            "match fs::renameat(&slots, slot.name(), parent, path.name()) {\n            Ok(()) if if_empty",
+            "match fs::renameat(&*slots, slot.name(), parent, path.name()) {\n            Ok(()) if if_empty",
         ],
         fault!["two_saves_in_one_moment"],
     ),
@@ -209,7 +207,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "published-into-any-directory",
         PARENT,
-        ["if dir.is_some() && dir != Some(self.inode_of(&parent, path)?) {", "if false {"],
+        ["if dir.is_some() && dir != Some(self.directory(&parent, path)?.0) {", "if false {"],
         it!["moved::"],
     ),
     mutant(
@@ -250,10 +248,37 @@ pub(super) const MUTANTS: &[Mutant] = &[
         it!["stops_it_before_it_begins"],
     ),
     mutant(
+        "put-where-nothing-leaves-again",
+        TRANSACTION,
+        ["if at_to.only_grows {", "if false {"],
+        it!["nothing_is_put_where_it_could_never"],
+    ),
+    mutant(
+        "mode-taken-on-trust",
+        OPERATION,
+        ["if got != after {", "if false {"],
+        it!["a_mode_that_is_given_in_part"],
+    ),
+    mutant(
         "staged-not-looked-at",
         RECOVER,
         ["seen.broken |= !is_whole(hands, item, &step.1)?;", "seen.broken |= false;"],
         it!["is_not_whole_is_never_published"],
+    ),
+    mutant(
+        "behind-a-later-one-not-seen",
+        RECOVER,
+        ["journal.header.lazy && self.is_behind(&journal.items)?", "false"],
+        it!["behind::"],
+    ),
+    mutant(
+        "behind-one-that-never-began",
+        RECOVER,
+        [
+            "if shows_begun(&hands, item, &operation, items).map_err(|error| fail(&error))? {",
+            "if shows_begun(&hands, item, &operation, items).is_ok() {",
+        ],
+        it!["behind::"],
     ),
     mutant(
         "root-not-compared",
@@ -270,7 +295,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "settle-without-the-lock",
-        TRANSACTION,
+        PUBLISHED,
         [
             "    fn note(&self, line: &str, durable: bool) -> Result<(), ApplyError> {\n        self.lease.check().map_err(|error| ApplyError::Prepare(error.to_string()))?;\n",
             "    fn note(&self, line: &str, durable: bool) -> Result<(), ApplyError> {\n",
@@ -279,7 +304,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "put-back-without-the-lock",
-        TRANSACTION,
+        PUBLISHED,
         [
             "        if let Err(error) = self.lease.check() {\n            let why",
             "        if let (Err(error), true) = (self.lease.check(), false) {\n            let why",

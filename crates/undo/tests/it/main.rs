@@ -10,9 +10,11 @@
 )]
 
 mod apply;
+mod behind;
 mod conflicts;
 mod flushes;
 mod keeping;
+mod lasting;
 mod memory;
 mod moved;
 mod plain_user;
