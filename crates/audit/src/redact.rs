@@ -4,18 +4,12 @@
 //! secrets that were declared, in the forms in which they travel.
 
 use aho_corasick::AhoCorasick;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use lictor_context::{Event, EventFacts, Private, is_secret_key};
+use lictor_context::{Event, EventFacts, Private, is_secret_key, secret_forms};
 use regex::{Regex, RegexSet};
 use serde_json::{Map, Value, json};
 
-use crate::log::hex;
-
 /// What stands in a text where something was left out.
 pub const REDACTED: &str = "[redacted]";
-/// Shorter declared secrets would be found everywhere.
-const MIN_SECRET: usize = 6;
 
 /// What secrets look like that nobody declared. In each the secret is what is matched, or the
 /// group `secret` of it.
@@ -49,9 +43,8 @@ pub struct RedactorError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl Redactor {
     /// Leaves out what looks like a secret, what matches one of `patterns` (a text that does is
-    /// left out whole, and so is the value of a key that does), and `secrets`: as they are, in
-    /// base64 wherever they stand in it, in hex, percent-encoded and escaped as in JSON. Secrets
-    /// of fewer than six bytes are not looked for.
+    /// left out whole, and so is the value of a key that does), and `secrets`, in the forms of
+    /// [`secret_forms`]. Secrets of fewer than six bytes are not looked for.
     ///
     /// # Errors
     /// When a pattern does not compile.
@@ -62,7 +55,7 @@ impl Redactor {
         let known = Regex::new(KNOWN).map_err(|error| RedactorError(error.into()))?;
         let policy = RegexSet::new(patterns).map_err(|error| RedactorError(error.into()))?;
         let forms: Vec<String> =
-            secrets.into_iter().flat_map(|secret| forms(secret.as_ref())).collect();
+            secrets.into_iter().flat_map(|secret| secret_forms(secret.as_ref())).collect();
         let declared = if forms.is_empty() {
             None
         } else {
@@ -200,57 +193,4 @@ fn is_marker(value: &Value) -> bool {
     value
         .as_object()
         .is_some_and(|map| map.len() == 1 && map.get("redacted") == Some(&Value::Bool(true)))
-}
-
-/// The forms in which a secret travels.
-fn forms(secret: &str) -> Vec<String> {
-    if secret.len() < MIN_SECRET {
-        return Vec::new();
-    }
-    let bytes = secret.as_bytes();
-    let mut forms = vec![secret.to_owned(), hex(bytes), hex(bytes).to_uppercase()];
-    for offset in 0..3 {
-        forms.extend(inside_base64(bytes, offset));
-    }
-    forms.push(percent(bytes, false));
-    forms.push(percent(bytes, true));
-    // In JSON, and in JSON that quotes a message that quotes it.
-    let escaped = escaped(secret);
-    forms.push(self::escaped(&escaped));
-    forms.push(escaped);
-    forms.retain(|form| form.len() >= MIN_SECRET);
-    forms.sort_unstable();
-    forms.dedup();
-    forms
-}
-
-/// A text as it stands between the quotes of a JSON string.
-fn escaped(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
-}
-
-/// What a secret looks like within longer base64, when `offset` bytes of a group of three stand
-/// before it: the digits that depend on nothing else.
-fn inside_base64(secret: &[u8], offset: usize) -> [String; 2] {
-    let mut bytes = vec![0; offset];
-    bytes.extend_from_slice(secret);
-    let skipped = [0, 2, 3].get(offset).copied().unwrap_or(0);
-    // Digits of six bits each; the last one may hold bits of what follows.
-    let whole = bytes.len() * 8 / 6;
-    let cut = |text: String| text.get(skipped..whole).unwrap_or_default().to_owned();
-    [cut(STANDARD_NO_PAD.encode(&bytes)), cut(URL_SAFE_NO_PAD.encode(&bytes))]
-}
-
-fn percent(bytes: &[u8], lower: bool) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            text.push(char::from(*byte));
-        } else {
-            let digits = hex(&[*byte]);
-            text.push('%');
-            text.push_str(&if lower { digits } else { digits.to_uppercase() });
-        }
-        text
-    })
 }

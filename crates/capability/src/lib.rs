@@ -24,8 +24,9 @@ pub use change::{
 pub use contract::{
     Backoff, CapabilityId, CapabilityKind, CommandInput, CommandOutput, CommandSpec, Compensate,
     Confirm, Contract, ContractError, ContractErrorKind, EffectCeiling, EnvValue, FsCeiling,
-    HandlerSpec, HttpHeader, HttpMethod, HttpSpec, InvalidCapabilityId, McpTool, Retry, Sandbox,
-    SchemaFinding, SchemaSide, SecretHeader, SecretName, Undo, UndoStrategy,
+    HandlerSpec, HttpBody, HttpHeader, HttpMethod, HttpOrigin, HttpQuery, HttpSpec, HttpValue,
+    InputValue, InvalidCapabilityId, McpTool, Retry, Sandbox, SchemaFinding, SchemaSide,
+    SecretHeader, SecretName, Undo, UndoStrategy, check_header,
 };
 pub use effects::{
     Beyond, Effect, EffectKind, Effects, Executable, LeftAlone, UndoScope, Violation,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use lictor_context::Quote;
 use serde::{Deserialize, Serialize};
 
 /// Risk, from harmless to the worst.
@@ -45,13 +46,13 @@ impl fmt::Display for Risk {
 
 /// A text that should have been a risk is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a risk: low, medium, high and critical are accepted", .0.escape_debug())]
-pub struct UnknownRisk(String);
+#[error("{0} is not a risk: low, medium, high and critical are accepted")]
+pub struct UnknownRisk(Quote);
 
 impl std::str::FromStr for Risk {
     type Err = UnknownRisk;
     fn from_str(text: &str) -> Result<Self, UnknownRisk> {
         let found = Self::ALL.into_iter().find(|risk| risk.as_str() == text);
-        found.ok_or_else(|| UnknownRisk(text.chars().take(32).collect()))
+        found.ok_or_else(|| UnknownRisk(Quote::of(text)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lictor_context::Digest;
+use lictor_context::{Digest, Quote};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -27,8 +27,8 @@ pub enum ToolFormat {
 
 /// A text that should have been the name of a format is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no format of tools; accepted: openai, anthropic, mcp", .0.escape_debug())]
-pub struct UnknownFormat(String);
+#[error("{0} is no format of tools; accepted: openai, anthropic, mcp")]
+pub struct UnknownFormat(Quote);
 
 impl std::str::FromStr for ToolFormat {
     type Err = UnknownFormat;
@@ -37,7 +37,7 @@ impl std::str::FromStr for ToolFormat {
             "openai" => Ok(Self::OpenAi),
             "anthropic" => Ok(Self::Anthropic),
             "mcp" => Ok(Self::Mcp),
-            _ => Err(UnknownFormat(text.chars().take(64).collect())),
+            _ => Err(UnknownFormat(Quote::of(text))),
         }
     }
 }

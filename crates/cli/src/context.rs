@@ -64,6 +64,7 @@ impl Context {
         };
         options.launcher = std::env::current_exe().ok().map(lictor::handlers::Launcher::new);
         options.declared_secrets = secrets();
+        options.ca_file = env("LICTOR_CA_FILE").map(PathBuf::from);
         options.holder = format!("{}/{} by lictor", self.principal.user, self.principal.agent);
         Ok(options)
     }

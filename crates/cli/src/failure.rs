@@ -155,6 +155,7 @@ impl From<OpenError> for Failure {
             | OpenError::PolicyFile { .. }
             | OpenError::TwoUserPolicies(..)
             | OpenError::StateFolder { .. }
+            | OpenError::Certificates { .. }
             | OpenError::Contract(_)
             | OpenError::Store(_) => Self::input(message),
         }

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::quote::Quote;
+
 /// A moment: microseconds since 1970-01-01T00:00:00Z, written as RFC 3339 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -13,11 +15,8 @@ pub struct Timestamp(i64);
 
 /// A text that should have been a moment is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{}` is not a time: RFC 3339 is accepted, for example 2026-11-20T10:00:00.000000Z",
-    .0.escape_debug()
-)]
-pub struct TimestampError(String);
+#[error("{0} is not a time: RFC 3339 is accepted, for example 2026-11-20T10:00:00.000000Z")]
+pub struct TimestampError(Quote);
 
 impl Timestamp {
     /// From microseconds since 1970.
@@ -39,7 +38,7 @@ impl Timestamp {
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         text.parse::<jiff::Timestamp>()
             .map(|at| Self(at.as_microsecond()))
-            .map_err(|_| TimestampError(text.chars().take(64).collect()))
+            .map_err(|_| TimestampError(Quote::of(text)))
     }
 
     /// This moment, later by `duration`; the end of time when it would not fit.

@@ -6,6 +6,8 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use crate::quote::Quote;
+
 /// The SHA-256 of some bytes, written `sha256:<64 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -13,8 +15,8 @@ pub struct Digest([u8; 32]);
 
 /// A text that should have been a digest is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a digest: `sha256:` and 64 lower-case hex digits are accepted", .0.escape_debug())]
-pub struct DigestError(String);
+#[error("{0} is not a digest: `sha256:` and 64 lower-case hex digits are accepted")]
+pub struct DigestError(Quote);
 
 /// A value has no canonical JSON form (RFC 8785): a key is no string, or a number is not finite.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +66,7 @@ impl Digest {
     /// # Errors
     /// When the text is not `sha256:` and 64 lower-case hex digits.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
-        let fail = || DigestError(text.chars().take(80).collect());
+        let fail = || DigestError(Quote::of(text));
         let hex = text.strip_prefix("sha256:").ok_or_else(fail)?.as_bytes();
         if hex.len() != 64 {
             return Err(fail());

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
 use crate::id::{ActionId, DecisionId, EventId, ExecutionId, Name, RunId};
+use crate::quote::Quote;
 use crate::sealing::Private;
 use crate::session::Session;
 
@@ -153,8 +154,8 @@ event_types! {
 
 /// A text that should have been an event type is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not an event type; for example `action_completed` is", .0.escape_debug())]
-pub struct UnknownEventType(String);
+#[error("{0} is not an event type; for example `action_completed` is")]
+pub struct UnknownEventType(Quote);
 
 impl TryFrom<String> for EventType {
     type Error = UnknownEventType;
@@ -167,7 +168,7 @@ impl std::str::FromStr for EventType {
     type Err = UnknownEventType;
     fn from_str(text: &str) -> Result<Self, UnknownEventType> {
         let found = Self::ALL.iter().find(|kind| kind.as_str() == text);
-        found.copied().ok_or_else(|| UnknownEventType(text.chars().take(64).collect()))
+        found.copied().ok_or_else(|| UnknownEventType(Quote::of(text)))
     }
 }
 

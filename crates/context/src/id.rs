@@ -6,29 +6,23 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
+use crate::quote::Quote;
 
 /// The longest id or name that is accepted, in bytes.
 const MAX_LEN: usize = 128;
 
 /// A text that should have been an id or a name is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{}` is not {expected}: 1 to 128 characters of A-Z a-z 0-9 _ . : - are accepted",
-    .text.escape_debug()
-)]
+#[error("{text} is not {expected}: 1 to 128 characters of A-Z a-z 0-9 _ . : - are accepted")]
 pub struct IdError {
-    text: String,
+    text: Quote,
     expected: &'static str,
 }
 
 fn check(text: &str, expected: &'static str) -> Result<Arc<str>, IdError> {
     let fits = (1..=MAX_LEN).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte));
-    if fits {
-        Ok(Arc::from(text))
-    } else {
-        Err(IdError { text: text.chars().take(MAX_LEN).collect(), expected })
-    }
+    if fits { Ok(Arc::from(text)) } else { Err(IdError { text: Quote::of(text), expected }) }
 }
 
 macro_rules! text_newtype {

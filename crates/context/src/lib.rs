@@ -5,7 +5,9 @@ mod digest;
 mod event;
 mod id;
 mod path;
+mod quote;
 mod sealing;
+mod secret_forms;
 mod session;
 mod sink;
 mod usage;
@@ -18,7 +20,9 @@ pub use id::{
     Name, PlanId, ProposalId, RunId, SessionId, WarrantId,
 };
 pub use path::{PathError, PathErrorKind, WorkspacePath};
+pub use quote::Quote;
 pub use sealing::{Private, is_secret_key, seal, seal_keeping};
+pub use secret_forms::secret_forms;
 pub use session::{AgentProfile, Budget, Principal, Selection, Session};
 pub use sink::{EventSink, MemorySink, RecordError};
 pub use usage::{Usage, UsageError};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quote::Quote;
+
 /// The longest path, in bytes, and the longest segment of one.
 const MAX_PATH: usize = 4096;
 const MAX_SEGMENT: usize = 255;
@@ -21,9 +23,9 @@ pub struct WorkspacePath(Arc<str>);
 
 /// A text that should have been a workspace path is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a path inside the workspace: {kind}", .path.escape_debug())]
+#[error("{path} is not a path inside the workspace: {kind}")]
 pub struct PathError {
-    path: String,
+    path: Quote,
     kind: PathErrorKind,
 }
 
@@ -78,7 +80,7 @@ impl WorkspacePath {
     pub fn parse(text: &str) -> Result<Self, PathError> {
         match problem(text) {
             None => Ok(Self(Arc::from(text))),
-            Some(kind) => Err(PathError { path: text.chars().take(MAX_SEGMENT).collect(), kind }),
+            Some(kind) => Err(PathError { path: Quote::up_to(MAX_SEGMENT, text), kind }),
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::error::{DocumentErrorKind as Kind, Fault};
 use crate::source::Limits;
-use crate::text::{At, count_chars, position, shown};
+use crate::text::{At, count_chars, position, shown, shown_word};
 use crate::tree::{Data, Key, Node, refuse_duplicates};
 
 pub(crate) fn parse<'a>(text: &'a str, limits: &Limits) -> Result<Node<'a>, Fault> {
@@ -292,7 +292,7 @@ impl<'a> Parser<'a> {
             let message = format!(
                 "{} is not a JSON number; accepted here: digits without a leading zero, then \
                  optionally `.` with digits and an exponent",
-                shown(word)
+                shown_word(word)
             );
             return refused(Kind::Syntax, message);
         }
@@ -361,7 +361,7 @@ impl<'a> Parser<'a> {
         let rest = self.text.get(offset..).unwrap_or_default();
         let n_word = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
         match rest.get(..n_word) {
-            Some(word) if !word.is_empty() => shown(word),
+            Some(word) if !word.is_empty() => shown_word(word),
             _ => shown(&rest.chars().take(1).collect::<String>()),
         }
     }

@@ -57,54 +57,45 @@ pub(crate) fn line_at(bytes: &[u8], line: u32) -> Option<&[u8]> {
     rest.get(..end.unwrap_or(rest.len()))
 }
 
-/// The line of an error with a caret below the column; long lines are cut around it.
+/// The line of an error with a caret below the column. A long line is not shown, not even in part:
+/// whoever keeps or shows an error leaves secrets out of it by looking for them, and a part of a
+/// secret is found by nobody.
 pub(crate) fn excerpt(bytes: &[u8], at: At) -> Option<String> {
-    const BEFORE: usize = 60;
     const WIDTH: usize = 120;
     let line = String::from_utf8_lossy(line_at(bytes, at.line)?);
+    if line.chars().take(WIDTH + 1).count() > WIDTH {
+        return None;
+    }
     let caret = usize::try_from(at.column.saturating_sub(1)).ok()?;
-    let from = if line.chars().take(WIDTH + 1).count() <= WIDTH {
-        0
-    } else {
-        caret.saturating_sub(BEFORE)
-    };
-    let mut cut = String::new();
-    let mut padding = 0;
-    if from > 0 {
-        cut.push('…');
-        padding += 1;
-    }
-    let mut window = line.chars().skip(from);
-    for (idx, c) in window.by_ref().take(WIDTH).enumerate() {
-        let n_before = cut.chars().count();
-        push_escaped(&mut cut, if c == '\t' { ' ' } else { c });
-        if from + idx < caret {
-            padding += cut.chars().count() - n_before;
-        }
-    }
-    if window.next().is_some() {
-        cut.push('…');
-    }
+    let before: String = line.chars().take(caret).collect();
+    let spaces = " ".repeat(inert(&before).chars().count());
+    let shown = inert(line.trim_end());
     let number = at.line.to_string();
     let gutter = " ".repeat(number.len());
-    let spaces = " ".repeat(padding);
-    let cut = cut.trim_end();
-    Some(format!("{gutter} |\n{number} | {cut}\n{gutter} | {spaces}^"))
+    Some(format!("{gutter} |\n{number} | {shown}\n{gutter} | {spaces}^"))
 }
 
-/// Text from outside, short enough for a message, in backticks.
+/// Text from outside, for a message: whole in backticks, or by its length alone.
 pub(crate) fn shown(text: &str) -> String {
     const WIDTH: usize = 80;
-    let mut out = String::from("`");
-    let mut chars = text.chars();
-    for c in chars.by_ref().take(WIDTH) {
-        push_escaped(&mut out, c);
+    match text.chars().count() {
+        n_chars if n_chars > WIDTH => format!("a text of {n_chars} characters"),
+        _ => format!("`{}`", inert(text)),
     }
-    if chars.next().is_some() {
-        out.push('…');
+}
+
+/// A word of a text that nobody could read, for a message. It may be a part of anything, so only what
+/// is short, or what people write by mistake, is quoted.
+pub(crate) fn shown_word(word: &str) -> String {
+    const SHORT: usize = 5;
+    const MISTAKES: [&str; 6] =
+        ["undefined", "Infinity", "-Infinity", "+Infinity", "-infinity", "infinity"];
+    match word.chars().count() {
+        n_chars if n_chars > SHORT && !MISTAKES.contains(&word) => {
+            format!("a word of {n_chars} characters")
+        }
+        _ => shown(word),
     }
-    out.push('`');
-    out
 }
 
 /// The text with everything escaped that could steer a terminal or deceive a reader.

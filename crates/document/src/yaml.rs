@@ -15,7 +15,7 @@ use crate::error::{DocumentErrorKind as Kind, Fault};
 use crate::json::too_deep;
 use crate::scalar::{self, Scalar};
 use crate::source::Limits;
-use crate::text::{At, shown};
+use crate::text::{At, shown, shown_word};
 use crate::tree::{Data, Key, Node, refuse_duplicates};
 
 pub(crate) fn parse<'a>(text: &'a str, limits: &Limits) -> Result<Node<'a>, Fault> {
@@ -319,9 +319,9 @@ fn scan_fault(text: &str, error: &granit::ScanError, limits: &Limits) -> Fault {
     let line = crate::text::line_at(text.as_bytes(), at.line).unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let skip = usize::try_from(at.column.saturating_sub(1)).unwrap_or(0);
-    let word: String =
-        line.chars().skip(skip).take_while(|c| !c.is_whitespace()).take(40).collect();
-    let near = if word.is_empty() { String::from("the end of the line") } else { shown(&word) };
+    let word: String = line.chars().skip(skip).take_while(|c| !c.is_whitespace()).collect();
+    let near =
+        if word.is_empty() { String::from("the end of the line") } else { shown_word(&word) };
     let (kind, message) = match error.kind() {
         E::RecursionLimitExceeded => return too_deep(at, limits.depth()),
         E::UnexpectedEofFlowSequence

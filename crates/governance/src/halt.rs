@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approval::{Proof, ProvenApprover};
 use crate::policy::Channel;
+use crate::reason::kept;
 
 /// Whom a halt covers: whoever fits all that is said. The default covers everybody.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,7 +203,7 @@ impl Halts {
         let halt = Halt {
             id: HaltId::generate(&*self.clock),
             scope,
-            reason: reason.chars().take(2_000).collect(),
+            reason: kept(reason),
             by: by.clone(),
             at: self.clock.now(),
             lifted: None,
@@ -236,7 +237,7 @@ impl Halts {
         halt.lifted = Some(Lifted {
             by: by.name().clone(),
             channel,
-            reason: reason.chars().take(2_000).collect(),
+            reason: kept(reason),
             at: self.clock.now(),
         });
         if self.store.lift(&halt)? { Ok(halt) } else { Err(unknown()) }

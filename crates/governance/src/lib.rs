@@ -7,6 +7,7 @@ mod gate; // start here
 mod halt; // the kill switch
 mod judged; // what a decision and an approval bind to, and how people are shown it
 mod policy; // what may be done, as files say it
+mod reason; // why, in people's words
 mod replay; // judging again
 mod undoing; // how much could be taken back, and why not more
 mod usage; // how often, and what it cost

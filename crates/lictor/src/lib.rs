@@ -23,6 +23,7 @@ mod policies;
 mod pruning; // old decisions and counts
 mod reload;
 mod replay;
+mod requests; // whom requests trust, and where they may go
 mod retention; // purging undo records
 mod revoking; // approvers who are struck off
 mod runs;

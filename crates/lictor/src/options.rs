@@ -49,6 +49,9 @@ pub struct RuntimeOptions {
     pub launcher: Option<Launcher>,
     /// Who knows the secrets that contracts name.
     pub secrets: Arc<dyn SecretSource>,
+    /// A PEM file of the certificate authorities that requests of capabilities trust, instead of the
+    /// public ones.
+    pub ca_file: Option<PathBuf>,
     /// To whom requests are put, beside the webhooks of the policy and the inbox.
     pub approvers: Vec<Arc<dyn Approver>>,
     /// Secrets that must stand in no record, in whatever form they come along.
@@ -90,6 +93,7 @@ impl RuntimeOptions {
             holder: "lictor".to_owned(),
             launcher: None,
             secrets: crate::outside::environment(),
+            ca_file: None,
             approvers: Vec::new(),
             declared_secrets: Vec::new(),
             own_skills: Vec::new(),
@@ -146,6 +150,14 @@ pub enum OpenError {
         pinned: PathBuf,
         /// Where it is said to lie.
         named: PathBuf,
+    },
+    /// The certificate authorities.
+    #[error("the certificate authorities of `{}` cannot be used: {reason}", .path.display())]
+    Certificates {
+        /// The file that was named.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// A contract that is part of the program.
     #[error(transparent)]

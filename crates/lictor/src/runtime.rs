@@ -13,7 +13,7 @@ use lictor_executor::{
 use lictor_governance::{
     Approvals, Approvers, Catalogue, ChangeDurability, Halts, PolicySet, WriteGate,
 };
-use lictor_handlers::{CommandHandlers, HttpHandlers};
+use lictor_handlers::CommandHandlers;
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
 use lictor_state::{
@@ -36,8 +36,9 @@ use crate::own::{handling, with_own};
 use crate::pinned::settle;
 use crate::policies::load_policies;
 use crate::reload::PolicyWatch;
+use crate::requests;
 use crate::runs::Owners;
-use crate::secrets::RedactedApprovals;
+use crate::secrets::{RedactedApprovals, RedactedHalts};
 use crate::shared::SharedState;
 use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
 
@@ -79,6 +80,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// The contracts that are part of the program.
 pub(crate) fn builtins() -> Result<Vec<Arc<Contract>>, ContractError> {
     let mut builtins = lictor_skills::contracts()?;
+    builtins.extend(lictor_handlers::contracts()?);
     builtins.push(undo_contract()?);
     builtins.push(approval_contract()?);
     Ok(builtins)
@@ -104,7 +106,8 @@ impl Runtime {
             Some(shared) => shared.clone(),
             None => SharedState::open(&options)?,
         };
-        let halts = SqliteHaltStore::new(store.clone());
+        let halts =
+            RedactedHalts { store: SqliteHaltStore::new(store.clone()), audit: audit.clone() };
         let halts = Arc::new(Halts::new(Arc::new(halts), Arc::clone(&clock)));
         let (rules, time) = (Arc::clone(&policies), Arc::clone(&clock));
         let usage = Arc::new(SqliteUsageStore::new(store.clone()));
@@ -127,7 +130,7 @@ impl Runtime {
         let executor = Executor::builder(
             gate.identity(),
             Arc::clone(&clock),
-            handlers(&options, &clock, &transactions),
+            handlers(&options, &clock, &transactions, &gate)?,
             Arc::<Workspace>::clone(&workspace),
             Arc::new(transactions.clone()),
             Arc::<StateLedger>::clone(&ledger),
@@ -332,22 +335,23 @@ fn handlers(
     options: &RuntimeOptions,
     clock: &Arc<dyn Clock>,
     transactions: &Transactions,
-) -> Handlers {
+    gate: &Arc<WriteGate>,
+) -> Result<Handlers, OpenError> {
     let settings =
         SkillSettings { clock: Arc::clone(clock), env_allow: std::collections::BTreeSet::new() };
     let handlers = lictor_skills::handlers(settings)
         .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())))
         .with(APPROVAL_CAPABILITY, Arc::new(ApprovalHandler))
-        .with_factory(Arc::new(HttpHandlers::new(Arc::clone(&options.secrets))));
+        .with_factory(Arc::new(requests::handlers(options, gate)?));
     let handlers = handling(handlers, &options.own_skills);
-    match &options.launcher {
+    Ok(match &options.launcher {
         None => handlers,
         Some(launcher) => handlers.with_factory(Arc::new(CommandHandlers::new(
             launcher.clone(),
             options.state_folder().join("staging"),
             Arc::clone(&options.secrets),
         ))),
-    }
+    })
 }
 
 /// Opens the database and the trail of a workspace.

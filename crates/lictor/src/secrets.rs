@@ -7,7 +7,12 @@ use std::sync::Arc;
 use lictor_audit::{AuditLog, Redactor};
 use lictor_capability::Described;
 use lictor_context::{ApprovalId, Digest};
-use lictor_governance::{Approval, ApprovalStore, ApprovalStoreError, Judged, StoredApproval};
+use lictor_governance::{
+    Approval, ApprovalStore, ApprovalStoreError, Halt, HaltStore, HaltStoreError, Judged,
+    StoredApproval,
+};
+use lictor_state::SqliteHaltStore;
+use serde_json::Value;
 
 use crate::error::ActErrorKind;
 
@@ -48,6 +53,11 @@ impl RedactedApprovals {
                     // An intent is text, and stays one.
                     *value = if left.is_object() && value.is_string() { "".into() } else { left };
                 }
+            }
+        }
+        for at in ["/denial/reason", "/cancelled/reason"] {
+            if let Some(Value::String(reason)) = record.pointer_mut(at) {
+                *reason = self.audit.redactor().text(reason);
             }
         }
         serde_json::from_value(record).map_err(unavailable)
@@ -93,6 +103,41 @@ impl ApprovalStore for RedactedApprovals {
         approval: &Approval,
     ) -> Result<(), ApprovalStoreError> {
         self.store.update(id, expected_revision, &self.redacted(approval)?)
+    }
+}
+
+/// Keeps halts without the secrets in their reasons.
+pub(crate) struct RedactedHalts {
+    pub(crate) store: SqliteHaltStore,
+    pub(crate) audit: AuditLog,
+}
+
+impl HaltStore for RedactedHalts {
+    fn insert(&self, halt: &Halt) -> Result<(), HaltStoreError> {
+        let reason = self.audit.redactor().text(&halt.reason);
+        self.store.insert(&Halt { reason, ..halt.clone() })
+    }
+
+    fn in_force(&self) -> Result<Vec<Halt>, HaltStoreError> {
+        self.store.in_force()
+    }
+
+    fn list(&self) -> Result<Vec<Halt>, HaltStoreError> {
+        self.store.list()
+    }
+
+    fn lift(&self, halt: &Halt) -> Result<bool, HaltStoreError> {
+        let mut halt = halt.clone();
+        if let Some(lifted) = &mut halt.lifted {
+            lifted.reason = self.audit.redactor().text(&lifted.reason);
+        }
+        self.store.lift(&halt)
+    }
+}
+
+impl fmt::Debug for RedactedHalts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedactedHalts").finish_non_exhaustive()
     }
 }
 

@@ -40,16 +40,24 @@ fn contract(script: &str, more: &Value) -> Value {
     contract
 }
 
-/// A workspace in which such a contract is in use.
-///
-/// Nothing, said aloud, on a machine that cannot hold commands: there they are refused.
-pub(crate) fn in_use(script: &str, more: Value) -> Option<Place> {
-    let place = Place::with_policy(POLICY);
+/// Whether this machine can hold commands; said aloud where it cannot, because there they are
+/// refused.
+pub(crate) fn can_hold(place: &Place) -> bool {
     let doctor = place.run(&["doctor"]).done();
     let checks = doctor["checks"].as_array().unwrap();
     let sandbox = checks.iter().find(|check| check["name"] == "command sandbox").unwrap();
     if sandbox["ok"] != true {
         eprintln!("SKIPPED: this machine cannot hold commands: {}", sandbox["detail"]);
+    }
+    sandbox["ok"] == true
+}
+
+/// A workspace in which such a contract is in use.
+///
+/// Nothing, said aloud, on a machine that cannot hold commands: there they are refused.
+pub(crate) fn in_use(script: &str, more: Value) -> Option<Place> {
+    let place = Place::with_policy(POLICY);
+    if !can_hold(&place) {
         return None;
     }
     place.write("src/a.txt", "one\n");

@@ -158,6 +158,7 @@ pages! {
     the_introduction_holds: "introduction.md",
     getting_started_holds: "getting-started.md",
     concepts_hold: "concepts.md",
+    capabilities_hold: "capabilities.md",
     policies_by_example_hold: "policies.md",
     approvals_hold: "approvals.md",
     workflows_hold: "workflows.md",

@@ -275,3 +275,95 @@ fn a_crash_while_it_is_done_leaves_a_doubt() {
     assert!(found[0]["execution_id"].is_string());
     place.verify();
 }
+
+/// A secret that looks different in a URL, in JSON, in base64 and in a message.
+const ODD: &str = "s3cr3t c4n4ry/+it's \"7\" \u{f6}";
+
+/// The parts of it that survive every escaping, and what base64 makes of one.
+const ODD_PARTS: [&str; 4] = ["s3cr3t", "c4n4ry", "czNjcjN0", "c4n4ry%2F"];
+
+fn with_secrets(port: u16) -> Place {
+    let http = format!(
+        "{{ method: POST, url: \"http://127.0.0.1:{port}/v1/{{id}}\", \
+         query: {{ key: {{ secret: DESK }}, format: json, id: {{ input: id }} }}, \
+         body: {{ auth: {{ token: {{ secret: DESK, prefix: \"k \" }} }}, note: {{ input: note }}, none: {{ input: id }}, n: [1] }} }}"
+    );
+    in_use(&contract(&format!("127.0.0.1:{port}"), &http, ""))
+}
+
+fn call_with_secret(place: &Place) -> crate::place::Answer {
+    let arguments = ["call", ID, "id=7", "note:={\"secret\":\"OTHER\"}"];
+    let answer = place.run_with(&arguments, |command| {
+        command.env("LICTOR_SECRET_DESK", ODD).env("LICTOR_SECRET_OTHER", "0ther-s3cret");
+    });
+    // As a person sees it.
+    let mut command = place.command(&["log"]);
+    command.env("LICTOR_SECRET_DESK", ODD);
+    let told = command.output().unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&told.stdout), answer.json);
+    assert!(ODD_PARTS.iter().all(|part| !told.contains(part)), "{told}");
+    answer
+}
+
+fn kept_nowhere(place: &Place) {
+    place.trail();
+    for (path, bytes) in files(place) {
+        for part in ODD_PARTS {
+            assert!(!bytes.windows(part.len()).any(|w| w == part.as_bytes()), "{part}: {path}");
+        }
+    }
+    place.verify();
+}
+
+#[test]
+fn secrets_in_query_and_body_go_to_the_server_and_nowhere_else() {
+    let encoded = "s3cr3t%20c4n4ry%2F%2Bit%27s%20%227%22%20%C3%B6";
+    // The server tells all that it knows, in every form in which it may have it.
+    let told = json!({
+        "plain": ODD, "url": format!("/v1/7?key={encoded}"), "lower": encoded.to_lowercase(),
+        "form": encoded.replace("%20", "+"), "json": json!({ "a": ODD }).to_string(),
+        "debug": format!("{ODD:?}"), ODD: 1, "list": [[format!("x{ODD}y")]],
+        "base64": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("k {ODD}")),
+    });
+    let server = Server::answering(vec![says("200 OK", &told.to_string())]);
+    let place = with_secrets(server.port);
+    let done = call_with_secret(&place).done();
+    assert_eq!(done["output"]["body"]["url"], "/v1/7?key=[secret]");
+    let seen = server.ended().remove(0);
+    assert_eq!(seen.line, format!("POST /v1/7?format=json&id=7&key={encoded} HTTP/1.1"));
+    let sent: Value = serde_json::from_str(&seen.body).unwrap();
+    // What the input says is no template: it names no secret.
+    let note = json!({ "secret": "OTHER" });
+    let wanted =
+        json!({ "auth": { "token": format!("k {ODD}") }, "note": note, "none": "7", "n": [1] });
+    assert_eq!(sent, wanted);
+    let shown = place.run(&["show", done["execution_id"].as_str().unwrap()]).done();
+    assert!(ODD_PARTS.iter().all(|part| !shown.to_string().contains(part)), "{shown}");
+    kept_nowhere(&place);
+}
+
+#[test]
+fn secrets_in_a_query_stand_in_no_failure() {
+    let encoded = "s3cr3t%20c4n4ry%2F%2Bit%27s%20%227%22%20%C3%B6";
+    let redirect = format!(
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.2/?{encoded}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    let broken = format!("HTTP/1.1 200 {encoded}\r\n{encoded}\r\n\r\n");
+    let short = "HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\ns3cr3t c4n4ry".to_owned();
+    let server = Server::answering(vec![
+        says("400 Bad Request", &format!("{{\"key\":\"{encoded}\"}}")),
+        says("500 Internal Server Error", &format!("\"{encoded}\"")),
+        redirect,
+        broken,
+        short,
+        String::new(),
+    ]);
+    let place = with_secrets(server.port);
+    for ended in [1, 8, 1, 8, 8, 8, 1] {
+        call_with_secret(&place).ends_with_one_of(&[ended]);
+    }
+    drop(server.ended());
+    let without = place.run(&["call", ID, "id=7"]).ends(1, "failed");
+    assert!(message(&without).contains("there is no secret `DESK`"), "{without}");
+    kept_nowhere(&place);
+}

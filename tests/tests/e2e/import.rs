@@ -177,3 +177,49 @@ fn tools_and_commands_become_proposals_and_say_what_is_missing() {
     let missing = import(&place, &[&file, "--from", "openai", "--only", "imported.get_wether"]);
     assert!(missing.ends(2, "not_found").to_string().contains("imported.get_weather"));
 }
+
+/// What a bare command becomes is let in as it is, runs for real, and gets no file; what it may
+/// change is written into its contract by a person, is another digest, and is let in anew.
+#[test]
+fn an_imported_command_runs_once_it_is_let_in_and_what_it_changes_lands() {
+    let place = Place::with_policy(
+        "version: 1\ndefault: deny\npaths: { protected: [\"ask/**\"], allowed: [\"**\"] }\n\
+         risk: { low: allow, medium: allow, high: allow }\n\
+         rules:\n  - { name: sh, when: { effect: process, program: sh }, verdict: allow }\n",
+    );
+    if !crate::command::can_hold(&place) {
+        return;
+    }
+    place.write("src/a.txt", "one\n");
+    let script = r#"read -r input; if [ -d src ]; then printf '%s\n' "$input" > src/got.json; fi; printf '{"files": "%s"}' "$(ls)""#;
+    let arguments = ["--namespace", "ops", "--command", "sh", "-c", script, ";"];
+    let dry = import(&place, &["--dry-run", "--namespace", "ops", "--command", "sh", "-c", script]);
+    let mut contract = dry.done()["would_propose"][0]["contract"].clone();
+    let imported = import(&place, &arguments).done();
+    assert_eq!(
+        (&imported["proposed"][0]["id"], &imported["proposed"][0]["state"]),
+        (&json!("ops.sh"), &json!("proposed"))
+    );
+    assert!(imported["proposed"][0]["lost"].to_string().contains("it gets none"));
+    let call = || place.run(&["call", "ops.sh", "--input", r#"{"n":1}"#]);
+    call().ends(3, "denied");
+
+    place.run_as_approver(&["capability", "approve", "ops.sh"]).done();
+    assert_eq!(call().done()["output"], json!({ "files": "" }), "it is given no file");
+    assert!(!place.exists("src/got.json"));
+
+    contract["effects"]["fs"] = json!({ "read": ["src/**"], "write": ["src/**"] });
+    let file = place.root.join(imported["proposed"][0]["file"].as_str().unwrap());
+    std::fs::write(&file, contract.to_string()).unwrap();
+    call().ends(3, "denied");
+    let bob = |command: &mut Command| _ = command.env("LICTOR_USER", "bob");
+    place.run_with(&["capability", "propose", file.to_str().unwrap()], bob).done();
+    call().ends(3, "denied");
+    place.run_as_approver(&["capability", "approve", "ops.sh"]).done();
+    let before = place.tree().without(".lictor");
+    assert_eq!(call().done()["output"], json!({ "files": "src" }));
+    assert_eq!(place.read("src/got.json"), "{\"n\":1}\n", "the input came on standard input");
+    place.run(&["undo"]).done();
+    assert_eq!(place.tree().without(".lictor"), before);
+    place.verify();
+}

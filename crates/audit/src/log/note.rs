@@ -6,6 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
+use lictor_context::Quote;
 use sha2::{Digest as _, Sha256};
 
 use super::Hash;
@@ -157,8 +158,8 @@ pub struct PublicKey {
 
 /// A text that should have been a verifier key is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a verifier key: `<name>+<key id>+<base64>` is accepted", .0.escape_debug())]
-pub struct PublicKeyError(String);
+#[error("{0} is not a verifier key: `<name>+<key id>+<base64>` is accepted")]
+pub struct PublicKeyError(Quote);
 
 impl PublicKey {
     /// Its name, which stands in its signatures.
@@ -178,7 +179,7 @@ impl PublicKey {
     /// # Errors
     /// When the text is not one, or its key id belongs to another key.
     pub fn parse(text: &str) -> Result<Self, PublicKeyError> {
-        parse_key(text).ok_or_else(|| PublicKeyError(text.chars().take(200).collect()))
+        parse_key(text).ok_or_else(|| PublicKeyError(Quote::up_to(200, text)))
     }
 
     fn verifies(&self, text: &str, signature: &[u8]) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use lictor_context::{ChangeSetId, Digest, PlanId, WorkspacePath};
+use lictor_context::{ChangeSetId, Digest, PlanId, Quote, WorkspacePath};
 use serde::{Deserialize, Serialize};
 
 /// Permission bits, written as four octal digits: `0644`.
@@ -20,18 +20,11 @@ pub struct FileMode(u32);
      sticky bits are not",
     .0
 )]
-pub struct InvalidMode(String);
+pub struct InvalidMode(Quote);
 
 impl InvalidMode {
-    /// A long text is not quoted, not even in part: nobody would know a secret by a part of it.
     fn of(text: &str) -> Self {
-        const QUOTED: usize = 16;
-        let n_chars = text.chars().count();
-        Self(if n_chars > QUOTED {
-            format!("a text of {n_chars} characters")
-        } else {
-            format!("`{}`", text.escape_debug())
-        })
+        Self(Quote::up_to(16, text))
     }
 }
 
@@ -411,8 +404,8 @@ impl RawChange {
         let Some((_, required, optional)) = OPERATIONS.iter().find(|(op, ..)| *op == self.op)
         else {
             let names: Vec<&str> = OPERATIONS.iter().map(|(op, ..)| *op).collect();
-            let found = self.op.escape_debug();
-            return Err(format!("unknown op `{found}`; accepted: {}", names.join(", ")));
+            let found = Quote::of(&self.op);
+            return Err(format!("unknown op {found}; accepted: {}", names.join(", ")));
         };
         let given = self.given();
         let accepted = || {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lictor_context::{CapabilityFacts, Digest};
+use lictor_context::{CapabilityFacts, Digest, Quote};
 use lictor_document::{
     DocumentError, HumanDuration, Limits, Located, Source, StrictValue, from_yaml,
 };
@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 
 pub use ceiling::{EffectCeiling, FsCeiling};
 pub use command::{CommandInput, CommandOutput, CommandSpec, EnvValue, Sandbox, SecretName};
-pub use http::{HttpHeader, HttpMethod, HttpSpec, SecretHeader};
+pub use http::{
+    HttpBody, HttpHeader, HttpMethod, HttpOrigin, HttpQuery, HttpSpec, HttpValue, InputValue,
+    SecretHeader, check_header,
+};
 use schema::Schema;
 pub use schema::{SchemaFinding, SchemaSide};
 
@@ -32,11 +35,10 @@ pub struct CapabilityId(Arc<str>);
 /// A text that should have been a capability id is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{}` is not a capability id: lower-case words joined by dots are accepted, `fs.write` for \
-     example",
-    .0.escape_debug()
+    "{0} is not a capability id: lower-case words joined by dots are accepted, `fs.write` for \
+     example"
 )]
-pub struct InvalidCapabilityId(String);
+pub struct InvalidCapabilityId(Quote);
 
 impl CapabilityId {
     /// Takes an id from outside: `[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+`, at most 128 bytes.
@@ -51,7 +53,7 @@ impl CapabilityId {
         if text.len() <= 128 && text.contains('.') && text.split('.').all(word) {
             Ok(Self(Arc::from(text)))
         } else {
-            Err(InvalidCapabilityId(text.chars().take(128).collect()))
+            Err(InvalidCapabilityId(Quote::of(text)))
         }
     }
 
@@ -471,7 +473,7 @@ impl RawContract {
             );
         }
         if let HandlerSpec::Http(http) = &self.handler.value
-            && let Err(problem) = http.check(self.input.value.as_value())
+            && let Err(problem) = http.check(self.input.value.as_value(), &self.effects.value)
         {
             return at(self.handler.line, self.handler.column, &problem);
         }

@@ -110,7 +110,7 @@ impl Wish<'_> {
         let mut draft = Draft::new(&id, title, text("description").unwrap_or(title), "http");
         draft.set(json!({
             "input": input, "output": output, "risk": self.risk,
-            "effects": { "net": [spec.host()?] },
+            "effects": { "net": [spec.origin(&Value::Null)?.effect()] },
             "undo": { "strategy": if safe { "automatic" } else { "none" } },
             "idempotent": safe || ["PUT", "DELETE"].contains(&self.method),
             "handler": { "http": spec },

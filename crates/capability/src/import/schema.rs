@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lictor_context::Quote;
 use serde_json::{Map, Value, json};
 
 /// The most schemas that one contract refers to, and the most values in all of them.
@@ -70,13 +71,13 @@ pub(super) fn resolved<'a>(document: &'a Value, value: &'a Value) -> Result<&'a 
 }
 
 fn target<'a>(document: &'a Value, reference: &str) -> Result<&'a Value, String> {
-    let shown = || reference.chars().take(80).collect::<String>().escape_debug().to_string();
+    let shown = || Quote::of(reference);
     let pointer = reference.strip_prefix('#').ok_or_else(|| {
-        format!("`{}` lies outside of the document, and nothing is fetched", shown())
+        format!("{} lies outside of the document, and nothing is fetched", shown())
     })?;
     // A fragment of a URL: the pointer in it is percent-encoded where it has to be.
     let found = document.pointer(pointer).or_else(|| document.pointer(&decoded(pointer)));
-    found.ok_or_else(|| format!("`{}` leads nowhere", shown()))
+    found.ok_or_else(|| format!("{} leads nowhere", shown()))
 }
 
 fn decoded(text: &str) -> String {

@@ -76,7 +76,7 @@ impl Output {
 
 fn shown_line(line: &[u8]) -> String {
     match line.strip_suffix(b"\n") {
-        Some(line) => super::lines::shown(line),
+        Some(line) => super::lines::shown(line).to_string(),
         None => format!("{} without a newline", super::lines::shown(line)),
     }
 }

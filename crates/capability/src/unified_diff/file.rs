@@ -161,7 +161,8 @@ fn sides(lines: &mut Lines<'_>) -> Result<Option<(Side, Side)>, Fault> {
 fn some_hunks(lines: &mut Lines<'_>) -> Result<Vec<Hunk>, Fault> {
     let hunks = hunks(lines)?;
     if hunks.is_empty() {
-        let found = lines.peek(0).map_or_else(|| "the end".to_owned(), shown);
+        let found =
+            lines.peek(0).map_or_else(|| "the end".to_owned(), |line| shown(line).to_string());
         let message =
             format!("found {found}; accepted here: a hunk, `@@ -LINE,COUNT +LINE,COUNT @@`");
         return Err(Fault::new(lines.number().saturating_sub(1), message));

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use lictor_context::Quote;
 use lictor_document::{DocumentError, Source};
 
 /// Something that is refused, and where.
@@ -103,10 +104,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Bytes from outside for a message: in backticks, not too long, nothing that steers a terminal.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    const WIDTH: usize = 80;
-    let cut = bytes.get(..WIDTH).unwrap_or(bytes);
-    let more = if cut.len() < bytes.len() { "…" } else { "" };
-    format!("`{}{more}`", String::from_utf8_lossy(cut).escape_debug())
+/// Bytes from outside for a message.
+pub(super) fn shown(bytes: &[u8]) -> Quote {
+    Quote::of(&String::from_utf8_lossy(bytes))
 }

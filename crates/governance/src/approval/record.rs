@@ -11,6 +11,7 @@ use super::approver::{Proof, ProvenApprover};
 use crate::decision::DecisionRecord;
 use crate::judged::Hidden;
 use crate::policy::{ApprovalSettings, Channel};
+use crate::reason::kept;
 
 /// What is shown to whoever is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -346,7 +347,7 @@ impl Approval {
         self.must_be(&[ApprovalState::Pending, ApprovalState::Granted], now)?;
         self.state = ApprovalState::Denied;
         let approver = approver.name().clone();
-        self.denial = Some(Denial { approver, reason: cut(reason), at: now });
+        self.denial = Some(Denial { approver, reason: kept(reason), at: now });
         Ok(())
     }
 
@@ -367,7 +368,7 @@ impl Approval {
     pub(super) fn cancel(&mut self, reason: &str, now: Timestamp) -> Result<(), AnswerRefused> {
         self.must_be(&[ApprovalState::Pending, ApprovalState::Granted], now)?;
         self.state = ApprovalState::Cancelled;
-        self.cancelled = Some(Cancellation { reason: cut(reason), at: now });
+        self.cancelled = Some(Cancellation { reason: kept(reason), at: now });
         Ok(())
     }
 
@@ -390,11 +391,6 @@ impl Approval {
             other => AnswerRefused::Settled { state: other.as_str() },
         })
     }
-}
-
-/// Reasons are for people: nobody reads more.
-fn cut(reason: &str) -> String {
-    reason.chars().take(2_000).collect()
 }
 
 /// An answer does not count.

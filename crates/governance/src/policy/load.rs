@@ -375,6 +375,7 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
         audit_on_failure: audit.on_failure,
         audit_redact: audit.redact.into_iter().map(|pattern| pattern.value).collect(),
         catalogue: raw.catalogue.unwrap_or_default(),
+        private_hosts: raw.network.map(|raw| raw.read(&loader)).transpose()?,
     })
 }
 

@@ -16,6 +16,7 @@ mod fuzz_view;
 mod hits; // which rules speak, about which effects
 mod lint; // what a policy probably does not mean
 mod load; // from the file to a policy
+mod network; // hosts that are not public, and may be reached
 mod pattern;
 mod preset; // policies to begin with
 mod raw; // the file as it is written
@@ -116,6 +117,7 @@ pub struct Policy {
     audit_on_failure: Option<OnAuditFailure>,
     audit_redact: Vec<String>,
     catalogue: RawCatalogue,
+    private_hosts: Option<Vec<String>>,
 }
 
 impl Policy {

@@ -12,6 +12,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
 use super::asking::Webhook;
+use super::network::RawNetwork;
 use super::settings::{
     ChangeDurability, ChangeLimits, Channel, OnAuditFailure, Scope, UndoRetention,
     VerificationCommand,
@@ -48,6 +49,7 @@ pub(super) struct RawPolicy {
     pub(super) durability: Option<RawDurability>,
     pub(super) audit: Option<RawAudit>,
     pub(super) catalogue: Option<RawCatalogue>,
+    pub(super) network: Option<RawNetwork>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -14,6 +14,7 @@ use super::cedar::Cedar;
 use super::error::{PolicyError, PolicyErrorKind};
 use super::evaluate::{self, Judgement};
 use super::load::{RiskSaying, Saying, Statement};
+use super::network;
 use super::pattern::fold;
 use super::reserved;
 use super::settings::{ChangeDurability, Settings, UndoRetention};
@@ -389,6 +390,7 @@ fn settings(layers: &[Policy]) -> Settings {
     if layers.iter().filter_map(lazy).reduce(|all, one| all && one) == Some(true) {
         all.change_durability = ChangeDurability::Lazy;
     }
+    all.private_hosts = network::together(layers.iter().map(|one| one.private_hosts.as_ref()));
     all.catalogue = CatalogueRules::of(layers.iter().map(|policy| &policy.catalogue));
     all.audit_on_failure = failures.reduce(blocks).unwrap_or(all.audit_on_failure);
     all

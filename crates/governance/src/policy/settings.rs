@@ -43,6 +43,9 @@ pub struct Settings {
     pub frequency: Vec<FrequencyLimit>,
     /// Who may do what with the catalogue.
     pub catalogue: CatalogueRules,
+    /// Hosts that requests may go to although they are none of the public network: those that every
+    /// layer names that speaks of them. Whether they may be talked to is judged as for any host.
+    pub private_hosts: Vec<String>,
 }
 
 impl Default for Settings {
@@ -62,6 +65,7 @@ impl Default for Settings {
             budgets: Budgets::default(),
             frequency: Vec::new(),
             catalogue: CatalogueRules::default(),
+            private_hosts: Vec::new(),
         }
     }
 }

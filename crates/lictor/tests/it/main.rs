@@ -7,6 +7,7 @@
     reason = "a test may fail loudly, and makes workspaces of its own"
 )]
 
+mod importing;
 mod layers;
 mod lifecycle;
 mod matrix;

@@ -122,7 +122,7 @@ fn source(text: &str) -> Source<'_> {
 
 #[test]
 fn contracts_and_their_schema_agree() {
-    let mut corpus = files(&["crates/skills/contracts"]);
+    let mut corpus = files(&["crates/skills/contracts", "crates/handlers/contracts"]);
     corpus.push(json!({
         "id": "a.b", "version": "1.2.3-rc.1", "title": "T", "description": "D", "kind": "tool", "source": "http",
         "input": { "type": "object", "required": ["q"], "properties": { "q": {}, "h": {}, "b": {} } }, "output": true,
@@ -140,6 +140,14 @@ fn contracts_and_their_schema_agree() {
             "output": "text", "sandbox": "best_effort", "memory": "1MiB", "max_output": "1MiB", "max_file": "1MiB",
             "max_processes": 3, "system": ["/opt"] } },
     }));
+    corpus.push(json!({
+        "id": "a.b", "version": "1.0.0", "title": "T", "description": "D", "kind": "tool", "source": "http",
+        "input": { "type": "object", "required": ["u"], "properties": { "u": { "type": "string" }, "n": {},
+            "m": { "type": "object" } } }, "output": true, "risk": "high", "effects": { "net": ["h"] },
+        "handler": { "http": { "method": "POST", "url": "{u}", "query": { "a": "b", "c": { "secret": "S", "prefix": "p" },
+            "d": { "input": "n" } }, "query_map": "m", "header_map": "m",
+            "body": { "k": { "secret": "S" }, "l": [{ "input": "n" }, 1] } } },
+    }));
     check("contract", &corpus, |text| Contract::from_yaml(&source(text)).is_ok());
 }
 
@@ -156,6 +164,7 @@ fn policies_and_their_schema_agree() {
            catalogue: { proposers: [ann], approve_roles: [ops], freeze_roles: [ops], proposer_may_approve: true },
            verification: { t: { command: [t], verify: staged, leave_out: [target], retry: { attempts: 2 } } },
            windows: [{ when: { input: { a: { gt: 1 } } }, days: [sat], reason: r }],
+           network: { private: ['127.0.0.1:8080', '[fd00::1]:80', '::1', wiki.corp] },
            budgets: { agent: { tokens: 1 }, user: {}, org: { cost_usd: 1.5 } } }",
     ));
     check("policy", &corpus, |text| {

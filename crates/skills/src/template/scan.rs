@@ -134,11 +134,7 @@ fn check_statement(code: &str) -> Result<(), String> {
         code.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty());
     let statement = words.next().unwrap_or_default();
     if !STATEMENTS.contains(&statement) {
-        return Err(format!(
-            "the statement `{}` is not accepted; accepted: {}",
-            statement.chars().take(32).collect::<String>(),
-            STATEMENTS.join(", ")
-        ));
+        return Err(format!("a statement is not accepted; accepted: {}", STATEMENTS.join(", ")));
     }
     if statement == "for" {
         if words.any(|word| word == "recursive") {

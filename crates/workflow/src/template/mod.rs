@@ -17,6 +17,8 @@ pub(crate) use tree::{Node, Problem, Tree};
 
 /// Longer texts are not templates.
 const MAX_SOURCE: usize = 256 << 10;
+/// Longer expressions are not quoted in messages.
+const MAX_SHOWN: usize = 120;
 /// The deepest value that an expression may make.
 const MAX_DEPTH: usize = 100;
 
@@ -209,8 +211,13 @@ fn expression(source: &str) -> Result<Part, TemplateError> {
 }
 
 fn said(source: &str, problem: &str) -> TemplateError {
-    let shown: String = source.chars().take(120).collect();
-    TemplateError(format!("`{{{{ {shown} }}}}`: {problem}"))
+    // Whole, or not at all: a part of a secret is found by nobody.
+    let n_chars = source.chars().count();
+    TemplateError(if n_chars <= MAX_SHOWN {
+        format!("`{{{{ {source} }}}}`: {problem}")
+    } else {
+        format!("an expression of {n_chars} characters: {problem}")
+    })
 }
 
 fn evaluate(source: &str, references: &[Reference], scope: &Scope) -> Result<Any, TemplateError> {
