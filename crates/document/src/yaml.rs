@@ -354,7 +354,7 @@ fn scan_fault(text: &str, error: &granit::ScanError, limits: &Limits) -> Fault {
         ),
         E::UnknownAnchor => (
             Kind::Alias,
-            format!("the alias {near} has no anchor; accepted here: an anchor defined before"),
+            String::from("the alias has no anchor; accepted here: an anchor defined before"),
         ),
         E::DirectiveDisallowed => (
             Kind::Directive,
@@ -371,8 +371,8 @@ fn scan_fault(text: &str, error: &granit::ScanError, limits: &Limits) -> Fault {
         | E::MissingLowSurrogate
         | E::UnpairedLowSurrogate => (
             Kind::Surrogate,
-            format!(
-                "unpaired surrogate at {near}; accepted here: a character, or both halves of a pair"
+            String::from(
+                "unpaired surrogate; accepted here: a character, or both halves of a pair",
             ),
         ),
         _ if ends_there(text, error.marker()) => (

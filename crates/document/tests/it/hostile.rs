@@ -49,7 +49,7 @@ const CASES: &[(&str, Kind, u32, u32, &str)] = &[
         Kind::Alias,
         2,
         4,
-        "the alias `*missing` has no anchor; accepted here: an anchor defined before",
+        "the alias has no anchor; accepted here: an anchor defined before",
     ),
     (
         "binary.json",
@@ -299,7 +299,7 @@ const CASES: &[(&str, Kind, u32, u32, &str)] = &[
         Kind::Surrogate,
         1,
         4,
-        "unpaired surrogate at `\"\\uD800\"`; accepted here: a character, or both halves of a pair",
+        "unpaired surrogate; accepted here: a character, or both halves of a pair",
     ),
     (
         "lone_surrogate_low.json",
@@ -313,7 +313,7 @@ const CASES: &[(&str, Kind, u32, u32, &str)] = &[
         Kind::Surrogate,
         1,
         4,
-        "unpaired surrogate at `\"x\\uDC00\"`; accepted here: a character, or both halves of a pair",
+        "unpaired surrogate; accepted here: a character, or both halves of a pair",
     ),
     (
         "merge_key.yaml",

@@ -139,16 +139,20 @@ fn wrong_values_say_what_is_accepted() {
 }
 
 #[test]
-fn excerpts_are_cut_and_inert() {
+fn excerpts_are_whole_lines_or_none_and_inert() {
     let long = format!("{{\"name\": \"{}\", \"foo\": \"{}\"}}", "ä".repeat(300), "b".repeat(300));
     let source = Source::new("f.json", long.as_bytes());
     let error = from_json::<Config>(&source, &Limits::default()).unwrap_err();
     assert_eq!((error.line(), error.column()), (1, 314));
-    let excerpt = error.excerpt().unwrap();
-    let lines: Vec<&str> = excerpt.lines().collect();
-    assert!(lines.iter().all(|line| line.chars().count() < 130), "{excerpt}");
+    // A part of a long line could be a part of a secret, and nobody would know it by that.
+    assert_eq!(error.excerpt(), None);
+    let line = format!("\t{{\"name\": \"{}\", \"foo\": 1}}", "ä".repeat(90));
+    let source = Source::new("f.json", line.as_bytes());
+    let error = from_json::<Config>(&source, &Limits::default()).unwrap_err();
+    let lines: Vec<&str> = error.excerpt().unwrap().lines().collect();
+    assert_eq!(lines[1], format!("1 | {}", line.replace('\t', "\\t")));
     let caret = lines[2].chars().position(|c| c == '^').unwrap();
-    assert_eq!(lines[1].chars().nth(caret), Some('"'), "{excerpt}");
+    assert!(lines[1].chars().skip(caret).collect::<String>().starts_with("\"foo\""), "{lines:?}");
 
     let text = "name: \u{202e}x\u{1b}[31m\n";
     let source = Source::new("evil\n\u{1b}[0m.yaml", text.as_bytes());
@@ -212,4 +216,41 @@ fn errors_serialise_for_machines() {
         r#"{"file":"policy.yaml","line":31,"column":5,"message":"no such rule"}"#
     );
     assert_eq!(DocumentError::at("f", 0, 0, "x").to_string(), "f: x");
+}
+
+/// What is quoted is whole, or is too short to tell anything.
+#[test]
+fn no_message_holds_a_part_of_a_long_text() {
+    let secret = "correct-horse/battery+staple=";
+    let parts: Vec<&str> = (0..secret.len() - 6).map(|at| &secret[at..at + 6]).collect();
+    let around = "x".repeat(100);
+    for text in [
+        format!("{{\"name\": {secret}}}"),
+        format!("{{\"name\": 8{secret}}}"),
+        format!("{{\"name\": \"{around}{secret}\\q\"}}"),
+        format!("{{\"name\": \"a\", \"risk\": \"{around}{secret}\"}}"),
+        format!("{{\"name\": \"a\", \"{around}{secret}\": 1}}"),
+        format!("{{\"name\": \"a\", \"timeout\": \"{around}{secret}\"}}"),
+        format!("{{\"name\": \"a\", \"count\": \"{around}{secret}\"}}"),
+        format!("name: a\nrisk: {around}{secret}\n"),
+        format!("name: *{around}{secret}\n"),
+        format!("name: !{around}{secret} a\n"),
+        format!("name: \"{around}\\q {secret}\"\n"),
+        format!("%{around}{secret}\n---\nname: a\n"),
+        format!("name: [{around}{secret}\n"),
+        format!("name: a\n {around}{secret}: b\n"),
+        format!("name: {secret}: {around}\n"),
+    ] {
+        let source = Source::new("f", text.as_bytes());
+        let error = match text.starts_with('{') {
+            true => from_json::<Config>(&source, &Limits::default()).unwrap_err(),
+            false => from_yaml::<Config>(&source, &Limits::default()).unwrap_err(),
+        };
+        // A line that is shown whole is one in which a secret is found.
+        let message = error.message();
+        let whole = message.replace(secret, "");
+        assert!(parts.iter().all(|part| !whole.contains(part)), "{text}: {message}");
+        let excerpt = error.excerpt().unwrap_or_default().replace(secret, "");
+        assert!(parts.iter().all(|part| !excerpt.contains(part)), "{text}: {excerpt}");
+    }
 }
