@@ -52,10 +52,13 @@ fn unparsed(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && json {
         return Output::json_only().failure(&Failure::usage(said(error)));
     }
+    if error.use_stderr() {
+        // What was written is quoted, and it may have been a secret.
+        output::tell(error.render().to_string().trim_end());
+        return ExitCode::from(2);
+    }
     // Printing can fail only when nobody reads.
-    let printed = error.print();
-    let code = if error.use_stderr() || printed.is_err() { 2 } else { 0 };
-    ExitCode::from(code)
+    ExitCode::from(if error.print().is_err() { 2 } else { 0 })
 }
 
 /// What clap says without what it shows for people: how to use the command, and its whole help.
@@ -80,7 +83,7 @@ fn logging(global: &Global) {
         2 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    let plain = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let plain = tracing_subscriber::fmt().with_max_level(level).with_writer(|| output::Told);
     if global.verbose > 0 {
         plain.init();
     } else {

@@ -132,10 +132,27 @@ fn say(text: &str) {
     }
 }
 
-fn tell(text: &str) {
+/// Says something on standard error, beside the result.
+pub(crate) fn tell(text: &str) {
     let text = shown(text);
     // When this fails as well, nobody is left to be told.
     drop(writeln!(anstream::stderr().lock(), "{text}"));
+}
+
+/// Standard error for what is logged, a whole line at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told;
+
+impl std::io::Write for Told {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        std::io::stderr().lock().write_all(shown(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
 /// Why people are asked.

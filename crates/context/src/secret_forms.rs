@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Shorter secrets would be found everywhere.
 const MIN_SECRET: usize = 6;
 /// A shorter line of a secret of several lines is too common to be looked for by itself.
-const MIN_LINE: usize = 16;
+const MIN_LINE: usize = 8;
 
 /// The forms in which a secret travels: as it is, without blanks around it, each longer line of it,
 /// in base64 wherever it stands in it, in hex, percent-encoded, and escaped as in JSON and as in

@@ -193,7 +193,8 @@ fn an_imported_command_runs_once_it_is_let_in_and_what_it_changes_lands() {
     place.write("src/a.txt", "one\n");
     let script = r#"read -r input; if [ -d src ]; then printf '%s\n' "$input" > src/got.json; fi; printf '{"files": "%s"}' "$(ls)""#;
     let arguments = ["--namespace", "ops", "--command", "sh", "-c", script, ";"];
-    let dry = import(&place, &["--dry-run", "--namespace", "ops", "--command", "sh", "-c", script]);
+    let dry =
+        import(&place, &["--dry-run", "--namespace", "ops", "--command", "sh", "-c", script, ";"]);
     let mut contract = dry.done()["would_propose"][0]["contract"].clone();
     let imported = import(&place, &arguments).done();
     assert_eq!(

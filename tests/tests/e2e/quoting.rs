@@ -29,8 +29,8 @@ fn text_of(random: &mut Random, most: u64, alphabet: &str) -> String {
 fn case(random: &mut Random) -> Case {
     const DIGITS: &str = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz0123456789";
     let odd = format!("{DIGITS}{DIGITS}-_.:/+=~%$@!?*#&|<>'\"\\{{}}[](),; \u{f6}\u{4e16}");
-    let alphabet =
-        [DIGITS, &format!("{DIGITS}-_.:/+="), &odd][usize::try_from(random.below(3)).unwrap()];
+    let plain = format!("{DIGITS}-_.:/+=");
+    let alphabet = [DIGITS, &plain, &odd][usize::try_from(random.below(3)).unwrap()];
     let secret = loop {
         let most = [12, 40, 130, 300][usize::try_from(random.below(4)).unwrap()];
         let secret = text_of(random, most, alphabet);
