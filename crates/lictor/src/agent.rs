@@ -178,6 +178,7 @@ impl Agent {
         let admitted = self.graph.admit(action).map_err(|error| self.not_admitted(error))?;
         let described = self.runtime.parts.executor.describe(admitted);
         let described = described.map_err(ActErrorKind::NotDescribed)?;
+        refuse_in_paths(&described, &self.runtime.audit().redactor())?;
         // Only judged: an invalid file is said so in the decision, and the trail hears nothing.
         self.runtime.refresh_policies(&self.session)?;
         let decision = self.runtime.parts.gate.decide(&described).record().clone();

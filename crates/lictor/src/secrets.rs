@@ -16,7 +16,8 @@ use serde_json::Value;
 
 use crate::error::ActErrorKind;
 
-/// Refuses what reads or changes a path that holds a declared secret.
+/// Refuses what reads or changes a path that holds a declared secret, and what touches a path, a host
+/// or a program that was cut out of one.
 pub(crate) fn refuse_in_paths(
     described: &Described,
     redactor: &Redactor,
@@ -31,7 +32,42 @@ pub(crate) fn refuse_in_paths(
         let why = "a path holds a declared secret, and paths are kept in clear";
         return Err(ActErrorKind::Denied(why.to_owned()));
     }
+    let mut holding = Vec::new();
+    texts_with_secrets(described.action().input(), redactor, &mut holding);
+    if !holding.is_empty() {
+        let all = effects.iter();
+        let cut = |target: &str| {
+            let target = target.to_lowercase();
+            holding.iter().any(|(text, left)| text.contains(&target) && !left.contains(&target))
+        };
+        if all.iter().any(|effect| cut(effect.target)) {
+            let why = "a path, a host or a program is a part of a declared secret, and these are \
+                       kept in clear";
+            return Err(ActErrorKind::Denied(why.to_owned()));
+        }
+    }
     Ok(())
+}
+
+/// The texts of an input that hold a declared secret, each as it is and without it. What is found in
+/// the first only was cut out of the secret, and nobody would know it by that.
+fn texts_with_secrets(value: &Value, redactor: &Redactor, found: &mut Vec<(String, String)>) {
+    let mut take = |text: &str| {
+        if redactor.declares(text) {
+            found.push((text.to_lowercase(), redactor.without_declared(text).to_lowercase()));
+        }
+    };
+    match value {
+        Value::String(text) => take(text),
+        Value::Array(items) => {
+            items.iter().for_each(|item| texts_with_secrets(item, redactor, found));
+        }
+        Value::Object(fields) => {
+            fields.keys().for_each(|key| take(key));
+            fields.values().for_each(|value| texts_with_secrets(value, redactor, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Keeps approvals without the secrets in what was asked for. What an approval is bound to is a

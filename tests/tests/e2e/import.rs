@@ -212,7 +212,7 @@ fn an_imported_command_runs_once_it_is_let_in_and_what_it_changes_lands() {
     contract["effects"]["fs"] = json!({ "read": ["src/**"], "write": ["src/**"] });
     let file = place.root.join(imported["proposed"][0]["file"].as_str().unwrap());
     std::fs::write(&file, contract.to_string()).unwrap();
-    call().ends(3, "denied");
+    call().ends(6, "integrity");
     let bob = |command: &mut Command| _ = command.env("LICTOR_USER", "bob");
     place.run_with(&["capability", "propose", file.to_str().unwrap()], bob).done();
     call().ends(3, "denied");
