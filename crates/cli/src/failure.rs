@@ -156,6 +156,7 @@ impl From<OpenError> for Failure {
             | OpenError::TwoUserPolicies(..)
             | OpenError::StateFolder { .. }
             | OpenError::Certificates { .. }
+            | OpenError::OwnSkill(_)
             | OpenError::Contract(_)
             | OpenError::Store(_) => Self::input(message),
         }

@@ -36,7 +36,7 @@ struct Named {
 }
 
 impl Named {
-    fn of(entry: &String) -> Self {
+    fn of(entry: &str) -> Self {
         let entry = entry.to_ascii_lowercase();
         let (host, port) = match entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((inner, rest)) => (inner, rest.strip_prefix(':')),
@@ -71,7 +71,7 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(contract: &[String], policy: &[String], given: bool) -> Self {
-        let all = |entries: &[String]| entries.iter().map(Named::of).collect();
+        let all = |entries: &[String]| entries.iter().map(|entry| Named::of(entry)).collect();
         Self { contract: all(contract), policy: all(policy), given }
     }
 
