@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 pub(crate) use crate::audit_args::{Audit, Filter};
 use crate::catalogue_args::{Bundle, Capability, FacadeWish};
+#[cfg(feature = "mcp")]
+pub(crate) use crate::mcp_args::Mcp;
 pub(crate) use crate::people_args::{Answer, Approvals, Approve, Approvers, Grants, Halt, Resume};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
@@ -73,6 +75,8 @@ pub(crate) struct GivenIdentity {
     pub(crate) session: bool,
     pub(crate) user: bool,
     pub(crate) agent: bool,
+    /// Whether the environment or the command line names the agent.
+    pub(crate) agent_named: bool,
 }
 
 impl Cli {
@@ -90,6 +94,7 @@ impl Cli {
             session: given("session"),
             user: given("user"),
             agent: given("agent"),
+            agent_named: deepest.value_source("agent") != Some(ValueSource::DefaultValue),
         };
         Ok(cli)
     }
@@ -162,6 +167,10 @@ pub(crate) enum Verb {
     /// The trail.
     #[command(subcommand)]
     Audit(Audit),
+    /// Between a model and its tools: the Model Context Protocol.
+    #[cfg(feature = "mcp")]
+    #[command(subcommand)]
+    Mcp(Mcp),
     /// What is set up here, what is enforced, what is missing.
     Doctor,
     /// See it work: a scratch repository, a real patch, a failing workflow, an undo, the trail.

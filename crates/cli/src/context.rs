@@ -45,11 +45,16 @@ impl Context {
     }
 
     pub(crate) fn session(&self) -> Result<Session, Failure> {
+        self.session_of(self.principal.clone())
+    }
+
+    /// The session, when somebody else asks in it.
+    pub(crate) fn session_of(&self, principal: Principal) -> Result<Session, Failure> {
         match &self.global.session {
-            None => Ok(Session::new(self.principal.clone(), &SystemClock)),
+            None => Ok(Session::new(principal, &SystemClock)),
             Some(id) => {
                 let id = SessionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
-                Ok(Session::resume(id, self.principal.clone()))
+                Ok(Session::resume(id, principal))
             }
         }
     }

@@ -116,19 +116,12 @@ impl DerefMut for Failure {
 
 impl From<ActError> for Failure {
     fn from(error: ActError) -> Self {
-        let mut known = Map::new();
-        if let Some(decision) = error.decision() {
-            known.insert("decision".to_owned(), json!(decision));
-        }
-        if let Some(execution) = error.execution_id() {
-            known.insert("execution_id".to_owned(), json!(execution));
-        }
         Self(Box::new(Why {
             code: error.code(),
             message: error.to_string(),
             details: error.details(),
             next_steps: error.next_steps(),
-            known,
+            known: error.known(),
             recorded: None,
         }))
     }

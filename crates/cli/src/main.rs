@@ -7,6 +7,8 @@ mod consent;
 mod context;
 mod failure;
 mod files;
+#[cfg(feature = "mcp")]
+mod mcp_args;
 mod output;
 mod page;
 mod people_args;

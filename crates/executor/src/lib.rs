@@ -16,6 +16,7 @@ mod record;
 mod service;
 mod stack; // the standard layers
 mod staged; // checks before anything is visible
+mod under_way; // what runs whether or not somebody waits
 mod waiting; // whoever waits for an answer
 
 pub use check::{
@@ -38,3 +39,4 @@ pub use port::{
 pub use record::{ExecutionRecord, ExecutionStatus};
 pub use service::{Executor, ExecutorBuilder, TimeLimits};
 pub use stack::ExecutorService;
+pub use under_way::{Begun, UnderWay};

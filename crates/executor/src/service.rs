@@ -29,6 +29,7 @@ use crate::port::{
 };
 use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
+use crate::under_way::UnderWay;
 use crate::waiting::Waiting;
 
 /// How often somebody who waits for the lock looks at the kill switch.
@@ -49,6 +50,7 @@ pub struct ExecutorBuilder {
     idempotency_ttl: Duration,
     pub(crate) limits: TimeLimits,
     pub(crate) landings: Landings,
+    pub(crate) under_way: UnderWay,
     halts: Option<Arc<Halts>>,
 }
 
@@ -159,6 +161,7 @@ impl Executor {
             idempotency_ttl: Duration::from_secs(3600),
             limits: TimeLimits::default(),
             landings: Landings::default(),
+            under_way: UnderWay::default(),
             halts: None,
         }
     }
@@ -276,6 +279,7 @@ impl Executor {
         let (answer, outcome) = oneshot::channel();
         let executor = self.clone();
         let begun = record.clone();
+        let under_way = parts.under_way.begin();
         let task = async move {
             let outcome = match lease {
                 Some(lease) => executor.change(described, (&decision, &meter), record, lease).await,
@@ -284,6 +288,7 @@ impl Executor {
             if let Err(outcome) = answer.send(outcome) {
                 executor.abandon(outcome).await;
             }
+            drop(under_way);
         };
         tokio::spawn(tracing::Instrument::in_current_span(task));
         let mut waiting = Waiting { executor: self.clone(), outcome };

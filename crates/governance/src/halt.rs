@@ -226,7 +226,7 @@ impl Halts {
         let person = match by.proof() {
             Proof::Terminal | Proof::TerminalPin => channel == Channel::Terminal,
             Proof::Token => channel == Channel::Token,
-            Proof::Signed => false,
+            Proof::Signed | Proof::Elicited => false,
         };
         if !person {
             return Err(ResumeError::NotInPerson { channel });

@@ -17,10 +17,10 @@ pub use approval::{
     ActionSummary, Agreement, Answer, AnswerRefused, AnswerText, AnswerVerdict, Answered, Approval,
     ApprovalError, ApprovalRequest, ApprovalState, ApprovalStore, ApprovalStoreError, Approvals,
     Approver, ApproverError, ApproverRecord, ApproverStore, ApproverStoreError, ApproverToken,
-    Approvers, AskError, Cancellation, Consented, Denial, Grant, GrantRefused, GrantStore,
-    GrantTerms, MemoryApprovalStore, MemoryApproverStore, MemoryGrantStore, MemoryPinStore,
-    PinError, PinRecord, PinStore, PinStoreError, Proof, ProvenApprover, Reply, Revocation, Says,
-    SignedAnswer, SpentApproval, StoredApproval, StoredGrant, TerminalChallenge,
+    Approvers, AskError, Cancellation, Consented, Denial, ElicitedChallenge, Grant, GrantRefused,
+    GrantStore, GrantTerms, MemoryApprovalStore, MemoryApproverStore, MemoryGrantStore,
+    MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError, Proof, ProvenApprover, Reply,
+    Revocation, Says, SignedAnswer, SpentApproval, StoredApproval, StoredGrant, TerminalChallenge,
 };
 pub use catalogue::{
     Catalogue, CatalogueEntry, CatalogueError, CatalogueKey, CatalogueKind, CatalogueRecord,

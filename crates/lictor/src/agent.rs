@@ -40,7 +40,7 @@ const APPLY_CAPABILITY: &str = "change.apply";
 pub struct Agent {
     runtime: Runtime,
     session: Session,
-    graph: Arc<CapabilityGraph>,
+    pub(crate) graph: Arc<CapabilityGraph>,
     /// Whether the trail knows of the session.
     begun: Arc<AtomicBool>,
     /// The approval that actions have to be about, byte for byte.
@@ -265,7 +265,8 @@ impl Agent {
         };
         let owing = owing.filter(|_| looks);
         let asked = action.clone();
-        let going = Going { agent: self.clone(), action, warrant, decision, before, owing };
+        let (agent, under_way) = (self.clone(), self.runtime.begin());
+        let going = Going { agent, action, warrant, decision, before, owing, under_way };
         // On its own task: what has begun comes to an end that is recorded, whether or not
         // somebody still waits for it.
         let (answer, outcome) = tokio::sync::oneshot::channel();

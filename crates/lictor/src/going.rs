@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lictor_capability::Action;
 use lictor_context::Event;
-use lictor_executor::{ExecuteError, ExecuteErrorKind, Executed, Ledger, Outcome, Rollback};
+use lictor_executor::{Begun, ExecuteError, ExecuteErrorKind, Executed, Ledger, Outcome, Rollback};
 use lictor_governance::{Decision, Warrant};
 use tokio::sync::oneshot::Sender;
 use tower::Service as _;
@@ -24,12 +24,14 @@ pub(crate) struct Going {
     pub(crate) before: Vec<Event>,
     /// Who keeps the events of what changes nothing, when that is asked for.
     pub(crate) owing: Option<Arc<Owing>>,
+    /// Until it has come to its end.
+    pub(crate) under_way: Begun,
 }
 
 impl Going {
     /// Does it, settles it, and answers; takes it back when nobody waits for the answer.
     pub(crate) async fn go(self, mut answer: Sender<Result<Done, ActError>>) {
-        let Self { agent, action, warrant, decision, before, owing } = self;
+        let Self { agent, action, warrant, decision, before, owing, under_way: _under_way } = self;
         let mut service = agent.runtime().parts.service.clone();
         let execution = async {
             poll_fn(|cx| service.poll_ready(cx)).await?;

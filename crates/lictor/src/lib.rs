@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agent; // one session on the road: begin here
+mod answer; // what every door says
 mod asking; // requests are put to people elsewhere
 mod catalogue;
 mod cedar; // policies in Cedar
@@ -12,6 +13,7 @@ mod events;
 mod going;
 mod halting;
 mod hiding;
+mod itself; // what a session may know of itself
 mod landing; // what commands changed in their copies
 mod ledger;
 mod options;
@@ -30,6 +32,7 @@ mod runs;
 mod runtime;
 mod secrets;
 mod shared;
+mod under_way;
 mod undo;
 mod workflows;
 

@@ -29,6 +29,7 @@ use crate::catalogue::{self, Shelf};
 use crate::checks::PolicyChecks;
 use crate::error::{ActError, ActErrorKind};
 use crate::hiding::HidingView;
+use crate::itself;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
 use crate::outside::Signs;
@@ -83,6 +84,7 @@ pub(crate) fn builtins() -> Result<Vec<Arc<Contract>>, ContractError> {
     builtins.extend(lictor_handlers::contracts()?);
     builtins.push(undo_contract()?);
     builtins.push(approval_contract()?);
+    builtins.extend(itself::contracts()?);
     Ok(builtins)
 }
 
@@ -130,7 +132,12 @@ impl Runtime {
         let executor = Executor::builder(
             gate.identity(),
             Arc::clone(&clock),
-            handlers(&options, &clock, &transactions, &gate)?,
+            itself::with_handlers(
+                handlers(&options, &clock, &transactions, &gate)?,
+                &store,
+                &audit,
+                &clock,
+            ),
             Arc::<Workspace>::clone(&workspace),
             Arc::new(transactions.clone()),
             Arc::<StateLedger>::clone(&ledger),

@@ -162,6 +162,7 @@ pages! {
     policies_by_example_hold: "policies.md",
     approvals_hold: "approvals.md",
     workflows_hold: "workflows.md",
+    mcp_holds: "mcp.md",
     undo_holds: "undo.md",
     the_trail_holds: "trail.md",
     embedding_holds: "embedding.md",

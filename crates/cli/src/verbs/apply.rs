@@ -5,7 +5,7 @@ use lictor::context::{Digest, WorkspacePath};
 use lictor::{Agent, Done};
 
 use super::change::{self, Proposed, Read};
-use super::{Answer, checked, done, view};
+use super::{Answer, checked, view};
 use crate::args::{Apply, Proposal};
 use crate::consent;
 use crate::context::Context;
@@ -116,7 +116,7 @@ fn touching(path: &WorkspacePath, agent: &Agent) -> Result<Action, Failure> {
 }
 
 fn show(outcome: &Done, output: &Output) {
-    output.result(&done(outcome), || {
+    output.result(&outcome.to_json(), || {
         let word = if outcome.duplicate { "already applied" } else { "applied" };
         let id = &outcome.record.execution_id;
         let mut text =

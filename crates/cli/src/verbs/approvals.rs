@@ -355,7 +355,7 @@ async fn set_pin(dry: bool, runtime: &Runtime, context: &Context, output: &Outpu
     }
     let (by, channel) = consent::answering(what, runtime, context, output).await?;
     let set = match by.proof() {
-        Proof::Terminal => Err(PinError::NotProven.into()),
+        Proof::Terminal | Proof::Elicited => Err(PinError::NotProven.into()),
         _ => {
             let pin = pin::ask("The new PIN, six characters at least; it is not shown:", output)?;
             let again = pin::ask("The same again:", output)?;

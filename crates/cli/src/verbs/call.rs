@@ -8,7 +8,7 @@ use lictor::document::{Limits, Source, StrictValue, from_json};
 use lictor::{Agent, Done};
 use serde_json::{Map, Value};
 
-use super::{Answer, checked, done, view};
+use super::{Answer, checked, view};
 use crate::args::{Call, Input, Land};
 use crate::consent::{self, risk};
 use crate::context::Context;
@@ -43,7 +43,7 @@ pub(crate) async fn land(wish: Land, context: &Context, output: &Output) -> Answ
 }
 
 fn said(outcome: &Done, output: &Output) {
-    output.result(&done(outcome), || {
+    output.result(&outcome.to_json(), || {
         let mut text = serde_json::to_string_pretty(&outcome.record.output).unwrap_or_default();
         if !outcome.record.files.is_empty() {
             let id = &outcome.record.execution_id;

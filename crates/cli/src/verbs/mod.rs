@@ -15,6 +15,8 @@ mod import;
 mod init;
 mod keeping;
 mod lock;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod policy;
 mod policy_tools;
 mod recover;
@@ -26,7 +28,7 @@ mod workflow;
 use clap::CommandFactory as _;
 use lictor::capability::{Action, Conflict};
 use lictor::governance::{DecisionRecord, Verdict};
-use lictor::{Agent, Checked, Done, ErrorCode};
+use lictor::{Agent, Checked, ErrorCode};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Change, Check, Cli, Verb};
@@ -83,21 +85,12 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Answer {
         Verb::Recover(wish) => recover::recover(wish, context, output).await,
         Verb::Lock(wish) => lock::lock(&wish, context, output).await,
         Verb::Audit(wish) => audit::audit(&wish, context, output).await,
+        #[cfg(feature = "mcp")]
+        Verb::Mcp(wish) => mcp::mcp(wish, context, output).await,
         Verb::Doctor => doctor::doctor(context, output).await,
         Verb::Demo(wish) => demo::demo(&wish, output),
         Verb::Completions { .. } | Verb::Man { .. } => Ok(0),
     }
-}
-
-/// What is said of something that was done.
-pub(crate) fn done(done: &Done) -> Value {
-    let record = &done.record;
-    json!({
-        "execution_id": record.execution_id,
-        "status": if done.duplicate { "duplicate" } else { "applied" },
-        "decision": record.decision, "files": record.files, "output": record.output,
-        "checks": done.checks, "plan_id": record.plan_id, "change_set_id": record.change_set_id,
-    })
 }
 
 /// What the gate would say to an action, as the answer of a dry run.

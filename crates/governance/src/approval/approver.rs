@@ -33,6 +33,9 @@ pub enum Proof {
     TerminalPin,
     /// By a service whose key the policy names, which signed their answer.
     Signed,
+    /// By typing a code that an MCP client was given to show: somebody has read the question, or a
+    /// program has, because the client that shows it also runs the model.
+    Elicited,
 }
 
 impl Proof {
@@ -43,6 +46,7 @@ impl Proof {
             Self::Token => channel != Channel::Terminal,
             Self::Terminal | Self::TerminalPin => channel == Channel::Terminal,
             Self::Signed => channel == Channel::Webhook,
+            Self::Elicited => channel == Channel::Elicitation,
         }
     }
 }
@@ -57,6 +61,10 @@ pub struct ProvenApprover {
 }
 
 impl ProvenApprover {
+    pub(super) fn by(record: ApproverRecord, proof: Proof) -> Self {
+        Self { name: record.name, roles: record.roles, proof }
+    }
+
     /// Who.
     #[must_use]
     pub fn name(&self) -> &Name {
@@ -326,23 +334,25 @@ impl Approvers {
         match found {
             None => Err(ApproverError::NotRecognised),
             Some(record) if record.revoked_at.is_some() => Err(ApproverError::Revoked),
-            Some(record) => {
-                Ok(ProvenApprover { name: record.name, roles: record.roles, proof: Proof::Token })
-            }
+            Some(record) => Ok(ProvenApprover::by(record, Proof::Token)),
         }
     }
 
     /// An approver whose answer somebody else vouches for.
     pub(super) fn vouched(&self, name: &Name) -> Result<ProvenApprover, ApproverError> {
         let record = self.active(name)?;
-        Ok(ProvenApprover { name: record.name, roles: record.roles, proof: Proof::Signed })
+        Ok(ProvenApprover::by(record, Proof::Signed))
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
     }
 
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    fn active(&self, name: &Name) -> Result<ApproverRecord, ApproverError> {
+    pub(super) fn active(&self, name: &Name) -> Result<ApproverRecord, ApproverError> {
         let all = self.store.list()?;
         let record = all.into_iter().find(|record| folded(&record.name) == folded(name));
         let record = record.ok_or(ApproverStoreError::Unknown)?;
@@ -357,22 +367,23 @@ impl Approvers {
     pub fn challenge(&self, name: &Name) -> Result<TerminalChallenge, ApproverError> {
         let record = self.active(name)?;
         let has_pin = self.has_pin(name)?;
-        let mut bytes = [0_u8; 6];
-        random(&mut bytes)?;
-        let letter =
-            |byte: &u8| CODE_LETTERS.get(usize::from(byte & 31)).copied().map_or('2', char::from);
         Ok(TerminalChallenge {
-            code: bytes.iter().map(letter).collect(),
+            code: code()?,
             pins: self.pins.clone().filter(|_| has_pin),
             until: self.clock.now().plus(CHALLENGE),
             clock: Arc::clone(&self.clock),
-            approver: ProvenApprover {
-                name: record.name,
-                roles: record.roles,
-                proof: Proof::Terminal,
-            },
+            approver: ProvenApprover::by(record, Proof::Terminal),
         })
     }
+}
+
+/// Six letters and digits.
+pub(super) fn code() -> Result<String, ApproverError> {
+    let mut bytes = [0_u8; 6];
+    random(&mut bytes)?;
+    let letter =
+        |byte: &u8| CODE_LETTERS.get(usize::from(byte & 31)).copied().map_or('2', char::from);
+    Ok(bytes.iter().map(letter).collect())
 }
 
 fn random(bytes: &mut [u8]) -> Result<(), ApproverError> {

@@ -2,6 +2,7 @@
 
 mod approver;
 mod broker;
+mod elicited;
 mod grant;
 mod grant_store;
 mod pin;
@@ -15,6 +16,7 @@ pub use approver::{
     MemoryApproverStore, Proof, ProvenApprover, TerminalChallenge,
 };
 pub use broker::{Agreement, ApprovalError, Approvals, Consented, SpentApproval};
+pub use elicited::ElicitedChallenge;
 pub use grant::{Grant, GrantRefused, GrantTerms, Revocation};
 pub use grant_store::{GrantStore, MemoryGrantStore, StoredGrant};
 pub use pin::{MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError};

@@ -312,8 +312,8 @@ impl Approval {
             return Err(AnswerRefused::OtherChannel { channel });
         }
         let risk = self.decision.risk_effective;
-        if approver.proof() == Proof::Terminal && settings.pin_from.is_some_and(|from| risk >= from)
-        {
+        let without_pin = matches!(approver.proof(), Proof::Terminal | Proof::Elicited);
+        if without_pin && settings.pin_from.is_some_and(|from| risk >= from) {
             return Err(AnswerRefused::NoPin { approver: approver.name().clone(), risk });
         }
         let same = |a: &Name, b: &Name| a.as_str().eq_ignore_ascii_case(b.as_str());

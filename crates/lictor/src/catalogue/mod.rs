@@ -27,6 +27,7 @@ use files::Files;
 pub use packs::PackRefusal;
 pub(crate) use seal::Seal;
 
+use crate::agent::Agent;
 use crate::runtime::Runtime;
 
 /// A workspace's catalogue, with where it comes from.
@@ -344,6 +345,17 @@ impl Runtime {
         facts.metadata.insert("catalogue".to_owned(), about);
         let clock: &dyn Clock = self.clock().as_ref();
         Event::new(session, kind, facts, clock)
+    }
+}
+
+impl Agent {
+    /// The same session, with what it can ask for as the catalogue is now.
+    #[must_use]
+    pub fn refreshed(&self) -> Self {
+        let graph = self.runtime().agent(self.session()).graph;
+        let mut refreshed = self.clone();
+        refreshed.graph = graph;
+        refreshed
     }
 }
 

@@ -1,0 +1,307 @@
+//! A client of the real binary, of either era.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities,
+    ClientConfig, ClientRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData,
+    Implementation, ListToolsResult, ProgressNotificationParam, ProtocolVersion,
+    SubscriptionFilter, Tool,
+};
+use rmcp::service::{
+    ClientLifecycleMode, ClientServiceExt as _, NotificationContext, PeerRequestOptions,
+    RequestContext, RequestHandle, RoleClient, RunningService,
+};
+use rmcp::{ClientHandler, ServiceError};
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Semaphore;
+
+use crate::place::{Place, ours};
+
+/// The protocol before and after `initialize` went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Era {
+    Legacy,
+    Modern,
+}
+
+/// What a client does with a question for its user: gets its text, gives an answer.
+pub(crate) type Person =
+    Arc<Mutex<dyn FnMut(&str) -> (ElicitationAction, Option<Value>) + Send + 'static>>;
+
+/// What the client heard.
+#[derive(Clone)]
+pub(crate) struct Ear {
+    changed: Arc<Semaphore>,
+    progress: Arc<Semaphore>,
+    person: Option<Person>,
+}
+
+impl Ear {
+    fn new(person: Option<Person>) -> Self {
+        let none = || Arc::new(Semaphore::new(0));
+        Self { changed: none(), progress: none(), person }
+    }
+}
+
+impl ClientHandler for Ear {
+    fn get_info(&self) -> ClientConfig {
+        let capabilities = match self.person {
+            None => ClientCapabilities::default(),
+            Some(_) => ClientCapabilities::builder().enable_elicitation().build(),
+        };
+        ClientConfig::new(capabilities, Implementation::new("tests", "1.0.0"))
+    }
+
+    async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
+        self.changed.add_permits(1);
+    }
+
+    async fn on_progress(&self, _: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
+        self.progress.add_permits(1);
+    }
+
+    async fn create_elicitation(
+        &self,
+        request: ElicitRequestParams,
+        _: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        let person = self.person.as_ref().expect("nobody may be asked");
+        let asked = json!(request);
+        let (action, content) =
+            person.lock().unwrap()(asked["message"].as_str().expect("a question has a text"));
+        let mut result = ElicitResult::new(action);
+        result.content = content;
+        Ok(result)
+    }
+}
+
+pub(crate) struct Client {
+    running: RunningService<RoleClient, Ear>,
+    ear: Ear,
+    child: Child,
+}
+
+/// A server that nobody talks to yet.
+pub(crate) struct Server {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+}
+
+impl Server {
+    /// Closes the server's input; it ends in good order.
+    pub(crate) async fn end_of_input(self) {
+        let Self { mut child, stdin, stdout } = self;
+        drop(stdin);
+        assert!(child.wait().await.unwrap().success());
+        drop(stdout);
+    }
+}
+
+/// What a call was answered.
+#[derive(Debug)]
+pub(crate) struct Answer(Result<CallToolResult, ServiceError>);
+
+impl Answer {
+    fn result(&self) -> &CallToolResult {
+        self.0.as_ref().unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.0.as_ref().map_or(true, |result| result.is_error == Some(true))
+    }
+
+    /// It was done; its output.
+    #[track_caller]
+    pub(crate) fn done(&self) -> Value {
+        assert!(!self.is_refused(), "{}", self.whole());
+        self.result().structured_content.clone().expect("an output")
+    }
+
+    /// It was refused; the JSON that says why.
+    #[track_caller]
+    pub(crate) fn refused(&self) -> Value {
+        assert!(self.is_refused(), "{}", self.whole());
+        self.result().structured_content.clone().expect("a refusal says why")
+    }
+
+    /// What stands beside the output.
+    pub(crate) fn execution(&self) -> Value {
+        json!(self.result().meta)["lictor/execution"].clone()
+    }
+
+    /// What the model reads.
+    pub(crate) fn text(&self) -> String {
+        let content = json!(self.result().content);
+        let texts = content.as_array().unwrap().iter().filter_map(|block| block["text"].as_str());
+        texts.collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn whole(&self) -> String {
+        match &self.0 {
+            Ok(result) => json!(result).to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+/// A call that is under way.
+pub(crate) struct UnderWay(RequestHandle<RoleClient>);
+
+impl UnderWay {
+    pub(crate) async fn cancel(self) {
+        self.0.cancel(Some("not wanted any more".to_owned())).await.unwrap();
+    }
+}
+
+impl Client {
+    pub(crate) fn spawn(
+        place: &Place,
+        arguments: &[&str],
+        set: impl FnOnce(&mut Command),
+    ) -> (Server,) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
+        command.args(["mcp", "serve"]).args(arguments).current_dir(&place.root);
+        for name in ours() {
+            command.env_remove(name);
+        }
+        command.envs(place.environment()).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        set(&mut command);
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        (Server { child, stdin, stdout },)
+    }
+
+    pub(crate) async fn connect(place: &Place, era: Era, arguments: &[&str]) -> Self {
+        Self::connect_with(place, era, arguments, |_| {}).await
+    }
+
+    pub(crate) async fn connect_with(
+        place: &Place,
+        era: Era,
+        arguments: &[&str],
+        set: impl FnOnce(&mut Command),
+    ) -> Self {
+        let (server,) = Self::spawn(place, arguments, set);
+        Self::over(server, era, Ear::new(None)).await
+    }
+
+    /// A client whose user answers questions.
+    pub(crate) async fn with_person(place: &Place, era: Era, person: Person) -> Self {
+        let (server,) = Self::spawn(place, &[], |_| {});
+        Self::over(server, era, Ear::new(Some(person))).await
+    }
+
+    async fn over(server: Server, era: Era, ear: Ear) -> Self {
+        let Server { child, stdin, stdout } = server;
+        let mode = match era {
+            Era::Legacy => ClientLifecycleMode::Initialize,
+            Era::Modern => ClientLifecycleMode::Discover {
+                preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+            },
+        };
+        let running = ear.clone().serve_with_lifecycle((stdout, stdin), mode).await.unwrap();
+        Self { running, ear, child }
+    }
+
+    pub(crate) async fn list(&self) -> ListToolsResult {
+        self.running.list_tools(None).await.unwrap()
+    }
+
+    pub(crate) async fn tools(&self) -> Vec<Tool> {
+        self.list().await.tools
+    }
+
+    pub(crate) async fn call(&self, name: &str, input: Value) -> Answer {
+        Answer(self.running.call_tool(params(name, input)).await)
+    }
+
+    /// One round of a call, as the newer protocol has it.
+    pub(crate) async fn round(
+        &self,
+        name: &str,
+        input: Value,
+        state: Option<(&str, Value)>,
+    ) -> Result<CallToolResponse, ServiceError> {
+        let mut params = params(name, input);
+        if let Some((state, said)) = state {
+            let said = [("approval".to_owned(), said)].into_iter().collect();
+            params = params.with_request_state(state).with_input_responses(said);
+        }
+        self.running.call_tool_once(params).await
+    }
+
+    /// Asks for something and does not wait for it.
+    pub(crate) async fn begin(&self, name: &str, input: Value) -> UnderWay {
+        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params(name, input)));
+        let options = PeerRequestOptions::no_options();
+        UnderWay(self.running.send_cancellable_request(request, options).await.unwrap())
+    }
+
+    /// Opens a subscription where the era has them.
+    pub(crate) async fn listen(&self) {
+        let modern = self.running.peer_info().is_some_and(|info| {
+            json!(info)["protocolVersion"] == json!(ProtocolVersion::V_2026_07_28)
+        });
+        if modern {
+            let filter = SubscriptionFilter::builder().tools_list_changed().build();
+            let mut subscription = self.running.listen(filter).await.unwrap();
+            let changed = Arc::clone(&self.ear.changed);
+            tokio::spawn(async move {
+                while let Ok(Some(_)) = subscription.next().await {
+                    changed.add_permits(1);
+                }
+            });
+        }
+    }
+
+    /// Waits until the client is told that the tools have changed.
+    pub(crate) async fn changed(&self) {
+        self.ear.changed.acquire().await.unwrap().forget();
+    }
+
+    /// Waits until the client is told that a call is under way.
+    pub(crate) async fn progressed(&self) {
+        self.ear.progress.acquire().await.unwrap().forget();
+    }
+
+    /// Goes; the server ends in good order.
+    pub(crate) async fn end(self) {
+        let Self { running, mut child, .. } = self;
+        running.cancel().await.unwrap();
+        let status = child.wait().await.unwrap();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Says these lines, waits for so many answers, and closes.
+    pub(crate) async fn raw(place: &Place, lines: &[&str], answers: usize) -> Vec<Value> {
+        let (Server { mut child, mut stdin, stdout },) = Self::spawn(place, &[], |_| {});
+        for line in lines {
+            stdin.write_all(line.as_bytes()).await.unwrap();
+            stdin.write_all(b"\n").await.unwrap();
+        }
+        let mut said = BufReader::new(stdout).lines();
+        let mut found: Vec<Value> = Vec::new();
+        while found.iter().filter(|line| line.get("id").is_some()).count() < answers {
+            let line = said.next_line().await.unwrap().expect("an answer is missing");
+            found.push(serde_json::from_str(&line).unwrap());
+        }
+        drop(stdin);
+        assert!(child.wait().await.unwrap().success());
+        assert_eq!(said.next_line().await.unwrap(), None);
+        found
+    }
+}
+
+fn params(name: &str, input: Value) -> CallToolRequestParams {
+    let arguments: Map<String, Value> = match input {
+        Value::Object(fields) => fields,
+        other => panic!("{other} is no input"),
+    };
+    CallToolRequestParams::new(name.to_owned()).with_arguments(arguments)
+}

@@ -1,0 +1,23 @@
+//! The MCP door, over the real binary: a client of ours, of either era, and nothing of the server's
+//! own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests start programs and write files, as whoever uses the command does"
+)]
+#![cfg(feature = "mcp")]
+
+mod client;
+mod place;
+
+mod doors;
+mod elicitation;
+mod life;
+mod refusals;
+mod session;
