@@ -112,8 +112,8 @@ pub enum AppendErrorKind {
 }
 
 impl AppendError {
-    pub(crate) fn new(org: &Name, kind: AppendErrorKind) -> Self {
-        Self { org: org.as_str().to_owned(), kind }
+    pub(crate) fn new(org: &dyn std::fmt::Display, kind: AppendErrorKind) -> Self {
+        Self { org: org.to_string(), kind }
     }
 
     /// Why.

@@ -52,6 +52,11 @@ impl GuardError {
     pub fn kind(&self) -> &GuardErrorKind {
         &self.kind
     }
+
+    /// Whether a file could not be read or written, and that is all.
+    pub(crate) fn is_io(&self) -> bool {
+        matches!(self.kind, GuardErrorKind::Io(_))
+    }
 }
 
 /// One folder with a small file for each log.

@@ -9,6 +9,7 @@ mod export;
 mod fault;
 mod filter;
 mod formats;
+mod gaps;
 mod guard;
 mod key;
 mod line;
@@ -35,6 +36,7 @@ pub use error::{
 pub use export::Exported;
 pub use filter::{Filter, StoredEvent};
 pub use formats::{cloud_event, ocsf, otlp_record, otlp_request};
+pub use gaps::{Gaps, Tally};
 pub use guard::{GuardError, GuardErrorKind};
 pub use key::{KeyError, KeyErrorKind, SigningKey};
 pub use line::{MAX_LINE, Place, event_line};

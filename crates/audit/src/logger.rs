@@ -4,19 +4,15 @@
 //! before it is recorded asks [`AuditLogger::record`] and waits. What is not recorded is counted,
 //! and where it may be lost at all, the trail itself says how much was.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lictor_context::{
-    Clock, Event, EventFacts, EventSink, EventType, Name, Principal, RecordError, Session,
-    Severity, Timestamp,
-};
-use serde_json::{Value, json};
+use lictor_context::{Clock, Event, EventSink, RecordError, Severity};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::gaps::{Gaps, Tally};
 
 /// What happens when events cannot be recorded, or there is no room for more of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,19 +99,8 @@ struct Inner {
 
 #[derive(Default)]
 struct Counters {
-    submitted: AtomicU64,
-    acknowledged: AtomicU64,
-    rejected: AtomicU64,
-    dropped: AtomicU64,
-    gaps: Mutex<BTreeMap<Name, Gap>>,
-}
-
-/// What was dropped of one organisation since its last `audit_gap`.
-#[derive(Debug, Clone)]
-struct Gap {
-    events: u64,
-    first: Timestamp,
-    last: Timestamp,
+    tally: Tally,
+    gaps: Mutex<Gaps>,
 }
 
 enum Message {
@@ -147,7 +132,7 @@ impl AuditLogger {
     /// When there is no room and it may not be dropped, or the logger was stopped. Only then is
     /// it known to be not recorded; what becomes of it later is counted.
     pub fn offer(&self, event: Event) -> Result<(), LogError> {
-        self.count(&self.inner.counters.submitted);
+        self.inner.counters.tally.submitted(1);
         let Some(queue) = self.queue() else { return self.reject(LogError::Stopped) };
         match queue.try_send(Message::Event(Box::new(event), None)) {
             Ok(()) => Ok(()),
@@ -168,7 +153,7 @@ impl AuditLogger {
     /// # Errors
     /// When it is not recorded. Whoever asks must not do then what the event speaks of.
     pub async fn log(&self, event: Event) -> Result<(), LogError> {
-        self.count(&self.inner.counters.submitted);
+        self.inner.counters.tally.submitted(1);
         let Some(queue) = self.queue() else { return self.reject(LogError::Stopped) };
         let (answer, recorded) = oneshot::channel();
         let Ok(()) = queue.send(Message::Event(Box::new(event), Some(answer))).await else {
@@ -207,26 +192,15 @@ impl AuditLogger {
     /// What became of what was submitted.
     #[must_use]
     pub fn stats(&self) -> LoggerStats {
-        let counters = &self.inner.counters;
-        let read = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
-        LoggerStats {
-            submitted: read(&counters.submitted),
-            acknowledged: read(&counters.acknowledged),
-            rejected: read(&counters.rejected),
-            dropped: read(&counters.dropped),
-        }
+        self.inner.counters.tally.stats()
     }
 
     fn queue(&self) -> Option<mpsc::Sender<Message>> {
         self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn count(&self, counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::SeqCst);
-    }
-
     fn reject(&self, error: LogError) -> Result<(), LogError> {
-        self.count(&self.inner.counters.rejected);
+        self.inner.counters.tally.rejected(1);
         Err(error)
     }
 }
@@ -254,29 +228,12 @@ fn may_drop(options: &LoggerOptions, event: &Event) -> bool {
 
 impl Counters {
     fn drop_event(&self, event: &Event) {
-        self.dropped.fetch_add(1, Ordering::SeqCst);
-        ::metrics::counter!("lictor_audit_dropped_total").increment(1);
-        let at = event.timestamp();
-        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        let gap = gaps.entry(event.org().clone()).or_insert(Gap { events: 0, first: at, last: at });
-        gap.events += 1;
-        gap.first = gap.first.min(at);
-        gap.last = gap.last.max(at);
+        self.tally.dropped(1);
+        self.gaps().add(event);
     }
 
-    fn take_gaps(&self) -> BTreeMap<Name, Gap> {
-        std::mem::take(&mut *self.gaps.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// They were not told of after all.
-    fn put_back(&self, untold: BTreeMap<Name, Gap>) {
-        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        for (org, gap) in untold {
-            let now = gaps.entry(org).or_insert(Gap { events: 0, ..gap });
-            now.events += gap.events;
-            now.first = now.first.min(gap.first);
-            now.last = now.last.max(gap.last);
-        }
+    fn gaps(&self) -> std::sync::MutexGuard<'_, Gaps> {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -341,7 +298,7 @@ impl Worker {
         for (event, answer) in events.iter().zip(answers) {
             let outcome = match &recorded {
                 Ok(()) => {
-                    self.counters.acknowledged.fetch_add(1, Ordering::SeqCst);
+                    self.counters.tally.acknowledged(1);
                     Ok(())
                 }
                 Err(_) if may_drop(&self.options, event) => {
@@ -349,7 +306,7 @@ impl Worker {
                     Ok(())
                 }
                 Err(error) => {
-                    self.counters.rejected.fetch_add(1, Ordering::SeqCst);
+                    self.counters.tally.rejected(1);
                     Err(LogError::from(error.clone()))
                 }
             };
@@ -362,29 +319,13 @@ impl Worker {
 
     /// Says in the trail of each organisation what is missing in it.
     async fn tell_gaps(&self) {
-        let gaps = self.counters.take_gaps();
+        let gaps = std::mem::take(&mut *self.counters.gaps());
         if gaps.is_empty() {
             return;
         }
-        let events = gaps.iter().filter_map(|(org, gap)| self.gap_event(org, gap));
-        if self.sink.record(events.collect()).await.is_err() {
-            self.counters.put_back(gaps);
+        if self.sink.record(gaps.told(self.clock.as_ref())).await.is_err() {
+            // They were not told of after all.
+            self.counters.gaps().extend(gaps);
         }
-    }
-
-    fn gap_event(&self, org: &Name, gap: &Gap) -> Option<Event> {
-        let own = Name::parse("audit-logger").ok()?;
-        let principal = Principal { org: org.clone(), user: own.clone(), agent: own };
-        let session = Session::new(principal, self.clock.as_ref());
-        let mut facts = EventFacts { success: Some(false), ..EventFacts::default() };
-        let told: [(&str, Value); 3] = [
-            ("dropped", json!(gap.events)),
-            ("first", json!(gap.first)),
-            ("last", json!(gap.last)),
-        ];
-        for (name, value) in told {
-            facts.metadata.insert(name.to_owned(), value);
-        }
-        Some(Event::new(&session, EventType::AuditGap, facts, self.clock.as_ref()))
     }
 }

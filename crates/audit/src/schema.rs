@@ -11,6 +11,7 @@ pub fn migrations() -> &'static [Migration] {
     const ALL: &[Migration] = &[
         Migration { owner: "audit", version: 1, sql: VERSION_1 },
         Migration { owner: "audit", version: 2, sql: VERSION_2 },
+        Migration { owner: "audit", version: 3, sql: VERSION_3 },
     ];
     ALL
 }
@@ -159,4 +160,14 @@ WHEN NEW.first_seq <= OLD.first_seq OR NEW.org <> OLD.org
 BEGIN SELECT RAISE(ABORT, 'what was pruned stays so'); END;
 CREATE TRIGGER audit_pruned_delete BEFORE DELETE ON audit_pruned
 BEGIN SELECT RAISE(ABORT, 'what was pruned stays so'); END;
+";
+
+/// What went on without its events, until the trail tells of it.
+const VERSION_3: &str = "
+CREATE TABLE audit_dropped (
+  org TEXT PRIMARY KEY NOT NULL,
+  events INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";

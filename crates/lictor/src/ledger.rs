@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lictor_audit::{AppendError, Appended, AuditLog, Redactor};
+use lictor_audit::{AppendError, Appended, AuditLog, Gaps, PreparedEvents, Redactor};
 use lictor_capability::Described;
 use lictor_context::{
     Clock, Digest, Event, EventFacts, EventSink, EventType, ExecutionId, RecordError, Timestamp,
@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::decisions::PendingDecisions;
 use crate::outside::Signs;
+use crate::trailing::{Trailing, Underway};
 
 /// Records executions, runs and events in the embedded store.
 #[derive(Debug, Clone)]
@@ -29,13 +30,22 @@ pub(crate) struct StateLedger {
     clock: Arc<dyn Clock>,
     decisions: Arc<PendingDecisions>,
     signs: Option<Signs>,
+    trailing: Arc<Trailing>,
+}
+
+/// What became of the events of a transaction.
+enum Fate {
+    None,
+    Recorded(Appended),
+    Dropped,
 }
 
 impl StateLedger {
     pub(crate) fn new(store: Store, audit: AuditLog, clock: Arc<dyn Clock>) -> Self {
         let executions = Executions::new(store.clone());
         let decisions = Arc::new(PendingDecisions::default());
-        Self { store, audit, executions, clock, decisions, signs: None }
+        let trailing = Arc::default();
+        Self { store, audit, executions, clock, decisions, signs: None, trailing }
     }
 
     /// Puts up a sign for each execution that does something outside of the workspace.
@@ -49,6 +59,11 @@ impl StateLedger {
         self.decisions.add(decision, described, &self.audit.redactor())
     }
 
+    /// What the policy says of a trail that fails, and what came of it.
+    pub(crate) fn trailing(&self) -> &Trailing {
+        &self.trailing
+    }
+
     /// Runs `work` and appends `events`, and those that it gives, in one transaction; durable when
     /// it answers `Ok`.
     pub(crate) async fn commit<T: Send + 'static>(
@@ -56,32 +71,103 @@ impl StateLedger {
         events: Vec<Event>,
         work: impl FnOnce(&Transaction<'_>) -> Result<(Vec<Event>, T), StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let audit = self.audit.clone();
+        self.commit_or_drop(None, events, work).await
+    }
+
+    /// As [`commit`](Self::commit); where the trail fails, the rest is committed with `gaps`.
+    async fn commit_or_drop<T: Send + 'static>(
+        &self,
+        gaps: Option<Gaps>,
+        events: Vec<Event>,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(Vec<Event>, T), StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let underway = Underway::begin(&self.trailing, events.len());
         let decisions = self.decisions.take(&events);
         // What takes time is done here, and not where everybody else waits for it.
-        let unavailable = |error: AppendError| StateError::Unavailable(error.to_string());
-        let mut events = audit.prepare(events).map_err(unavailable)?;
+        let prepared = match self.audit.prepare(events) {
+            Ok(prepared) => Some(prepared),
+            Err(error) if gaps.is_some() && error.is_outage() => None,
+            Err(error) => return Err(unwritten(error)),
+        };
+        let recording = Recording {
+            audit: self.audit.clone(),
+            clock: self.trailing.looks().then(|| Arc::clone(&self.clock)),
+            gaps,
+        };
+        let more_events = underway.more();
         let written = self.store.write(move |tx| {
             for decision in &decisions {
                 Decisions::put_in(tx, decision)?;
             }
             let (more, answer) = work(tx)?;
-            events.extend(audit.prepare(more).map_err(unavailable)?);
-            if events.is_empty() {
-                return Ok((None, answer));
-            }
-            let appended = audit.append_in(tx, events).map_err(unavailable)?;
-            Ok((Some(appended), answer))
+            more_events(more.len());
+            Ok((recording.record(tx, prepared, more)?, answer))
         });
-        let (appended, answer): (Option<Appended>, T) = written.await?;
-        if let Some(appended) = appended
-            && let Err(error) = self.audit.confirm(&appended)
-        {
-            // The events are durable; only the guard against rolled-back stores lags behind.
-            tracing::warn!(%error, "the rollback guard could not be moved on");
+        let (fate, answer): (Fate, T) = written.await?;
+        match fate {
+            Fate::None => {}
+            Fate::Recorded(appended) => {
+                underway.acknowledged();
+                if let Err(error) = self.audit.confirm(&appended) {
+                    // The events are durable; only the guard against rolled-back stores lags behind.
+                    tracing::warn!(%error, "the rollback guard could not be moved on");
+                }
+            }
+            Fate::Dropped => {
+                let events = underway.dropped();
+                self.trailing.untold();
+                tracing::error!(
+                    events,
+                    "the trail cannot be written; work goes on, as the policy says"
+                );
+            }
         }
         Ok(answer)
     }
+}
+
+/// How the events of a transaction are recorded.
+struct Recording {
+    audit: AuditLog,
+    /// To tell of gaps with, when there may be some.
+    clock: Option<Arc<dyn Clock>>,
+    /// What is missing when the trail cannot be written, if it may be.
+    gaps: Option<Gaps>,
+}
+
+impl Recording {
+    fn record(
+        &self,
+        tx: &Transaction<'_>,
+        prepared: Option<PreparedEvents>,
+        more: Vec<Event>,
+    ) -> Result<Fate, StateError> {
+        let Some(mut events) = prepared else { return self.drop_in(tx) };
+        events.extend(self.audit.prepare(more).map_err(unwritten)?);
+        if events.is_empty() {
+            return Ok(Fate::None);
+        }
+        let appended = match &self.clock {
+            Some(clock) => self.audit.append_telling_in(tx, events, clock.as_ref()),
+            None => self.audit.append_in(tx, events),
+        };
+        match appended {
+            Ok(appended) => Ok(Fate::Recorded(appended)),
+            Err(error) if self.gaps.is_some() && error.is_outage() => self.drop_in(tx),
+            Err(error) => Err(unwritten(error)),
+        }
+    }
+
+    fn drop_in(&self, tx: &Transaction<'_>) -> Result<Fate, StateError> {
+        if let Some(gaps) = &self.gaps {
+            self.audit.keep_gaps_in(tx, gaps)?;
+        }
+        Ok(Fate::Dropped)
+    }
+}
+
+fn unwritten(error: AppendError) -> StateError {
+    StateError::Unavailable(error.to_string())
 }
 
 #[async_trait]
@@ -107,7 +193,9 @@ impl Ledger for StateLedger {
         events: Vec<Event>,
     ) -> Result<(), LedgerError> {
         let redactor = self.audit.redactor();
-        self.commit(events, move |tx| {
+        let may_drop = self.trailing.may_drop(record.as_ref(), &events);
+        let gaps = may_drop.then(|| Gaps::of(&events));
+        self.commit_or_drop(gaps, events, move |tx| {
             if let Some(record) = record {
                 Executions::put_in(tx, &redacted(&redactor, record))?;
             }

@@ -32,6 +32,7 @@ mod runs;
 mod runtime;
 mod secrets;
 mod shared;
+mod trailing;
 mod under_way;
 mod undo;
 mod workflows;

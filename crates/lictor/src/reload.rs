@@ -83,6 +83,7 @@ impl Runtime {
         match ready {
             Ok((redactor, policies)) => {
                 parts.audit.set_redactor(redactor);
+                parts.ledger.trailing().follow(&policies);
                 parts.gate.reload(std::sync::Arc::new(policies));
                 Ok(())
             }

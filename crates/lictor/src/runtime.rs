@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lictor_audit::{AuditLog, AuditOptions, Redactor, SigningKey};
+use lictor_audit::{AuditLog, AuditOptions, LoggerStats, Redactor, SigningKey};
 use lictor_capability::{CapabilityGraph, Contract, ContractError};
 use lictor_context::{Clock, Session};
 use lictor_document::HumanDuration;
@@ -119,6 +119,11 @@ impl Runtime {
         let signs = Signs::new(&options.state_folder());
         let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock))
             .with_signs(signs.clone());
+        ledger.trailing().follow(&policies);
+        let untold = audit.untold_gaps().map_err(|error| OpenError::Audit(error.to_string()))?;
+        if !untold.is_empty() {
+            ledger.trailing().untold();
+        }
         let ledger = Arc::new(ledger);
         let changes = options.changes.unwrap_or(match policies.settings().change_durability {
             ChangeDurability::Strict => Durability::Strict,
@@ -318,6 +323,13 @@ impl Runtime {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.parts.clock
+    }
+
+    /// What became of the events of this runtime: recorded, refused, or dropped where the policy
+    /// lets work go on without them.
+    #[must_use]
+    pub fn trail_stats(&self) -> LoggerStats {
+        self.parts.ledger.trailing().tally().stats()
     }
 
     /// Records events that no action of the road owes: a door's own.

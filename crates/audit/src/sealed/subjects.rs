@@ -47,6 +47,11 @@ impl SubjectError {
     pub fn kind(&self) -> &SubjectErrorKind {
         &self.kind
     }
+
+    /// Whether the key is not to be had just now, and that is all.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self.kind, SubjectErrorKind::Io(_) | SubjectErrorKind::Random)
+    }
 }
 
 /// A person's key. Overwritten when it is dropped, and never shown.

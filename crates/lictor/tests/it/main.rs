@@ -15,3 +15,4 @@ mod purging;
 mod reload;
 mod runs;
 mod schemas;
+mod trailing;
