@@ -17,6 +17,7 @@ mod key;
 mod line;
 mod log;
 mod logger;
+mod migrated;
 mod query;
 mod redact;
 mod retention;
