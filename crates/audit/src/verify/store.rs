@@ -33,13 +33,15 @@ pub(crate) fn verify_rows(
     let pruned = reader.pruned(org)?;
     let (before, chain, begins_well) = beginning(pruned.as_ref());
     let stored_nodes = reader.count_nodes(org)?;
-    let mut rows = walk_rows(reader, evidence, (before.clone(), chain), stored_nodes.is_some())?;
+    // A log of the first version has none until its next append.
+    let has_nodes = stored_nodes.is_some_and(|nodes| nodes > 0 || before.size() > 0);
+    let mut rows = walk_rows(reader, evidence, (before.clone(), chain), has_nodes)?;
     if let Some((seq, problem)) = reader.damage(org)? {
         rows.walk.bad_at(seq, problem);
     }
     let sessions_hold =
         reader.sessions(org)?.is_none_or(|sessions| sessions_hold(sessions, &rows.walk));
-    let nodes = match stored_nodes {
+    let nodes = match stored_nodes.filter(|_| has_nodes) {
         Some(stored) => nodes_hold(reader, org, &before, (rows.nodes, stored))?,
         None => true,
     };
@@ -288,10 +290,6 @@ fn nodes_hold(
     (walked, stored): (u64, u64),
 ) -> Result<bool, VerifyErrorKind> {
     let first = before.size();
-    // A log of the first version has none until its next append.
-    if stored == 0 && first == 0 {
-        return Ok(true);
-    }
     let pruned: u64 = (1..16).map(|level| first >> (level * 4)).sum();
     if stored != walked + pruned {
         return Ok(false);
