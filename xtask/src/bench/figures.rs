@@ -23,6 +23,7 @@ pub(super) const BENCHES: &[Bench] = &[
     Bench { package: "lictor-capability", name: "validate", runs: &[] },
     Bench { package: "lictor-capability", name: "graph", runs: &[] },
     Bench { package: "lictor-audit", name: "trail", runs: &[] },
+    Bench { package: "lictor-audit", name: "scale", runs: &[] },
     Bench { package: "lictor", name: "transactions", runs: &[] },
     Bench {
         package: "lictor-bench",
@@ -213,6 +214,17 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
             row("one event, durable and guarded", "append/one event, durable and guarded"),
             row("checking 100,000 events in the store", "verify/100k events in the store"),
             row("checking 100,000 events of an export", "verify/100k events of an export"),
+            row("handing an event to the logger", "enqueue/one event").goal(Goal::AtMost(5_000.0)),
+            row("an event durable, 64 producers (25,000 a second)", "producers/64")
+                .beside("a bare append of its bytes with fdatasync", "producers/bare append")
+                .goal(Goal::AtMost(40_000.0)),
+            row("checking 1,000,000 events in the store", "scale/verify")
+                .goal(Goal::AtMost(2_500_000_000.0)),
+            row("the proof of one event of 1,000,000", "scale/prove").goal(Goal::AtMost(200_000.0)),
+            row("a page of 100 at the end of 1,000,000", "scale/page of 100 at the end")
+                .goal(Goal::AtMost(1_000_000.0)),
+            row("erasing a person with 100,000 events", "erase/a tenth as many")
+                .goal(Goal::AtMost(50_000_000.0)),
         ],
     ),
     (
