@@ -12,9 +12,9 @@ use crate::args;
 use crate::context::{Context, env_text};
 use crate::failure::Failure;
 use crate::files;
-use crate::output::{Output, at_terminal, visible};
-use crate::pin;
-use crate::verbs::view;
+use crate::output::{Output, at_terminal};
+use crate::verbs::judgement_text;
+use crate::{page, pin};
 
 /// The token that was given, if one was.
 fn token(context: &Context) -> Result<Option<String>, Failure> {
@@ -141,26 +141,56 @@ pub(crate) fn under(agent: Agent, wish: &args::Under) -> Result<Agent, Failure> 
 /// sees what they agree to before they are asked.
 pub(crate) async fn in_advance(
     agent: &Agent,
-    action: &Action,
+    actions: &[Action],
     wish: args::Consent,
     context: &Context,
     output: &Output,
 ) -> Result<Option<Consent>, Failure> {
+    let [first, more @ ..] = actions else { return Ok(None) };
     if !wish.approve {
         return Ok(None);
     }
-    // What cannot be judged is refused on the road, and recorded there.
-    let Ok(checked) = agent.check(action.clone()) else { return Ok(None) };
-    if checked.decision.verdict != Verdict::NeedApproval {
+    let mut asked = Vec::with_capacity(actions.len());
+    for action in actions {
+        // What cannot be judged is refused on the road, and recorded there.
+        let Ok(checked) = agent.check(action.clone()) else { return Ok(None) };
+        if checked.decision.verdict == Verdict::NeedApproval {
+            asked.push(checked);
+        }
+    }
+    if asked.is_empty() {
         return Ok(None);
     }
-    if token(context)?.is_none() && at_terminal() {
-        output.note(&view::described(agent, &checked));
-        output.note(&visible(&checked.decision.explain()));
+    let what = first.capability().to_string();
+    let runtime = agent.runtime();
+    show_before(&what, &judgement_text(&asked, agent), runtime, context, output).await?;
+    let (approver, channel) = answering(&what, runtime, context, output).await?;
+    // Of several, what one does depends on what those before it have done.
+    let seen = more.is_empty().then(|| asked.iter().map(|one| one.decision.action_digest).collect());
+    Ok(Some(Consent { approver, channel, seen }))
+}
+
+/// Shows a person what they are asked about, unless somebody answers for them with a token. Who has
+/// not seen all of it agrees to nothing.
+pub(crate) async fn show_before(
+    what: &str,
+    text: &str,
+    runtime: &Runtime,
+    context: &Context,
+    output: &Output,
+) -> Result<(), Failure> {
+    if !at_terminal() || output.is_json() {
+        return Ok(());
     }
-    let what = action.capability().to_string();
-    let (approver, channel) = answering(&what, agent.runtime(), context, output).await?;
-    Ok(Some(Consent { approver, channel }))
+    if token(context)?.is_some() {
+        output.note(text);
+        return Ok(());
+    }
+    if page::before_asking(text, output) {
+        return Ok(());
+    }
+    let why = "not all of it was shown, so nothing is agreed to";
+    Err(refused(what, Failure::new(ErrorCode::Denied, why), runtime, context).await)
 }
 
 /// A risk from the command line.

@@ -147,6 +147,7 @@ impl From<OpenError> for Failure {
             | OpenError::Policy(_)
             | OpenError::PolicyFile { .. }
             | OpenError::TwoUserPolicies(..)
+            | OpenError::PolicyGone(_)
             | OpenError::StateFolder { .. }
             | OpenError::Certificates { .. }
             | OpenError::OwnSkill(_)

@@ -3,22 +3,32 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
-use rustix::termios::tcgetwinsize;
+use rustix::termios::{Winsize, tcgetwinsize};
 
 use crate::output::{Output, at_terminal};
 
-/// Prints all of a text. Where a person sits at a terminal and it is longer than the screen, they say
-/// when to go on; who stops is told how much they have not seen.
+/// Prints all of a text as the result. Where a person sits at a terminal and it is longer than the
+/// screen, they say when to go on; who stops is told how much they have not seen.
 pub(crate) fn page(text: &str, output: &Output) {
+    let screen = tcgetwinsize(std::io::stdout()).ok();
+    let screen = screen.filter(|_| std::io::stdout().is_terminal());
+    let _all = show(text, screen, |text| output.line(text), output);
+}
+
+/// The same for what a person is asked about, beside the question. Whether they have seen all of it.
+pub(crate) fn before_asking(text: &str, output: &Output) -> bool {
+    let screen = tcgetwinsize(std::io::stderr()).ok();
+    show(text, screen, |text| output.note(text), output)
+}
+
+fn show(text: &str, screen: Option<Winsize>, print: impl Fn(&str), output: &Output) -> bool {
     let text = text.trim_end_matches('\n');
-    let size = tcgetwinsize(std::io::stdout()).ok();
-    let size = size.map(|size| (usize::from(size.ws_row), usize::from(size.ws_col)));
-    let Some((rows, columns)) = size.filter(|(rows, columns)| *rows > 2 && *columns > 0) else {
-        return output.line(text);
+    let size = screen.map(|size| (usize::from(size.ws_row), usize::from(size.ws_col)));
+    let size = size.filter(|(rows, columns)| *rows > 2 && *columns > 0 && at_terminal());
+    let Some((rows, columns)) = size else {
+        print(text);
+        return true;
     };
-    if !at_terminal() || !std::io::stdout().is_terminal() {
-        return output.line(text);
-    }
     let lines: Vec<&str> = text.split('\n').collect();
     let mut used = 0;
     for (at, line) in lines.iter().enumerate() {
@@ -30,13 +40,14 @@ pub(crate) fn page(text: &str, output: &Output) {
             if !goes_on(at, lines.len(), output) {
                 let left = lines.len() - at;
                 output.note(&format!("{left} of {} lines were not shown", lines.len()));
-                return;
+                return false;
             }
             used = 0;
         }
-        output.line(line);
+        print(line);
         used += needs;
     }
+    true
 }
 
 fn goes_on(at: usize, of: usize, output: &Output) -> bool {

@@ -41,7 +41,7 @@ pub struct Executed {
 
 /// The end of an execution could not be recorded.
 #[derive(Debug, thiserror::Error)]
-#[error("the end could not be recorded, and everything was put back: {}", .report.is_complete())]
+#[error("the end could not be recorded ({source}), and {}", words(.report))]
 pub struct CommitError {
     #[source]
     source: LedgerError,
@@ -54,6 +54,10 @@ impl CommitError {
     pub fn report(&self) -> &RollbackReport {
         &self.report
     }
+}
+
+fn words(report: &RollbackReport) -> &'static str {
+    if report.is_complete() { "everything was put back" } else { "not everything could be put back" }
 }
 
 /// A committed execution.

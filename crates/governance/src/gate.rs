@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use lictor_capability::Described;
-use lictor_context::{Clock, DecisionId, Digest, Timestamp, WarrantId};
+use lictor_context::{Clock, DecisionId, Digest, Timestamp, WarrantId, WorkspacePath};
 
 use crate::approval::SpentApproval;
 use crate::decision::{Basis, Decision, DecisionRecord, Verdict};
@@ -72,6 +72,12 @@ impl InForce {
         Self { hidden: Arc::new(Hidden::by(&policies)), policies, notice: None }
     }
 
+    /// No policy, which denies everything.
+    fn nobodys() -> Self {
+        let why = "the lock around the policies is poisoned, so none of them counts";
+        Self { notice: Some(Arc::from(why)), ..Self::new(Arc::new(PolicySet::empty())) }
+    }
+
     /// What an action is bound to under these policies.
     pub(crate) fn digest(&self, described: &Described) -> Digest {
         action_digest(
@@ -99,8 +105,8 @@ impl Shared {
     }
 
     pub(crate) fn in_force(&self) -> InForce {
-        // The lock only guards an exchange, so a poisoned one holds a whole value.
-        self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
+        // Whoever exchanged the policies panicked half-way: nobody can say which of them are meant.
+        self.in_force.read().map_or_else(|_| InForce::nobodys(), |in_force| in_force.clone())
     }
 }
 
@@ -159,6 +165,15 @@ impl WriteGate {
     pub fn reload(&self, policies: Arc<PolicySet>) {
         let in_force = InForce::new(policies);
         *self.shared.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
+        // A whole value is in its place.
+        self.shared.in_force.clear_poison();
+    }
+
+    /// Whether nobody may look into a path: see [`PolicySet::hides`]. Everything, when nobody can
+    /// say which policies are in force.
+    #[must_use]
+    pub fn hides(&self, path: &WorkspacePath) -> bool {
+        self.shared.in_force.read().map_or(true, |in_force| in_force.policies.hides(path))
     }
 
     /// Goes on judging by the present policies although their files are something else by now,
@@ -266,6 +281,7 @@ impl WriteGate {
             approval,
             self.shared.identity.clone(),
             meter,
+            now,
             expires_at,
         ))
     }
@@ -452,4 +468,37 @@ pub enum NotAuthorizedKind {
         /// What they agreed to.
         approved: Digest,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use lictor_context::{ManualClock, WorkspacePath};
+    use lictor_document::Source;
+
+    use super::*;
+
+    /// Nothing public panics while the policies are exchanged; should anything ever, the gate closes.
+    #[test]
+    fn a_poisoned_lock_denies_and_hides_everything_until_policies_are_put_in_force() {
+        let open = b"version: 1\npaths: {allowed: ['**']}\n";
+        let open = || Arc::new(PolicySet::workspace(&Source::new("p.yaml", open)).unwrap());
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(0)));
+        let gate = WriteGate::new(open(), clock);
+        let path = WorkspacePath::parse("a").unwrap();
+        assert!(!gate.hides(&path));
+        let shared = gate.shared();
+        let panicked = std::thread::spawn(move || {
+            let _held = shared.in_force.write();
+            panic!("half-way");
+        });
+        panicked.join().unwrap_err();
+        assert!(gate.hides(&path));
+        assert_eq!(gate.policies().digest(), PolicySet::empty().digest());
+        let notice = gate.shared.in_force().notice.unwrap();
+        assert!(notice.contains("poisoned"), "{notice}");
+        gate.keep_although("a file is broken");
+        assert!(gate.hides(&path), "a notice opens nothing");
+        gate.reload(open());
+        assert!(!gate.hides(&path));
+    }
 }

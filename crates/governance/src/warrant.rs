@@ -21,6 +21,7 @@ pub struct Warrant {
     approval: Option<SpentApproval>,
     gate: GateIdentity,
     meter: UsageMeter,
+    made_at: Timestamp,
     expires_at: Timestamp,
 }
 
@@ -48,9 +49,10 @@ impl Warrant {
         approval: Option<SpentApproval>,
         gate: GateIdentity,
         meter: UsageMeter,
+        made_at: Timestamp,
         expires_at: Timestamp,
     ) -> Self {
-        Self { id, described, decision, approval, gate, meter, expires_at }
+        Self { id, described, decision, approval, gate, meter, made_at, expires_at }
     }
 
     /// Its id.
@@ -83,10 +85,11 @@ impl Warrant {
         self.expires_at
     }
 
-    /// Whether it opens nothing any more.
+    /// Whether it opens nothing any more; nor does it when it is earlier than when it was made, because
+    /// a clock that went back would keep it alive.
     #[must_use]
     pub fn expired(&self, now: Timestamp) -> bool {
-        now >= self.expires_at
+        now >= self.expires_at || now < self.made_at
     }
 
     /// Whether this very gate made it.

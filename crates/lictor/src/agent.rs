@@ -18,13 +18,14 @@ use lictor_context::{
 };
 use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _, StagedChanges};
 use lictor_governance::{
-    Approval, ApprovalError, ApprovalState, Channel, Decision, DecisionRecord, JudgedError,
-    ProvenApprover, SpentApproval, Verdict,
+    Approval, ApprovalError, ApprovalState, Decision, DecisionRecord, JudgedError, SpentApproval,
+    Verdict,
 };
 use lictor_lock::Status;
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
+use crate::consent::Consent;
 use crate::error::{ActError, ActErrorKind};
 use crate::events;
 use crate::going::Going;
@@ -47,15 +48,6 @@ pub struct Agent {
     only_under: Option<ApprovalId>,
     /// What asking costs, as whoever asks reports it.
     usage: Usage,
-}
-
-/// Somebody who agrees at once to what they are about to see done.
-#[derive(Debug)]
-pub struct Consent {
-    /// Who.
-    pub approver: ProvenApprover,
-    /// By which way.
-    pub channel: Channel,
 }
 
 /// What the gate would say, without anything being done.
@@ -461,6 +453,7 @@ impl Agent {
             before.push(events::granted_in_advance(described, decision, &grant, self.clock()));
             return Ok(Some(spent));
         }
+        consent.map_or(Ok(()), |consent| consent.covers(decision.action_digest()))?;
         let contents = self.contents(described);
         let mut approval = approvals.request(described, decision, contents).map_err(refused)?;
         let event = |kind, approval: &Approval| {

@@ -19,9 +19,8 @@ pub(crate) struct HidingView {
 
 impl HidingView {
     fn check(&self, path: &WorkspacePath) -> Result<(), ViewError> {
-        let policies = self.gate.policies();
-        let hidden = policies.hides(path)
-            || self.workspace.names(path)?.iter().any(|name| policies.hides(name));
+        let hidden = self.gate.hides(path)
+            || self.workspace.names(path)?.iter().any(|name| self.gate.hides(name));
         if hidden {
             return Err(ViewError::new(path.as_str(), ViewErrorKind::Forbidden));
         }

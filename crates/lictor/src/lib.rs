@@ -6,6 +6,7 @@ mod asking; // requests are put to people elsewhere
 mod catalogue;
 mod cedar; // policies in Cedar
 mod checks;
+mod consent; // agreeing at once
 mod contents;
 mod decisions;
 mod error;
@@ -37,9 +38,10 @@ mod under_way;
 mod undo;
 mod workflows;
 
-pub use agent::{Agent, Checked, Consent, Done, document_key, idempotency_key};
+pub use agent::{Agent, Checked, Done, document_key, idempotency_key};
 pub use catalogue::{CatalogueFailure, CatalogueProblem, LifeStep, PackRefusal, Proposed};
 pub use cedar::{cedar_schema, load_cedar};
+pub use consent::Consent;
 pub use error::{ActError, ActErrorKind, ErrorCode};
 pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lictor_context::{Clock, SystemClock};
-use lictor_governance::Approver;
+use lictor_governance::{Approver, PolicyLayer};
 use lictor_handlers::{Launcher, SecretSource};
-use lictor_store::Durability;
+use lictor_store::{AccessGuard, Durability};
 
 use crate::own::{OwnSkill, OwnSkillError};
 use crate::policies::PolicyPlaces;
@@ -58,6 +58,8 @@ pub struct RuntimeOptions {
     pub declared_secrets: Vec<String>,
     /// Skills of the program's own, beside those that Lictor brings.
     pub own_skills: Vec<OwnSkill>,
+    /// Who is asked before each access of the database; see [`AccessGuard`].
+    pub store_guard: Option<Arc<dyn AccessGuard>>,
 }
 
 impl fmt::Debug for RuntimeOptions {
@@ -97,6 +99,7 @@ impl RuntimeOptions {
             approvers: Vec::new(),
             declared_secrets: Vec::new(),
             own_skills: Vec::new(),
+            store_guard: None,
         }
     }
 
@@ -119,6 +122,9 @@ pub enum OpenError {
     /// A policy.
     #[error(transparent)]
     Policy(#[from] lictor_governance::PolicyError),
+    /// A policy that was in force has no file any more.
+    #[error("the policy of the layer `{0}` was in force, and its file is gone")]
+    PolicyGone(PolicyLayer),
     /// Two files claim to be the user's policy.
     #[error("there are two policies of the user, `{}` and `{}`; keep one", .0.display(), .1.display())]
     TwoUserPolicies(PathBuf, PathBuf),

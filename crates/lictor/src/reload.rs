@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use lictor_context::{Digest, Event, EventFacts, EventType, Session};
+use lictor_governance::{Policy, PolicySet};
 use serde_json::json;
 
 use crate::error::{ActError, ActErrorKind};
@@ -78,6 +79,7 @@ impl Runtime {
         let loaded =
             crate::policies::load_policies(&parts.options.workspace, &parts.options.policies);
         let ready = loaded.and_then(|policies| {
+            self.nothing_gone(&policies)?;
             Ok((crate::runtime::redactor(&parts.options, &policies)?, policies))
         });
         match ready {
@@ -92,6 +94,15 @@ impl Runtime {
                 Err(error)
             }
         }
+    }
+
+    /// A layer whose file vanished would leave what it forbids to the others: whoever takes it away on
+    /// purpose starts anew.
+    fn nothing_gone(&self, loaded: &PolicySet) -> Result<(), OpenError> {
+        let in_force = self.parts.gate.policies();
+        let there = |layer| loaded.layers().iter().any(|one| one.layer() == layer);
+        let mut layers = in_force.layers().iter().map(Policy::layer);
+        layers.find(|layer| !there(*layer)).map_or(Ok(()), |gone| Err(OpenError::PolicyGone(gone)))
     }
 
     /// What comes before a decision: looks whether a policy file changed, and keeps the texts of

@@ -1,7 +1,9 @@
-//! Striking an approver off, with everything that rests on their word.
+//! Enrolling approvers, and striking them off with everything that rests on their word.
 
 use lictor_context::{Event, EventFacts, EventType, Name, Session};
-use lictor_governance::{Approval, ApproverError, Grant, ProvenApprover};
+use lictor_governance::{
+    Approval, ApproverError, ApproverRecord, ApproverToken, Grant, ProvenApprover,
+};
 use serde_json::json;
 
 use crate::agent::refused;
@@ -18,6 +20,28 @@ pub struct Revoked {
 }
 
 impl Runtime {
+    /// Enrols another approver, if the policy lets `by` do that. The token is shown once.
+    ///
+    /// # Errors
+    /// When it does not, the name is taken, or the store or the source of randomness fails.
+    pub fn enroll_approver(
+        &self,
+        name: Name,
+        roles: Vec<Name>,
+        by: &ProvenApprover,
+    ) -> Result<(ApproverRecord, ApproverToken), ApproverError> {
+        self.may_enroll(by)?;
+        self.approvers().enroll(name, roles, by)
+    }
+
+    fn may_enroll(&self, by: &ProvenApprover) -> Result<(), ApproverError> {
+        let policies = self.gate().policies();
+        match policies.settings().approvals.missing_enroll_role(by.roles()) {
+            None => Ok(()),
+            Some(roles) => Err(ApproverError::NotEnrolling { roles: roles.to_vec() }),
+        }
+    }
+
     /// Strikes an approver off, ends the grants that they gave, and withdraws the open requests that
     /// they agreed to. From the first of these on no grant of theirs answers anything, whatever
     /// becomes of the rest.
@@ -31,7 +55,8 @@ impl Runtime {
         by: &ProvenApprover,
         session: &Session,
     ) -> Result<Result<Revoked, ApproverError>, ActError> {
-        if let Err(error) = self.approvers().revoke(name, by) {
+        let revoked = self.may_enroll(by).and_then(|()| self.approvers().revoke(name, by));
+        if let Err(error) = revoked {
             return Ok(Err(error));
         }
         let grants = self.approvals().revoke_grants_of(name, by.name()).map_err(refused)?;

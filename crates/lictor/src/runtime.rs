@@ -377,11 +377,11 @@ fn handlers(
 pub(crate) fn open_state(options: &RuntimeOptions) -> Result<(Store, AuditLog), OpenError> {
     let migrations: Vec<_> =
         lictor_audit::migrations().iter().chain(lictor_state::migrations()).copied().collect();
-    let store = Store::open(
-        &options.state_folder().join("lictor.db"),
-        StoreOptions::default().durability(options.durability),
-        &migrations,
-    )?;
+    let mut how = StoreOptions::default().durability(options.durability);
+    if let Some(guard) = &options.store_guard {
+        how = how.guard(Arc::clone(guard));
+    }
+    let store = Store::open(&options.state_folder().join("lictor.db"), how, &migrations)?;
     let folder = &options.keys.folder;
     let audit = |error: &dyn std::fmt::Display| OpenError::Audit(error.to_string());
     std::fs::create_dir_all(folder.join("heads")).map_err(|error| audit(&error))?;

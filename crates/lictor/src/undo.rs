@@ -8,7 +8,8 @@ use lictor_state::{ExecutionFilter, StateError, StoredExecution};
 use lictor_undo::{OnConflict, UNDO_CAPABILITY, plan_undo_or};
 use serde_json::json;
 
-use crate::agent::{Agent, Consent};
+use crate::agent::Agent;
+use crate::consent::Consent;
 use crate::error::{ActError, ActErrorKind};
 
 /// What to undo.

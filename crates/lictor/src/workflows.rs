@@ -19,7 +19,8 @@ use lictor_workflow::{
 use semver::VersionReq;
 use serde_json::{Value, json};
 
-use crate::agent::{Agent, Consent, Done};
+use crate::agent::{Agent, Done};
+use crate::consent::Consent;
 use crate::error::{ActError, ActErrorKind, ErrorCode};
 use crate::runs::RuntimeRuns;
 use crate::runtime::Runtime;

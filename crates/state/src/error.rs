@@ -29,7 +29,7 @@ impl From<ReadError<Self>> for StateError {
     fn from(error: ReadError<Self>) -> Self {
         match error {
             ReadError::Query(error) => error,
-            other => Self::Unavailable(other.to_string()),
+            other => Self::Unavailable(whole(&other)),
         }
     }
 }
@@ -38,7 +38,21 @@ impl From<WriteError<Self>> for StateError {
     fn from(error: WriteError<Self>) -> Self {
         match error {
             WriteError::Job(error) => error,
-            other => Self::Unavailable(other.to_string()),
+            other => Self::Unavailable(whole(&other)),
         }
     }
+}
+
+/// An error with everything that led to it: whoever reads that nothing was done wants to know whether
+/// the disk is full.
+fn whole(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |inner| inner.source());
+    let mut text = error.to_string();
+    for inner in sources {
+        let said = inner.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+    }
+    text
 }

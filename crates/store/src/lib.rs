@@ -11,7 +11,7 @@ mod writer;
 
 pub use error::{NotCommitted, OpenError, OpenErrorKind, ReadError, WriteError};
 pub use migration::Migration;
-pub use options::{Durability, StoreOptions};
+pub use options::{Access, AccessGuard, Durability, StoreOptions};
 pub use pending::PendingWrite;
 pub use rusqlite;
 pub use store::{Store, StoreStats};

@@ -1,5 +1,6 @@
 //! How a store is opened.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a commit has survived when it is acknowledged.
@@ -13,6 +14,27 @@ pub enum Durability {
     Normal,
 }
 
+/// What a store is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// A snapshot is read.
+    Read,
+    /// A job writes, into a transaction that may be that of others as well.
+    Write,
+    /// What was written is committed.
+    Commit,
+}
+
+/// Asked before each access. What it refuses fails as if the database had: it can take away, and
+/// never gives. For whoever shows how a program behaves when any one access fails.
+pub trait AccessGuard: Send + Sync + std::fmt::Debug {
+    /// Whether the access may go on.
+    ///
+    /// # Errors
+    /// What the database is to have answered.
+    fn before(&self, access: Access) -> rusqlite::Result<()>;
+}
+
 /// How a store is opened; the default is right for most.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -20,6 +42,7 @@ pub struct StoreOptions {
     pub(crate) busy_timeout: Duration,
     pub(crate) n_idle_readers: usize,
     pub(crate) max_batch: usize,
+    guard: Option<Arc<dyn AccessGuard>>,
 }
 
 impl Default for StoreOptions {
@@ -29,6 +52,7 @@ impl Default for StoreOptions {
             busy_timeout: Duration::from_secs(5),
             n_idle_readers: 8,
             max_batch: 1024,
+            guard: None,
         }
     }
 }
@@ -60,5 +84,16 @@ impl StoreOptions {
     pub fn max_batch(mut self, max_batch: usize) -> Self {
         self.max_batch = max_batch.max(1);
         self
+    }
+
+    /// Who is asked before each access; nobody by default.
+    #[must_use]
+    pub fn guard(mut self, guard: Arc<dyn AccessGuard>) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
+    pub(crate) fn before(&self, access: Access) -> rusqlite::Result<()> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.before(access))
     }
 }

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::connection::{Place, open_reader};
 use crate::error::ReadError;
-use crate::options::StoreOptions;
+use crate::options::{Access, StoreOptions};
 
 #[derive(Debug)]
 pub(crate) struct Readers {
@@ -26,6 +26,7 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, E>,
     ) -> Result<T, ReadError<E>> {
+        self.options.before(Access::Read).map_err(ReadError::Unavailable)?;
         let connection = self.borrow()?;
         // A panic in `query` unwinds through here and closes the connection: nothing half done
         // comes back into the pool.

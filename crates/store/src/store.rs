@@ -160,7 +160,7 @@ impl Inner {
             place: place.clone(),
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
-            max_batch: options.max_batch,
+            options: options.clone(),
             commits,
         };
         let thread = std::thread::Builder::new()

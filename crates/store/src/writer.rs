@@ -10,6 +10,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::connection::{CommitPermit, Place, close_writer};
 use crate::error::{NotCommitted, WriteError};
 use crate::migration::transaction_ended;
+use crate::options::{Access, StoreOptions};
 use crate::pending::{Answer, Caller};
 
 /// One caller's work, with its types forgotten.
@@ -143,7 +144,7 @@ pub(crate) struct Writer {
     pub(crate) place: Place,
     pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) max_batch: usize,
+    pub(crate) options: StoreOptions,
     /// Without it each commit becomes a rollback, so that a job cannot end the transaction.
     pub(crate) commits: CommitPermit,
 }
@@ -151,7 +152,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Until the queue is closed and empty.
     pub(crate) fn run(mut self) {
-        while let Some(batch) = self.queue.take(self.max_batch) {
+        while let Some(batch) = self.queue.take(self.options.max_batch) {
             let mut waiting = VecDeque::from(batch);
             // More than one turn only if a job ended the transaction for those before it.
             while !waiting.is_empty() {
@@ -165,7 +166,8 @@ impl Writer {
     /// One transaction: takes jobs off `waiting` and answers all that it took.
     fn turn(&mut self, waiting: &mut VecDeque<Box<dyn Job>>) {
         let mut done = Vec::with_capacity(waiting.len());
-        let outcome = perform(&mut self.connection, waiting, &mut done, &self.commits);
+        let rules = (&self.commits, &self.options);
+        let outcome = perform(&mut self.connection, waiting, &mut done, rules);
         let verdict = match outcome {
             Ok(0) => Verdict::Settled,
             Ok(kept) => {
@@ -193,7 +195,7 @@ fn perform(
     connection: &mut Connection,
     waiting: &mut VecDeque<Box<dyn Job>>,
     done: &mut Vec<Box<dyn Job>>,
-    commits: &CommitPermit,
+    (commits, options): (&CommitPermit, &StoreOptions),
 ) -> Result<u64, NotCommitted> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -202,8 +204,9 @@ fn perform(
     let mut kept = 0;
     while let Some(mut job) = waiting.pop_front() {
         // From here on it is among those that share the outcome.
-        let guarded =
-            if alone { Ok(job.run(&transaction)) } else { savepoint(&transaction, &mut *job) };
+        let guarded = options.before(Access::Write).and_then(|()| {
+            if alone { Ok(job.run(&transaction)) } else { savepoint(&transaction, &mut *job) }
+        });
         done.push(job);
         if guarded.map_err(NotCommitted::new)? {
             kept += 1;
@@ -216,6 +219,7 @@ fn perform(
         // Nothing to keep, so nothing to pay for. The transaction is undone when dropped.
         return Ok(0);
     }
+    options.before(Access::Commit).map_err(NotCommitted::of_commit)?;
     commits.commit(transaction).map_err(NotCommitted::of_commit)?;
     Ok(kept)
 }

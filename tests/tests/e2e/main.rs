@@ -17,6 +17,7 @@
 mod approvals;
 mod audit;
 mod binary;
+mod bound;
 mod catalogue;
 mod cedar;
 mod change;
@@ -27,6 +28,7 @@ mod consent;
 mod crash;
 mod crowd;
 mod demo;
+mod denying;
 mod dry_run;
 mod edited;
 mod guide;

@@ -10,7 +10,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::place::Place;
 
 /// A command whose standard input and error are a terminal.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     keyboard: File,
     seen: String,
@@ -19,7 +19,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(place: &Place, arguments: &[&str]) -> Self {
+    pub(crate) fn start(place: &Place, arguments: &[&str]) -> Self {
         Self::start_with(place, arguments, None)
     }
 
@@ -61,9 +61,13 @@ impl Terminal {
     }
 
     /// Reads until the text is on the screen; whether it comes before the command ends.
-    fn shows(&mut self, text: &str) -> bool {
+    pub(crate) fn shows(&mut self, text: &str) -> bool {
+        self.shows_one_of(&[text])
+    }
+
+    fn shows_one_of(&mut self, texts: &[&str]) -> bool {
         let mut buffer = [0_u8; 4096];
-        while !self.seen.contains(text) {
+        while !texts.iter().any(|text| self.seen.contains(text)) {
             // The other end being closed is an error on Linux, not an end.
             match self.keyboard.read(&mut buffer) {
                 Ok(n) if n > 0 => self.seen.push_str(&String::from_utf8_lossy(&buffer[..n])),
@@ -73,17 +77,22 @@ impl Terminal {
         true
     }
 
-    fn types(&mut self, text: &str) {
+    pub(crate) fn types(&mut self, text: &str) {
         self.keyboard.write_all(format!("{text}\n").as_bytes()).unwrap();
     }
 
+    /// What is on the screen.
+    pub(crate) fn seen(&self) -> &str {
+        &self.seen
+    }
+
     /// The code that the person is shown.
-    fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         let (_, rest) = self.seen.split_once("Type ").unwrap();
         rest.split_whitespace().next().unwrap().to_owned()
     }
 
-    fn ends(mut self) -> i32 {
+    pub(crate) fn ends(mut self) -> i32 {
         while self.shows("\u{0}") {}
         assert!(!self.seen.contains("panicked"), "{}", self.seen);
         self.child.wait().unwrap().code().unwrap()
@@ -301,4 +310,59 @@ fn a_long_request_is_shown_a_screen_at_a_time_and_all_of_it() {
     // Nobody sits at what is no terminal, and a pager that somebody names is not asked.
     let shown = place.command(&["approvals", "show", &id]).env("PAGER", "false").output().unwrap();
     assert!(String::from_utf8_lossy(&shown.stdout).contains("this is line 99."));
+}
+
+/// Reads a request a screen at a time; gives how many screens there were.
+fn reads_all(terminal: &mut Terminal) -> usize {
+    let mut screens = 0;
+    // Whichever comes first: another screen, or the question.
+    while !terminal.seen.contains("to agree") {
+        assert!(terminal.shows_one_of(&["Enter for more", "to agree"]), "{}", terminal.all);
+        if terminal.seen.contains("Enter for more") {
+            screens += 1;
+            assert!(terminal.seen.matches('\n').count() <= 24, "{}", terminal.seen);
+            terminal.forgets();
+            terminal.types("");
+        }
+    }
+    screens
+}
+
+#[test]
+fn a_long_request_is_read_to_its_end_before_anybody_is_asked_about_it() {
+    let lines: Vec<String> = (0..100).map(|n| format!("this is line {n}.")).collect();
+    let content = format!("content={}", lines.join("\n"));
+    let call = ["call", "fs.write", "path=ask/a", &content];
+    let asked = Place::new();
+    asked.run(&call).ends(4, "approval_required");
+    let id = asked.waiting();
+    let at_once = Place::new();
+    let with = [&call[..], &["--approve"]].concat();
+    let approve = ["approvals", "approve", id.as_str()];
+    for (place, arguments) in [(&asked, &approve[..]), (&at_once, &with)] {
+        // Who stops in the middle has not seen what they would agree to, and is not even asked.
+        let mut terminal = Terminal::start_on_screen(place, arguments, 24);
+        assert!(terminal.shows("Enter for more"), "{}", terminal.seen);
+        terminal.types("q");
+        assert!(terminal.shows("nothing is agreed to"), "{}", terminal.seen);
+        assert!(!terminal.seen.contains("to agree,"), "{}", terminal.seen);
+        assert_eq!(terminal.ends(), 3);
+        assert!(!place.exists("ask/a"));
+        let mut terminal = Terminal::start_on_screen(place, arguments, 24);
+        assert!(reads_all(&mut terminal) > 3);
+        let code = terminal.code();
+        terminal.forgets();
+        for line in &lines {
+            assert!(terminal.all.contains(line), "{line}: {}", terminal.all);
+        }
+        terminal.types(&code);
+        assert_eq!(terminal.ends(), 0);
+    }
+    assert!(at_once.exists("ask/a"));
+    // Whoever answers with a token is not stopped.
+    let (place, id) = asking();
+    let mut terminal =
+        Terminal::start_with(&place, &["approvals", "approve", &id], Some(&place.token));
+    assert!(!terminal.shows("Enter for more"), "{}", terminal.seen);
+    assert_eq!(terminal.ends(), 0);
 }

@@ -44,7 +44,13 @@ pub(crate) async fn apply(wish: Apply, context: &Context, output: &Output) -> An
             *done
         }
         Judged::Action(action) => {
-            let consent = consent::in_advance(&agent, &action, wish.consent, context, output);
+            let consent = consent::in_advance(
+                &agent,
+                std::slice::from_ref(&*action),
+                wish.consent,
+                context,
+                output,
+            );
             let consent = consent.await?;
             agent.act(*action, consent.as_ref()).await?
         }

@@ -148,11 +148,9 @@ async fn answer(
         return Ok(0);
     }
     let approval = &asked.approval;
-    if at_terminal() && !output.is_json() {
-        output.note(&asked.full());
-    }
     let agree = !matches!(how, How::Refuse);
     let what = if agree { "approvals.approve" } else { "approvals.deny" };
+    consent::show_before(what, &asked.full(), runtime, context, output).await?;
     let (approver, channel) = consent::answering(what, runtime, context, output).await?;
     let reason = reply.reason.as_deref().unwrap_or_default();
     let (approvals, id) = (runtime.approvals(), approval.id());
@@ -290,7 +288,7 @@ pub(crate) async fn approvers(wish: Approvers, context: &Context, output: &Outpu
             let what = "approvers.add";
             let (by, channel) = consent::approver(what, &runtime, context, output).await?;
             let params = json!({ "name": name, "roles": roles });
-            let (record, token) = match runtime.approvers().enroll(name, roles, &by) {
+            let (record, token) = match runtime.enroll_approver(name, roles, &by) {
                 Ok(enrolled) => enrolled,
                 Err(error) => {
                     let failure = approver_failure(error);
@@ -404,6 +402,7 @@ fn approver_failure(error: ApproverError) -> Failure {
         | ApproverError::Revoked
         | ApproverError::WrongCode
         | ApproverError::PinMissing
+        | ApproverError::NotEnrolling { .. }
         | ApproverError::Pin(
             PinError::NotProven | PinError::Wrong { .. } | PinError::Locked { .. },
         ) => ErrorCode::Denied,

@@ -9,7 +9,7 @@ use lictor::{Agent, Done};
 use serde_json::{Map, Value};
 
 use super::{Answer, checked, view};
-use crate::args::{Call, Input, Land};
+use crate::args::{Call, Consent, Input, Land};
 use crate::consent::{self, risk};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -22,8 +22,7 @@ pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answ
     }
     let agent = consent::under(context.agent().await?, &wish.under)?;
     let action = action(&agent, &wish.input)?;
-    let consent = consent::in_advance(&agent, &action, wish.consent, context, output).await?;
-    let outcome = agent.act(action, consent.as_ref()).await?;
+    let outcome = act(&agent, action, wish.consent, context, output).await?;
     said(&outcome, output);
     Ok(0)
 }
@@ -36,10 +35,21 @@ pub(crate) async fn land(wish: Land, context: &Context, output: &Output) -> Answ
     if wish.dry.dry_run {
         return checked(&agent, action, output);
     }
-    let consent = consent::in_advance(&agent, &action, wish.consent, context, output).await?;
-    let outcome = agent.act(action, consent.as_ref()).await?;
+    let outcome = act(&agent, action, wish.consent, context, output).await?;
     said(&outcome, output);
     Ok(0)
+}
+
+async fn act(
+    agent: &Agent,
+    action: Action,
+    wish: Consent,
+    context: &Context,
+    output: &Output,
+) -> Result<Done, Failure> {
+    let asked = std::slice::from_ref(&action);
+    let consent = consent::in_advance(agent, asked, wish, context, output).await?;
+    Ok(agent.act(action, consent.as_ref()).await?)
 }
 
 fn said(outcome: &Done, output: &Output) {

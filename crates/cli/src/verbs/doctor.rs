@@ -1,8 +1,10 @@
 //! `doctor`: what is set up here, what is enforced, what is missing.
 
+use std::borrow::Cow;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use lictor::context::Name;
 use lictor::governance::{ChangeDurability, PolicySet};
 use lictor::handlers::Launcher;
 use lictor::lock::{Status, WorkspaceLock};
@@ -19,16 +21,21 @@ struct Found {
     name: &'static str,
     ok: bool,
     detail: String,
-    next: &'static str,
+    next: Cow<'static, str>,
 }
 
 impl Found {
-    fn new(name: &'static str, ok: bool, detail: impl Into<String>, next: &'static str) -> Self {
-        Self { name, ok, detail: detail.into(), next }
+    fn new(
+        name: &'static str,
+        ok: bool,
+        detail: impl Into<String>,
+        next: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { name, ok, detail: detail.into(), next: next.into() }
     }
 
     fn to_json(&self) -> Value {
-        let next = if self.ok { "" } else { self.next };
+        let next = if self.ok { "" } else { &*self.next };
         json!({ "name": self.name, "ok": self.ok, "detail": self.detail, "next": next })
     }
 }
@@ -169,10 +176,7 @@ fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
         }
     };
     found.push(Found::new("changes of files", true, when, ""));
-    let approvers = runtime.approvers().list().unwrap_or_default();
-    let active = approvers.iter().filter(|one| one.revoked_at.is_none()).count();
-    let next = "lictor init enrols the first one";
-    found.push(Found::new("approvers", active > 0, format!("{active} may approve"), next));
+    approvers(runtime, found);
     found.push(halts(runtime));
     found.push(undo_records(runtime));
     let verified = runtime.audit().verify_store(&context.principal.org);
@@ -185,6 +189,25 @@ fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
     };
     found.push(Found::new("trail", ok, detail, "lictor audit verify"));
     found.push(sandbox());
+}
+
+/// Who may approve, and what the policy asks of people that they cannot give.
+fn approvers(runtime: &Runtime, found: &mut Vec<Found>) {
+    let all = match runtime.approvers().list() {
+        Ok(all) => all,
+        Err(error) => {
+            found.push(Found::new("approvers", false, error.to_string(), "mend the store"));
+            return;
+        }
+    };
+    let active = all.iter().filter(|one| one.revoked_at.is_none()).count();
+    let next = "lictor init enrols the first one";
+    found.push(Found::new("approvers", active > 0, format!("{active} may approve"), next));
+    // Who cannot be looked up has none, as far as anybody can tell.
+    let has_pin = |name: &Name| runtime.approvers().has_pin(name).unwrap_or(false);
+    for one in runtime.gate().policies().unanswerable(&all, has_pin) {
+        found.push(Found::new("approvals", false, one.problem, one.next));
+    }
 }
 
 fn sandbox() -> Found {

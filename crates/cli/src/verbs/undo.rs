@@ -119,13 +119,9 @@ async fn go(
         let ran = dry_run(agent, executions, way, output);
         return ran.map_err(|failure| explained(failure, agent, executions));
     }
-    let consent = match executions.first() {
-        Some(first) => {
-            let action = agent.undo_action(first, on_conflict)?;
-            consent::in_advance(agent, &action, wish, context, output).await?
-        }
-        None => None,
-    };
+    let action = |execution| agent.undo_action(execution, on_conflict);
+    let actions = executions.iter().map(action).collect::<Result<Vec<_>, _>>()?;
+    let consent = consent::in_advance(agent, &actions, wish, context, output).await?;
     let done = agent.undo(executions, on_conflict, consent.as_ref()).await;
     let done = done.map_err(|error| explained(error.into(), agent, executions))?;
     show(&done, word, output);

@@ -45,7 +45,7 @@ async fn consent_of(
         return Ok(None);
     }
     let (approver, channel) = consent::approver("workflow.run", runtime, context, output).await?;
-    Ok(Some(Consent { approver, channel }))
+    Ok(Some(Consent { approver, channel, seen: None }))
 }
 
 fn read(wish: &RunInput, agent: &Agent) -> Result<(Document, Value), Failure> {

@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::pin::{PinError, PinStore, PinStoreError, Pins};
+use super::record::any_of;
 use crate::policy::Channel;
 
 /// What tokens begin with, so that scanners for leaked secrets find them.
@@ -471,6 +472,12 @@ pub enum ApproverError {
     /// The PIN.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// The policy lets others enrol approvers and strike them off.
+    #[error("the policy lets only {} enrol approvers and strike them off", any_of(.roles))]
+    NotEnrolling {
+        /// The roles, of which one is enough.
+        roles: Vec<Name>,
+    },
     /// Nobody would be left.
     #[error("the last approver cannot be revoked; enroll another before")]
     Last,

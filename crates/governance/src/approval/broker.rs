@@ -9,9 +9,10 @@ use lictor_context::{ApprovalId, Digest, GrantId, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::approver::{ApproverStore, ApproverStoreError, ProvenApprover};
-use super::grant::{Facts, Grant, GrantRefused, GrantTerms, Revocation};
+use super::error::ApprovalError;
+use super::grant::{Facts, Grant, GrantTerms, Revocation};
 use super::grant_store::{GrantStore, StoredGrant};
-use super::port::{Answered, ApprovalRequest, AskError, Says};
+use super::port::{Answered, ApprovalRequest, Says};
 use super::record::{Answer, AnswerRefused, Approval};
 use super::store::{ApprovalStore, ApprovalStoreError, StoredApproval};
 use crate::decision::{Decision, Verdict};
@@ -208,6 +209,10 @@ impl Approvals {
             if approval.decision().policy_digest != policies.digest() {
                 return Err(ApprovalError::PolicyChanged);
             }
+            if !self.still_approves()?(approver.name()) {
+                let approver = approver.name().clone();
+                return Err(AnswerRefused::NoLonger { approver }.into());
+            }
             let settings = &policies.settings().approvals;
             Ok(approval.grant(approver, channel, settings, now)?)
         })
@@ -372,8 +377,19 @@ impl Approvals {
             else {
                 return Ok(None);
             };
-            if approval.spend(now).is_err() || approval.action_digest() != action_digest {
+            match approval.spend(now) {
+                Ok(()) => {}
+                Err(refused @ AnswerRefused::ClockWentBack { .. }) => return Err(refused.into()),
+                Err(_) => return Ok(None),
+            }
+            if approval.action_digest() != action_digest {
                 return Ok(None);
+            }
+            // Whoever agreed has to be an approver still, up to the last moment.
+            let may = self.still_approves()?;
+            if let Some(one) = approval.granted_by().iter().find(|one| !may(&one.approver)) {
+                let approver = one.approver.clone();
+                return Err(AnswerRefused::NoLonger { approver }.into());
             }
             // What people were shown has to be what they agreed to, up to the last moment.
             self.kept(&approval)?.verify()?;
@@ -538,51 +554,4 @@ fn nonce() -> Result<String, ApprovalError> {
     getrandom::fill(&mut bytes)
         .map_err(|error| ApprovalStoreError::Unavailable(format!("no randomness: {error}")))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
-}
-
-/// The broker did not do what was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApprovalError {
-    /// There is no such approval.
-    #[error("there is no approval `{id}`")]
-    Unknown {
-        /// The id.
-        id: ApprovalId,
-    },
-    /// There is no such grant.
-    #[error("there is no grant `{id}`")]
-    UnknownGrant {
-        /// The id.
-        id: GrantId,
-    },
-    /// This broker takes no approvals in advance.
-    #[error("approvals in advance are not taken here")]
-    NoGrants,
-    /// A grant cannot be given.
-    #[error(transparent)]
-    Grant(#[from] GrantRefused),
-    /// The decision does not ask for one.
-    #[error("the decision is `{verdict}` and asks for no approval")]
-    NotAsked {
-        /// What it says.
-        verdict: Verdict,
-    },
-    /// The decision is another gate's, about another action, or expired.
-    #[error("the decision is not about this action, or expired")]
-    OtherDecision,
-    /// The policies were exchanged since people were asked.
-    #[error("the policy changed since the request; ask again")]
-    PolicyChanged,
-    /// The answer does not count.
-    #[error(transparent)]
-    Refused(#[from] AnswerRefused),
-    /// What was judged cannot be shown, or is not what is kept.
-    #[error(transparent)]
-    Judged(#[from] JudgedError),
-    /// An answer from elsewhere does not hold.
-    #[error(transparent)]
-    Ask(#[from] AskError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] ApprovalStoreError),
 }

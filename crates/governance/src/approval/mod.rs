@@ -3,6 +3,7 @@
 mod approver;
 mod broker;
 mod elicited;
+mod error;
 mod grant;
 mod grant_store;
 mod pin;
@@ -15,8 +16,9 @@ pub use approver::{
     ApproverError, ApproverRecord, ApproverStore, ApproverStoreError, ApproverToken, Approvers,
     MemoryApproverStore, Proof, ProvenApprover, TerminalChallenge,
 };
-pub use broker::{Agreement, ApprovalError, Approvals, Consented, SpentApproval};
+pub use broker::{Agreement, Approvals, Consented, SpentApproval};
 pub use elicited::ElicitedChallenge;
+pub use error::ApprovalError;
 pub use grant::{Grant, GrantRefused, GrantTerms, Revocation};
 pub use grant_store::{GrantStore, MemoryGrantStore, StoredGrant};
 pub use pin::{MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError};

@@ -307,6 +307,7 @@ impl Approval {
         settings: &ApprovalSettings,
         now: Timestamp,
     ) -> Result<(), AnswerRefused> {
+        self.not_before(now)?;
         self.must_be(&[ApprovalState::Pending], now)?;
         if !approver.proof().fits(channel) {
             return Err(AnswerRefused::OtherChannel { channel });
@@ -315,6 +316,10 @@ impl Approval {
         let without_pin = matches!(approver.proof(), Proof::Terminal | Proof::Elicited);
         if without_pin && settings.pin_from.is_some_and(|from| risk >= from) {
             return Err(AnswerRefused::NoPin { approver: approver.name().clone(), risk });
+        }
+        if let Some(roles) = settings.missing_role(&self.action.capability, risk, approver.roles()) {
+            let (approver, roles) = (approver.name().clone(), roles.to_vec());
+            return Err(AnswerRefused::Role { approver, roles, risk });
         }
         let same = |a: &Name, b: &Name| a.as_str().eq_ignore_ascii_case(b.as_str());
         if !settings.requester_may_approve && same(approver.name(), &self.requested_by.user) {
@@ -356,6 +361,7 @@ impl Approval {
     /// # Errors
     /// When it is not granted, or its time is over.
     pub(super) fn spend(&mut self, now: Timestamp) -> Result<(), AnswerRefused> {
+        self.not_before(now)?;
         self.must_be(&[ApprovalState::Granted], now)?;
         self.state = ApprovalState::Spent;
         Ok(())
@@ -381,6 +387,14 @@ impl Approval {
         (self.id, self.action_digest, Arc::from(self.granted_by), self.expires_at)
     }
 
+    /// A clock that went back would give it more time than it has. To refuse and to withdraw is fine
+    /// at any time.
+    fn not_before(&self, now: Timestamp) -> Result<(), AnswerRefused> {
+        let answers = self.granted_by.iter().map(|answer| answer.at);
+        let last = answers.fold(self.requested_at, Timestamp::max);
+        if now < last { Err(AnswerRefused::ClockWentBack { last, now }) } else { Ok(()) }
+    }
+
     fn must_be(&self, states: &[ApprovalState], now: Timestamp) -> Result<(), AnswerRefused> {
         let state = self.state_at(now);
         if states.contains(&state) {
@@ -393,6 +407,12 @@ impl Approval {
     }
 }
 
+/// Roles in words.
+pub(super) fn any_of(roles: &[Name]) -> String {
+    let quoted: Vec<String> = roles.iter().map(|role| format!("`{role}`")).collect();
+    quoted.join(" or ")
+}
+
 /// An answer does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerRefused {
@@ -401,6 +421,35 @@ pub enum AnswerRefused {
     Expired {
         /// When.
         at: Timestamp,
+    },
+    /// It is earlier than when something happened to it: nothing that expires can be trusted.
+    #[error("the clock went back: the request is from {last}, and now it is {now}")]
+    ClockWentBack {
+        /// When people were asked, or answered last.
+        last: Timestamp,
+        /// What the clock says.
+        now: Timestamp,
+    },
+    /// Whoever agrees, or has agreed, may not approve any more.
+    #[error(
+        "`{approver}` may not approve any more, so that their answer does not count; `lictor approvals cancel` withdraws a request"
+    )]
+    NoLonger {
+        /// Who.
+        approver: Name,
+    },
+    /// The approver has none of the roles that the policy wants.
+    #[error(
+        "the policy lets only {} approve this ({risk} risk), and `{approver}` is none of them",
+        any_of(roles)
+    )]
+    Role {
+        /// Who.
+        approver: Name,
+        /// The roles, of which one is enough.
+        roles: Vec<Name>,
+        /// The risk of the action.
+        risk: lictor_capability::Risk,
     },
     /// It is in a state in which nobody is asked.
     #[error("the request is {state}")]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::PolicyError;
 use super::load::Loader;
 use super::raw::{OnTimeout, RawApprovals};
+use super::roles::ApproverRoles;
 use super::settings::{ApprovalSettings, Channel};
 
 /// Most webhooks of one file: each is asked about each request.
@@ -144,10 +145,16 @@ pub(super) struct Asking {
     channels: BTreeMap<Channel, Risk>,
     pin_from: Option<Risk>,
     webhooks: Vec<Webhook>,
+    roles: Vec<ApproverRoles>,
+    enroll_roles: Option<Vec<Name>>,
 }
 
 impl Asking {
     pub(super) fn read(raw: RawApprovals, loader: &Loader<'_>) -> Result<Self, PolicyError> {
+        if let Some(roles) = raw.enroll_roles.as_ref().filter(|roles| roles.value.is_empty()) {
+            let why = "nobody could enrol anybody; accepted here: a list of at least one role";
+            return loader.refuse(roles, why);
+        }
         // Silence is a denial, and nothing else can be written.
         let _: Option<OnTimeout> = raw.on_timeout;
         let mut webhooks: Vec<Webhook> = Vec::with_capacity(raw.webhooks.len());
@@ -171,6 +178,8 @@ impl Asking {
             channels: raw.channels,
             pin_from: raw.pin_from,
             webhooks,
+            roles: ApproverRoles::read(raw.roles, loader)?,
+            enroll_roles: raw.enroll_roles.map(|roles| roles.value),
         })
     }
 
@@ -188,6 +197,8 @@ impl Asking {
             }
             timeout = timeout.into_iter().chain(asking.timeout).min();
             all.pin_from = all.pin_from.into_iter().chain(asking.pin_from).min();
+            all.roles.extend(asking.roles.iter().cloned());
+            all.enroll_roles.extend(asking.enroll_roles.clone());
             if at == 0 {
                 all.webhooks.clone_from(&asking.webhooks);
             }

@@ -18,9 +18,11 @@ mod lint; // what a policy probably does not mean
 mod load; // from the file to a policy
 mod network; // hosts that are not public, and may be reached
 mod pattern;
+mod people; // what is asked of people and nobody can give
 mod preset; // policies to begin with
 mod raw; // the file as it is written
 mod reserved; // what no policy can allow
+mod roles; // which approvers may approve what
 mod set; // policies by layer, put together
 mod settings; // what a policy sets beside its verdicts
 mod spellings; // other names for the same thing
@@ -50,7 +52,9 @@ pub use error::{PolicyError, PolicyErrorKind};
 pub use fuzz::{FuzzReport, Survivor};
 pub use lint::{LintFinding, LintLevel};
 pub(crate) use pattern::path_globs;
+pub use people::Unanswerable;
 pub use preset::{Preset, UnknownPreset};
+pub use roles::ApproverRoles;
 pub use set::{PolicyLanguage, PolicySet, PolicySource};
 pub use settings::{
     ApprovalSettings, Budgets, ChangeDurability, ChangeLimits, Channel, FrequencyLimit,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use lictor_capability::{Retry, Risk};
-use lictor_context::{Budget, WorkspacePath};
+use lictor_context::{Budget, Name, WorkspacePath};
 use lictor_document::{HumanDuration, Located};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -13,6 +13,7 @@ use serde_json::{Number, Value};
 
 use super::asking::Webhook;
 use super::network::RawNetwork;
+use super::roles::RawApproverRoles;
 use super::settings::{
     ChangeDurability, ChangeLimits, Channel, OnAuditFailure, Scope, UndoRetention,
     VerificationCommand,
@@ -197,6 +198,8 @@ pub(super) struct RawApprovals {
     pub(super) channels: BTreeMap<Channel, Risk>,
     pub(super) pin_from: Option<Risk>,
     pub(super) webhooks: Vec<Located<Webhook>>,
+    pub(super) roles: Vec<Located<RawApproverRoles>>,
+    pub(super) enroll_roles: Option<Located<Vec<Name>>>,
 }
 
 /// Nothing but a denial comes of silence.

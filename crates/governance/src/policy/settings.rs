@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use lictor_capability::{Retry, Risk};
-use lictor_context::{Budget, WorkspacePath};
+use lictor_context::{Budget, Name, WorkspacePath};
 use lictor_document::{ByteSize, HumanDuration};
 use serde::{Deserialize, Serialize};
 
 use super::asking::Webhook;
+use super::roles::ApproverRoles;
 use crate::catalogue::CatalogueRules;
 
 /// What the layers of a policy set together: limits by their minimum, the rest as each field says.
@@ -168,6 +169,12 @@ pub struct ApprovalSettings {
     /// The services that requests are put to: those of the highest layer that there is, because a
     /// further way to approve is no tightening.
     pub webhooks: Vec<Webhook>,
+    /// Which approvers may approve what: the entries of all layers, each of which has to be satisfied
+    /// where it fits. Where none fits every approver may.
+    pub roles: Vec<ApproverRoles>,
+    /// For each layer that says so, the roles of which an approver needs one to enrol others and to
+    /// strike them off. Without it, who is limited by `roles` can enrol somebody who is not.
+    pub enroll_roles: Vec<Vec<Name>>,
 }
 
 impl Default for ApprovalSettings {
@@ -178,6 +185,8 @@ impl Default for ApprovalSettings {
             channels: BTreeMap::new(),
             pin_from: None,
             webhooks: Vec::new(),
+            roles: Vec::new(),
+            enroll_roles: Vec::new(),
         }
     }
 }
@@ -187,6 +196,21 @@ impl ApprovalSettings {
     #[must_use]
     pub fn cap(&self, channel: Channel) -> Risk {
         self.channels.get(&channel).copied().unwrap_or_else(|| channel.default_cap())
+    }
+
+    /// The roles of which somebody would need one to enrol others, and has none.
+    #[must_use]
+    pub fn missing_enroll_role(&self, has: &[Name]) -> Option<&[Name]> {
+        let satisfied = |roles: &&Vec<Name>| roles.iter().any(|role| has.contains(role));
+        self.enroll_roles.iter().find(|roles| !satisfied(roles)).map(Vec::as_slice)
+    }
+
+    /// The roles of which somebody would need one to approve an action, and has none.
+    #[must_use]
+    pub fn missing_role(&self, capability: &str, risk: Risk, has: &[Name]) -> Option<&[Name]> {
+        let wanted = self.roles.iter().filter(|entry| entry.concerns(capability, risk));
+        let mut missing = wanted.filter(|entry| !entry.satisfied_by(has));
+        missing.next().map(|entry| entry.roles.as_slice())
     }
 }
 

@@ -20,6 +20,7 @@ mod life;
 mod lint;
 mod pins;
 mod properties;
+mod roles;
 mod usage;
 mod view;
 mod webhook;

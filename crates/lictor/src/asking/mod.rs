@@ -119,7 +119,7 @@ impl Agent {
                 break;
             }
             let request = self.runtime().approvals().question(approval.id()).map_err(refused)?;
-            let replied = ask(&approver, request).await;
+            let replied = self.ask_in_time(&approver, request).await;
             let mut about = self.about(described, EventType::ApprovalDelivered, &approval);
             about.success = Some(replied.is_ok());
             about.error_message = replied.as_ref().err().map(ToString::to_string);
@@ -137,6 +137,18 @@ impl Agent {
             return Err(ActErrorKind::ApprovalRefused(format!("`{who}` refused it{why}")));
         }
         Ok(approval)
+    }
+
+    /// Asks one for no longer than the request stands: who hangs has not answered.
+    async fn ask_in_time(
+        &self,
+        approver: &Arc<dyn Approver>,
+        request: ApprovalRequest,
+    ) -> Result<Reply, AskError> {
+        let left = request.approval().expires_at().since(self.clock().now());
+        let late = || AskError::new(approver.name(), "it did not answer before the request expired");
+        let replied = tokio::time::timeout(left, ask(approver, request)).await;
+        replied.unwrap_or_else(|_| Err(late()))
     }
 
     /// One answer; what does not count is on record, and changes nothing.

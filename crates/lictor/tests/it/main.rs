@@ -7,6 +7,8 @@
     reason = "a test may fail loudly, and makes workspaces of its own"
 )]
 
+mod asking;
+mod denying;
 mod importing;
 mod layers;
 mod lifecycle;
