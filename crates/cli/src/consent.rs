@@ -166,7 +166,8 @@ pub(crate) async fn in_advance(
     show_before(&what, &judgement_text(&asked, agent), runtime, context, output).await?;
     let (approver, channel) = answering(&what, runtime, context, output).await?;
     // Of several, what one does depends on what those before it have done.
-    let seen = more.is_empty().then(|| asked.iter().map(|one| one.decision.action_digest).collect());
+    let seen =
+        more.is_empty().then(|| asked.iter().map(|one| one.decision.action_digest).collect());
     Ok(Some(Consent { approver, channel, seen }))
 }
 

@@ -57,7 +57,11 @@ impl CommitError {
 }
 
 fn words(report: &RollbackReport) -> &'static str {
-    if report.is_complete() { "everything was put back" } else { "not everything could be put back" }
+    if report.is_complete() {
+        "everything was put back"
+    } else {
+        "not everything could be put back"
+    }
 }
 
 /// A committed execution.

@@ -35,11 +35,12 @@ pub use judged::{
     Judged, JudgedAction, JudgedError, JudgedItem, JudgedPlan, JudgedValue, visible, visible_bytes,
 };
 pub use policy::{
-    ApprovalSettings, ApproverRoles, Budgets, CaseResult, CedarFiles, ChangeDurability, ChangeLimits, Channel,
-    FrequencyLimit, FuzzReport, HealthCheck, LintFinding, LintLevel, OnAuditFailure, Policy,
-    PolicyCases, PolicyError, PolicyErrorKind, PolicyLanguage, PolicyLayer, PolicySet,
-    PolicySource, Preset, Probe, Question, QuestionEffect, Scope, SecretName, Settings, Survivor,
-    Unanswerable, UndoRetention, UnknownPreset, VerificationCommand, Verify, Webhook, WebhookKey,
+    ApprovalSettings, ApproverRoles, Budgets, CaseResult, CedarFiles, ChangeDurability,
+    ChangeLimits, Channel, FrequencyLimit, FuzzReport, HealthCheck, LintFinding, LintLevel,
+    OnAuditFailure, Policy, PolicyCases, PolicyError, PolicyErrorKind, PolicyLanguage, PolicyLayer,
+    PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect, Scope, SecretName, Settings,
+    Survivor, Unanswerable, UndoRetention, UnknownPreset, VerificationCommand, Verify, Webhook,
+    WebhookKey,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{

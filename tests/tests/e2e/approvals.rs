@@ -366,3 +366,64 @@ fn a_command_that_is_told_to_be_quiet_still_asks_nobody() {
     assert!(output.stdout.is_empty());
     assert_not_applied(&place);
 }
+
+/// What a check of `doctor` says and advises.
+#[track_caller]
+fn advised(place: &Place, what: &str) -> (String, String) {
+    let doctor = place.run(&["doctor"]).done();
+    let checks = doctor["checks"].as_array().unwrap();
+    let of = |check: &&Value| {
+        check["name"] == "approvals" && text(check, "detail").contains(what) && check["ok"] == false
+    };
+    let found = checks.iter().find(of).unwrap_or_else(|| panic!("no `{what}` in {doctor}"));
+    (text(found, "detail").to_owned(), text(found, "next").to_owned())
+}
+
+#[test]
+fn a_role_that_the_policy_wants_is_wanted_of_whoever_approves_and_doctor_misses_it() {
+    let asking_roles = "approvals: { roles: [{ from: low, roles: [lead] }] }\n";
+    let place = Place::with_policy(&format!("{POLICY}{asking_roles}"));
+    let document = asking(&place);
+    let id = asked(&place, &document);
+    let (_, next) = advised(&place, "`lead` only, and nobody");
+    assert_eq!(next, "lictor approvers add NAME --role lead");
+    let refused = place.run_as_approver(&["approvals", "approve", &id]).ends(3, "denied");
+    assert!(refused.to_string().contains("only `lead`"), "{refused}");
+    place.run_as_approver(&["apply", &document, "--approve"]).ends(3, "denied");
+    assert_not_applied(&place);
+    let added = place.run_as_approver(&["approvers", "add", "lea", "--role", "lead"]).done();
+    let lea = text(&added, "token").to_owned();
+    place.run_with_token(&lea, &["approvals", "approve", &id]).done();
+    place.run(&["apply", &document]).done();
+    place.verify();
+}
+
+#[test]
+fn who_enrols_approvers_is_policy_too() {
+    let place = Place::new();
+    let added = place.run_as_approver(&["approvers", "add", "sue", "--role", "security"]).done();
+    let sue = text(&added, "token").to_owned();
+    place.policy(&format!("{POLICY}approvals: {{ enroll_roles: [security] }}\n"));
+    place.run_as_approver(&["approvers", "add", "eve", "--role", "security"]).ends(3, "denied");
+    place.run_as_approver(&["approvers", "revoke", "sue"]).ends(3, "denied");
+    place.run_with_token(&sue, &["approvers", "add", "bob"]).done();
+    place.run_with_token(&sue, &["approvers", "revoke", "bob"]).done();
+    let people = place.run(&["approvers", "list"]).done().to_string();
+    assert!(!people.contains("eve"), "{people}");
+}
+
+#[test]
+fn doctor_names_who_has_no_pin_and_where_people_are_too_few() {
+    let place = Place::with_policy(&format!("{POLICY}approvals: {{ pin_from: high }}\n"));
+    let people = place.run(&["approvers", "list"]).done();
+    let me = text(&people["approvers"][0], "name").to_owned();
+    let (said, next) = advised(&place, "wants a PIN from high risk on");
+    assert!(said.ends_with(&format!("have none: {me}")), "{said}");
+    assert!(next.contains("lictor approvers pin"), "{next}");
+    let (said, next) = advised(&place, "critical risk takes 2 people");
+    assert!(said.contains(&me), "{said}");
+    assert_eq!(next, "lictor approvers add NAME");
+    enrolled(&place, "ann");
+    let doctor = place.run(&["doctor"]).done().to_string();
+    assert!(!doctor.contains("takes 2 people"), "{doctor}");
+}

@@ -119,7 +119,8 @@ fn whichever_table_of_the_database_fails_nothing_is_done_that_is_not_answered_as
             }
         }
     }
-    for table in ["approval", "approval_part", "approver", "usage", "halt", "execution", "decision"] {
+    for table in ["approval", "approval_part", "approver", "usage", "halt", "execution", "decision"]
+    {
         assert!(refused.contains(&format!("{table} is gone")), "{table}: {refused:?}");
     }
     place.verify();

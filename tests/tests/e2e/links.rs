@@ -64,6 +64,39 @@ fn a_search_does_not_look_into_a_forbidden_file_by_another_name() {
     assert!(!said.contains("what stands there"), "{said}");
 }
 
+/// A rule about reading holds for every name that a file has, and for every way to read it.
+#[test]
+fn what_a_rule_keeps_from_being_read_is_read_by_no_other_name_and_in_no_other_way() {
+    let rule = "rules:\n  - { name: secrets, when: { effect: fs.read, path: \"secret/**\" }, verdict: deny }\n";
+    let place = Place::with_policy(&format!("{POLICY}{rule}"));
+    place.write("secret/key", "what stands there");
+    place.write("free/other", "what stands elsewhere");
+    hard_link(place.root.join("secret/key"), place.root.join("free/name")).unwrap();
+    let trees = place.tree();
+    for arguments in [
+        &["call", "fs.read", "path=secret/key"][..],
+        &["call", "fs.read", "path=free/name"],
+        &["call", "fs.hash", "path=free/name"],
+        &["call", "fs.copy", "from=free/name", "to=free/copy"],
+        &["call", "fs.copy", "from=free", "to=copied"],
+        &["call", "fs.search", "glob=free/**", "pattern=stands"],
+        &["call", "fs.search", "glob=**", "pattern=stands"],
+        &["call", "archive.zip", "from=free", "to=free.zip"],
+        &["call", "fs.move", "from=secret/key", "to=free/moved"],
+        &["call", "fs.list", "path=secret"],
+    ] {
+        let refused = place.run(arguments).ends(3, "denied");
+        assert!(refused["decision"].to_string().contains("secrets"), "{arguments:?}: {refused}");
+        assert!(!refused.to_string().contains("what stands"), "{arguments:?}: {refused}");
+    }
+    // Moving the other name away changes nothing about what the file is called besides.
+    place.run(&["call", "fs.move", "from=free/name", "to=free/moved"]).done();
+    place.run(&["call", "fs.read", "path=free/moved"]).ends(3, "denied");
+    place.run(&["undo"]).done();
+    assert_eq!(place.tree(), trees);
+    place.run(&["call", "fs.read", "path=free/other"]).done();
+}
+
 #[test]
 fn what_people_are_asked_about_under_one_name_they_are_asked_about_under_another() {
     let place = linked("ask/a", "free/name");

@@ -317,7 +317,8 @@ impl Approval {
         if without_pin && settings.pin_from.is_some_and(|from| risk >= from) {
             return Err(AnswerRefused::NoPin { approver: approver.name().clone(), risk });
         }
-        if let Some(roles) = settings.missing_role(&self.action.capability, risk, approver.roles()) {
+        if let Some(roles) = settings.missing_role(&self.action.capability, risk, approver.roles())
+        {
             let (approver, roles) = (approver.name().clone(), roles.to_vec());
             return Err(AnswerRefused::Role { approver, roles, risk });
         }

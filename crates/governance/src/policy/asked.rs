@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 
 use lictor_capability::{
-    CapabilityKind, Confirm, Content, Described, Effect, EffectKind, Effects, Risk, Violation,
+    CapabilityKind, ChangeKind, Confirm, Content, Described, Effect, EffectKind, Effects, Risk,
+    Violation,
 };
 use lictor_context::{Budget, Usage, WorkspacePath};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,12 @@ fn listed(all: &Effects) -> (Vec<Effect<'_>>, HashSet<&str>, Vec<String>) {
             }
             Some(Content::Target(target)) => linked.extend(led_to(item.to.as_ref(), target)),
             Some(Content::Inline(_) | Content::Kept(_) | Content::Streamed(_)) | None => {}
+        }
+        // What is moved can be read under another name from then on.
+        if item.kind == ChangeKind::Rename
+            && let Some(from) = &item.from
+        {
+            effects.push(Effect { kind: EffectKind::FsRead, target: from.as_str() });
         }
         if item.implicit
             && let Some(to) = &item.to

@@ -231,9 +231,11 @@ impl Request {
     }
 
     fn effects(&self, question: &mut Question) {
+        // What is moved is read.
+        let moved = self.rename.iter().map(|ends| &ends.from);
         let ends = self.rename.iter().flat_map(|ends| [&ends.from, &ends.to]);
         let paths = [
-            (EffectKind::FsRead, self.read.iter().collect::<Vec<_>>(), false),
+            (EffectKind::FsRead, self.read.iter().chain(moved).collect::<Vec<_>>(), false),
             (EffectKind::FsWrite, self.implicit.iter().collect(), true),
             (EffectKind::FsWrite, self.write.iter().chain(ends).collect(), false),
             (EffectKind::FsDelete, self.delete.iter().collect(), false),

@@ -45,12 +45,14 @@ impl PolicySet {
         let demands = self.demands_on_people();
         if active.is_empty() && !demands.is_empty() {
             let problem = if approvers.is_empty() {
-                "nobody was ever enrolled as an approver, so that nothing can be approved".to_owned()
+                "nobody was ever enrolled as an approver, so that nothing can be approved"
+                    .to_owned()
             } else {
                 let gone: Vec<&str> = approvers.iter().map(|one| one.name.as_str()).collect();
                 format!("all approvers were struck off: {}", gone.join(", "))
             };
-            let next = "restore the database, or begin in a new one: `lictor init` enrols the first";
+            let next =
+                "restore the database, or begin in a new one: `lictor init` enrols the first";
             return vec![Unanswerable { problem, next: next.to_owned() }];
         }
         self.too_few(&demands, &active, &mut all);
@@ -87,30 +89,27 @@ impl PolicySet {
         all
     }
 
-    fn too_few(
-        &self,
-        demands: &[Demand],
-        active: &[&ApproverRecord],
-        all: &mut Vec<Unanswerable>,
-    ) {
+    fn too_few(&self, demands: &[Demand], active: &[&ApproverRecord], all: &mut Vec<Unanswerable>) {
         let settings = &self.settings().approvals;
         for demand in demands {
             // Whatever the capability is: what is said of some only is looked at for itself.
             let fits = |entry: &&ApproverRoles| {
-                entry.capability.is_empty() && demand.risk.is_none_or(|risk| risk >= entry.from)
+                entry.capability.is_empty()
+                    && demand.risk.is_none_or(|risk| risk >= entry.from)
                     && (demand.risk.is_some() || entry.from == Risk::Low)
             };
             let wanted: Vec<&ApproverRoles> = settings.roles.iter().filter(fits).collect();
-            let may = |one: &&&ApproverRecord| {
-                wanted.iter().all(|entry| entry.satisfied_by(&one.roles))
-            };
+            let may =
+                |one: &&&ApproverRecord| wanted.iter().all(|entry| entry.satisfied_by(&one.roles));
             let may: Vec<&str> = active.iter().filter(may).map(|one| one.name.as_str()).collect();
             let n = u32::try_from(may.len()).unwrap_or(u32::MAX);
             let Demand { by, people, .. } = demand;
             let named = if may.is_empty() { "nobody".to_owned() } else { may.join(", ") };
             if n < *people {
                 all.push(Unanswerable {
-                    problem: format!("{by} takes {people} people, and these may approve it: {named}"),
+                    problem: format!(
+                        "{by} takes {people} people, and these may approve it: {named}"
+                    ),
                     next: with_roles(&wanted),
                 });
             } else if n == *people && !settings.requester_may_approve {
@@ -180,7 +179,8 @@ impl PolicySet {
             active.iter().map(|one| one.name.as_str().to_ascii_lowercase()).collect();
         for webhook in &self.settings().approvals.webhooks {
             let unknown = webhook.approvers.iter();
-            let unknown = unknown.filter(|name| !known.contains(&name.as_str().to_ascii_lowercase()));
+            let unknown =
+                unknown.filter(|name| !known.contains(&name.as_str().to_ascii_lowercase()));
             let names: Vec<&str> = unknown.map(Name::as_str).collect();
             if !names.is_empty() {
                 all.push(Unanswerable {
@@ -210,7 +210,8 @@ impl PolicySet {
                 problem: format!(
                     "{highest} risk needs approval, and no channel approves more than {cap} risk"
                 ),
-                next: "raise the cap of a channel in `approvals.channels`, or deny such a risk".to_owned(),
+                next: "raise the cap of a channel in `approvals.channels`, or deny such a risk"
+                    .to_owned(),
             });
         }
     }

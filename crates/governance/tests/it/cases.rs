@@ -46,7 +46,11 @@ fn table() {
         wrong.extend(failed.map(|result| format!("{}\n{result:#?}", group.policy)));
     }
     assert!(wrong.is_empty(), "{} of {n_cases} wrong\n{}", wrong.len(), wrong.join("\n"));
-    assert!(n_cases >= 106, "{n_cases}");
+    // With those for the example of the formats, which are a file of their own.
+    let formats = include_bytes!("../data/formats.policy-test.yaml");
+    let formats =
+        PolicyCases::from_yaml(&Source::new("formats.policy-test.yaml", formats)).unwrap();
+    assert!(n_cases >= 106 && n_cases + formats.count() >= 186, "{n_cases} + {}", formats.count());
 }
 
 #[test]

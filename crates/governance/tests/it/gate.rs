@@ -239,6 +239,19 @@ fn what_is_copied_is_read() {
 }
 
 #[test]
+fn what_is_moved_is_read() {
+    let rule = "rules: [{name: r, when: {effect: fs.read, path: 'keys/**'}, verdict: deny}]";
+    let (gate, _) = gate(&format!("version: 1\npaths: {{allowed: [\"**\"]}}\n{rule}\n"));
+    for (from, verdict) in [("keys/a", Verdict::Deny), ("b", Verdict::Allow)] {
+        let mut ask = Ask::new("fs.move").write("to");
+        let item = &mut ask.effects.changes.items[0];
+        item.kind = lictor_capability::ChangeKind::Rename;
+        item.from = Some(crate::common::path(from));
+        assert_eq!(gate.decide(&ask.describe()).verdict(), verdict, "{from}");
+    }
+}
+
+#[test]
 fn what_is_forbidden_is_hidden() {
     let set = policies("version: 1\npaths: {forbidden: [\"**/.env\", \"keys/**\"]}\n");
     for (path, hidden) in [

@@ -110,7 +110,8 @@ fn who_may_approve_what_is_decided_by_every_entry_that_fits() {
 
 #[test]
 fn two_approvals_are_two_people_each_with_a_role() {
-    let house = House::new("requester_may_approve: false, roles: [{from: critical, roles: [lead]}]");
+    let house =
+        House::new("requester_may_approve: false, roles: [{from: critical, roles: [lead]}]");
     let approval = house.asked("fs.write", Risk::Critical);
     assert_eq!(approval.needed(), 2);
     let (one, two) = (house.approver("lea", &["lead"]), house.approver("leo", &["lead"]));
@@ -132,11 +133,9 @@ fn every_layer_is_satisfied_and_a_lower_one_takes_nothing_away() {
     assert!(asking.missing_enroll_role(&[name("dev")]).is_some());
     assert!(asking.missing_enroll_role(&[name("lead")]).is_none());
     let house = House::of(set);
-    for (has, may) in [
-        (&["lead"][..], false),
-        (&["security"], false),
-        (&["security", "lead"], true),
-    ] {
+    for (has, may) in
+        [(&["lead"][..], false), (&["security"], false), (&["security", "lead"], true)]
+    {
         let approval = house.asked("fs.write", Risk::Low);
         let by = house.approver(&has.join("-"), has);
         assert_eq!(house.grant(&approval, &by).is_ok(), may, "{has:?}");
@@ -186,11 +185,23 @@ fn what_nobody_can_answer_is_named_with_what_to_do() {
         ("timeout: 1m", &[], &["nobody was ever enrolled"]),
         ("timeout: 1m", gone, &["all approvers were struck off: ann"]),
         ("pin_from: high", two, &["a PIN from high risk on, and these have none: bob"]),
-        ("roles: [{from: critical, roles: [lead]}]", two, &["critical risk takes 2 people, and these may approve it: bob"]),
-        ("roles: [{capability: 'pay.*', roles: [board]}]", two, &["pay.* from low risk on is approved by `board` only"]),
+        (
+            "roles: [{from: critical, roles: [lead]}]",
+            two,
+            &["critical risk takes 2 people, and these may approve it: bob"],
+        ),
+        (
+            "roles: [{capability: 'pay.*', roles: [board]}]",
+            two,
+            &["pay.* from low risk on is approved by `board` only"],
+        ),
         ("enroll_roles: [board]", two, &["struck off by `board` only"]),
         ("requester_may_approve: false", two, &["critical risk takes 2 people who did not ask"]),
-        ("channels: {terminal: high, token: high, inbox: low}", two, &["no channel approves more than high risk"]),
+        (
+            "channels: {terminal: high, token: high, inbox: low}",
+            two,
+            &["no channel approves more than high risk"],
+        ),
     ] {
         let set = policies(&format!("{ASKS}approvals: {{ {settings} }}\n"));
         let found = set.unanswerable(&people(all), |who| who.as_str() == "ann");

@@ -146,7 +146,8 @@ impl Agent {
         request: ApprovalRequest,
     ) -> Result<Reply, AskError> {
         let left = request.approval().expires_at().since(self.clock().now());
-        let late = || AskError::new(approver.name(), "it did not answer before the request expired");
+        let late =
+            || AskError::new(approver.name(), "it did not answer before the request expired");
         let replied = tokio::time::timeout(left, ask(approver, request)).await;
         replied.unwrap_or_else(|_| Err(late()))
     }

@@ -80,11 +80,8 @@ impl Place {
         std::fs::create_dir_all(root.join(".lictor")).unwrap();
         std::fs::write(root.join(".lictor/policy.yaml"), policy).unwrap();
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
-        let world = World {
-            runtime: OnceLock::new(),
-            tokens: Mutex::default(),
-            clock: Arc::clone(&clock),
-        };
+        let world =
+            World { runtime: OnceLock::new(), tokens: Mutex::default(), clock: Arc::clone(&clock) };
         let world = Arc::new(world);
         let mut options = RuntimeOptions::new(&root, dir.path().join("keys"));
         options.clock = clock;
@@ -118,51 +115,75 @@ async fn an_approver_that_does_anything_but_agree_in_time_opens_nothing() {
         ("is never reached", Box::new(|_, _| Err(AskError::new("odd", "away").unreached()))),
         ("says later", Box::new(|_, _| Ok(Reply::Later))),
         ("says nothing", Box::new(|_, _| Ok(Reply::Answers(Vec::new())))),
-        ("is one of the two", Box::new(|world, request| {
-            Ok(Reply::Answers(vec![world.yes(0, request)]))
-        })),
-        ("is one of the two, twice", Box::new(|world, request| {
-            Ok(Reply::Answers(vec![world.yes(0, request), world.yes(0, request)]))
-        })),
-        ("means another action", Box::new(|world, request| {
-            let all = [0, 1].map(|number| Answered {
-                action_digest: Digest::of(b"another"),
-                ..world.yes(number, request)
-            });
-            Ok(Reply::Answers(all.into()))
-        })),
-        ("claims another channel", Box::new(|world, request| {
-            let all = [0, 1].map(|number| Answered {
-                channel: Channel::Terminal,
-                ..world.yes(number, request)
-            });
-            Ok(Reply::Answers(all.into()))
-        })),
-        ("uses a channel beyond its cap", Box::new(|world, request| {
-            let all = [0, 1]
-                .map(|number| Answered { channel: Channel::Inbox, ..world.yes(number, request) });
-            Ok(Reply::Answers(all.into()))
-        })),
-        ("answers late", Box::new(|world, request| {
-            let all = [0, 1].map(|number| world.yes(number, request));
-            world.clock.advance(Duration::from_secs(600));
-            Ok(Reply::Answers(all.into()))
-        })),
-        ("agrees and denies", Box::new(|world, request| {
-            let no = Says::Deny { reason: "after all".to_owned() };
-            let all = [
-                world.yes(0, request),
-                Answered { says: no, ..world.yes(1, request) },
-                world.yes(1, request),
-            ];
-            Ok(Reply::Answers(all.into()))
-        })),
-        ("agrees, of people who are struck off", Box::new(|world, request| {
-            let all = [0, 1].map(|number| world.yes(number, request));
-            let (approvers, by) = (world.runtime.get().unwrap().approvers(), &all[0].by);
-            approvers.revoke(&name("bob"), by).unwrap();
-            Ok(Reply::Answers(all.into()))
-        })),
+        (
+            "is one of the two",
+            Box::new(|world, request| Ok(Reply::Answers(vec![world.yes(0, request)]))),
+        ),
+        (
+            "is one of the two, twice",
+            Box::new(|world, request| {
+                Ok(Reply::Answers(vec![world.yes(0, request), world.yes(0, request)]))
+            }),
+        ),
+        (
+            "means another action",
+            Box::new(|world, request| {
+                let all = [0, 1].map(|number| Answered {
+                    action_digest: Digest::of(b"another"),
+                    ..world.yes(number, request)
+                });
+                Ok(Reply::Answers(all.into()))
+            }),
+        ),
+        (
+            "claims another channel",
+            Box::new(|world, request| {
+                let all = [0, 1].map(|number| Answered {
+                    channel: Channel::Terminal,
+                    ..world.yes(number, request)
+                });
+                Ok(Reply::Answers(all.into()))
+            }),
+        ),
+        (
+            "uses a channel beyond its cap",
+            Box::new(|world, request| {
+                let all = [0, 1].map(|number| Answered {
+                    channel: Channel::Inbox,
+                    ..world.yes(number, request)
+                });
+                Ok(Reply::Answers(all.into()))
+            }),
+        ),
+        (
+            "answers late",
+            Box::new(|world, request| {
+                let all = [0, 1].map(|number| world.yes(number, request));
+                world.clock.advance(Duration::from_secs(600));
+                Ok(Reply::Answers(all.into()))
+            }),
+        ),
+        (
+            "agrees and denies",
+            Box::new(|world, request| {
+                let no = Says::Deny { reason: "after all".to_owned() };
+                let all = [
+                    world.yes(0, request),
+                    Answered { says: no, ..world.yes(1, request) },
+                    world.yes(1, request),
+                ];
+                Ok(Reply::Answers(all.into()))
+            }),
+        ),
+        (
+            "agrees, of people who are struck off",
+            Box::new(|world, request| {
+                let all = [0, 1].map(|number| world.yes(number, request));
+                let (approvers, by) = (world.runtime.get().unwrap().approvers(), &all[0].by);
+                approvers.revoke(&name("bob"), by).unwrap();
+                Ok(Reply::Answers(all.into()))
+            }),
+        ),
     ];
     for (what, answer) in odd {
         let place = Place::asking(POLICY, answer).await;

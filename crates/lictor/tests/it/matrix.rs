@@ -109,9 +109,11 @@ async fn every_capability_is_in_the_matrix() {
         let named = |line: &str| line.split_whitespace().next() == Some(contract.id.as_str());
         assert!(
             SNAPSHOT.lines().any(named),
-            "`{}` is not in the matrix, which is:\n{found}",
+            "`{}` is not in the matrix: look at what each line of its says, and put the lines into \
+             crates/lictor/tests/data/matrix.txt, which is then:\n{found}",
             contract.id
         );
     }
-    assert_eq!(found, SNAPSHOT, "the matrix is now:\n{found}");
+    let how = "look at each line that changed, and put it into crates/lictor/tests/data/matrix.txt";
+    assert_eq!(found, SNAPSHOT, "{how}; the matrix is now:\n{found}");
 }

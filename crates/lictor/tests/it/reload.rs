@@ -163,3 +163,36 @@ async fn a_policy_that_cannot_be_read_opens_nothing() {
     std::fs::remove_file(folder.join("policies")).unwrap();
     open().await.unwrap();
 }
+
+/// A file that vanishes says nothing, and what says nothing forbids nothing: where another layer lets
+/// through, that would be more than before.
+#[tokio::test]
+async fn a_policy_that_vanishes_leaves_the_last_good_one_whatever_other_layers_allow() {
+    let dir = tempfile::tempdir().unwrap();
+    let (workspace, keys) = (dir.path().join("workspace"), dir.path().join("keys"));
+    let (own, managed) = (workspace.join(".lictor/policy.yaml"), dir.path().join("managed.yaml"));
+    std::fs::create_dir_all(workspace.join(".lictor")).unwrap();
+    std::fs::write(&own, "version: 1\npaths: { forbidden: [\"no/**\"] }\n").unwrap();
+    std::fs::write(&managed, OPEN).unwrap();
+    let mut options = RuntimeOptions::new(&workspace, keys);
+    options.policies.managed = Some(managed.clone());
+    let runtime = Runtime::open(options).await.unwrap();
+    let name = |text| Name::parse(text).unwrap();
+    let principal = Principal { org: name("acme"), user: name("ann"), agent: name("bot") };
+    let agent = runtime.agent(&Session::new(principal, &SystemClock));
+    let write = async |path: &str| {
+        let input = json!({ "path": path, "content": "x" });
+        agent.call("fs.write", input).await.map(|done| done.record.decision)
+    };
+    assert!(notices(&write("a").await.unwrap()).is_empty());
+    for gone in [&own, &managed] {
+        let kept = std::fs::read(gone).unwrap();
+        std::fs::remove_file(gone).unwrap();
+        write("no/a").await.unwrap_err();
+        let said = notices(&write("b").await.unwrap());
+        assert!(said[0].contains("its file is gone"), "{said:?}");
+        assert!(!workspace.join("no").exists());
+        std::fs::write(gone, kept).unwrap();
+        write("c").await.unwrap();
+    }
+}
