@@ -420,10 +420,15 @@ fn doctor_names_who_has_no_pin_and_where_people_are_too_few() {
     let (said, next) = advised(&place, "wants a PIN from high risk on");
     assert!(said.ends_with(&format!("have none: {me}")), "{said}");
     assert!(next.contains("lictor approvers pin"), "{next}");
-    let (said, next) = advised(&place, "critical risk takes 2 people");
-    assert!(said.contains(&me), "{said}");
-    assert_eq!(next, "lictor approvers add NAME");
+    // One person alone is told so, and that is no fault; of two, three are too few.
+    let doctor = place.run(&["doctor"]).done().to_string();
+    let alone = format!("takes 2 people, and these may approve it: {me} (lictor approvers add");
+    assert!(doctor.contains(&alone), "{doctor}");
     enrolled(&place, "ann");
     let doctor = place.run(&["doctor"]).done().to_string();
     assert!(!doctor.contains("takes 2 people"), "{doctor}");
+    place.policy(&POLICY.replace("approvals: 2", "approvals: 3"));
+    let (said, next) = advised(&place, "critical risk takes 3 people");
+    assert!(said.contains("ann") && said.contains(&me), "{said}");
+    assert_eq!(next, "lictor approvers add NAME");
 }

@@ -206,7 +206,10 @@ fn approvers(runtime: &Runtime, found: &mut Vec<Found>) {
     // Who cannot be looked up has none, as far as anybody can tell.
     let has_pin = |name: &Name| runtime.approvers().has_pin(name).unwrap_or(false);
     for one in runtime.gate().policies().unanswerable(&all, has_pin) {
-        found.push(Found::new("approvals", false, one.problem, one.next));
+        // Who works alone knows; what to do stands there all the same.
+        let detail =
+            if one.alone { format!("{} ({})", one.problem, one.next) } else { one.problem };
+        found.push(Found::new("approvals", one.alone, detail, one.next));
     }
 }
 

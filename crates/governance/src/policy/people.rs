@@ -20,6 +20,9 @@ pub struct Unanswerable {
     pub problem: String,
     /// What to do.
     pub next: String,
+    /// Whether it is because there is one approver, as where one person works alone: what takes several
+    /// people waits until there are.
+    pub alone: bool,
 }
 
 /// How many people something takes.
@@ -53,7 +56,7 @@ impl PolicySet {
             };
             let next =
                 "restore the database, or begin in a new one: `lictor init` enrols the first";
-            return vec![Unanswerable { problem, next: next.to_owned() }];
+            return vec![Unanswerable { problem, next: next.to_owned(), alone: false }];
         }
         self.too_few(&demands, &active, &mut all);
         self.roles_that_nobody_has(&active, &mut all);
@@ -111,6 +114,7 @@ impl PolicySet {
                         "{by} takes {people} people, and these may approve it: {named}"
                     ),
                     next: with_roles(&wanted),
+                    alone: active.len() == 1 && n > 0,
                 });
             } else if n == *people && !settings.requester_may_approve {
                 all.push(Unanswerable {
@@ -118,6 +122,7 @@ impl PolicySet {
                         "{by} takes {people} people who did not ask for it themselves, and only these may approve it: {named}; whatever one of them asks for, the others are too few"
                     ),
                     next: with_roles(&wanted),
+                    alone: false,
                 });
             }
         }
@@ -140,6 +145,7 @@ impl PolicySet {
                     words(&entry.roles)
                 ),
                 next: with_roles(&[entry]),
+                alone: false,
             });
         }
         for roles in settings.enroll_roles.iter().filter(|roles| nobody(roles)) {
@@ -150,6 +156,7 @@ impl PolicySet {
                 ),
                 next: "take `enroll_roles` out of the policy, enrol somebody with the role, and put it back"
                     .to_owned(),
+                alone: false,
             });
         }
     }
@@ -170,6 +177,7 @@ impl PolicySet {
                     names.join(", ")
                 ),
                 next: "each of them: `lictor approvers pin`, at a terminal, with their token".to_owned(),
+                alone: false,
             });
         }
     }
@@ -190,6 +198,7 @@ impl PolicySet {
                         names.join(", ")
                     ),
                     next: "lictor approvers add NAME, or leave them out of the webhook".to_owned(),
+                    alone: false,
                 });
             }
         }
@@ -212,6 +221,7 @@ impl PolicySet {
                 ),
                 next: "raise the cap of a channel in `approvals.channels`, or deny such a risk"
                     .to_owned(),
+                alone: false,
             });
         }
     }
