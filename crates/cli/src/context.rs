@@ -8,6 +8,7 @@ use lictor::{Agent, PolicyPlaces, Runtime, RuntimeOptions};
 
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::output::holds_secret;
 
 /// The workspace and the principal of a call.
 #[derive(Debug)]
@@ -31,8 +32,10 @@ pub(crate) fn env_text(name: &str) -> Option<String> {
 
 impl Context {
     pub(crate) fn new(global: Global) -> Result<Self, Failure> {
-        let name =
-            |text: &str| Name::parse(text).map_err(|error| Failure::usage(error.to_string()));
+        let name = |text: &str| {
+            no_secret(text)?;
+            Name::parse(text).map_err(|error| Failure::usage(error.to_string()))
+        };
         let os_user = os_user();
         let user = global.user.as_ref().unwrap_or(&os_user);
         let principal =
@@ -53,6 +56,7 @@ impl Context {
         match &self.global.session {
             None => Ok(Session::new(principal, &SystemClock)),
             Some(id) => {
+                no_secret(id)?;
                 let id = SessionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
                 Ok(Session::resume(id, principal))
             }
@@ -84,6 +88,14 @@ impl Context {
             .map_err(|error| Failure::usage(error.to_string()))?;
         Ok(self.runtime().await?.agent(&self.session()?).with_usage(usage))
     }
+}
+
+/// Refuses a name that holds a declared secret.
+fn no_secret(name: &str) -> Result<(), Failure> {
+    if holds_secret(name) {
+        return Err(Failure::usage("a name holds a declared secret, and names are kept in clear"));
+    }
+    Ok(())
 }
 
 /// The secrets that were declared: the values of `LICTOR_SECRET_…`, and an approver's token.

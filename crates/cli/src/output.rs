@@ -118,6 +118,17 @@ fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether a text holds a secret that was declared.
+pub(crate) fn holds_secret(text: &str) -> bool {
+    shown(text) != text
+}
+
+/// Whether a part of a text was cut out of a secret in it: in a message nobody would know it by that.
+pub(crate) fn cuts_secret(whole: &str, part: &str) -> bool {
+    let left = shown(whole);
+    left != whole && !left.contains(part) && shown(part) == part
+}
+
 fn say(text: &str) {
     let text = shown(text);
     let mut stdout = anstream::stdout().lock();

@@ -14,7 +14,7 @@ use crate::consent::{self, risk};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::files::{self, MAX_CHANGES};
-use crate::output::Output;
+use crate::output::{Output, cuts_secret};
 
 pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answer {
     if wish.dry.dry_run {
@@ -129,6 +129,12 @@ fn pair_value(pair: &str, schema: Option<&Value>) -> Result<(String, Value), Fai
     let Some((key, value)) = pair.split_once('=') else {
         return Err(Failure::usage(format!("`{pair}` is not KEY=VALUE")));
     };
+    if cuts_secret(pair, key)
+        || value.strip_prefix('@').is_some_and(|path| cuts_secret(value, path))
+    {
+        let why = "KEY=VALUE would be taken apart within a declared secret; give it with --input";
+        return Err(Failure::usage(why));
+    }
     if let Some(key) = key.strip_suffix(':') {
         return Ok((key.to_owned(), json(value)?));
     }
