@@ -101,11 +101,13 @@ impl Door {
     /// The tools as the catalogue is now.
     async fn refresh(&self) -> Arc<Offer> {
         let before = self.offer();
-        let now = Arc::new(Offer::new(before.agent.refreshed()));
-        *self.inner.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&now);
-        if !same(&before, &now) {
-            self.inner.audience.tools_changed().await;
+        let agent = before.agent.refreshed();
+        if same(&before.agent, &agent) {
+            return before;
         }
+        let now = Arc::new(Offer::new(agent));
+        *self.inner.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&now);
+        self.inner.audience.tools_changed().await;
         now
     }
 

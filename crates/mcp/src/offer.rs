@@ -15,8 +15,14 @@ use crate::undo;
 const APPLY_CAPABILITY: &str = "change.apply";
 /// The engine asks by it; a model has no workflow step to ask for.
 const APPROVAL_CAPABILITY: &str = "workflow.approval";
-/// What a session may know of itself is called in a word.
-const OWN: &str = "session.";
+/// What a model asks for most is called in a word. No other capability's name is one: ids have two
+/// words at least, and their dots become dashes.
+const IN_A_WORD: [(&str, &str); 4] = [
+    (UNDO_CAPABILITY, "undo"),
+    ("session.log", "log"),
+    ("session.explain", "explain"),
+    ("session.pending", "pending"),
+];
 
 /// What a call of a tool means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,14 +95,8 @@ impl Offer {
 
 /// The name under which a capability is served.
 pub(crate) fn served_name(id: &CapabilityId) -> String {
-    match id.as_str() {
-        UNDO_CAPABILITY => "undo".to_owned(),
-        // An id of more words keeps its dashes, so a word alone is no other capability's name.
-        other => match other.strip_prefix(OWN).filter(|word| !word.contains('.')) {
-            Some(word) => word.to_owned(),
-            None => tool_name(id),
-        },
-    }
+    let word = IN_A_WORD.iter().find(|(known, _)| *known == id.as_str());
+    word.map_or_else(|| tool_name(id), |(_, word)| (*word).to_owned())
 }
 
 fn tool(name: &str, mut definition: Value) -> Result<Tool, serde_json::Error> {
@@ -196,7 +196,59 @@ pub(crate) fn arguments(given: Option<Map<String, Value>>) -> Value {
     Value::Object(given.unwrap_or_default())
 }
 
-/// Whether two offers look the same from outside.
-pub(crate) fn same(one: &Arc<Offer>, other: &Arc<Offer>) -> bool {
-    one.tools == other.tools
+/// Whether two sessions can ask for the very same contracts, and so have the same tools.
+pub(crate) fn same(one: &Agent, other: &Agent) -> bool {
+    let (mut one, mut other) = (one.graph().iter(), other.graph().iter());
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(one), Some(other)) if Arc::ptr_eq(one, other) => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_to_one_capability() {
+        let long = format!("a.{}", "b".repeat(70));
+        let ids = [
+            "change.undo",
+            "session.undo",
+            "session.log",
+            "session.log.x",
+            "undo.log",
+            "log.log",
+            "session.explain",
+            "session.pending",
+            "fs.write",
+            "fs_write.x",
+            "fs.write_x",
+            "fs.write.x",
+            &long,
+        ];
+        let names: std::collections::BTreeSet<String> =
+            ids.iter().map(|id| served_name(&CapabilityId::parse(id).unwrap())).collect();
+        assert_eq!(names.len(), ids.len(), "{names:?}");
+        for name in &names {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            assert!(name.len() <= 64 && name.bytes().all(fits), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_output_schema_allows_for_a_refusal_or_is_left_out() {
+        let schema = or_error(json!({ "type": "object", "required": ["path"] })).unwrap();
+        assert_eq!(schema["type"], "object");
+        assert_eq!(schema["anyOf"][0]["required"], json!(["path"]));
+        assert_eq!(schema["anyOf"][1]["required"], json!(["error"]));
+        for key in ["$ref", "$dynamicRef", "$id", "$anchor"] {
+            let refers =
+                json!({ "type": "object", "properties": { "x": { key: "#/properties/y" } } });
+            assert_eq!(or_error(refers), None, "{key}");
+        }
+    }
 }

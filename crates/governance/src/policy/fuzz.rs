@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lictor_capability::{
-    Body, Change, EffectKind, Effects, FileMode, UnifiedDiff, WorkspaceView,
-};
+use lictor_capability::{Body, Change, EffectKind, Effects, FileMode, UnifiedDiff, WorkspaceView};
 use lictor_context::{Digest, Timestamp, WorkspacePath};
 use lictor_document::{Limits, Source};
 use serde::Serialize;

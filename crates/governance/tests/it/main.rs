@@ -11,6 +11,7 @@ mod cases;
 mod catalogue;
 mod cedar;
 mod common;
+mod elicited;
 mod fuzz;
 mod gate;
 mod grants;
