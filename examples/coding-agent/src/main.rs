@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // The policy wants changes of code verified. An undo brings no tests along, and so it asks; the
     // person who proves who they are is there to answer.
     let approver = runtime.approvers().authenticate(token.expose())?;
-    let consent = Consent { approver, channel: Channel::Token };
+    let consent = Consent { approver, channel: Channel::Token, seen: None };
     let undone = agent.undo(&executions, OnConflict::Refuse, Some(&consent)).await?;
     say(&format!("  {} executions undone", undone.undo_of.len()));
     say(&format!(
