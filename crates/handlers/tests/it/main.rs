@@ -150,7 +150,7 @@ fn a_template_that_names_what_is_not_there_is_refused() {
         (json!({ "url": "{url}/more" }), "begins with"),
         (json!({ "url": "https://a.example/{url}{" }), "has no `}`"),
         (json!({ "query": { "a": { "input": "nope" } } }), "nope"),
-        (json!({ "query": { "a": { "secret": "S", "input": "n" } } }), "a value of the query is"),
+        (json!({ "query": { "a": { "secret": "S", "input": "n" } } }), "`query` is a list"),
         (json!({ "query": "n" }), "`query` is a list"),
         (json!({ "body": { "a": { "input": "nope" } } }), "nope"),
         (json!({ "body": { "a": { "secret": "S", "more": 1 } } }), "stand alone"),
