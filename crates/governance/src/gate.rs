@@ -281,8 +281,7 @@ impl WriteGate {
             approval,
             self.shared.identity.clone(),
             meter,
-            now,
-            expires_at,
+            (now, expires_at),
         ))
     }
 

@@ -49,8 +49,7 @@ impl Warrant {
         approval: Option<SpentApproval>,
         gate: GateIdentity,
         meter: UsageMeter,
-        made_at: Timestamp,
-        expires_at: Timestamp,
+        (made_at, expires_at): (Timestamp, Timestamp),
     ) -> Self {
         Self { id, described, decision, approval, gate, meter, made_at, expires_at }
     }

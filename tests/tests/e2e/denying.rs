@@ -161,7 +161,8 @@ fn a_policy_that_is_not_all_there_denies() {
         assert!(!place.exists("no/a"), "{length}: {refused}");
     }
     let harmless = ["call", "fs.write", "path=a", "content=x"];
-    let states: [(&str, fn(&std::path::Path)); 5] = [
+    type Make = fn(&std::path::Path);
+    let states: [(&str, Make); 5] = [
         ("empty", |file| fs::write(file, "").unwrap()),
         ("no text", |file| fs::write(file, b"version: 1 # \xff\n").unwrap()),
         ("a folder", |file| {
