@@ -185,7 +185,7 @@ pub(crate) fn at_terminal() -> bool {
 }
 
 /// Text of several lines from outside, with everything made visible that a terminal would act on,
-/// hide, or draw like something else.
+/// hide, or draw like something else. Secrets are left out before: afterwards nobody would know them.
 pub(crate) fn visible(text: &str) -> String {
-    text.split('\n').map(lictor::governance::visible).collect::<Vec<_>>().join("\n")
+    shown(text).split('\n').map(lictor::governance::visible).collect::<Vec<_>>().join("\n")
 }
