@@ -35,6 +35,7 @@ pub(crate) fn ci(options: &Options) -> Result<bool, Failure> {
     steps.push(Step::heavy("test", || run_tests(&workspace.root, &[])));
     steps.push(Step::heavy("faults", || faults(&workspace.root)));
     steps.push(Step::heavy("cedar", || cedar(&workspace.root)));
+    steps.push(Step::heavy("postgres", || postgres(&workspace.root)));
     run("ci", &steps, options)
 }
 
@@ -158,6 +159,20 @@ fn cedar(root: &Path) -> Outcome {
     let command = ["test", "-p", "lictor-tests", "--features", "cedar", "--test", "it", "cedar"];
     for args in [&lint[..], &own, &facade, &command] {
         match cargo(root, args) {
+            Outcome::Passed => {}
+            other => return other,
+        }
+    }
+    Outcome::Passed
+}
+
+/// The trail in a PostgreSQL server, which the tests start themselves from the system's packages.
+fn postgres(root: &Path) -> Outcome {
+    let own = ["--package", "lictor-audit", "--features", "postgres"];
+    let lint = [&["clippy", "--all-targets"][..], &own, &["--", "-D", "warnings"]].concat();
+    let test = [&["test"][..], &own, &["--test", "it", "postgres"]].concat();
+    for args in [lint, test] {
+        match cargo(root, &args) {
             Outcome::Passed => {}
             other => return other,
         }

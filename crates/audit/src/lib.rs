@@ -43,12 +43,16 @@ pub use line::{MAX_LINE, Place, event_line};
 pub use log::PublicKey;
 pub use logger::{AuditLogger, LogError, LoggerOptions, LoggerStats, OnFailure};
 pub use maker::PreparedEvents;
+#[cfg(feature = "postgres")]
+pub use postgres;
 pub use prove::{Proof, ProofError, ProofErrorKind, ProveError, Proven};
 pub use redact::{REDACTED, Redactor, RedactorError};
 pub use report::{Actor, Entry, List, Report};
 pub use rotate::{KeyRotatedError, RotateError, RotateErrorKind};
 pub use schema::migrations;
 pub use sealed::{Revealed, SubjectError, SubjectErrorKind, commitment};
+#[cfg(feature = "postgres")]
+pub use stores::PostgresStore;
 pub use stores::{
     Beside, Head, JsonlOptions, JsonlStore, MemoryStore, NewLine, Pending, Pruned, StoreError,
     StoredLine, StoredRow, TakeLine, TakeRow, TakeSealed, TrailReader, TrailStore, TrailWriter,

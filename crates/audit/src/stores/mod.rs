@@ -3,6 +3,8 @@
 
 mod jsonl;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod select;
 mod sqlite;
 mod staged;
@@ -23,6 +25,8 @@ use crate::trail::Appended;
 
 pub use jsonl::{JsonlOptions, JsonlStore};
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub(crate) use sqlite::Tables;
 
 /// A store failed.

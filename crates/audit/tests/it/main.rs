@@ -24,5 +24,6 @@ mod retention;
 mod rig;
 mod sealed;
 mod second;
+mod server;
 mod stores;
 mod tamper;

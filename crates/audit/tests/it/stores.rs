@@ -184,3 +184,66 @@ fn a_store_that_breaks_a_promise_does_not_conform() {
         assert_eq!(found.unwrap_err().promise(), promise, "{fault:?}");
     }
 }
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use lictor_audit::postgres::NoTls;
+    use lictor_audit::{AuditLog, AuditOptions, PostgresStore, SigningKey, Verdict, conformance};
+
+    use crate::rig::{Rig, name, session};
+    use crate::server::Server;
+
+    #[test]
+    fn logs_in_a_server_conform() {
+        let Some(server) = Server::start() else { return };
+        let scratch = tempfile::tempdir().unwrap();
+        let databases = AtomicU32::new(0);
+        super::check(conformance::check(scratch.path(), || {
+            let n = databases.fetch_add(1, Ordering::SeqCst);
+            let config = server.database(&format!("conform_{n}"));
+            move || {
+                let config = config.clone();
+                PostgresStore::open(move || config.connect(NoTls)).unwrap()
+            }
+        }));
+    }
+
+    #[test]
+    fn what_somebody_changed_in_a_server_is_named_and_nothing_is_added() {
+        use lictor_context::EventSink as _;
+        let Some(server) = Server::start() else { return };
+        let rig = Rig::new();
+        let config = server.database("tampered");
+        let connect = config.clone();
+        let store = PostgresStore::open(move || connect.connect(NoTls)).unwrap();
+        let key = SigningKey::from_seed(&[3; 32]);
+        let log = AuditLog::over(store, key, AuditOptions::default()).unwrap();
+        let ann = session("acme", "ses_1");
+        // Awaited, it blocks no thread of the runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            for n in 0..20 {
+                log.record(vec![rig.event(&ann, n)]).await.unwrap();
+            }
+        });
+        let verify = || log.verify_store(&name("acme")).unwrap();
+        assert_eq!(verify().verdict, Verdict::Complete);
+        let mut client = config.connect(NoTls).unwrap();
+        let flip = "UPDATE lictor_event SET bytes = set_byte(bytes, 9, get_byte(bytes, 9) # 1) \
+                    WHERE seq = 12";
+        let user = |name| format!("UPDATE lictor_event SET usr = '{name}' WHERE seq = 7");
+        for (change, back, seq) in
+            [(user("bob"), user("ann"), 7), (flip.to_owned(), flip.to_owned(), 12)]
+        {
+            client.batch_execute(&change).unwrap();
+            let found = verify();
+            assert_eq!((found.verdict, found.first_bad_seq), (Verdict::Tampered, Some(seq)));
+            client.batch_execute(&back).unwrap();
+        }
+        assert_eq!(verify().verdict, Verdict::Complete);
+        client.batch_execute("UPDATE lictor_head SET size = 19").unwrap();
+        assert!(log.append(vec![rig.event(&ann, 1)]).is_err());
+    }
+}
