@@ -16,7 +16,11 @@ fn power_cuts_lose_nothing_that_was_acknowledged_early() {
     tears_nothing(&["--states", "60", "--seed", "5", "--lazy-changes"]);
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test is of a program")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "the test is of a program, and may fail loudly"
+)]
 fn tears_nothing(arguments: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_lictor-powercut"))
         .args(["--fs", "ext4"])
