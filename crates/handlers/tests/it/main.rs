@@ -1,7 +1,6 @@
 //! Through the public API: what a contract of a request describes. That it is made, and what comes
 //! of it, is tested over real HTTP by the end-to-end tests.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
-#![expect(clippy::disallowed_methods, reason = "the tests read the files that are shipped")]
 
 use std::sync::Arc;
 
