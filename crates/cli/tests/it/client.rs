@@ -4,14 +4,13 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities,
-    ClientConfig, ClientRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData,
-    Implementation, ListToolsResult, ProgressNotificationParam, ProtocolVersion,
-    SubscriptionFilter, Tool,
+    CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientConfig,
+    ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData, Implementation,
+    ListToolsResult, ProtocolVersion, SubscriptionFilter, Tool,
 };
 use rmcp::service::{
-    ClientLifecycleMode, ClientServiceExt as _, NotificationContext, PeerRequestOptions,
-    RequestContext, RequestHandle, RoleClient, RunningService,
+    ClientLifecycleMode, ClientServiceExt as _, NotificationContext, RequestContext, RoleClient,
+    RunningService,
 };
 use rmcp::{ClientHandler, ServiceError};
 use serde_json::{Map, Value, json};
@@ -36,14 +35,12 @@ pub(crate) type Person =
 #[derive(Clone)]
 pub(crate) struct Ear {
     changed: Arc<Semaphore>,
-    progress: Arc<Semaphore>,
     person: Option<Person>,
 }
 
 impl Ear {
     fn new(person: Option<Person>) -> Self {
-        let none = || Arc::new(Semaphore::new(0));
-        Self { changed: none(), progress: none(), person }
+        Self { changed: Arc::new(Semaphore::new(0)), person }
     }
 }
 
@@ -58,10 +55,6 @@ impl ClientHandler for Ear {
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
         self.changed.add_permits(1);
-    }
-
-    async fn on_progress(&self, _: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
-        self.progress.add_permits(1);
     }
 
     async fn create_elicitation(
@@ -149,15 +142,6 @@ impl Answer {
     }
 }
 
-/// A call that is under way.
-pub(crate) struct UnderWay(RequestHandle<RoleClient>);
-
-impl UnderWay {
-    pub(crate) async fn cancel(self) {
-        self.0.cancel(Some("not wanted any more".to_owned())).await.unwrap();
-    }
-}
-
 impl Client {
     pub(crate) fn spawn(
         place: &Place,
@@ -236,13 +220,6 @@ impl Client {
         self.running.call_tool_once(params).await
     }
 
-    /// Asks for something and does not wait for it.
-    pub(crate) async fn begin(&self, name: &str, input: Value) -> UnderWay {
-        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params(name, input)));
-        let options = PeerRequestOptions::no_options();
-        UnderWay(self.running.send_cancellable_request(request, options).await.unwrap())
-    }
-
     /// Opens a subscription where the era has them.
     pub(crate) async fn listen(&self) {
         let modern = self.running.peer_info().is_some_and(|info| {
@@ -263,11 +240,6 @@ impl Client {
     /// Waits until the client is told that the tools have changed.
     pub(crate) async fn changed(&self) {
         self.ear.changed.acquire().await.unwrap().forget();
-    }
-
-    /// Waits until the client is told that a call is under way.
-    pub(crate) async fn progressed(&self) {
-        self.ear.progress.acquire().await.unwrap().forget();
     }
 
     /// Goes; the server ends in good order.

@@ -1,11 +1,11 @@
-//! From the first byte to the last: lists, changes of lists, progress, cancellation, the end.
+//! From the first byte to the last: lists, changes of lists, the end.
 
 use serde_json::json;
 
 use crate::client::{Client, Era};
 use crate::place::Place;
 
-/// A command that does nothing for a long time, beside having begun.
+/// A capability to let in and take out.
 const SLOW: &str = "\
 id: local.slow
 version: 1.0.0
@@ -89,56 +89,6 @@ async fn a_client_with_initialize_hears_that_the_tools_have_changed() {
 #[tokio::test]
 async fn a_client_without_initialize_hears_that_the_tools_have_changed() {
     a_client_hears_that_the_tools_have_changed(Era::Modern).await;
-}
-
-async fn what_is_cancelled_is_taken_back(era: Era) {
-    let place = Place::new();
-    let_in(&place, "local.slow", SLOW);
-    let client = Client::connect(&place, era, &[]).await;
-    let call = client.begin("local-slow", json!({})).await;
-    client.progressed().await;
-    call.cancel().await;
-    // The lock is free and the session goes on.
-    client.call("fs-write", json!({ "path": "a.txt", "content": "x" })).await.done();
-    client.end().await;
-    assert_nothing_half_done(&place);
-}
-
-fn assert_nothing_half_done(place: &Place) {
-    assert_eq!(place.done(&["recover"])["recovered"], json!([]));
-    let trail = place.trail();
-    for event in trail.iter().filter(|event| event["event_type"] == "action_started") {
-        let id = &event["execution_id"];
-        let ended = trail.iter().any(|other| {
-            other["execution_id"] == *id
-                && ["action_completed", "action_failed", "action_unknown"]
-                    .contains(&other["event_type"].as_str().unwrap())
-        });
-        assert!(ended, "{event} has no end");
-    }
-}
-
-#[tokio::test]
-async fn what_is_cancelled_with_initialize_is_taken_back() {
-    what_is_cancelled_is_taken_back(Era::Legacy).await;
-}
-
-#[tokio::test]
-async fn what_is_cancelled_without_initialize_is_taken_back() {
-    what_is_cancelled_is_taken_back(Era::Modern).await;
-}
-
-#[tokio::test]
-async fn a_client_that_goes_in_the_middle_leaves_nothing_half_done() {
-    let place = Place::new();
-    let_in(&place, "local.slow", SLOW);
-    let client = Client::connect(&place, Era::Legacy, &[]).await;
-    client.call("fs-write", json!({ "path": "a.txt", "content": "x" })).await.done();
-    let _call = client.begin("local-slow", json!({})).await;
-    client.progressed().await;
-    client.end().await;
-    assert_eq!(place.read("a.txt").as_deref(), Some("x"));
-    assert_nothing_half_done(&place);
 }
 
 #[tokio::test]
