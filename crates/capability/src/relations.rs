@@ -68,8 +68,8 @@ impl Relations {
             self.add(other, RelationKind::Compensates, node.clone());
         }
         match &contract.handler {
-            HandlerSpec::Workflow(id) => {
-                self.add(node, RelationKind::ComposedOf, format!("workflow:{id}"));
+            HandlerSpec::Workflow(workflow) => {
+                self.add(node, RelationKind::ComposedOf, format!("workflow:{}", workflow.id));
             }
             HandlerSpec::Mcp(tool) => {
                 self.add(node, RelationKind::Needs, format!("server:{}", tool.server));

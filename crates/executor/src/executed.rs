@@ -184,7 +184,7 @@ impl Executed {
         }
         // A wish that was fulfilled already is answered as one that was done, so it stands beside
         // those: for its duplicates, and because an undo takes back what it is about.
-        let keeps = applied.is_some() || at_work.is_some() || fulfilled;
+        let keeps = applied.is_some() || at_work.is_some() || fulfilled || record.began.is_some();
         let kept = keeps.then(|| ExecutionRecord::clone(&record));
         if let Err(source) = ledger.settle(kept, events).await {
             let report = match applied {
@@ -331,6 +331,9 @@ fn completed_metadata(record: &ExecutionRecord) -> Map<String, Value> {
     }
     if let Some(execution) = &record.lands {
         metadata.insert("lands".to_owned(), json!(execution));
+    }
+    if let Some(run) = &record.began {
+        metadata.insert("began".to_owned(), json!(run));
     }
     if !record.undo_of.is_empty() {
         metadata.insert("undo_of".to_owned(), json!(record.undo_of));

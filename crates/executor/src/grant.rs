@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use lictor_capability::{Change, Changes, Described, Entry, Listed, ViewError, WorkspaceView};
-use lictor_context::{Digest, Usage, WorkspacePath};
+use lictor_context::{Digest, RunId, Usage, WorkspacePath};
 use lictor_governance::{UsageMeter, UsageStoreError};
 use lictor_lock::Lease;
 use serde_json::Value;
@@ -47,6 +47,12 @@ impl<'run> Granted<'run> {
     /// down the road as an action of its own, once this one is on record.
     pub fn stage(&self, changes: Vec<Change>) {
         self.staging.put(changes);
+    }
+
+    /// Begins a run of a workflow. None of it is done by this: it is driven once this action is on
+    /// record, each of its steps is judged by itself, and its output is the action's.
+    pub fn begin_run(&self, run: RunId) {
+        self.staging.begin(run);
     }
 
     /// Reports what doing it costs, as soon as it is known: it counts against budgets from then

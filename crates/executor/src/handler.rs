@@ -58,6 +58,13 @@ pub trait Handler: Send + Sync {
     /// When it did not work; then nothing is changed.
     async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError>;
 
+    /// Whether its run may block the thread that it is on, by reading files, hashing or packing. Then
+    /// it gets a thread that may be blocked, and comes to its end there even when nobody waits for it
+    /// any more. What waits for others without blocking has no need of that.
+    fn blocks(&self) -> bool {
+        false
+    }
+
     /// Whether it ends its run by itself when [`Granted::limit`] is over, and says what became of
     /// it. Then it gets a moment longer to do so.
     fn keeps_time(&self) -> bool {

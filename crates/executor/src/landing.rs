@@ -11,7 +11,7 @@ use lictor_capability::{
     Action, Admitted, Beyond, CapabilityId, Change, ChangeDocument, ChangeSet, Described, Effects,
     Plan, UndoScope, WorkspaceView,
 };
-use lictor_context::{Clock, Digest, ExecutionId, PlanId, Principal, seal};
+use lictor_context::{Clock, Digest, ExecutionId, PlanId, Principal, RunId, seal};
 use serde_json::Value;
 
 use crate::error::ExecuteErrorKind;
@@ -21,17 +21,34 @@ use crate::record::{ExecutionRecord, ExecutionStatus};
 /// So many are kept for being landed; older ones are given up.
 const MAX_KEPT: usize = 32;
 
-/// Where a handler puts the changes that it found, once.
+/// Where a handler puts what is to follow on its run, once.
 #[derive(Debug, Default)]
-pub(crate) struct Staging(Mutex<Vec<Change>>);
+pub(crate) struct Staging(Mutex<ToFollow>);
+
+/// What follows on the run of a handler, each of it judged by itself.
+#[derive(Debug, Default)]
+pub(crate) struct ToFollow {
+    /// The changes that it found.
+    pub(crate) changes: Vec<Change>,
+    /// The run that it begins.
+    pub(crate) run: Option<RunId>,
+}
 
 impl Staging {
-    pub(crate) fn put(&self, changes: Vec<Change>) {
-        // Only an exchange happens under the lock, so a poisoned one holds a whole value.
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = changes;
+    // Only exchanges happen under the lock, so a poisoned one holds a whole value.
+    fn held(&self) -> MutexGuard<'_, ToFollow> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn take(self) -> Vec<Change> {
+    pub(crate) fn put(&self, changes: Vec<Change>) {
+        self.held().changes = changes;
+    }
+
+    pub(crate) fn begin(&self, run: RunId) {
+        self.held().run = Some(run);
+    }
+
+    pub(crate) fn take(self) -> ToFollow {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -41,13 +58,15 @@ impl Staging {
 pub(crate) struct Ran {
     pub(crate) output: Value,
     pub(crate) changes: Vec<Change>,
+    /// The run that it begins, whose output is the action's.
+    pub(crate) run: Option<RunId>,
 }
 
 impl Ran {
-    /// The output of what has nothing to stage: it starts nothing.
-    pub(crate) fn without_changes(self) -> Result<Value, ExecuteErrorKind> {
+    /// What has nothing to stage: it starts nothing.
+    pub(crate) fn without_changes(self) -> Result<Self, ExecuteErrorKind> {
         if self.changes.is_empty() {
-            return Ok(self.output);
+            return Ok(self);
         }
         let why = "its handler staged changes, and the action did not say that it starts a program";
         Err(ExecuteErrorKind::Handler(HandlerError::failed(why)))

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod aside; // what may block
 mod caught;
 mod check; // what is looked at after a change
 mod describe; // from an admitted action to its effects

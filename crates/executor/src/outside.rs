@@ -10,8 +10,8 @@ use crate::caught::{Caught, Panicked};
 use crate::error::{ExecuteError, ExecuteErrorKind};
 use crate::executed::{Executed, Outcome, execution_facts};
 use crate::grant::Granted;
-use crate::handler::{HandlerError, HandlerErrorKind};
-use crate::landing::{Kept, NotStaged, Ran, StagedChanges, Staging};
+use crate::handler::{Handler, HandlerError, HandlerErrorKind};
+use crate::landing::{Kept, NotStaged, Ran, StagedChanges, Staging, ToFollow};
 use crate::record::{ExecutionRecord, ExecutionStatus};
 use crate::service::{Executor, micros};
 
@@ -39,8 +39,9 @@ impl Executor {
         let ran = self.run_handler(&described, meter).await.and_then(Ran::without_changes);
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
         match ran {
-            Ok(output) => {
-                record.output = output;
+            Ok(ran) => {
+                record.output = ran.output;
+                record.began = ran.run;
                 Ok(Outcome::Executed(Executed::unchanged(record, session, started, fulfilled)))
             }
             Err(kind) => Err(ExecuteError::not_begun(kind).with_record(record)),
@@ -103,6 +104,7 @@ impl Executor {
         ran: Ran,
     ) -> Result<Option<StagedChanges>, ExecuteErrorKind> {
         record.output = ran.output;
+        record.began = ran.run;
         if ran.changes.is_empty() {
             return Ok(None);
         }
@@ -143,11 +145,26 @@ impl Executor {
             // It ran; its changes are what is left to be done.
             let output = self.parts.landings.output(execution);
             let gone = || ExecuteErrorKind::Stopped(format!("nothing of `{execution}` is kept"));
-            return Ok(Ran { output: output.ok_or_else(gone)?, changes: Vec::new() });
+            let output = output.ok_or_else(gone)?;
+            return Ok(Ran { output, changes: Vec::new(), run: None });
         }
         let Some(handler) = self.parts.handlers.of(contract) else {
             return Err(ExecuteErrorKind::NoHandler(contract.id.to_string()));
         };
+        if handler.blocks() {
+            return self.run_aside(handler, described, meter).await;
+        }
+        self.run_here(&*handler, described, meter).await
+    }
+
+    /// Runs a handler on this thread, within its time.
+    pub(crate) async fn run_here(
+        &self,
+        handler: &dyn Handler,
+        described: &Described,
+        meter: &UsageMeter,
+    ) -> Result<Ran, ExecuteErrorKind> {
+        let contract = described.contract();
         let view = self.parts.run_view.as_ref().unwrap_or(&self.parts.view);
         let limits = self.parts.limits;
         let limit = [limits.step, limits.execution]
@@ -167,8 +184,12 @@ impl Executor {
                 return Err(ExecuteErrorKind::TimedOut { capability, limit_ms: limit.as_millis() });
             }
         };
-        contract.check_output(&output).map_err(ExecuteErrorKind::Output)?;
-        Ok(Ran { output, changes: staging.take() })
+        let ToFollow { changes, run } = staging.take();
+        // Of a run that is only begun the output is not known yet.
+        if run.is_none() {
+            contract.check_output(&output).map_err(ExecuteErrorKind::Output)?;
+        }
+        Ok(Ran { output, changes, run })
     }
 }
 

@@ -84,6 +84,9 @@ pub struct ExecutionRecord {
     /// The execution whose staged changes it lands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lands: Option<ExecutionId>,
+    /// The workflow run that it began, whose output is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<RunId>,
     /// How much of it could be taken back.
     pub undo: UndoScope,
     /// The files.
@@ -134,6 +137,7 @@ impl ExecutionRecord {
             undo_of: effects.takes_back.clone(),
             staged: None,
             lands: action.origin().lands.clone(),
+            began: None,
             undo: effects.undo,
             files: effects.changes.files(),
             output: Value::Null,

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ pub struct ExecutorBuilder {
     pub(crate) limits: TimeLimits,
     pub(crate) landings: Landings,
     pub(crate) under_way: UnderWay,
+    pub(crate) n_moved: AtomicU64,
     halts: Option<Arc<Halts>>,
 }
 
@@ -162,11 +164,13 @@ impl Executor {
             limits: TimeLimits::default(),
             landings: Landings::default(),
             under_way: UnderWay::default(),
+            n_moved: AtomicU64::new(0),
             halts: None,
         }
     }
 
-    /// Works out what an admitted action would do, without doing it.
+    /// Works out what an admitted action would do, without doing it. It may read files on this
+    /// thread; [`Executor::describe_aside`] does that elsewhere.
     ///
     /// # Errors
     /// When there is no handler for it, the handler cannot say, or it would do more than its
@@ -500,7 +504,7 @@ impl Executor {
             fail(ExecuteErrorKind::Check { name: "plan".to_owned(), detail })
         })?;
         let ran = self.run_handler(described, meter).await.and_then(Ran::without_changes);
-        let output = ran.map_err(fail)?;
+        let output = ran.map_err(fail)?.output;
         Ok((output, checks.into_iter().partition(|check| check.staged.is_some())))
     }
 

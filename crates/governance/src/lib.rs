@@ -19,8 +19,9 @@ pub use approval::{
     Approver, ApproverError, ApproverRecord, ApproverStore, ApproverStoreError, ApproverToken,
     Approvers, AskError, Cancellation, Consented, Denial, ElicitedChallenge, Grant, GrantRefused,
     GrantStore, GrantTerms, MemoryApprovalStore, MemoryApproverStore, MemoryGrantStore,
-    MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError, Proof, ProvenApprover, Reply,
-    Revocation, Says, SignedAnswer, SpentApproval, StoredApproval, StoredGrant, TerminalChallenge,
+    MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError, PlannedCall, PlannedPack,
+    PlannedStep, Proof, ProvenApprover, Reply, Revocation, RunPlan, Says, SignedAnswer,
+    SpentApproval, StoredApproval, StoredGrant, TerminalChallenge,
 };
 pub use catalogue::{
     Catalogue, CatalogueEntry, CatalogueError, CatalogueKey, CatalogueKind, CatalogueRecord,
@@ -38,7 +39,7 @@ pub use policy::{
     ApprovalSettings, ApproverRoles, Budgets, CaseResult, CedarFiles, ChangeDurability,
     ChangeLimits, Channel, FrequencyLimit, FuzzReport, HealthCheck, LintFinding, LintLevel,
     OnAuditFailure, Policy, PolicyCases, PolicyError, PolicyErrorKind, PolicyLanguage, PolicyLayer,
-    PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect, Scope, SecretName, Settings,
+    PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect, ResolvedProgram, Scope, SecretName, Settings,
     Survivor, Unanswerable, UndoRetention, UnknownPreset, VerificationCommand, Verify, Webhook,
     WebhookKey,
 };

@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod command; // from a contract to a process in a copy of the workspace
+mod contracts; // what is shipped
 mod http; // from a contract to a request and back
 mod launch; // the process that holds a command
 mod masked;
 mod secret;
 
 pub use command::{CommandHandlers, Launcher};
-pub use http::{HttpHandlers, NoPrivateHosts, PrivateHosts, RootsError, contracts};
+pub use contracts::contracts;
+pub use http::{HttpHandlers, NoPrivateHosts, PrivateHosts, RootsError};
 pub use launch::{LAUNCHER, launch};
 pub use secret::{NoSecrets, SecretSource};

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lictor_capability::WorkspaceView as _;
 use lictor_capability::{
     Action, AdmitError, AdmitErrorKind, Admitted, CapabilityGraph, CapabilityId, ChangeDocument,
-    Described, Plan,
+    Described,
 };
 use lictor_context::{
-    ApprovalId, Clock, Digest, Event, EventFacts, EventType, Hasher, PlanId, Session, Timestamp,
-    Usage, WorkspacePath,
+    ApprovalId, Clock, Digest, Event, EventFacts, EventType, Session, Timestamp, Usage,
+    WorkspacePath,
 };
 use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _, StagedChanges};
 use lictor_governance::{
@@ -29,9 +29,12 @@ use crate::consent::Consent;
 use crate::error::{ActError, ActErrorKind};
 use crate::events;
 use crate::going::Going;
+use crate::keys::idempotency_key;
 use crate::owing::Owing;
+use crate::plans::Cover;
 use crate::runtime::Runtime;
 use crate::secrets::refuse_in_paths;
+use crate::subruns::Bounds;
 
 /// The capability by which change sets are applied.
 const APPLY_CAPABILITY: &str = "change.apply";
@@ -46,6 +49,10 @@ pub struct Agent {
     begun: Arc<AtomicBool>,
     /// The approval that actions have to be about, byte for byte.
     only_under: Option<ApprovalId>,
+    /// The run that people agreed to as a whole, and which step of it this is.
+    under_plan: Option<Arc<Cover>>,
+    /// When the run that an action begins is not wanted any more.
+    bounds: Bounds,
     /// What asking costs, as whoever asks reports it.
     usage: Usage,
 }
@@ -82,7 +89,16 @@ impl Done {
 impl Agent {
     pub(crate) fn new(runtime: Runtime, session: Session, graph: Arc<CapabilityGraph>) -> Self {
         let begun = Arc::new(AtomicBool::new(false));
-        Self { runtime, session, graph, begun, only_under: None, usage: Usage::default() }
+        Self {
+            runtime,
+            session,
+            graph,
+            begun,
+            only_under: None,
+            under_plan: None,
+            bounds: Bounds::default(),
+            usage: Usage::default(),
+        }
     }
 
     /// Reports what asking for the next action has cost; each action of this agent counts it.
@@ -106,6 +122,18 @@ impl Agent {
         self
     }
 
+    /// The same session, for an action whose run may not be wanted any more at some time.
+    pub(crate) fn within(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    /// The same session, for a step of a run that people agreed to as a whole.
+    pub(crate) fn covered_by(mut self, cover: Cover) -> Self {
+        self.under_plan = Some(Arc::new(cover));
+        self
+    }
+
     /// The same session, for what people have not been asked about.
     pub(crate) fn judged_anew(mut self) -> Self {
         self.only_under = None;
@@ -116,6 +144,10 @@ impl Agent {
     #[must_use]
     pub fn graph(&self) -> &CapabilityGraph {
         &self.graph
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds.clone()
     }
 
     /// The runtime.
@@ -171,6 +203,7 @@ impl Agent {
         let described = self.runtime.parts.executor.describe(admitted);
         let described = described.map_err(ActErrorKind::NotDescribed)?;
         refuse_in_paths(&described, &self.runtime.audit().redactor())?;
+        self.can_begin(described.action(), described.contract())?;
         // Only judged: an invalid file is said so in the decision, and the trail hears nothing.
         self.runtime.refresh_policies(&self.session)?;
         let decision = self.runtime.parts.gate.decide(&described).record().clone();
@@ -214,8 +247,11 @@ impl Agent {
             let kind = ActErrorKind::Halted(halted);
             return Err(self.reject(&action, None, kind, self.prelude()).await);
         }
+        if let Some(record) = self.begun(&action)? {
+            return self.go_on(&action, Done::before(record)).await;
+        }
         if let Some(done) = self.duplicate(&action).await? {
-            return Ok(done);
+            return self.go_on(&action, done).await;
         }
         if let Some(landing) = self.waiting_landing(&action) {
             return Box::pin(self.act_owing(landing, consent, owing)).await;
@@ -271,6 +307,9 @@ impl Agent {
             && let Some(staged) = done.staged.take()
         {
             outcome = self.land(&asked, *staged).await;
+        }
+        if let Ok(done) = outcome {
+            outcome = self.go_on(&asked, done).await;
         }
         if let Some(landed) = asked.origin().lands.as_ref().filter(|_| outcome.is_ok()) {
             self.landed(landed);
@@ -404,8 +443,10 @@ impl Agent {
                 return Err(self.reject(&action, None, kind, self.prelude()).await);
             }
         };
-        match self.runtime.parts.executor.describe(admitted) {
-            Ok(described) => match refuse_in_paths(&described, &self.runtime.audit().redactor()) {
+        match self.runtime.parts.executor.describe_aside(admitted).await {
+            Ok(described) => match refuse_in_paths(&described, &self.runtime.audit().redactor())
+                .and_then(|()| self.can_begin(described.action(), described.contract()))
+            {
                 Ok(()) => Ok(described),
                 Err(kind) => Err(self.reject(&action, None, kind, self.prelude()).await),
             },
@@ -447,6 +488,12 @@ impl Agent {
         }
         let approvals = &self.runtime.parts.approvals;
         if let Some(spent) = approvals.spend(decision.action_digest()).map_err(refused)? {
+            return Ok(Some(spent));
+        }
+        if let Some(cover) = &self.under_plan
+            && let Some(spent) = cover.spend(approvals, described, decision).map_err(refused)?
+        {
+            before.push(events::granted_by_plan(described, decision, &spent, self.clock()));
             return Ok(Some(spent));
         }
         if let Some((spent, grant)) = approvals.spend_grant(described, decision).map_err(refused)? {
@@ -549,26 +596,6 @@ impl Agent {
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.runtime.parts.clock.as_ref()
     }
-}
-
-/// The idempotency key of a plan with a change set.
-#[must_use]
-pub fn idempotency_key(plan: &PlanId, checksum: Digest) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.update_framed(b"lictor/idempotency/v1");
-    hasher.update_framed(plan.as_str().as_bytes());
-    hasher.update_framed(checksum.as_bytes());
-    hasher.finish()
-}
-
-/// The idempotency key of a document that names no plan: its bytes.
-#[must_use]
-pub fn document_key(plan: Option<&Plan>, bytes: &[u8]) -> Digest {
-    let mut hasher = Hasher::new();
-    hasher.update_framed(b"lictor/document/v1");
-    hasher.update_framed(plan.map_or(&[], |plan| plan.id.as_str().as_bytes()));
-    hasher.update_framed(bytes);
-    hasher.finish()
 }
 
 fn strictest(decision: &DecisionRecord) -> String {

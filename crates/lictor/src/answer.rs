@@ -10,12 +10,16 @@ impl Done {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let record = &self.record;
-        json!({
+        let mut said = json!({
             "execution_id": record.execution_id, "status": self.status(),
             "decision": record.decision, "files": record.files, "output": record.output,
             "checks": self.checks, "plan_id": record.plan_id,
             "change_set_id": record.change_set_id,
-        })
+        });
+        if let (Some(said), Some(run)) = (said.as_object_mut(), &record.began) {
+            said.insert("run_id".to_owned(), json!(run));
+        }
+        said
     }
 
     /// In a word: `applied`, or `duplicate` when it had been done before.

@@ -12,6 +12,8 @@ use lictor_governance::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::subruns::{CallRefusal, RunEnded, RunWaits};
+
 /// Why something was not done, as every door says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -137,6 +139,19 @@ pub enum ActErrorKind {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The workflow behind it cannot be called.
+    #[error(transparent)]
+    NotCallable(Box<CallRefusal>),
+    /// The run that it began waits for somebody.
+    #[error("it began the run `{}`, which waits{}", .0.run_id, waits_for(.0))]
+    RunWaits(Box<RunWaits>),
+    /// The run that it began did not come to its end.
+    #[error("it began the run `{}`, which failed: {}", .0.run_id, .0.message)]
+    RunEnded(Box<RunEnded>),
+}
+
+fn waits_for(waits: &RunWaits) -> String {
+    waits.approval_id.as_ref().map_or_else(String::new, |id| format!(" for approval `{id}`"))
 }
 
 fn after_a_run(execution: Option<&ExecutionId>) -> String {
@@ -156,6 +171,8 @@ impl From<ActErrorKind> for ActError {
     fn from(kind: ActErrorKind) -> Self {
         let execution_id = match &kind {
             ActErrorKind::Execution(error) => error.execution_id().cloned(),
+            ActErrorKind::RunWaits(waits) => Some(waits.execution_id.clone()),
+            ActErrorKind::RunEnded(ended) => Some(ended.execution_id.clone()),
             _ => None,
         };
         Self { kind, ran: None, decision: None, execution_id }
@@ -214,7 +231,16 @@ impl ActError {
             ActErrorKind::Denied(_)
             | ActErrorKind::ApprovalRefused(_)
             | ActErrorKind::Halted(_) => ErrorCode::Denied,
-            ActErrorKind::ApprovalRequired(_) => ErrorCode::ApprovalRequired,
+            ActErrorKind::ApprovalRequired(_) | ActErrorKind::RunWaits(_) => {
+                ErrorCode::ApprovalRequired
+            }
+            ActErrorKind::NotCallable(refusal) => match refusal.as_ref() {
+                CallRefusal::Changed { .. } => ErrorCode::Integrity,
+                CallRefusal::Unfit { .. } | CallRefusal::Cycle(_) | CallRefusal::TooDeep(_) => {
+                    ErrorCode::InvalidInput
+                }
+            },
+            ActErrorKind::RunEnded(ended) => ended.code,
             ActErrorKind::ApprovalBroken(_) => ErrorCode::Integrity,
             ActErrorKind::Conflict(_) => ErrorCode::Conflict,
             ActErrorKind::NotAuthorized(error) if error.is_integrity() => ErrorCode::Integrity,
@@ -287,6 +313,10 @@ impl ActError {
                 "approval_id": approval.id(), "needed": approval.needed(),
                 "given": approval.granted_by().len(), "expires_at": approval.expires_at(),
             }),
+            ActErrorKind::RunWaits(waits) => {
+                json!({ "run_id": waits.run_id, "approval_id": waits.approval_id })
+            }
+            ActErrorKind::RunEnded(ended) => json!({ "run_id": ended.run_id }),
             ActErrorKind::Conflict(conflicts) => json!({ "conflicts": conflicts }),
             ActErrorKind::Execution(error) => {
                 let (rollback, report): (&str, Option<&RollbackReport>) = match error.rollback() {
@@ -320,6 +350,15 @@ impl ActError {
                 format!("and agrees: lictor approvals approve {}", approval.id()),
                 "then repeat the same call".to_owned(),
             ],
+            ActErrorKind::RunWaits(waits) => {
+                let ask = waits.approval_id.as_ref();
+                let ask = ask.map(|id| format!("a person agrees: lictor approvals approve {id}"));
+                let go_on = format!("then: lictor workflow resume {}", waits.run_id);
+                ask.into_iter().chain([go_on]).collect()
+            }
+            ActErrorKind::RunEnded(ended) if ended.code == ErrorCode::Incomplete => {
+                vec![format!("lictor workflow resume {} --rollback", ended.run_id)]
+            }
             ActErrorKind::Denied(_) => vec![
                 "lictor policy show".to_owned(),
                 "ask whoever keeps .lictor/policy.yaml, or change the action".to_owned(),

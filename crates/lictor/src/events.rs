@@ -2,7 +2,7 @@
 
 use lictor_capability::{Action, Conflict, Contract, Described};
 use lictor_context::{Clock, Digest, Event, EventFacts, EventType, seal_keeping};
-use lictor_governance::{Approval, Decision, DecisionRecord, Grant, Verdict};
+use lictor_governance::{Approval, Decision, DecisionRecord, Grant, SpentApproval, Verdict};
 use serde_json::{Value, json};
 
 /// More reasons than this are counted, not listed, in an event; the decision itself keeps all.
@@ -114,6 +114,24 @@ pub(crate) fn granted_in_advance(
     let about = json!({
         "grant": grant.id(), "granted_by": [grant.granted_by()], "uses": grant.uses(),
         "max_uses": grant.max_uses(), "expires_at": grant.until(),
+        "action_digest": decision.action_digest(),
+    });
+    facts.metadata.insert("approval".to_owned(), about);
+    Event::new(action.session(), EventType::ApprovalGranted, facts, clock)
+}
+
+/// What people agreed to who agreed to the plan of its run.
+pub(crate) fn granted_by_plan(
+    described: &Described,
+    decision: &Decision,
+    spent: &SpentApproval,
+    clock: &dyn Clock,
+) -> Event {
+    let (action, contract) = (described.action(), described.contract());
+    let mut facts = with_decision(action_facts(action, Some(contract)), decision.record());
+    facts.approval_granted = Some(true);
+    let about = json!({
+        "by": spent.by(), "granted_by": spent.granted_by(),
         "action_digest": decision.action_digest(),
     });
     facts.metadata.insert("approval".to_owned(), about);

@@ -15,6 +15,7 @@ mod going;
 mod halting;
 mod hiding;
 mod itself; // what a session may know of itself
+mod keys; // idempotency keys
 mod landing; // what commands changed in their copies
 mod ledger;
 mod options;
@@ -22,6 +23,7 @@ mod outside;
 mod owing;
 mod own; // skills of the program that embeds this
 mod pinned; // where the database lies
+mod plans; // agreement to whole runs
 mod policies;
 mod pruning; // old decisions and counts
 mod reload;
@@ -33,16 +35,18 @@ mod runs;
 mod runtime;
 mod secrets;
 mod shared;
+mod subruns; // workflows that are called
 mod trailing;
 mod under_way;
 mod undo;
 mod workflows;
 
-pub use agent::{Agent, Checked, Done, document_key, idempotency_key};
+pub use agent::{Agent, Checked, Done};
 pub use catalogue::{CatalogueFailure, CatalogueProblem, LifeStep, PackRefusal, Proposed};
 pub use cedar::{cedar_schema, load_cedar};
 pub use consent::Consent;
 pub use error::{ActError, ActErrorKind, ErrorCode};
+pub use keys::{document_key, idempotency_key};
 pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
 pub use outside::EnvironmentSecrets;
@@ -53,7 +57,9 @@ pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};
 pub use revoking::Revoked;
 pub use runtime::Runtime;
 pub use shared::SharedState;
+pub use subruns::{CallRefusal, RunEnded, RunWaits};
 pub use undo::{UndoDone, UndoRequest};
+pub use workflows::WorkflowRefusal;
 
 pub use lictor_audit as audit;
 pub use lictor_capability as capability;

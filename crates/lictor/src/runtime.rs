@@ -41,7 +41,8 @@ use crate::requests;
 use crate::runs::Owners;
 use crate::secrets::{RedactedApprovals, RedactedHalts};
 use crate::shared::SharedState;
-use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contract};
+use crate::subruns::WorkflowHandlers;
+use crate::workflows::{APPROVAL_CAPABILITY, ApprovalHandler, approval_contracts};
 
 /// A runtime over one workspace. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -83,7 +84,7 @@ pub(crate) fn builtins() -> Result<Vec<Arc<Contract>>, ContractError> {
     let mut builtins = lictor_skills::contracts()?;
     builtins.extend(lictor_handlers::contracts()?);
     builtins.push(undo_contract()?);
-    builtins.push(approval_contract()?);
+    builtins.extend(approval_contracts()?);
     builtins.extend(itself::contracts()?);
     Ok(builtins)
 }
@@ -247,6 +248,13 @@ impl Runtime {
         recovered.map_err(|error| ActErrorKind::Execution(Box::new(error)).into())
     }
 
+    /// How often something was moved to a thread that may be blocked: see
+    /// [`Executor::n_moved`](lictor_executor::Executor::n_moved).
+    #[must_use]
+    pub fn n_moved(&self) -> u64 {
+        self.parts.executor.n_moved()
+    }
+
     /// The decisions on record.
     #[must_use]
     pub fn decisions(&self) -> &Decisions {
@@ -361,6 +369,7 @@ fn handlers(
     let handlers = lictor_skills::handlers(settings)
         .with(UNDO_CAPABILITY, Arc::new(UndoHandler::new(transactions.clone())))
         .with(APPROVAL_CAPABILITY, Arc::new(ApprovalHandler))
+        .with_factory(Arc::new(WorkflowHandlers { clock: Arc::clone(clock) }))
         .with_factory(Arc::new(requests::handlers(options, gate)?));
     let handlers = handling(handlers, &options.own_skills);
     Ok(match &options.launcher {

@@ -51,12 +51,29 @@ impl Agent {
         let mut filter = ExecutionFilter { undoable: true, ..ExecutionFilter::default() };
         match request {
             UndoRequest::Last(n) => filter.limit = Some(*n),
-            UndoRequest::Execution(id) => return self.one_to_undo(id).map(|id| vec![id]),
+            UndoRequest::Execution(id) => {
+                let id = self.one_to_undo(id)?;
+                return match self.stored(&id)?.record.began {
+                    // What a call of a workflow did is what its run did.
+                    Some(run) => self.to_undo(&UndoRequest::Run(run)),
+                    None => Ok(vec![id]),
+                };
+            }
             UndoRequest::Session(session) => filter.session = Some(session.clone()),
             UndoRequest::Run(run) => filter.run = Some(run.clone()),
         }
         let found = self.runtime().executions().list(&filter).map_err(unreadable)?;
-        let ids: Vec<_> = found.into_iter().map(|stored| stored.record.execution_id).collect();
+        let mut ids = Vec::with_capacity(found.len());
+        for stored in found {
+            match stored.record.began {
+                // Of a run that did nothing there is nothing to undo.
+                Some(run) if self.has_standing(&run)? => {
+                    ids.extend(self.to_undo(&UndoRequest::Run(run))?)
+                }
+                Some(_) => {}
+                None => ids.push(stored.record.execution_id),
+            }
+        }
         let short = matches!(request, UndoRequest::Last(n) if ids.len() < *n as usize && *n > 1);
         if ids.is_empty() || short {
             let there_is = ids.len();
@@ -65,6 +82,16 @@ impl Agent {
             return Err(ActErrorKind::NotFound(why).into());
         }
         Ok(ids)
+    }
+
+    /// Whether something stands that a run did.
+    fn has_standing(&self, run: &RunId) -> Result<bool, ActError> {
+        let filter = ExecutionFilter {
+            undoable: true,
+            run: Some(run.clone()),
+            ..ExecutionFilter::default()
+        };
+        Ok(!self.runtime().executions().list(&filter).map_err(unreadable)?.is_empty())
     }
 
     fn one_to_undo(&self, id: &ExecutionId) -> Result<ExecutionId, ActError> {

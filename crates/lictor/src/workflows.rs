@@ -7,14 +7,17 @@ use async_trait::async_trait;
 use lictor_capability::{
     Action, CapabilityId, Contract, ContractError, Effects, HandlerSpec, Origin, UndoStrategy,
 };
-use lictor_context::{Event, ExecutionId, Session, SessionId, Timestamp};
+use lictor_context::{ApprovalId, Event, ExecutionId, RunId, Session, SessionId, Timestamp};
 use lictor_document::Source;
-use lictor_executor::{ExecuteErrorKind, ExecutionStatus, Granted, Handler, HandlerError, Request};
-use lictor_governance::ApprovalState as Answer;
+use lictor_executor::{
+    ExecuteErrorKind, ExecutionRecord, ExecutionStatus, Granted, Handler, HandlerError, Request,
+};
+use lictor_governance::{ApprovalState as Answer, Consented};
 use lictor_undo::OnConflict;
 use lictor_workflow::{
-    ApprovalCall, ApprovalState, Engine, FailureKind, Outline, Purpose, Recalled, Road, RunStore,
-    StepCall, StepDone, StepFailure, UndoBy, UndoCall, Workflow,
+    ApprovalCall, ApprovalState, Engine, FailureKind, Outline, PlanCall, PlanState, Purpose,
+    Recalled, Road, RunStatus, RunStore, StepCall, StepDone, StepFailure, UndoBy, UndoCall,
+    UndoFailure, Workflow, WorkflowError,
 };
 use semver::VersionReq;
 use serde_json::{Value, json};
@@ -24,13 +27,22 @@ use crate::consent::Consent;
 use crate::error::{ActError, ActErrorKind, ErrorCode};
 use crate::runs::RuntimeRuns;
 use crate::runtime::Runtime;
+use crate::subruns::{Bounds, CallRefusal};
 
 /// The capability behind approval steps.
 pub(crate) const APPROVAL_CAPABILITY: &str = "workflow.approval";
 
-pub(crate) fn approval_contract() -> Result<Arc<Contract>, ContractError> {
-    let text = include_bytes!("../contracts/workflow.approval.yaml");
-    Contract::from_yaml_lazily(&Source::new("workflow.approval.yaml", text)).map(Arc::new)
+/// What asks people: about a step, and about a run as a whole.
+pub(crate) fn approval_contracts() -> Result<Vec<Arc<Contract>>, ContractError> {
+    let read =
+        |name, text: &[u8]| Contract::from_yaml_lazily(&Source::new(name, text)).map(Arc::new);
+    Ok(vec![
+        read(
+            "workflow.approval.yaml",
+            include_bytes!("../contracts/workflow.approval.yaml").as_slice(),
+        )?,
+        read("workflow.plan.yaml", include_bytes!("../contracts/workflow.plan.yaml").as_slice())?,
+    ])
 }
 
 /// An approval step does nothing; that people were asked is all there is to it.
@@ -65,17 +77,31 @@ impl Runtime {
         Arc::new(RuntimeRuns::new(self.clone()))
     }
 
-    /// Checks a workflow against what a session can ask for.
+    /// Checks a workflow against what a session can ask for, and the workflows that it calls.
     ///
     /// # Errors
-    /// When it names what does not exist, or gives an input that a contract refuses.
+    /// When it names what does not exist, gives an input that a contract refuses, or calls a
+    /// workflow that cannot be called.
     pub fn validate_workflow(
         &self,
         session: &Session,
         workflow: &Workflow,
-    ) -> Result<(), lictor_workflow::WorkflowError> {
-        workflow.validate_against(self.agent(session).graph())
+    ) -> Result<(), WorkflowRefusal> {
+        let agent = self.agent(session);
+        workflow.validate_against(agent.graph()).map_err(WorkflowRefusal::Document)?;
+        self.check_calls(agent.graph(), workflow, &[]).map_err(WorkflowRefusal::Calls)
     }
+}
+
+/// A workflow cannot be run by a session.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkflowRefusal {
+    /// Its document does not fit what the session can ask for.
+    #[error(transparent)]
+    Document(WorkflowError),
+    /// It calls a workflow that cannot be called.
+    #[error(transparent)]
+    Calls(CallRefusal),
 }
 
 /// More sessions than this are set up anew when one of them comes back.
@@ -83,15 +109,25 @@ const MAX_AGENTS: usize = 256;
 
 type SetUp = (Vec<Arc<Contract>>, Agent);
 
-struct RuntimeRoad {
-    runtime: Runtime,
+/// What came of asking people.
+pub(crate) enum Asked {
+    /// They agreed, by this approval.
+    Granted(Option<ApprovalId>),
+    /// Nobody has decided yet.
+    Pending(ApprovalId),
+    /// Somebody refused, or time ran out.
+    Denied(String),
+}
+
+pub(crate) struct RuntimeRoad {
+    pub(crate) runtime: Runtime,
     consent: Option<Consent>,
     /// The agents of sessions, with the contracts that were active when each was set up.
     agents: Mutex<HashMap<SessionId, SetUp>>,
 }
 
 impl RuntimeRoad {
-    fn agent(&self, session: &Session) -> Agent {
+    pub(crate) fn agent(&self, session: &Session) -> Agent {
         self.runtime.parts.shelf.refresh();
         let active = self.runtime.catalogue().active();
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,6 +176,18 @@ impl RuntimeRoad {
         // What takes back is not stopped.
         self.check_pack(call)?;
         let action = self.action(&agent, call);
+        let agent = match self.cover(&agent, call) {
+            None => agent,
+            Some(cover) => agent.covered_by(cover),
+        };
+        let contract = agent.graph().get(&call.capability, call.version.as_ref());
+        if contract.is_some_and(|it| matches!(it.handler, HandlerSpec::Workflow(_))) {
+            // It ends by itself when it is not wanted any more, and says what it left.
+            let bounds = Bounds { stopping: call.stopping.clone(), limit: call.timeout };
+            let action = action.with_idempotency_key(call.idempotency_key());
+            let done = agent.within(bounds).act(action, self.consent.as_ref()).await;
+            return done.map(|done| (done, Vec::new()));
+        }
         let act = async {
             if call.purpose == Purpose::Step && Self::looks(&agent, call) {
                 // Nothing is remembered of it: what it saw is in the run.
@@ -180,7 +228,7 @@ fn same(one: &Session, other: &Session) -> bool {
 fn step_done(done: Done, owed: Vec<Event>) -> StepDone {
     let record = done.record;
     StepDone {
-        changed: !record.files.is_empty(),
+        changed: !record.files.is_empty() || record.began.is_some(),
         undo: record.undo,
         decision: json!(record.decision),
         output: record.output,
@@ -196,6 +244,13 @@ fn step_failure(error: &ActError) -> StepFailure {
             ActErrorKind::ApprovalRequired(approval) => {
                 FailureKind::NeedsApproval { approval_id: approval.id().to_string() }
             }
+            // Of a run that somebody paused, the run itself is what is waited for.
+            ActErrorKind::RunWaits(waits) => FailureKind::NeedsApproval {
+                approval_id: match &waits.approval_id {
+                    Some(approval) => approval.to_string(),
+                    None => waits.run_id.to_string(),
+                },
+            },
             _ => FailureKind::Denied,
         },
         ErrorCode::Usage | ErrorCode::InvalidInput | ErrorCode::NotFound => FailureKind::Invalid,
@@ -203,11 +258,14 @@ fn step_failure(error: &ActError) -> StepFailure {
         ErrorCode::Integrity => FailureKind::Integrity,
         ErrorCode::Busy => FailureKind::Busy,
         ErrorCode::Incomplete => FailureKind::Incomplete {
-            stuck: error
-                .stuck()
-                .iter()
-                .map(|one| format!("{}: {}", one.path, one.reason))
-                .collect(),
+            stuck: match error.kind() {
+                ActErrorKind::RunEnded(ended) => vec![ended.message.clone()],
+                _ => error
+                    .stuck()
+                    .iter()
+                    .map(|one| format!("{}: {}", one.path, one.reason))
+                    .collect(),
+            },
         },
         ErrorCode::Failed => match error.kind() {
             ActErrorKind::TimedOut { .. } => FailureKind::TimedOut,
@@ -268,14 +326,20 @@ impl Road for RuntimeRoad {
         Some(Outline { risk: contract.risk, undo })
     }
 
-    async fn undo(&self, call: UndoCall) -> Result<(), String> {
-        match self.status(&call.execution_id)? {
-            Some(ExecutionStatus::Undone | ExecutionStatus::RolledBack) => return Ok(()),
-            Some(ExecutionStatus::Applied) => {}
-            Some(ExecutionStatus::Incomplete) => {
-                return Err("it is not settled; `lictor recover` comes first".to_owned());
+    async fn undo(&self, call: UndoCall) -> Result<(), UndoFailure> {
+        let standing = self.standing(&call.execution_id);
+        match standing.map_err(|reason| UndoFailure { reason, retryable: true })? {
+            Some((ExecutionStatus::Undone | ExecutionStatus::RolledBack, _)) => return Ok(()),
+            Some((ExecutionStatus::Applied, Some(run))) => {
+                // Its steps have their own attempts.
+                return self.runtime.take_back_run(&run).await.map_err(UndoFailure::lasting);
             }
-            None => return Err("there is no record of it".to_owned()),
+            Some((ExecutionStatus::Applied, None)) => {}
+            Some((ExecutionStatus::Incomplete, _)) => {
+                let reason = "it is not settled; `lictor recover` comes first";
+                return Err(UndoFailure::lasting(reason));
+            }
+            None => return Err(UndoFailure::lasting("there is no record of it")),
         }
         let agent = self.agent(&call.session);
         let origin = Origin {
@@ -285,9 +349,12 @@ impl Road for RuntimeRoad {
             lands: None,
         };
         let action = agent.undo_action(&call.execution_id, OnConflict::Refuse);
-        let action = action.map_err(|error| error.to_string())?;
+        let action = action.map_err(|error| UndoFailure::lasting(error.to_string()))?;
         let done = agent.act(action.with_origin(origin), None).await;
-        done.map(|_| ()).map_err(|error| error.to_string())
+        done.map(|_| ()).map_err(|error| UndoFailure {
+            reason: error.to_string(),
+            retryable: matches!(error.code(), ErrorCode::Busy | ErrorCode::Failed),
+        })
     }
 
     async fn request_approval(&self, call: ApprovalCall) -> Result<ApprovalState, String> {
@@ -308,39 +375,15 @@ impl Road for RuntimeRoad {
             .with_origin(origin)
             .with_risk(call.risk)
             .with_approvals(call.approvals);
-        let digest = agent.check(action.clone()).map_err(|error| error.to_string())?;
-        let digest = digest.decision.action_digest;
-        // An answer that was a refusal stays one; asking again would only ask until it pleases.
-        let all = self.runtime.approvals().list(false).map_err(|error| error.to_string())?;
-        if let Some(known) = all.iter().find(|one| one.action_digest() == digest) {
-            match known.state_at(self.runtime.clock().now()) {
-                Answer::Denied => {
-                    let denial = known.denial();
-                    let reason = denial.map_or_else(String::new, |denial| {
-                        format!("{} refused: {}", denial.approver, denial.reason)
-                    });
-                    return Ok(ApprovalState::Denied { reason });
-                }
-                Answer::Expired => {
-                    return Ok(ApprovalState::Denied { reason: "time ran out".to_owned() });
-                }
-                Answer::Cancelled => {
-                    let why = known.cancelled().map_or("", |cancelled| &cancelled.reason);
-                    return Ok(ApprovalState::Denied { reason: format!("withdrawn: {why}") });
-                }
-                Answer::Spent => return Ok(ApprovalState::Granted),
-                Answer::Pending | Answer::Granted => {}
-            }
-        }
-        match agent.act(action, self.consent.as_ref()).await {
-            Ok(_) => Ok(ApprovalState::Granted),
-            Err(error) => match error.kind() {
-                ActErrorKind::ApprovalRequired(approval) => {
-                    Ok(ApprovalState::Pending { approval_id: approval.id().to_string() })
-                }
-                _ => Ok(ApprovalState::Denied { reason: error.to_string() }),
-            },
-        }
+        Ok(match self.ask(&agent, action).await? {
+            Asked::Granted(_) => ApprovalState::Granted,
+            Asked::Pending(id) => ApprovalState::Pending { approval_id: id.to_string() },
+            Asked::Denied(reason) => ApprovalState::Denied { reason },
+        })
+    }
+
+    async fn request_plan(&self, call: PlanCall) -> Result<PlanState, String> {
+        self.run_plan(&call).await
     }
 
     async fn recall(&self, call: &StepCall) -> Recalled {
@@ -356,7 +399,7 @@ impl Road for RuntimeRoad {
             Err(error) => return Recalled::Unknown { reason: error.to_string() },
         }
         match executions.find_key(key, Timestamp::from_micros(0)) {
-            Ok(Some(record)) => Recalled::Done(step_done(Done::before(record), Vec::new())),
+            Ok(Some(record)) => self.recalled(Done::before(record)).await,
             Ok(None) => Recalled::NothingDone,
             Err(error) => Recalled::Unknown { reason: error.to_string() },
         }
@@ -364,8 +407,68 @@ impl Road for RuntimeRoad {
 }
 
 impl RuntimeRoad {
-    fn status(&self, id: &ExecutionId) -> Result<Option<ExecutionStatus>, String> {
+    /// Asks people about an action that does nothing else, or finds out how they answered.
+    pub(crate) async fn ask(&self, agent: &Agent, action: Action) -> Result<Asked, String> {
+        let digest = agent.check(action.clone()).map_err(|error| error.to_string())?;
+        let digest = digest.decision.action_digest;
+        // An answer that was a refusal stays one; asking again would only ask until it pleases.
+        let all = self.runtime.approvals().list(false).map_err(|error| error.to_string())?;
+        if let Some(known) = all.iter().find(|one| one.action_digest() == digest) {
+            match known.state_at(self.runtime.clock().now()) {
+                Answer::Denied => {
+                    let denial = known.denial();
+                    return Ok(Asked::Denied(denial.map_or_else(String::new, |denial| {
+                        format!("{} refused: {}", denial.approver, denial.reason)
+                    })));
+                }
+                Answer::Expired => return Ok(Asked::Denied("time ran out".to_owned())),
+                Answer::Cancelled => {
+                    let why = known.cancelled().map_or("", |cancelled| &cancelled.reason);
+                    return Ok(Asked::Denied(format!("withdrawn: {why}")));
+                }
+                Answer::Spent => return Ok(Asked::Granted(Some(known.id().clone()))),
+                Answer::Pending | Answer::Granted => {}
+            }
+        }
+        match agent.act(action, self.consent.as_ref()).await {
+            Ok(done) => {
+                Ok(Asked::Granted(done.record.agreement.and_then(|agreed| match agreed.by {
+                    Consented::Approval(id) => Some(id),
+                    Consented::Grant(_) | Consented::Plan(_) => None,
+                })))
+            }
+            Err(error) => match error.kind() {
+                ActErrorKind::ApprovalRequired(approval) => {
+                    Ok(Asked::Pending(approval.id().clone()))
+                }
+                _ => Ok(Asked::Denied(error.to_string())),
+            },
+        }
+    }
+
+    /// What is known of a call that is on record as done.
+    async fn recalled(&self, done: Done) -> Recalled {
+        let Some(run) = done.record.began.clone() else {
+            return Recalled::Done(step_done(done, Vec::new()));
+        };
+        match self.runtime.run_store().load(&run).await {
+            // It was to be begun, and was not; or everything of it was taken back.
+            Ok(None) => Recalled::NothingDone,
+            Ok(Some(run)) if run.status() == RunStatus::RolledBack => Recalled::NothingDone,
+            Ok(Some(run)) => {
+                let record = ExecutionRecord { output: run.output, ..done.record };
+                Recalled::Done(step_done(Done::before(record), Vec::new()))
+            }
+            Err(error) => Recalled::Unknown { reason: error.to_string() },
+        }
+    }
+
+    /// How an execution stands, and which run it began.
+    fn standing(
+        &self,
+        id: &ExecutionId,
+    ) -> Result<Option<(ExecutionStatus, Option<RunId>)>, String> {
         let stored = self.runtime.executions().get(id).map_err(|error| error.to_string())?;
-        Ok(stored.map(|stored| stored.record.status))
+        Ok(stored.map(|stored| (stored.record.status, stored.record.began)))
     }
 }

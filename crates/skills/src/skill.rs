@@ -14,6 +14,11 @@ pub(crate) trait Skill: Send + Sync {
         Ok(Effects::default())
     }
 
+    /// Whether making the output reads files: it does where it looks at `view`.
+    fn reads_again(&self) -> bool {
+        false
+    }
+
     /// The output. It changes nothing: the executor applies what `effects` says.
     fn output(
         &self,
@@ -34,6 +39,10 @@ impl Handler for Builtin {
 
     async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError> {
         self.0.output(granted.input(), granted.described().effects(), granted.view())
+    }
+
+    fn blocks(&self) -> bool {
+        self.0.reads_again()
     }
 }
 

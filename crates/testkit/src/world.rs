@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use lictor_capability::UndoScope;
 use lictor_context::{Clock, Digest, ExecutionId};
 use lictor_workflow::{
-    ApprovalCall, ApprovalState, FailureKind, Purpose, Recalled, Road, StepCall, StepDone,
-    StepFailure, UndoCall,
+    ApprovalCall, ApprovalState, FailureKind, PlanCall, PlanState, Purpose, Recalled, Road,
+    StepCall, StepDone, StepFailure, UndoCall, UndoFailure,
 };
 use serde_json::{Value, json};
 
@@ -149,13 +149,13 @@ impl Road for World {
         Ok(Value::Null)
     }
 
-    async fn undo(&self, call: UndoCall) -> Result<(), String> {
+    async fn undo(&self, call: UndoCall) -> Result<(), UndoFailure> {
         if self.faults().back.as_ref() == Some(&call.step_id) {
-            return Err("it was to fail".to_owned());
+            return Err(UndoFailure::lasting("it was to fail"));
         }
         let mut seen = self.seen();
         let Some((step, undone)) = seen.executions.get_mut(&call.execution_id) else {
-            return Err("there is no such execution".to_owned());
+            return Err(UndoFailure::lasting("there is no such execution"));
         };
         if !std::mem::replace(undone, true) {
             let step = step.clone();
@@ -167,6 +167,10 @@ impl Road for World {
 
     async fn request_approval(&self, _call: ApprovalCall) -> Result<ApprovalState, String> {
         Ok(ApprovalState::Granted)
+    }
+
+    async fn request_plan(&self, _call: PlanCall) -> Result<PlanState, String> {
+        Ok(PlanState::NotNeeded)
     }
 
     async fn recall(&self, call: &StepCall) -> Recalled {

@@ -1,6 +1,7 @@
 //! What the engine needs from others: a road on which calls are governed and done, a store that
 //! keeps runs, and somebody who waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 use crate::error::StoreError;
 use crate::lease::{Claimed, Lease, Owner, Wish};
 use crate::record::RunRecord;
+use crate::spec::Workflow;
+use crate::stopping::Stopping;
 
 /// What a call is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,6 +54,10 @@ pub struct StepCall {
     pub timeout: Option<Duration>,
     /// For a compensation: the executions that it takes back.
     pub takes_back: Vec<ExecutionId>,
+    /// The plan that people agreed to, where the workflow asks for that: it may answer for them.
+    pub plan: Option<Arc<AgreedPlan>>,
+    /// Whether the run is being stopped.
+    pub stopping: Stopping,
 }
 
 impl StepCall {
@@ -199,6 +206,23 @@ pub struct UndoCall {
     pub execution_id: ExecutionId,
 }
 
+/// An execution was not taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoFailure {
+    /// Why, for people.
+    pub reason: String,
+    /// Whether another attempt may help.
+    pub retryable: bool,
+}
+
+impl UndoFailure {
+    /// Asking once more does not help.
+    #[must_use]
+    pub fn lasting(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), retryable: false }
+    }
+}
+
 /// A question to people.
 #[derive(Debug, Clone)]
 pub struct ApprovalCall {
@@ -232,6 +256,54 @@ pub enum ApprovalState {
     /// Enough people agreed.
     Granted,
     /// Somebody refused, or time ran out.
+    Denied {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A whole run that people may have to agree to before it does anything.
+#[derive(Debug, Clone)]
+pub struct PlanCall {
+    /// The session that submitted the run.
+    pub session: Session,
+    /// The run.
+    pub run_id: RunId,
+    /// Its workflow.
+    pub workflow: Arc<Workflow>,
+    /// Its input.
+    pub input: Value,
+    /// The plan that was agreed to, if one was.
+    pub granted: Option<Digest>,
+}
+
+/// A run that people agreed to as a whole.
+#[derive(Debug, Clone)]
+pub struct AgreedPlan {
+    /// The approval.
+    pub approval_id: String,
+    /// The run, as they would be asked about it now.
+    pub call: PlanCall,
+}
+
+/// Whether a run may go on with its steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlanState {
+    /// Nobody has to agree to it as a whole.
+    NotNeeded,
+    /// People agreed to it.
+    Granted {
+        /// The plan, as it is now.
+        digest: Digest,
+        /// The approval, where this call found it; the one that is known when `None`.
+        approval_id: Option<String>,
+    },
+    /// Nobody has decided yet.
+    Pending {
+        /// The approval.
+        approval_id: String,
+    },
+    /// It may not run.
     Denied {
         /// Why.
         reason: String,
@@ -278,7 +350,7 @@ pub trait Road: Send + Sync {
     ///
     /// # Errors
     /// Why it could not.
-    async fn undo(&self, call: UndoCall) -> Result<(), String>;
+    async fn undo(&self, call: UndoCall) -> Result<(), UndoFailure>;
 
     /// Asks people, or says how the question that was asked stands: the same digest is the same
     /// question.
@@ -286,6 +358,17 @@ pub trait Road: Send + Sync {
     /// # Errors
     /// When they cannot be asked; that is taken for a denial.
     async fn request_approval(&self, call: ApprovalCall) -> Result<ApprovalState, String>;
+
+    /// Whether people have to agree to a run as a whole, and whether they did. It is asked before
+    /// steps begin, each time: what was agreed to may have become something else, and then it has to
+    /// be agreed to again. A road that does not override this lets no run through whose workflow wants
+    /// to be agreed to, or names a pack that might.
+    ///
+    /// # Errors
+    /// When it cannot be found out; that is taken for a denial.
+    async fn request_plan(&self, _call: PlanCall) -> Result<PlanState, String> {
+        Err("this road asks nobody about whole runs".to_owned())
+    }
 
     /// Finds out what became of a call that was begun and whose answer was lost. It does
     /// nothing. A road that does not override this cannot say, and a run with such a call is not

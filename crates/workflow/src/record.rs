@@ -19,6 +19,9 @@ pub struct RunRecord {
     pub revision: u64,
     /// The workflow, in the version that the run started with.
     pub workflow: WorkflowRecord,
+    /// The call that it answers for, if it was begun by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentRecord>,
     /// Who submitted it; its effects happen in this name.
     pub session: SessionRecord,
     /// The input.
@@ -27,6 +30,9 @@ pub struct RunRecord {
     /// The steps, in the order of the plan; after them the items that steps are done for, as they
     /// became known.
     pub steps: Vec<StepRecord>,
+    /// The plan that people agreed to, or are asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanRecord>,
     /// The outcome of the rollback, apart from the failure that caused it.
     pub rollback: RollbackRecord,
     /// The output, when the run has completed and its document says what that is.
@@ -62,6 +68,25 @@ pub struct WorkflowRecord {
     pub source: String,
 }
 
+/// The call that a run answers for: its output is that of the call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParentRecord {
+    /// The capability that was called.
+    pub capability: String,
+    /// The execution that began the run.
+    pub execution_id: ExecutionId,
+    /// The run whose step it was, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// The step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step_id: Option<String>,
+    /// How many calls stand above it; 1 for one that no workflow made.
+    pub depth: u32,
+    /// The schema that the output has to fit.
+    pub output: Value,
+}
+
 /// Who submitted a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionRecord {
@@ -76,6 +101,19 @@ pub struct SessionRecord {
     /// The trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+}
+
+/// How people stand to a run as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// What they agreed to; none while nobody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Digest>,
+    /// The approval by which they were asked last.
+    pub approval_id: String,
+    /// Whether the run waits for their answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
 }
 
 /// One step of a run.
@@ -246,6 +284,13 @@ impl RunRecord {
         self.steps.iter().find(|step| step.id == id)
     }
 
+    /// The approval of the run as a whole that it waits for.
+    #[must_use]
+    pub fn plan_waits_for(&self) -> Option<&str> {
+        let plan = self.plan.as_ref().filter(|plan| plan.waits)?;
+        Some(&plan.approval_id)
+    }
+
     /// The session that submitted it, rebuilt with everything that narrows it.
     #[must_use]
     pub fn session(&self) -> Session {
@@ -276,6 +321,7 @@ impl RunRecord {
         let mut report = json!({
             "run_id": self.run_id, "status": self.status, "steps": steps, "output": self.output,
         });
+        put(&mut report, "approval_id", self.plan_waits_for().map(|id| json!(id)));
         let rolled = self.rollback.status != RollbackStatus::None;
         put(&mut report, "rollback", rolled.then(|| json!(self.rollback)));
         put(

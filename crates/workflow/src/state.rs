@@ -159,6 +159,13 @@ impl At<Paused> {
     }
 }
 
+impl At<Completed> {
+    /// What it answered for is not wanted any more, and it is taken back.
+    pub const fn take_back(self) -> Transition {
+        Transition::new(RunStatus::RollingBack, &[EventType::RollbackStarted])
+    }
+}
+
 impl At<Failed> {
     /// What is stuck, or was left standing, is tried once more.
     pub const fn roll_back(self) -> Transition {

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::effects::{Effect, EffectKind};
 
+/// What stands for the program that the input names, whichever it is.
+pub(super) const ANY: &str = "{input}";
+
 /// The effects that a contract declares. The default is none.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,7 +19,7 @@ pub struct EffectCeiling {
     pub fs: FsCeiling,
     /// Hosts, `host` or `host:port`; `*` stands for any characters but a dot.
     pub net: Vec<String>,
-    /// Programs.
+    /// Programs, as commands name them; `{input}` stands for the one that the input names.
     pub process: Vec<String>,
     #[serde(skip)]
     compiled: OnceLock<Result<Compiled, String>>,
@@ -53,7 +56,9 @@ impl EffectCeiling {
             EffectKind::FsWrite => compiled.write.is_match(effect.target),
             EffectKind::FsDelete => compiled.delete.is_match(effect.target),
             EffectKind::Net => compiled.net.is_match(effect.target),
-            EffectKind::Process => self.process.iter().any(|name| name == effect.target),
+            EffectKind::Process => {
+                self.process.iter().any(|name| name == ANY || name == effect.target)
+            }
             EffectKind::Mcp => true,
         }
     }
@@ -64,7 +69,11 @@ impl EffectCeiling {
         !self.fs.read.is_empty()
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// Whether everything that is a glob in it is one.
+    ///
+    /// # Errors
+    /// Which is not.
+    pub fn check(&self) -> Result<(), String> {
         self.compiled().map(|_| ()).map_err(Clone::clone)
     }
 

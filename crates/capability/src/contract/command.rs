@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use globset::GlobBuilder;
 use lictor_context::WorkspacePath;
 use lictor_document::ByteSize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -11,7 +12,8 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::EffectCeiling;
+use super::ceiling::EffectCeiling;
+use super::fill::{Part, parts, scalar};
 
 /// A command: an argument list that no shell reads. In a file either the list alone, or a mapping.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,12 +21,22 @@ pub struct CommandSpec {
     /// The program and its arguments. `{name}` stands for a property of the input; braces
     /// themselves are written twice. What fills it stays within its argument. An argument that is
     /// nothing but `{name}` goes away where the input has no such property, and becomes one
-    /// argument for each item where it is a list.
+    /// argument for each item where it is a list. Where that is all there is, the list brings the
+    /// program as well.
     pub argv: Vec<String>,
     /// What is copied into the folder that it runs in: paths of the workspace, `.` for everything
     /// in it that is not hidden by a leading dot, `{name}` for what the input says. Unless given,
     /// what the contract's `effects.fs.read` says.
     pub inputs: Option<Vec<String>>,
+    /// What else is copied: globs over the workspace, as policies write them, and `{name}` for those
+    /// that the input brings. `folder/**` is a folder, `**` everything; any other glob means the
+    /// files that fit, and those hidden by a leading dot only where it writes the dot.
+    pub globs: Vec<String>,
+    /// The folder of the copy that it begins in; its top unless given.
+    pub cwd: Option<String>,
+    /// What it reads on its standard input: a text with `{name}`, nothing where the input has no
+    /// such property. Unless given, the whole input as JSON.
+    pub stdin: Option<String>,
     /// Its environment, beside what every command gets.
     pub env: BTreeMap<String, EnvValue>,
     /// What becomes of what it prints.
@@ -91,6 +103,8 @@ pub enum CommandInput {
     Root,
     /// A file or a folder.
     Path(WorkspacePath),
+    /// The files that fit a glob.
+    Glob(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +113,12 @@ struct Mapping {
     argv: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inputs: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    globs: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cwd: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stdin: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     env: BTreeMap<String, EnvValue>,
     #[serde(default)]
@@ -142,7 +162,7 @@ impl CommandSpec {
             if let [Part::Name(name)] = parts.as_slice() {
                 let value = input.get(*name).unwrap_or(&Value::Null);
                 if let Value::Array(items) = value
-                    && at > 0
+                    && (at > 0 || self.argv.len() == 1)
                 {
                     for item in items {
                         arguments.push(scalar(name, item)?);
@@ -180,26 +200,46 @@ impl CommandSpec {
     /// What is copied for an input.
     ///
     /// # Errors
-    /// When the input names what is no path.
+    /// When the input names what is no path, or no glob.
     pub fn inputs(&self, input: &Value, most: &EffectCeiling) -> Result<Vec<CommandInput>, String> {
-        let Some(inputs) = &self.inputs else { return derived(&most.fs.read) };
+        if self.inputs.is_none() && self.globs.is_empty() {
+            return most.fs.read.iter().map(|glob| derived(glob)).collect();
+        }
         let mut found = Vec::new();
-        for entry in inputs {
-            match parts(entry)?.as_slice() {
-                [Part::Name(name)] => match input.get(*name) {
-                    None | Some(Value::Null) => {}
-                    Some(Value::Array(items)) => {
-                        for item in items {
-                            found.push(place(&scalar(name, item)?)?);
-                        }
-                    }
-                    Some(one) => found.push(place(&scalar(name, one)?)?),
-                },
-                [Part::Text(text)] => found.push(place(text)?),
-                _ => return Err(half(entry)),
+        for entry in self.inputs.iter().flatten() {
+            for text in several(entry, input)? {
+                found.push(place(&text)?);
+            }
+        }
+        for entry in &self.globs {
+            for glob in several(entry, input)? {
+                found.push(matching(&glob)?);
             }
         }
         Ok(found)
+    }
+
+    /// The folder of the copy that it begins in; `None` for its top.
+    ///
+    /// # Errors
+    /// When the input names what is no path.
+    pub fn cwd(&self, input: &Value) -> Result<Option<WorkspacePath>, String> {
+        let Some(text) = filled(self.cwd.as_deref(), input)? else { return Ok(None) };
+        match place(&text)? {
+            CommandInput::Path(path) => Ok(Some(path)),
+            CommandInput::Root | CommandInput::Glob(_) => Ok(None),
+        }
+    }
+
+    /// What it reads on its standard input.
+    ///
+    /// # Errors
+    /// When a property cannot stand where the contract puts it.
+    pub fn stdin(&self, input: &Value) -> Result<String, String> {
+        match &self.stdin {
+            None => Ok(input.to_string()),
+            Some(template) => Ok(filled(Some(template), input)?.unwrap_or_default()),
+        }
     }
 
     /// Whether everything that it does stays in the copy that it runs in: all of the sandbox is
@@ -229,8 +269,9 @@ impl CommandSpec {
             _ => return Err("the program is a text, or one `{name}` and nothing else".to_owned()),
         }
         let mut named = BTreeSet::new();
-        let inputs = self.inputs.iter().flatten();
-        for text in self.argv.iter().chain(inputs.clone()) {
+        let inputs = self.inputs.iter().flatten().chain(&self.globs);
+        let texts = self.argv.iter().chain(inputs).chain(&self.cwd).chain(&self.stdin);
+        for text in texts {
             named.extend(parts(text)?.into_iter().filter_map(|part| match part {
                 Part::Name(name) => Some(name),
                 Part::Text(_) => None,
@@ -239,18 +280,7 @@ impl CommandSpec {
         if let Some(name) = named.into_iter().find(|name| !known(name)) {
             return Err(format!("`{name}` is no property of the input"));
         }
-        match &self.inputs {
-            None => drop(derived(&most.fs.read)?),
-            Some(inputs) => {
-                for entry in inputs {
-                    match parts(entry)?.as_slice() {
-                        [Part::Name(_)] => {}
-                        [Part::Text(text)] => drop(place(text)?),
-                        _ => return Err(half(entry)),
-                    }
-                }
-            }
-        }
+        self.check_inputs(most)?;
         for name in self.env.keys() {
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if name.is_empty() || !name.chars().all(fits) || name.starts_with(char::is_numeric) {
@@ -274,63 +304,84 @@ impl CommandSpec {
         }
         Ok(())
     }
-}
 
-enum Part<'a> {
-    Text(String),
-    Name(&'a str),
-}
-
-/// Takes a template apart. A text without names is one part, even an empty one.
-fn parts(template: &str) -> Result<Vec<Part<'_>>, String> {
-    let mut parts = Vec::new();
-    let mut text = String::new();
-    let mut rest = template;
-    while let Some(at) = rest.find(['{', '}']) {
-        let (before, after) = rest.split_at(at);
-        text.push_str(before);
-        if let Some(later) = after.strip_prefix("{{") {
-            text.push('{');
-            rest = later;
-        } else if let Some(later) = after.strip_prefix("}}") {
-            text.push('}');
-            rest = later;
-        } else {
-            let name = after.strip_prefix('{').and_then(|after| after.split_once('}'));
-            let Some((name, later)) = name.filter(|(name, _)| !name.is_empty()) else {
-                return Err(format!(
-                    "a brace in `{}` stands for no property; write it twice to mean itself",
-                    template.escape_debug()
-                ));
-            };
-            if !text.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut text)));
+    /// What is said of the copy, as far as no input is needed to hold it against anything.
+    fn check_inputs(&self, most: &EffectCeiling) -> Result<(), String> {
+        let written = |entry: &String| -> Result<Option<String>, String> {
+            match parts(entry)?.as_slice() {
+                [Part::Name(_)] => Ok(None),
+                [Part::Text(text)] => Ok(Some(text.clone())),
+                _ => Err(half(entry)),
             }
-            parts.push(Part::Name(name));
-            rest = later;
+        };
+        if self.inputs.is_none() && self.globs.is_empty() {
+            for glob in &most.fs.read {
+                derived(glob)?;
+            }
         }
+        for entry in self.inputs.iter().flatten() {
+            if let Some(text) = written(entry)? {
+                place(&text)?;
+            }
+        }
+        for entry in &self.globs {
+            if let Some(glob) = written(entry)? {
+                matching(&glob)?;
+            }
+        }
+        if let Some(cwd) = &self.cwd
+            && let Some(text) = written(cwd)?
+        {
+            place(&text)?;
+        }
+        Ok(())
     }
-    text.push_str(rest);
-    if !text.is_empty() || parts.is_empty() {
-        parts.push(Part::Text(text));
-    }
-    Ok(parts)
 }
 
-fn scalar(name: &str, value: &Value) -> Result<String, String> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Null => return Err(format!("the input has no `{name}`")),
-        Value::Array(_) | Value::Object(_) => {
-            return Err(format!("`{name}` is no text, number or boolean"));
-        }
-    };
-    if text.contains('\0') {
-        return Err(format!("`{name}` holds a NUL, which no argument can"));
+/// The texts that an entry stands for: one, or those of a list in the input.
+fn several(entry: &str, input: &Value) -> Result<Vec<String>, String> {
+    match parts(entry)?.as_slice() {
+        [Part::Name(name)] => match input.get(*name) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(items)) => items.iter().map(|item| scalar(name, item)).collect(),
+            Some(one) => Ok(vec![scalar(name, one)?]),
+        },
+        [Part::Text(text)] => Ok(vec![text.clone()]),
+        _ => Err(half(entry)),
     }
-    Ok(text)
+}
+
+/// A text with its properties filled in; nothing where it is one property, and the input has none.
+fn filled(template: Option<&str>, input: &Value) -> Result<Option<String>, String> {
+    let Some(template) = template else { return Ok(None) };
+    let parts = parts(template)?;
+    if let [Part::Name(name)] = parts.as_slice()
+        && input.get(*name).is_none_or(Value::is_null)
+    {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    for part in &parts {
+        match part {
+            Part::Text(part) => text.push_str(part),
+            Part::Name(name) => match input.get(*name).unwrap_or(&Value::Null) {
+                // No argument, so a NUL is a character like any other.
+                Value::String(value) => text.push_str(value),
+                value => text.push_str(&scalar(name, value)?),
+            },
+        }
+    }
+    Ok(Some(text))
+}
+
+/// A glob as everywhere in Lictor: a path, a folder, or the files that fit it.
+fn matching(glob: &str) -> Result<CommandInput, String> {
+    if let Some(bare) = plain(bare(glob)) {
+        return place(&bare);
+    }
+    let built = GlobBuilder::new(glob).literal_separator(true).build();
+    built.map_err(|error| format!("`{}` is not a glob: {}", glob.escape_debug(), error.kind()))?;
+    Ok(CommandInput::Glob(glob.to_owned()))
 }
 
 fn half(entry: &str) -> String {
@@ -363,28 +414,32 @@ fn plain(glob: &str) -> Option<String> {
     Some(text)
 }
 
-/// What the read globs of a contract say by themselves: paths, and folders by `folder/**`.
-fn derived(globs: &[String]) -> Result<Vec<CommandInput>, String> {
-    let of = |glob: &String| {
-        let bare = if glob == "**" { "." } else { glob.strip_suffix("/**").unwrap_or(glob) };
-        let bare = plain(bare).ok_or_else(|| {
-            format!(
-                "`{}` does not say what to copy for the command; `inputs` does",
-                glob.escape_debug()
-            )
-        })?;
-        place(&bare)
-    };
-    globs.iter().map(of).collect()
+/// What a read glob of a contract says by itself: a path, or a folder by `folder/**`.
+fn derived(glob: &str) -> Result<CommandInput, String> {
+    let bare = plain(bare(glob)).ok_or_else(|| {
+        format!(
+            "`{}` does not say what to copy for the command; `inputs` does",
+            glob.escape_debug()
+        )
+    })?;
+    place(&bare)
+}
+
+/// A glob for all that a folder holds is one for the folder.
+fn bare(glob: &str) -> &str {
+    if glob == "**" { "." } else { glob.strip_suffix("/**").unwrap_or(glob) }
 }
 
 impl From<Mapping> for CommandSpec {
     fn from(raw: Mapping) -> Self {
-        let Mapping { argv, inputs, env, output, sandbox, memory, max_output, .. } = raw;
-        let Mapping { max_file, max_processes, system, .. } = raw;
+        let Mapping { argv, inputs, globs, cwd, stdin, env, output, sandbox, .. } = raw;
+        let Mapping { memory, max_output, max_file, max_processes, system, .. } = raw;
         Self {
             argv,
             inputs,
+            globs,
+            cwd,
+            stdin,
             env,
             output,
             sandbox,
@@ -406,6 +461,9 @@ impl Serialize for CommandSpec {
         Mapping {
             argv: this.argv,
             inputs: this.inputs,
+            globs: this.globs,
+            cwd: this.cwd,
+            stdin: this.stdin,
             env: this.env,
             output: this.output,
             sandbox: this.sandbox,
@@ -440,74 +498,5 @@ impl<'de> Deserialize<'de> for CommandSpec {
         }
 
         deserializer.deserialize_any(Either)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn arguments(argv: &[&str], input: Value) -> Result<Vec<String>, String> {
-        let argv = argv.iter().map(|one| (*one).to_owned()).collect();
-        CommandSpec::of(argv).arguments(&input)
-    }
-
-    #[test]
-    fn a_property_fills_one_argument_and_is_never_taken_apart() {
-        let hostile = "a b; $(c) \"'\n*";
-        let got = arguments(&["p", "--x={x}", "{x}", "{{x}}"], json!({ "x": hostile })).unwrap();
-        assert_eq!(got, ["p", &format!("--x={hostile}"), hostile, "{x}"]);
-        let got = arguments(&["p", "{x}", "{n}"], json!({ "x": [hostile, "-o", 7] })).unwrap();
-        assert_eq!(got, ["p", hostile, "-o", "7"], "a list is a list of arguments");
-    }
-
-    #[test]
-    fn what_would_be_taken_for_an_option_is_refused() {
-        for (argv, fits) in [
-            (["p", "a", "{x}"].as_slice(), false),
-            (&["p", "--", "{x}"], true),
-            (&["p", "{x}", "--"], false),
-            (&["{x}"], false),
-        ] {
-            assert_eq!(arguments(argv, json!({ "x": "-rf" })).is_ok(), fits, "{argv:?}");
-        }
-        for bad in [json!({ "x": "a\0b" }), json!({ "x": {} })] {
-            assert!(arguments(&["p", "{x}"], bad).is_err());
-        }
-        assert!(arguments(&["p", "a{x}"], json!({})).is_err(), "half an argument");
-        assert!(arguments(&["{x}"], json!({ "x": "" })).is_err(), "no program");
-    }
-
-    #[test]
-    fn what_is_copied_follows_from_what_the_contract_reads() {
-        let of = |globs: &[&str]| {
-            let mut most = EffectCeiling::default();
-            most.fs.read = globs.iter().map(|glob| (*glob).to_owned()).collect();
-            CommandSpec::default().inputs(&json!({}), &most)
-        };
-        let path = |text| CommandInput::Path(WorkspacePath::parse(text).unwrap());
-        assert_eq!(of(&["src/**", "a.txt"]).unwrap(), [path("src"), path("a.txt")]);
-        assert_eq!(of(&["**"]).unwrap(), [CommandInput::Root]);
-        assert_eq!(of(&[]).unwrap(), []);
-        assert_eq!(of(&["a[*]b[[]/**"]).unwrap(), [path("a*b[")], "escaped");
-        assert!(of(&["src/*.rs"]).unwrap_err().contains("inputs"));
-    }
-
-    #[test]
-    fn a_list_and_a_mapping_are_read_and_a_bare_list_is_written_as_one() {
-        let list = json!(["p", "{x}"]);
-        let spec: CommandSpec = serde_json::from_value(list.clone()).unwrap();
-        assert_eq!(serde_json::to_value(&spec).unwrap(), list);
-        let full = json!({ "argv": ["p"], "env": { "A": "b", "C": { "secret": "D" } },
-            "output": "text", "sandbox": "best_effort", "memory": "1MiB", "max_processes": 3 });
-        let spec: CommandSpec = serde_json::from_value(full).unwrap();
-        let again = serde_json::to_value(&spec).unwrap();
-        assert_eq!(serde_json::from_value::<CommandSpec>(again).unwrap(), spec);
-        assert!(
-            serde_json::from_value::<CommandSpec>(json!({ "argv": ["p"], "shell": true })).is_err()
-        );
-        assert!(serde_json::from_value::<CommandSpec>(json!("rm -rf /")).is_err(), "no shell");
     }
 }

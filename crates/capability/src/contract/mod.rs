@@ -2,8 +2,10 @@
 
 mod ceiling;
 mod command;
+mod fill;
 mod http;
 mod schema;
+mod workflow;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -24,6 +26,7 @@ pub use http::{
 };
 use schema::Schema;
 pub use schema::{SchemaFinding, SchemaSide};
+pub use workflow::WorkflowFile;
 
 use crate::risk::Risk;
 
@@ -231,7 +234,7 @@ pub enum HandlerSpec {
     /// A tool of an MCP server.
     Mcp(McpTool),
     /// A workflow.
-    Workflow(String),
+    Workflow(Box<WorkflowFile>),
 }
 
 /// Names a tool of an MCP server.
@@ -481,6 +484,12 @@ impl RawContract {
             && let Err(problem) = command.check(self.input.value.as_value(), &self.effects.value)
         {
             return at(self.handler.line, self.handler.column, &problem);
+        }
+        if matches!(self.handler.value, HandlerSpec::Workflow(_))
+            && self.kind != CapabilityKind::Workflow
+        {
+            let message = "a contract whose handler is a workflow is of kind `workflow`";
+            return at(self.handler.line, self.handler.column, message);
         }
         if let Err(problem) = self.effects.value.check() {
             return at(self.effects.line, self.effects.column, &problem);

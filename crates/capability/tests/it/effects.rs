@@ -89,6 +89,8 @@ fn nothing_goes_beyond_the_ceiling() {
         let found = effects().beyond(&ceiling(&all.replace(from, to))).expect("something beyond");
         assert_eq!(found.to_string(), format!("the contract does not declare {beyond}"));
     }
+    let named_by_input = all.replace("[git]", "[\"{input}\"]");
+    assert_eq!(effects().beyond(&ceiling(&named_by_input)), None);
     let root = Effects { reads_root: true, ..Effects::default() };
     assert!(root.beyond(&ceiling(&all.replace("read: [\"**\"]", "read: []"))).is_some());
     assert_eq!(root.beyond(&ceiling(all)), None);

@@ -7,6 +7,7 @@
 )]
 
 mod change_document;
+mod command;
 mod contract;
 mod diff;
 mod diff_git;

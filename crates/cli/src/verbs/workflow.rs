@@ -132,7 +132,8 @@ fn ended(run: &RunRecord, output: &Output) -> Answer {
             return Ok(0);
         }
         RunStatus::Paused => {
-            let waits = run.steps.iter().find_map(|step| step.waiting_for.as_ref());
+            let waits = run.steps.iter().find_map(|step| step.waiting_for.as_deref());
+            let waits = run.plan_waits_for().or(waits);
             let mut failure = Failure::new(
                 ErrorCode::ApprovalRequired,
                 format!("run `{}` waits for an answer", run.run_id),

@@ -7,6 +7,7 @@
 )]
 
 mod abandoned;
+mod aside;
 mod attempts;
 mod bypass;
 mod checks;

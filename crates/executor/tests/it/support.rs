@@ -191,7 +191,7 @@ pub(crate) fn conflict(text: &str) -> Conflict {
 }
 
 /// Every file holds its own name.
-struct Files;
+pub(crate) struct Files;
 
 impl WorkspaceView for Files {
     fn entry(&self, _: &WorkspacePath) -> Result<Option<Entry>, ViewError> {

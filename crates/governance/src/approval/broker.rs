@@ -12,6 +12,7 @@ use super::approver::{ApproverStore, ApproverStoreError, ProvenApprover};
 use super::error::ApprovalError;
 use super::grant::{Facts, Grant, GrantTerms, Revocation};
 use super::grant_store::{GrantStore, StoredGrant};
+use super::plan::{self, PlannedCall, RunPlan};
 use super::port::{Answered, ApprovalRequest, Says};
 use super::record::{Answer, AnswerRefused, Approval};
 use super::store::{ApprovalStore, ApprovalStoreError, StoredApproval};
@@ -53,6 +54,8 @@ pub enum Consented {
     Approval(ApprovalId),
     /// They agreed in advance.
     Grant(GrantId),
+    /// They agreed to the plan of the run that it is a step of.
+    Plan(ApprovalId),
 }
 
 /// Who agreed to an action, as its execution records it.
@@ -293,6 +296,47 @@ impl Approvals {
             }
         }
         Err(ApprovalStoreError::Conflict.into())
+    }
+
+    /// Answers a decision about a call of a run with what people agreed to when they agreed to the
+    /// run's whole plan: `plan` is the action that asked them, made anew, and has to be the very one
+    /// that they agreed to; the call has to be what it says. See [`super::RunPlan`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn spend_plan(
+        &self,
+        (id, plan): (&ApprovalId, &Described),
+        (described, call): (&Described, PlannedCall<'_>),
+        decision: &Decision,
+    ) -> Result<Option<SpentApproval>, ApprovalError> {
+        let in_force = self.gate.in_force();
+        let record = decision.record();
+        let approval = match self.get(id) {
+            Ok(approval) => approval,
+            Err(ApprovalError::Unknown { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !decision.is_from(&self.gate.identity)
+            || record.policy_digest != in_force.policies.digest()
+            || in_force.digest(described) != record.action_digest
+            || in_force.digest(plan) != approval.action_digest()
+        {
+            return Ok(None);
+        }
+        let may = self.still_approves()?;
+        let agreed = RunPlan::of(plan).filter(|plan| {
+            approval.granted_by().iter().all(|answer| may(&answer.approver))
+                && plan::answers(&approval, plan, (described, call), record)
+        });
+        Ok(agreed.map(|_| SpentApproval {
+            by: Consented::Plan(id.clone()),
+            action_digest: record.action_digest,
+            granted_by: Arc::from(approval.granted_by()),
+            // For this call; the plan itself holds as long as its run.
+            expires_at: record.expires_at,
+            gate: self.gate.identity.clone(),
+        }))
     }
 
     /// An open request as it is put to people elsewhere.

@@ -7,6 +7,7 @@ mod error;
 mod grant;
 mod grant_store;
 mod pin;
+mod plan;
 mod port;
 mod record;
 mod signed;
@@ -22,6 +23,7 @@ pub use error::ApprovalError;
 pub use grant::{Grant, GrantRefused, GrantTerms, Revocation};
 pub use grant_store::{GrantStore, MemoryGrantStore, StoredGrant};
 pub use pin::{MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError};
+pub use plan::{PlannedCall, PlannedPack, PlannedStep, RunPlan};
 pub use port::{Answered, ApprovalRequest, Approver, AskError, Reply, Says};
 pub use record::{
     ActionSummary, Answer, AnswerRefused, Approval, ApprovalState, Cancellation, Denial,

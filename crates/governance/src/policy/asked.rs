@@ -32,6 +32,8 @@ pub(crate) struct Asked<'a> {
     pub(super) effects: Vec<Effect<'a>>,
     /// What links that are made lead to: read, as far as a policy is concerned.
     pub(super) linked: Vec<String>,
+    /// Programs, and the files that they were found to be.
+    pub(super) resolved: Vec<(&'a str, &'a str)>,
     /// Directories that nobody asked for; what is put into them is judged.
     pub(super) implicit: HashSet<&'a str>,
     pub(super) violations: &'a [Violation],
@@ -110,7 +112,7 @@ pub(super) fn host_and_port(target: &str) -> (String, Option<String>) {
     (host.trim_end_matches('.').to_owned(), port)
 }
 
-/// What else a program is called: its name without a folder, and its path without detours.
+/// What else a program is called by its path: its name without a folder, and the path without detours.
 pub(super) fn other_names(program: &str) -> impl Iterator<Item = String> {
     let name = program.rsplit('/').next().unwrap_or(program).to_owned();
     [name, normal(program)].into_iter().filter(move |other| other != program)
@@ -136,6 +138,11 @@ impl<'a> Asked<'a> {
             input: action.input(),
             effects,
             linked,
+            resolved: all
+                .executables
+                .iter()
+                .map(|one| (one.program.as_str(), one.path.as_str()))
+                .collect(),
             implicit,
             violations: &all.violations,
             files: all.changes.count() as u64,
@@ -151,6 +158,19 @@ impl<'a> Asked<'a> {
             usage: action.usage(),
             budget: session.budget(),
         }
+    }
+
+    /// What else a program is called: by its path, and by the files that it was found to be. Rules
+    /// that are strict hold for all of them; one that lets through, for what it names.
+    pub(super) fn also_called(&self, program: &str) -> Vec<String> {
+        let mut all: Vec<String> = other_names(program).collect();
+        for (_, file) in self.resolved.iter().filter(|(of, _)| *of == program) {
+            all.extend(std::iter::once((*file).to_owned()).chain(other_names(file)));
+        }
+        all.retain(|other| other != program);
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     pub(super) fn is_read_only(&self) -> bool {
@@ -178,6 +198,16 @@ pub struct QuestionEffect {
     /// Whether it is only there because something goes into it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub implicit: bool,
+}
+
+/// A program, and a file that it was found to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolvedProgram {
+    /// The program, as its effect names it.
+    pub program: String,
+    /// The file.
+    pub path: String,
 }
 
 /// Everything about an action that a decision looks at, to be kept: for judging it again, by the
@@ -209,6 +239,9 @@ pub struct Question {
     pub input: Value,
     /// What would happen.
     pub effects: Vec<QuestionEffect>,
+    /// The files that programs were found to be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolved: Vec<ResolvedProgram>,
     /// What no policy can allow.
     pub violations: Vec<Violation>,
     /// How many files change.
@@ -249,6 +282,7 @@ impl Default for Question {
             session: "ses_1".to_owned(),
             input: Value::Object(serde_json::Map::new()),
             effects: Vec::new(),
+            resolved: Vec::new(),
             violations: Vec::new(),
             files: 0,
             lines: 0,
@@ -292,6 +326,14 @@ impl Question {
             session: asked.session.to_owned(),
             input: lictor_context::seal(asked.input),
             effects: asked.effects.iter().map(kept).chain(asked.linked.iter().map(led)).collect(),
+            resolved: asked
+                .resolved
+                .iter()
+                .map(|(program, path)| ResolvedProgram {
+                    program: (*program).to_owned(),
+                    path: (*path).to_owned(),
+                })
+                .collect(),
             violations: asked.violations.to_vec(),
             files: asked.files,
             lines: asked.lines,
@@ -340,6 +382,11 @@ impl Question {
                 .map(|effect| Effect { kind: effect.effect, target: &effect.target })
                 .collect(),
             linked: Vec::new(),
+            resolved: self
+                .resolved
+                .iter()
+                .map(|one| (one.program.as_str(), one.path.as_str()))
+                .collect(),
             violations: &self.violations,
             files: self.files,
             lines: self.lines,

@@ -143,8 +143,14 @@ impl<'a> Evaluation<'a> {
     pub(super) fn scanned(&self, statement: &Statement) -> Vec<usize> {
         let strict = statement.saying.is_strict();
         let fits = |index: &usize| {
-            let effect = self.effects.get(*index);
-            effect.is_some_and(|effect| statement.when.target(effect.target, strict).speaks(strict))
+            self.effects.get(*index).is_some_and(|effect| {
+                let others = if strict && effect.kind == EffectKind::Process {
+                    self.asked.also_called(effect.target)
+                } else {
+                    Vec::new()
+                };
+                statement.when.target(effect.target, &others).speaks(strict)
+            })
         };
         let mut all = Vec::new();
         for (kind, of_kind) in EffectKind::ALL.into_iter().zip(self.by_kind()) {

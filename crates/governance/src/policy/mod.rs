@@ -44,7 +44,7 @@ use crate::decision::{Layer, Verdict};
 use load::{Frequency, PathGlob, RiskSaying, Statement};
 
 pub(crate) use asked::Asked;
-pub use asked::{Question, QuestionEffect};
+pub use asked::{Question, QuestionEffect, ResolvedProgram};
 pub use asking::{SecretName, Webhook, WebhookKey};
 pub use cases::{CaseResult, PolicyCases};
 pub use cedar::CedarFiles;

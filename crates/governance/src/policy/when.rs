@@ -4,7 +4,7 @@ use globset::Glob;
 use lictor_capability::{EffectKind, Risk};
 use serde_json::Value;
 
-use super::asked::{host_and_port, other_names};
+use super::asked::host_and_port;
 use super::compare::{InputTest, Num, Outcome, Scalar, Test};
 use super::raw::Sample;
 
@@ -117,21 +117,18 @@ impl When {
         }
     }
 
-    /// The target of an effect whose kind fits, where that is not for the automaton.
-    ///
-    /// A `strict` rule about a program holds for it under every folder; one that lets through only
-    /// for what it names.
-    pub(super) fn target(&self, target: &str, strict: bool) -> Outcome {
+    /// The target of an effect whose kind fits, where that is not for the automaton. A program fits
+    /// by its other names as well, where the caller gives any.
+    pub(super) fn target(&self, target: &str, other_names: &[String]) -> Outcome {
         match &self.target {
             Target::Any => Outcome::Yes,
             Target::Paths(_) => Outcome::No,
             Target::PathTest(test) => test.outcome(Scalar::Text(target)),
-            Target::Program(test) if strict && target.contains('/') => {
+            Target::Program(test) => {
                 let own = test.outcome(Scalar::Text(target));
-                other_names(target)
-                    .fold(own, |found, text| found.or(test.outcome(Scalar::Text(&text))))
+                let others = other_names.iter();
+                others.fold(own, |found, text| found.or(test.outcome(Scalar::Text(text))))
             }
-            Target::Program(test) => test.outcome(Scalar::Text(target)),
             Target::Host(test) => host(test, target),
         }
     }
@@ -160,7 +157,7 @@ impl When {
                 Target::Paths(globs) => Outcome::of(
                     globs.iter().any(|glob| glob.compile_matcher().is_match(target.as_str())),
                 ),
-                _ => self.target(target, false),
+                _ => self.target(target, &[]),
             })
         };
         let target = match &self.target {

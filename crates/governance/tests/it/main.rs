@@ -20,6 +20,7 @@ mod layers;
 mod life;
 mod lint;
 mod pins;
+mod plan;
 mod properties;
 mod roles;
 mod usage;

@@ -1,6 +1,7 @@
 //! Commands: a program in a copy of what its action reads, held by a sandbox. What it changes there
 //! is handed over to go down the road.
 
+mod matching;
 mod probe;
 mod program;
 mod run;
@@ -123,15 +124,19 @@ impl Handler for Handled {
     fn describe(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let argv = self.spec.arguments(request.input()).map_err(HandlerError::input)?;
         let program = argv.into_iter().next().unwrap_or_default();
-        let (reads, reads_root) = self.reads(request.input(), request.view)?;
-        let executable = self.shared.programs.find(&program, request.view)?;
+        let (mut reads, reads_root) = self.reads(request.input(), request.view)?;
+        let executables = self.shared.programs.find(&program, request.view)?;
+        // A program of the workspace is read as well: what runs is its copy.
+        let own = executables.first().and_then(|one| WorkspacePath::parse(&one.path).ok());
+        reads.extend(own.filter(|own| !covered(&reads, own)));
+        self.begins_in(request.input(), &reads)?;
         let contained = self.spec.is_contained(&self.most);
         Ok(Effects {
             reads,
             reads_root,
             hosts: self.most.net.clone(),
             programs: vec![program],
-            executables: vec![executable],
+            executables,
             contained,
             undo: if contained { UndoScope::Full } else { UndoScope::None },
             ..Effects::default()
@@ -142,6 +147,10 @@ impl Handler for Handled {
         let mut secrets = Vec::new();
         let stage = self.staged(&granted)?;
         let order = self.order(&granted, &mut secrets)?;
+        if let Some(cwd) = order.cwd.as_deref().filter(|cwd| !stage.holds_folder(cwd)) {
+            let problem = format!("`{cwd}` is no folder in the copy that the command begins in");
+            return Err(HandlerError::input(problem));
+        }
         let wanted = Wanted::default();
         let waiting = Waiting(wanted.clone());
         let shared = Arc::clone(&self.shared);
@@ -187,6 +196,7 @@ impl Handled {
                     }
                     reads.push(path);
                 }
+                CommandInput::Glob(glob) => reads.extend(matching::find(&glob, view)?),
                 CommandInput::Root => {
                     root = true;
                     let listed = view.list(None)?;
@@ -200,6 +210,23 @@ impl Handled {
         reads.sort();
         reads.dedup();
         Ok((reads, root))
+    }
+
+    /// The folder of the copy that it begins in, which has to be in the copy.
+    fn begins_in(
+        &self,
+        input: &Value,
+        reads: &[WorkspacePath],
+    ) -> Result<Option<WorkspacePath>, HandlerError> {
+        let Some(cwd) = self.spec.cwd(input).map_err(HandlerError::input)? else {
+            return Ok(None);
+        };
+        if covered(reads, &cwd) || reads.iter().any(|read| read.is_within(&cwd)) {
+            return Ok(Some(cwd));
+        }
+        Err(HandlerError::input(format!(
+            "`{cwd}` would not be in the copy that the command begins in; copy it, or something in it"
+        )))
     }
 
     /// Makes the copy. What was judged is what is copied, whatever the input would say now.
@@ -223,13 +250,15 @@ impl Handled {
     ) -> Result<Order, HandlerError> {
         let strict = self.spec.sandbox == Sandbox::Required;
         let argv = self.spec.arguments(granted.input()).map_err(HandlerError::input)?;
-        let judged = granted.described().effects().executables.first();
-        let found =
-            self.shared.programs.find(argv.first().map_or("", String::as_str), granted.view())?;
-        if judged != Some(&found) {
-            let problem = format!("the program `{}` is another one than was judged", found.program);
+        let effects = granted.described().effects();
+        let program = argv.first().map_or("", String::as_str);
+        let found = self.shared.programs.find(program, granted.view())?;
+        let Some(first) = found.first().filter(|_| found == effects.executables) else {
+            let program = program.escape_debug();
+            let problem = format!("the program `{program}` is another one than was judged");
             return Err(HandlerError::failed(problem));
-        }
+        };
+        let cwd = self.begins_in(granted.input(), &effects.reads)?;
         let mut env = BTreeMap::new();
         for (name, value) in &self.spec.env {
             let value = match value {
@@ -256,10 +285,11 @@ impl Handled {
         };
         let system = SYSTEM.iter().map(|place| (*place).to_owned());
         Ok(Order {
-            file: found.path,
+            file: first.path.clone(),
             argv,
+            cwd: cwd.map(|cwd| cwd.as_str().to_owned()),
             env,
-            stdin: granted.input().to_string(),
+            stdin: self.spec.stdin(granted.input()).map_err(HandlerError::input)?,
             system: system.chain(self.spec.system.iter().cloned()).collect(),
             ports: self.ports(),
             strict,
@@ -317,6 +347,11 @@ impl Handled {
                 .map_err(|_| HandlerError::failed("what it printed is no JSON")),
         }
     }
+}
+
+/// Whether a path is one of these, or lies in one of them.
+fn covered(reads: &[WorkspacePath], path: &WorkspacePath) -> bool {
+    reads.iter().any(|read| path.is_within(read))
 }
 
 fn no_sandbox(problem: &str) -> HandlerError {

@@ -22,6 +22,7 @@ impl Launcher {
         let order = Order {
             file: program.to_owned(),
             argv: vec!["true".to_owned()],
+            cwd: None,
             env: BTreeMap::new(),
             stdin: String::new(),
             system: SYSTEM.iter().map(|place| (*place).to_owned()).collect(),

@@ -25,26 +25,34 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// The file that a program is: one of the workspace where its name is a path in it.
+    /// The file that a program is: one of the workspace where its name is a path in it. Behind it,
+    /// the file that links lead to, where that is another one: a rule about `dash` is heard where
+    /// `sh` is a link to it.
     pub(super) fn find(
         &self,
         program: &str,
         view: &dyn WorkspaceView,
-    ) -> Result<Executable, HandlerError> {
+    ) -> Result<Vec<Executable>, HandlerError> {
         let of = |path: &Path, digest| Executable {
             program: program.to_owned(),
             path: path.display().to_string(),
             digest,
         };
+        let linked = |path: &Path| {
+            let digest = self.digest(path)?;
+            let mut all = vec![of(path, digest)];
+            let real = path.canonicalize().ok().filter(|real| real != path);
+            all.extend(real.map(|real| of(&real, digest)));
+            Ok(all)
+        };
         if program.starts_with('/') {
-            let path = Path::new(program);
-            return Ok(of(path, self.digest(path)?));
+            return linked(Path::new(program));
         }
         if program.contains('/') {
             let bare = program.strip_prefix("./").unwrap_or(program);
             let path = WorkspacePath::parse(bare)
                 .map_err(|error| HandlerError::input(error.to_string()))?;
-            return Ok(of(Path::new(path.as_str()), view.digest(&path)?));
+            return Ok(vec![of(Path::new(path.as_str()), view.digest(&path)?)]);
         }
         let mut places = PATH.iter().map(|folder| Path::new(folder).join(program));
         let path = places.find(|path| is_program(path)).ok_or_else(|| {
@@ -52,7 +60,7 @@ impl Programs {
             let program = program.escape_debug();
             HandlerError::input(format!("there is no program `{program}` in {path}"))
         })?;
-        Ok(of(&path, self.digest(&path)?))
+        linked(&path)
     }
 
     fn digest(&self, path: &Path) -> Result<Digest, HandlerError> {

@@ -78,6 +78,11 @@ impl Stage {
         &self.folder
     }
 
+    /// Whether a folder of that path was put there, and no link.
+    pub(super) fn holds_folder(&self, path: &str) -> bool {
+        matches!(self.put.get(path), Some(Stood::Directory { .. }))
+    }
+
     fn work(&self) -> PathBuf {
         self.folder.join("work")
     }

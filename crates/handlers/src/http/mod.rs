@@ -10,10 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lictor_capability::{
-    Contract, ContractError, Effects, HandlerSpec, HttpSpec, Retry, UndoScope, UndoStrategy,
-};
-use lictor_document::Source;
+use lictor_capability::{Contract, Effects, HandlerSpec, HttpSpec, Retry, UndoScope, UndoStrategy};
 use lictor_executor::{Granted, Handler, HandlerError, HandlerFactory, Request};
 use serde_json::Value;
 
@@ -28,27 +25,6 @@ pub use roots::RootsError;
 
 /// The most that an answer may hold, unless its contract says.
 const MAX_BYTES: u64 = 4 << 20;
-
-/// The contracts over this handler that are part of the program, by id.
-const CONTRACTS: [(&str, &str); 2] = [
-    ("http.get", include_str!("../../contracts/http.get.yaml")),
-    ("http.post", include_str!("../../contracts/http.post.yaml")),
-];
-
-/// The contracts of requests that are part of the program: `http.get` and `http.post`, sorted by
-/// id. Their schemas are compiled at first use.
-///
-/// # Errors
-/// Never, for the contracts that this crate ships; its tests read and compile every one.
-pub fn contracts() -> Result<Vec<Arc<Contract>>, ContractError> {
-    CONTRACTS
-        .iter()
-        .map(|(id, text)| {
-            let name = format!("builtin:{id}.yaml");
-            Contract::from_yaml_lazily(&Source::new(&name, text.as_bytes())).map(Arc::new)
-        })
-        .collect()
-}
 
 /// Makes handlers of contracts whose handler is `http`.
 #[derive(Debug, Clone)]

@@ -120,7 +120,7 @@ impl Sandbox {
 
     #[expect(clippy::disallowed_methods, reason = "this is who starts commands")]
     fn start(&self, token: &str, own: PathBuf) -> std::io::Result<Child> {
-        let Order { file, argv, env, system, ports, strict, limits, .. } = &self.order;
+        let Order { file, argv, cwd, env, system, ports, strict, limits, .. } = &self.order;
         let work = own.join("work");
         let home = own.clone();
         // A program of the workspace is its copy.
@@ -141,7 +141,8 @@ impl Sandbox {
         command.args([LAUNCHER, "inner", token, &confinement, "--"]).args(argv);
         command.env_clear().envs([("PATH", PATH), ("LANG", "C.UTF-8")]);
         command.env("HOME", &home).env("TMPDIR", &home).envs(env);
-        command.current_dir(work).process_group(0);
+        command.current_dir(cwd.as_ref().map_or(work.clone(), |cwd| work.join(cwd)));
+        command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn()
     }

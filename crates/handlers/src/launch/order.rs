@@ -13,6 +13,8 @@ pub(crate) struct Order {
     pub(crate) file: String,
     /// The arguments, the program's own name first.
     pub(crate) argv: Vec<String>,
+    /// The folder of the copy that it begins in, if that is not its top.
+    pub(crate) cwd: Option<String>,
     /// Variables beside those that every command gets.
     pub(crate) env: BTreeMap<String, String>,
     /// What it reads.

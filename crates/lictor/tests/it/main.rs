@@ -13,6 +13,7 @@ mod importing;
 mod layers;
 mod lifecycle;
 mod matrix;
+mod moved;
 mod purging;
 mod reload;
 mod runs;

@@ -122,7 +122,8 @@ fn source(text: &str) -> Source<'_> {
 
 #[test]
 fn contracts_and_their_schema_agree() {
-    let mut corpus = files(&["crates/skills/contracts", "crates/handlers/contracts"]);
+    let mut corpus =
+        files(&["crates/skills/contracts", "crates/handlers/contracts", "crates/lictor/contracts"]);
     corpus.push(json!({
         "id": "a.b", "version": "1.2.3-rc.1", "title": "T", "description": "D", "kind": "tool", "source": "http",
         "input": { "type": "object", "required": ["q"], "properties": { "q": {}, "h": {}, "b": {} } }, "output": true,
@@ -138,7 +139,12 @@ fn contracts_and_their_schema_agree() {
         "effects": { "process": ["p"], "fs": { "read": ["src/**"] } },
         "handler": { "command": { "argv": ["p", "{x}"], "inputs": ["src"], "env": { "A": "b", "C": { "secret": "D" } },
             "output": "text", "sandbox": "best_effort", "memory": "1MiB", "max_output": "1MiB", "max_file": "1MiB",
-            "max_processes": 3, "system": ["/opt"] } },
+            "globs": ["src/*.rs"], "cwd": "src", "stdin": "{x}", "max_processes": 3, "system": ["/opt"] } },
+    }));
+    corpus.push(json!({
+        "id": "a.b", "version": "1.0.0", "title": "T", "description": "D", "kind": "workflow", "source": "local",
+        "input": true, "output": true, "risk": "low",
+        "handler": { "workflow": { "id": "w", "file": "flows/w.workflow.yaml", "digest": format!("sha256:{}", "0".repeat(64)) } },
     }));
     corpus.push(json!({
         "id": "a.b", "version": "1.0.0", "title": "T", "description": "D", "kind": "tool", "source": "http",
@@ -175,14 +181,15 @@ fn policies_and_their_schema_agree() {
 #[test]
 fn workflows_and_their_schema_agree() {
     let corpus = [value(
-        "{ id: w, version: 1.0.0, title: W, pack: p, input: { type: object }, auto_rollback: true, timeout: 60s,
+        "{ id: w, version: 1.0.0, title: W, pack: p, approvals: plan, input: { type: object }, auto_rollback: true, timeout: 60s,
            output: '{{ steps.b.output }}', steps: [
            { id: a, use: time.now },
            { id: r, approval: { message: Go?, risk: high, approvals: 2, timeout: 1h }, needs: [a] },
            { id: z, wait: 5s, needs: [r] },
            { id: b, use: fs.write, needs: [z], with: { path: x, content: '{{ steps.a.output.time }}' }, when: '{{ input.go }}',
              timeout: 10s, retry: { attempts: 3, backoff: exponential, initial: 200ms, max: 1s }, on_error: continue,
-             compensate: { use: fs.delete, with: { path: x }, timeout: 1s } },
+             compensate: { use: fs.delete, with: { path: x }, timeout: 1s },
+             effects: { fs: { write: [x] } }, undo: { timeout: 5s, retry: { attempts: 2 } } },
            { id: c, use: fs.read, foreach: '{{ input.all }}', parallel: 2, with: { path: '{{ item }}' } } ] }",
     )];
     check("workflow", &corpus, |text| Workflow::from_yaml(&source(text)).is_ok());

@@ -26,6 +26,10 @@ struct Input<'a> {
 pub(crate) struct Zip;
 
 impl Skill for Zip {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     fn effects(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let (input, view): (Input<'_>, _) = (parse(request.input())?, request.view);
         let (from, to) = (path("from", input.from)?, path("to", input.to)?);

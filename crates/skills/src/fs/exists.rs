@@ -16,6 +16,10 @@ struct Input<'a> {
 pub(crate) struct Exists;
 
 impl Skill for Exists {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     fn effects(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let input: Input<'_> = parse(request.input())?;
         Ok(reading(request.view, path("path", input.path)?))

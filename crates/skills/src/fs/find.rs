@@ -32,6 +32,10 @@ struct GlobInput<'a> {
 pub(crate) struct GlobNames;
 
 impl Skill for GlobNames {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     /// As of a listing: every directory whose names are looked at.
     fn effects(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let input: GlobInput<'_> = parse(request.input())?;
@@ -81,6 +85,10 @@ impl SearchInput<'_> {
 pub(crate) struct Search;
 
 impl Skill for Search {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     /// Every single file that will be read is named, so that a rule about one is heard.
     fn effects(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let input: SearchInput<'_> = parse(request.input())?;

@@ -27,6 +27,10 @@ struct Input<'a> {
 pub(crate) struct List;
 
 impl Skill for List {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     /// Every directory that will be listed is named, so that a rule about one is heard.
     fn effects(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let input: Input<'_> = parse(request.input())?;

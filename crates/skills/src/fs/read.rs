@@ -23,6 +23,10 @@ struct Input<'a> {
 pub(crate) struct Read;
 
 impl Skill for Read {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     fn effects(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let input: Input<'_> = parse(request.input())?;
         Ok(opening(request.view, path("path", input.path)?))
@@ -56,6 +60,10 @@ impl Skill for Read {
 pub(crate) struct Hash;
 
 impl Skill for Hash {
+    fn reads_again(&self) -> bool {
+        true
+    }
+
     fn effects(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
         let input: Input<'_> = parse(request.input())?;
         Ok(reading(request.view, path("path", input.path)?))

@@ -104,6 +104,7 @@ pub(crate) fn record(id: &str, second: i64, undo_of: &[&str]) -> ExecutionRecord
         step_id: None,
         staged: None,
         lands: None,
+        began: None,
         undo_of: undo_of.iter().copied().map(execution_id).collect(),
         undo: UndoScope::Full,
         files: vec![file("src/a.rs", None)],

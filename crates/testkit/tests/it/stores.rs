@@ -30,7 +30,10 @@ async fn pattern(clock: &ManualClock) -> RunRecord {
         ) -> Result<serde_json::Value, lictor_workflow::StepFailure> {
             panic!("nothing is called")
         }
-        async fn undo(&self, _: lictor_workflow::UndoCall) -> Result<(), String> {
+        async fn undo(
+            &self,
+            _: lictor_workflow::UndoCall,
+        ) -> Result<(), lictor_workflow::UndoFailure> {
             panic!("nothing is called")
         }
         async fn request_approval(

@@ -28,6 +28,11 @@ impl<'e> Driver<'e> {
     /// Begins every step that can begin, as far as there is room. What has effects is saved before
     /// the first of them begins, in one.
     pub(super) async fn begin_ready(&mut self) -> Result<Option<Stop>, EngineError> {
+        if (0..self.run.steps.len()).any(|idx| self.can_begin(idx))
+            && let Some(stop) = self.agreed().await?
+        {
+            return Ok(Some(stop));
+        }
         let mut launches: Vec<Launch<'e>> = Vec::new();
         let mut stop = None;
         // Steps stand behind those that they need; items stand behind all steps, so what ends
@@ -255,6 +260,8 @@ impl<'e> Driver<'e> {
             input,
             timeout: [own, self.remaining()].into_iter().flatten().min(),
             takes_back: Vec::new(),
+            plan: self.agreed_plan(),
+            stopping: self.stopping.clone(),
         };
         let engine = self.engine;
         let intent = !engine.road.only_looks(&call);
@@ -350,6 +357,9 @@ impl<'e> Driver<'e> {
     /// Whether a paused run has nothing to go on with: all that it waits for are questions that
     /// nobody has answered yet.
     pub(super) async fn still_waits(&mut self) -> bool {
+        if self.plan_still_waits().await {
+            return true;
+        }
         let workflow = Arc::clone(&self.workflow);
         let mut waits = false;
         for idx in 0..self.run.steps.len() {

@@ -13,7 +13,9 @@ use super::seat::{Driving, Seat};
 use crate::error::EngineError;
 use crate::lease::{Claimed, LEASE, Lease, Wish};
 use crate::port::FailureKind;
-use crate::record::{RollbackRecord, RunRecord, SessionRecord, StepRecord, WorkflowRecord};
+use crate::record::{
+    ParentRecord, RollbackRecord, RunRecord, SessionRecord, StepRecord, WorkflowRecord,
+};
 use crate::spec::Workflow;
 use crate::state::{Phase, RunStatus};
 
@@ -24,6 +26,15 @@ pub enum Resume {
     Continue,
     /// Takes back what a failed run has left: what was stuck, or all of it.
     RollBack,
+}
+
+/// What a run that answers for a call is known by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubRun {
+    /// Its id.
+    pub run_id: RunId,
+    /// The call.
+    pub parent: ParentRecord,
 }
 
 impl Engine {
@@ -44,6 +55,58 @@ impl Engine {
         let event = self.submitted(session, &run);
         self.store.create(&run, vec![event]).await?;
         Ok(run)
+    }
+
+    /// Accepts a run that answers for a call, under the id that the call has on record.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`]; and when there is such a run already.
+    pub async fn submit_for(
+        &self,
+        session: &Session,
+        workflow: &Workflow,
+        input: Value,
+        sub_run: SubRun,
+    ) -> Result<RunRecord, EngineError> {
+        let mut run = self.accept(session, workflow, input)?;
+        run.run_id = sub_run.run_id;
+        run.parent = Some(sub_run.parent);
+        run.revision = 1;
+        let event = self.submitted(session, &run);
+        self.store.create(&run, vec![event]).await?;
+        Ok(run)
+    }
+
+    /// Takes back what a run did, wherever it stands: what it answered for is not wanted any more.
+    /// A run that somebody drives at the moment is cancelled, and its record is returned as it is
+    /// until then.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be taken further.
+    pub async fn take_back(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {
+        let (mut driver, driving) = match self.take(run_id).await {
+            Ok(taken) => taken,
+            Err(EngineError::Busy(_)) => {
+                self.wish(run_id, Wish::Cancel { rollback: true }).await?;
+                return self.load(run_id).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let transition = match driver.run.status.phase() {
+            Phase::Pending(at) => at.fail(),
+            Phase::Running(at) => at.roll_back(),
+            Phase::Paused(at) => at.roll_back(),
+            Phase::Completed(at) => at.take_back(),
+            Phase::Failed(at) => at.roll_back(),
+            Phase::RollingBack(_) => return self.finish(driver, driving).await,
+            Phase::RolledBack(_) => return self.give_back(driver, None).await,
+        };
+        let message = "what it was for was taken back".to_owned();
+        driver.fail(None, FailureKind::Cancelled, message);
+        driver.interrupt_steps()?;
+        driver.enter(transition);
+        driver.flush().await?;
+        self.finish(driver, driving).await
     }
 
     /// Accepts a run and drives it to its end or to a pause. It is saved first before its first
@@ -88,10 +151,12 @@ impl Engine {
                 source_name: workflow.source_name().to_owned(),
                 source: workflow.source().to_owned(),
             },
+            parent: None,
             session: SessionRecord::of(session),
             input,
             status: RunStatus::Pending,
             steps: workflow.plan().order.iter().cloned().map(StepRecord::new).collect(),
+            plan: None,
             rollback: RollbackRecord::default(),
             output: Value::Null,
             error: None,
@@ -270,6 +335,14 @@ impl Engine {
         // Somebody else may have been quicker.
         ended.retain(|(_, outcome)| !matches!(outcome, Err(EngineError::Busy(_))));
         Ok(ended)
+    }
+
+    /// A run, as it was last saved.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be read.
+    pub async fn record(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {
+        self.load(run_id).await
     }
 
     async fn load(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {

@@ -16,8 +16,10 @@ use crate::error::EngineError;
 use crate::lease::{LEASE, Lease, Wish};
 use crate::port::{FailureKind, Save};
 use crate::record::{Failure, RunFailure, RunRecord, StepRecord};
+use crate::schema::Schema;
 use crate::spec::{Step, Workflow};
 use crate::state::{Phase, RunStatus, StepStatus, Transition};
+use crate::stopping::Stopping;
 use crate::template::Scope;
 
 /// A run while it is being driven. Changes gather in memory, with their events, and
@@ -30,6 +32,8 @@ pub(super) struct Driver<'e> {
     pub(super) lease: Lease,
     pub(super) going: Going<'e>,
     pub(super) events: Vec<Event>,
+    /// Tells what is under way that the run is being stopped.
+    pub(super) stopping: Stopping,
     seat: Arc<Seat>,
     dirty: bool,
     /// The clock when the lease was last renewed.
@@ -75,6 +79,7 @@ impl<'e> Driver<'e> {
             lease,
             going: Going::default(),
             events,
+            stopping: Stopping::default(),
             seat,
             dirty: false,
             renewed: now,
@@ -140,6 +145,9 @@ impl<'e> Driver<'e> {
             if stop.is_some() {
                 self.going.wake_nobody();
             }
+            if stop > Some(Stop::Pause) {
+                self.stopping.stop();
+            }
             if self.going.is_empty() {
                 return self.at_rest(stop);
             }
@@ -178,7 +186,22 @@ impl<'e> Driver<'e> {
                 }
             }
         }
+        if let Some(message) = self.unfit_output() {
+            self.fail(None, FailureKind::Failed, message);
+            return Ok(Some(Stop::Failed));
+        }
         Ok(None)
+    }
+
+    /// How the output breaks the contract that the run answers for, if it does.
+    fn unfit_output(&self) -> Option<String> {
+        let schema = self.run.parent.as_ref()?.output.clone();
+        let findings = match Schema::compile(schema) {
+            Ok(schema) => schema.check(&self.run.output).err()?,
+            Err(problem) => return Some(format!("the schema of the output: {problem}")),
+        };
+        let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        Some(format!("the output breaks the contract: {}", told.join("; ")))
     }
 
     fn wished(&mut self) -> Option<Stop> {
@@ -321,6 +344,11 @@ impl<'e> Driver<'e> {
             change(record);
             self.dirty = true;
         }
+    }
+
+    /// The record is not what is stored.
+    pub(super) fn touched(&mut self) {
+        self.dirty = true;
     }
 
     pub(super) fn add_step(&mut self, record: StepRecord) {
@@ -485,6 +513,11 @@ impl<'e> Driver<'e> {
             facts.metadata.insert("rollback".into(), json!(run.rollback));
         }
         if kind == EventType::WorkflowPaused
+            && let Some(approval) = run.plan_waits_for()
+        {
+            facts.requires_approval = Some(true);
+            facts.metadata.insert("approval_id".into(), json!(approval));
+        } else if kind == EventType::WorkflowPaused
             && let Some(step) = run.steps.iter().find(|step| step.status == StepStatus::Waiting)
         {
             facts.step_id = Some(step.id.clone());

@@ -5,6 +5,7 @@ mod control; // submit, resume, pause, cancel, recover
 mod documents; // workflows, read once
 mod driver; // one run on its way
 mod going; // what it has under way
+mod plan; // agreement to a whole run
 mod preview; // dry runs
 mod rollback; // and back
 mod seat; // where a driver is reached
@@ -22,7 +23,7 @@ use std::time::Duration;
 use lictor_context::{Clock, RunId};
 use serde_json::Value;
 
-pub use control::Resume;
+pub use control::{Resume, SubRun};
 use documents::Documents;
 pub use preview::Preview;
 use seat::Seat;

@@ -11,6 +11,7 @@ use crate::error::EngineError;
 use crate::port::{FailureKind, Purpose, StepCall, StepFailure, UndoBy};
 use crate::record::Failure;
 use crate::spec::{Call, Step, Work, Workflow};
+use crate::stopping::Stopping;
 use crate::template::{Scope, Tree};
 
 /// What is known of a step before anything runs.
@@ -131,6 +132,8 @@ impl Engine {
             input,
             timeout: None,
             takes_back: Vec::new(),
+            plan: None,
+            stopping: Stopping::default(),
         };
         match self.road.check(asked).await {
             Ok(decision) => preview.decision = Some(decision),

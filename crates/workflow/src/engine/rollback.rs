@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::driver::Driver;
 use super::settle::{end_attempt, may_help, pause, unanswered};
 use crate::error::EngineError;
-use crate::port::{FailureKind, Purpose, Recalled, StepCall, UndoCall};
+use crate::port::{FailureKind, Purpose, Recalled, StepCall, UndoCall, UndoFailure};
 use crate::record::{AttemptRecord, EffectState, RollbackStatus, StepRecord, StuckStep};
-use crate::spec::{Call, Compensation, Work};
+use crate::spec::{Call, Compensation, UndoTerms, Work};
 use crate::state::StepStatus;
+use crate::stopping::Stopping;
 
 /// What taking a step back came to.
 #[derive(Default)]
@@ -107,7 +108,7 @@ impl Driver<'_> {
             }
         }
         for (n, attempt) in self.attempts(idx).into_iter().enumerate().rev() {
-            self.undo(idx, n, attempt, step, call.compensate.is_some(), &mut back).await?;
+            self.undo(idx, (n, attempt), step, call, &mut back).await?;
         }
         // Also what was undone before a crash cut the rollback short.
         let undone = |attempt: &AttemptRecord| attempt.effect == EffectState::TakenBack;
@@ -134,6 +135,8 @@ impl Driver<'_> {
                 input,
                 timeout: None,
                 takes_back: Vec::new(),
+                plan: self.agreed_plan(),
+                stopping: Stopping::default(),
             };
             let (effect, execution_id) = match self.engine.road.recall(&asked).await {
                 Recalled::NothingDone => (EffectState::None, None),
@@ -188,6 +191,8 @@ impl Driver<'_> {
             input,
             timeout: compensation.timeout.or(call.timeout).map(|limit| limit.as_duration()),
             takes_back,
+            plan: self.agreed_plan(),
+            stopping: Stopping::default(),
         };
         let retry = compensation.retry.as_ref().unwrap_or(&call.retry);
         let mut tries = 0;
@@ -255,10 +260,9 @@ impl Driver<'_> {
     async fn undo(
         &mut self,
         idx: usize,
-        n: usize,
-        attempt: AttemptRecord,
+        (n, attempt): (usize, AttemptRecord),
         step: &str,
-        has_compensation: bool,
+        call: &Call,
         back: &mut TakenBack,
     ) -> Result<(), EngineError> {
         let (scope, wanted) = match &attempt.effect {
@@ -279,16 +283,15 @@ impl Driver<'_> {
                 back.problems.push(format!("there is no execution to undo; left is: {left}"));
                 return Ok(());
             };
-            let call = UndoCall {
+            let asked = UndoCall {
                 session: self.session.clone(),
                 run_id: self.run.run_id.clone(),
                 step_id: step.to_owned(),
                 execution_id,
             };
             self.flush().await?;
-            let engine = self.engine;
-            if let Err(reason) = self.attend(engine.road.undo(call)).await? {
-                back.problems.push(format!("the undo failed: {reason}"));
+            if let Err(problem) = self.try_undo(asked, &call.undo).await? {
+                back.problems.push(problem);
                 return Ok(());
             }
             back.undone = true;
@@ -302,13 +305,40 @@ impl Driver<'_> {
                 }
             });
         }
-        if scope != UndoScope::Full && !has_compensation {
+        if scope != UndoScope::Full && call.compensate.is_none() {
             back.problems.push(
                 "what it did outside of the workspace cannot be undone, and it has no `compensate`"
                     .to_owned(),
             );
         }
         Ok(())
+    }
+
+    /// Undoes an execution, as often as that may help. One that is undone already agrees, so an
+    /// attempt whose answer was lost is no harm.
+    async fn try_undo(
+        &mut self,
+        asked: UndoCall,
+        terms: &UndoTerms,
+    ) -> Result<Result<(), String>, EngineError> {
+        let engine = self.engine;
+        let limit = terms.timeout.map(|limit| limit.as_duration());
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let undo = engine.within(limit, engine.road.undo(asked.clone()));
+            let failure = match self.attend(undo).await? {
+                Some(Ok(())) => return Ok(Ok(())),
+                Some(Err(failure)) => failure,
+                None => UndoFailure { reason: "it gave no answer in time".into(), retryable: true },
+            };
+            if !failure.retryable || tries >= terms.retry.attempts {
+                let after = if tries > 1 { format!(" {tries} times") } else { String::new() };
+                return Ok(Err(format!("the undo failed{after}: {}", failure.reason)));
+            }
+            let pause = pause(&terms.retry, &self.run.run_id, &asked.step_id, tries);
+            self.attend(engine.timer.sleep(pause)).await?;
+        }
     }
 
     fn attempts(&self, idx: usize) -> Vec<AttemptRecord> {

@@ -87,7 +87,10 @@ impl Driver<'_> {
             self.change(idx, |record| {
                 record.waiting_for = Some(approval_id.clone());
                 if let Some(attempt) = record.attempts.last_mut() {
-                    attempt.effect = EffectState::None;
+                    // Something of it was begun, and waits: what it has done is known when it ends.
+                    let begun = failure.execution_id.is_some();
+                    attempt.effect = if begun { EffectState::Unknown } else { EffectState::None };
+                    attempt.execution_id = failure.execution_id;
                     attempt.decision = failure.decision;
                 }
             });

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lictor_capability::{CapabilityId, Retry, Risk};
+use lictor_capability::{CapabilityId, EffectCeiling, Retry, Risk};
 use lictor_context::{Digest, Name};
 use lictor_document::{DocumentError, HumanDuration, Located, Source};
 use semver::VersionReq;
 use serde_json::Value;
 
 use super::order::{order, reach};
-use super::raw::{RawApproval, RawCompensate, RawStep, RawWorkflow};
+use super::raw::{RawApproval, RawCompensate, RawStep, RawUndo, RawWorkflow};
 use super::{
-    ApprovalStep, Call, Compensation, Foreach, MAX_PROBLEMS, MAX_STEPS, OnError, Reach, Schedule,
-    Step, When, Work, Workflow,
+    ApprovalStep, AskFor, Call, Compensation, Foreach, MAX_PROBLEMS, MAX_STEPS, OnError, Reach,
+    Schedule, Step, UndoTerms, When, Work, Workflow,
 };
 use crate::error::WorkflowError;
 use crate::schema::Schema;
@@ -79,6 +79,9 @@ impl Checker<'_> {
             self.problem(place(&raw.steps), message);
             return None;
         }
+        for ceiling in raw.steps.value.iter().filter_map(|step| step.effects.as_ref()) {
+            self.ceiling(ceiling, raw.approvals);
+        }
         let ids: Vec<Located<String>> =
             raw.steps.value.iter().map(|step| step.id.clone()).collect();
         let positions = self.ids(&ids);
@@ -116,6 +119,7 @@ impl Checker<'_> {
                 Some(pack) => Some(pack?),
                 None => None,
             },
+            approvals: raw.approvals,
             auto_rollback: raw.auto_rollback,
             timeout,
             steps: steps.into_iter().collect::<Option<_>>()?,
@@ -127,6 +131,17 @@ impl Checker<'_> {
             source: Arc::from(String::from_utf8_lossy(self.source.bytes)),
             digest: Digest::of(self.source.bytes),
         })
+    }
+
+    fn ceiling(&mut self, ceiling: &Located<EffectCeiling>, asks: AskFor) {
+        if asks != AskFor::Plan {
+            let message = "`effects` says what people agree to beforehand; it is accepted with \
+                           `approvals: plan` only";
+            self.problem(place(ceiling), message);
+        }
+        if let Err(problem) = ceiling.value.check() {
+            self.problem(place(ceiling), problem);
+        }
     }
 
     fn ids<'i>(&mut self, ids: &'i [Located<String>]) -> HashMap<&'i str, usize> {
@@ -221,6 +236,8 @@ impl Checker<'_> {
                 ("timeout", raw.timeout.as_ref().map(place)),
                 ("retry", raw.retry.as_ref().map(place)),
                 ("compensate", raw.compensate.as_ref().map(place)),
+                ("effects", raw.effects.as_ref().map(place)),
+                ("undo", raw.undo.as_ref().map(place)),
                 ("on_error", raw.on_error.as_ref().map(place)),
                 ("foreach", raw.foreach.as_ref().map(place)),
             ];
@@ -248,6 +265,7 @@ impl Checker<'_> {
             (Some(capability), None, None) => {
                 let retry = self.retry(raw.retry);
                 let timeout = raw.timeout.map(|timeout| self.positive(&timeout, "timeout"));
+                let undo = raw.undo.map(|undo| self.undo_terms(undo)).unwrap_or_default();
                 let compensate = raw.compensate.map(|compensate| self.compensation(compensate));
                 let with = self.input(&capability.value, raw.with);
                 let (id, version) = self.capability(&capability)?;
@@ -260,6 +278,8 @@ impl Checker<'_> {
                         Some(compensate) => Some(compensate?),
                         None => None,
                     },
+                    undo,
+                    effects: raw.effects.map(|effects| effects.value),
                     with,
                     place: place(&capability),
                 }))
@@ -350,6 +370,13 @@ impl Checker<'_> {
             );
         }
         duration.value
+    }
+
+    fn undo_terms(&mut self, raw: Located<RawUndo>) -> UndoTerms {
+        let RawUndo { timeout, retry } = raw.value;
+        let timeout = timeout.map(|timeout| self.positive(&timeout, "timeout"));
+        let retry = retry.map(|retry| self.retry(Some(retry)));
+        UndoTerms { timeout, retry: retry.unwrap_or(UndoTerms::default().retry) }
     }
 
     fn compensation(&mut self, raw: Located<RawCompensate>) -> Option<Compensation> {

@@ -7,7 +7,7 @@ mod raw;
 
 use std::sync::Arc;
 
-use lictor_capability::{CapabilityGraph, CapabilityId, Retry, Risk, SchemaFinding};
+use lictor_capability::{CapabilityGraph, CapabilityId, EffectCeiling, Retry, Risk, SchemaFinding};
 use lictor_context::{Digest, Name};
 use lictor_document::{HumanDuration, Limits, Located, Source, from_yaml};
 use semver::{Version, VersionReq};
@@ -38,6 +38,8 @@ pub struct Workflow {
     pub title: String,
     /// The pack that must be active for it to run.
     pub pack: Option<Name>,
+    /// What people are asked to agree to.
+    pub approvals: AskFor,
     /// Whether a failure takes back what was done.
     pub auto_rollback: bool,
     /// How long a run may work; the time that it waits for people does not count.
@@ -128,6 +130,11 @@ pub struct Call {
     pub retry: Retry,
     /// What takes its effects back, beside the undo of its file changes.
     pub compensate: Option<Compensation>,
+    /// How the undo of its file changes is tried.
+    pub undo: UndoTerms,
+    /// The most that it may do without people being asked again, where they agree to the whole plan;
+    /// as its contract says when `None`.
+    pub effects: Option<EffectCeiling>,
     pub(crate) with: Located<Tree>,
     pub(crate) place: (u32, u32),
 }
@@ -147,6 +154,21 @@ pub struct Compensation {
     pub(crate) place: (u32, u32),
 }
 
+/// How the undo of what a step changed is tried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UndoTerms {
+    /// How long one attempt may take; as long as it takes when `None`.
+    pub timeout: Option<HumanDuration>,
+    /// How often to try: three times, unless the document says.
+    pub retry: Retry,
+}
+
+impl Default for UndoTerms {
+    fn default() -> Self {
+        Self { timeout: None, retry: Retry { attempts: 3, ..Retry::default() } }
+    }
+}
+
 /// A question to people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalStep {
@@ -159,6 +181,18 @@ pub struct ApprovalStep {
     /// How long they have; as the policy says when `None`.
     pub timeout: Option<HumanDuration>,
     pub(crate) place: (u32, u32),
+}
+
+/// What people are asked to agree to, where the policy wants their agreement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskFor {
+    /// Each step that it wants it for, when it is its turn.
+    #[default]
+    Steps,
+    /// The whole plan, before anything is done: the steps, the contracts behind them, and the most
+    /// that each may do. What turns out to be more is asked about when it comes.
+    Plan,
 }
 
 /// What a step's failure means for the run.

@@ -1,10 +1,10 @@
 //! A workflow document as it is written.
 
-use lictor_capability::{Retry, Risk};
+use lictor_capability::{EffectCeiling, Retry, Risk};
 use lictor_document::{HumanDuration, Located, StrictValue};
 use serde::Deserialize;
 
-use super::OnError;
+use super::{AskFor, OnError};
 use crate::template::Node;
 
 #[derive(Debug, Deserialize)]
@@ -16,6 +16,8 @@ pub(super) struct RawWorkflow {
     pub(super) title: Option<String>,
     #[serde(default)]
     pub(super) pack: Option<Located<String>>,
+    #[serde(default)]
+    pub(super) approvals: AskFor,
     #[serde(default)]
     pub(super) input: Option<Located<StrictValue>>,
     #[serde(default = "yes")]
@@ -54,6 +56,10 @@ pub(super) struct RawStep {
     #[serde(default)]
     pub(super) compensate: Option<Located<RawCompensate>>,
     #[serde(default)]
+    pub(super) effects: Option<Located<EffectCeiling>>,
+    #[serde(default)]
+    pub(super) undo: Option<Located<RawUndo>>,
+    #[serde(default)]
     pub(super) on_error: Option<Located<OnError>>,
 }
 
@@ -67,6 +73,15 @@ pub(super) struct RawApproval {
     pub(super) approvals: Option<Located<u32>>,
     #[serde(default)]
     pub(super) timeout: Option<Located<HumanDuration>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawUndo {
+    #[serde(default)]
+    pub(super) timeout: Option<Located<HumanDuration>>,
+    #[serde(default)]
+    pub(super) retry: Option<Located<Retry>>,
 }
 
 #[derive(Debug, Deserialize)]

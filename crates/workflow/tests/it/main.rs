@@ -13,6 +13,8 @@ mod crash;
 mod document;
 mod order;
 mod parallel;
+mod plan;
 mod rig;
 mod rollback;
 mod run;
+mod states;

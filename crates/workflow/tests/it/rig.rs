@@ -13,8 +13,9 @@ use lictor_context::{
 use lictor_document::Source;
 use lictor_workflow::{
     ApprovalCall, ApprovalState, Claimed, EffectState, Engine, FailureKind, Lease, MemoryRunStore,
-    Owner, Purpose, Recalled, Road, RunRecord, RunStatus, RunStore, Save, StepCall, StepDone,
-    StepFailure, StepRecord, StepStatus, StoreError, UndoCall, Wish, Workflow,
+    Owner, PlanCall, PlanState, Purpose, Recalled, Road, RunRecord, RunStatus, RunStore, Save,
+    StepCall, StepDone, StepFailure, StepRecord, StepStatus, StoreError, UndoCall, UndoFailure,
+    Wish, Workflow,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -29,6 +30,10 @@ pub(crate) struct World {
     /// What goes wrong with a step, attempt by attempt.
     pub(crate) faults: HashMap<String, VecDeque<StepFailure>>,
     pub(crate) undo_fails: HashSet<String>,
+    /// What goes wrong with the undo of a step, attempt by attempt: whether another may help.
+    pub(crate) undo_faults: HashMap<String, VecDeque<bool>>,
+    /// Steps whose undo never answers.
+    pub(crate) undo_hangs: HashSet<String>,
     pub(crate) compensation_fails: HashSet<String>,
     /// Steps whose calls never answer; whether the effect happens all the same.
     pub(crate) hangs: HashMap<String, bool>,
@@ -36,6 +41,12 @@ pub(crate) struct World {
     pub(crate) held: HashMap<String, Arc<Notify>>,
     /// Steps that the gate wants people to agree to.
     pub(crate) gated: HashMap<String, ApprovalState>,
+    /// How a run stands with people as a whole; nothing about that when `None`.
+    pub(crate) plan: Option<PlanState>,
+    /// Whether nobody can be asked about runs as a whole.
+    pub(crate) plan_fails: bool,
+    /// The plans that were asked about, as they were granted by then.
+    pub(crate) plans: Vec<Option<Digest>>,
     /// How approval steps are answered.
     pub(crate) answer: Option<ApprovalState>,
     pub(crate) questions: Vec<(String, Digest)>,
@@ -196,13 +207,28 @@ impl Road for FakeRoad {
         self.world().looks.contains(&call.step_id)
     }
 
+    async fn request_plan(&self, call: PlanCall) -> Result<PlanState, String> {
+        let mut world = self.world();
+        world.plans.push(call.granted);
+        world.log.push("plan".to_owned());
+        if world.plan_fails {
+            return Err("nobody is there".to_owned());
+        }
+        Ok(world.plan.clone().unwrap_or(PlanState::NotNeeded))
+    }
+
     async fn check(&self, call: StepCall) -> Result<Value, StepFailure> {
         self.world().log.push(format!("check {}", call.step_id));
         Ok(json!({ "verdict": "allow", "input": call.input }))
     }
 
-    async fn undo(&self, call: UndoCall) -> Result<(), String> {
+    async fn undo(&self, call: UndoCall) -> Result<(), UndoFailure> {
         let run = self.store.load(&call.run_id).await.expect("memory").expect("the run");
+        let hangs = self.world().undo_hangs.contains(&call.step_id);
+        if hangs {
+            self.world().log.push(format!("undo {}", call.step_id));
+            return std::future::pending().await;
+        }
         let mut world = self.world();
         if run.status() != RunStatus::RollingBack {
             world.violations.push(format!("undo while {}", run.status()));
@@ -214,10 +240,18 @@ impl Road for FakeRoad {
         }
         world.log.push(format!("undo {}", call.step_id));
         if world.undo_fails.contains(&call.step_id) {
-            return Err("told to fail".to_owned());
+            return Err(UndoFailure::lasting("told to fail"));
+        }
+        let fault = world.undo_faults.get_mut(&call.step_id).and_then(VecDeque::pop_front);
+        if let Some(retryable) = fault {
+            return Err(UndoFailure { reason: "told to fail".to_owned(), retryable });
         }
         let id = call.execution_id.as_str();
-        let (path, before, undone) = world.executions.get(id).cloned().ok_or("no execution")?;
+        let (path, before, undone) = world
+            .executions
+            .get(id)
+            .cloned()
+            .ok_or_else(|| UndoFailure::lasting("no execution"))?;
         if !undone {
             match &before {
                 Some(text) => world.files.insert(path.clone(), text.clone()),

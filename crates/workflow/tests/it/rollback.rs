@@ -224,3 +224,62 @@ async fn an_output_that_cannot_be_made_fails_the_run() {
     assert_eq!(run.status(), RunStatus::RolledBack);
     assert!(rig.road.world().files.is_empty());
 }
+
+/// A step that writes, with an undo of its own terms, and one that fails.
+const UNDONE: &str = r#"
+id: undone
+version: 1.0.0
+steps:
+  - id: one
+    use: fs.write
+    with: { path: a, content: "1" }
+    undo: { timeout: 10s, retry: { attempts: 4, backoff: constant, initial: 1s } }
+  - { id: two, needs: [one], use: notify.send, with: { text: x } }
+"#;
+
+async fn undone(faults: &[bool], hangs: bool) -> (Rig, RunRecord) {
+    let rig = Rig::new();
+    rig.fault("two", [failure(FailureKind::Failed, false)]);
+    rig.road.world().undo_faults.insert("one".to_owned(), faults.iter().copied().collect());
+    if hangs {
+        rig.road.world().undo_hangs.insert("one".to_owned());
+    }
+    let run = rig.run(UNDONE, json!({})).await;
+    (rig, run)
+}
+
+fn undos(rig: &Rig) -> usize {
+    rig.log().iter().filter(|line| *line == "undo one").count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_another_attempt_may_help_is_tried_again() {
+    let (rig, run) = undone(&[true, true, true], false).await;
+    assert_eq!(run.status(), RunStatus::RolledBack, "{:?}", run.rollback);
+    assert_eq!(undos(&rig), 4);
+    assert!(rig.road.world().files.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_is_given_up_after_its_attempts_and_taken_up_again_when_asked() {
+    let (rig, run) = undone(&[true; 5], false).await;
+    assert_eq!(run.status(), RunStatus::Failed);
+    assert!(run.rollback.stuck[0].reason.contains("failed 4 times"), "{:?}", run.rollback);
+    assert_eq!(undos(&rig), 4);
+    let run = rig.engine.resume(&run.run_id, Resume::RollBack).await.unwrap();
+    assert_eq!(run.status(), RunStatus::RolledBack);
+    assert_eq!(undos(&rig), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_nothing_helps_is_tried_once() {
+    let (rig, run) = undone(&[false], false).await;
+    assert_eq!((run.status(), undos(&rig)), (RunStatus::Failed, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_never_answers_is_given_up_when_its_time_is_over() {
+    let (rig, run) = undone(&[], true).await;
+    assert_eq!((run.status(), undos(&rig)), (RunStatus::Failed, 4));
+    assert!(run.rollback.stuck[0].reason.contains("no answer in time"), "{:?}", run.rollback);
+}

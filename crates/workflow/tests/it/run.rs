@@ -328,7 +328,8 @@ fn only_these_changes_of_status_are_possible() {
                 let Phase::RollingBack(other) = again() else { panic!() };
                 vec![at.fail(), other.rolled_back()]
             }
-            Phase::Completed(_) | Phase::RolledBack(_) => Vec::new(),
+            Phase::Completed(at) => vec![at.take_back()],
+            Phase::RolledBack(_) => Vec::new(),
         };
         for change in changes {
             assert!(!change.told_by().is_empty());
@@ -347,6 +348,7 @@ fn only_these_changes_of_status_are_possible() {
             "paused running",
             "paused failed",
             "paused rolling_back",
+            "completed rolling_back",
             "failed rolling_back",
             "rolling_back failed",
             "rolling_back rolled_back",

@@ -286,7 +286,7 @@ fn subjects(
         let (effect, kind) = (Some(index), Some(effect.kind));
         all.push(Subject { resource, effect, kind, port, implicit, other_name: false });
         if kind == Some(EffectKind::Process) {
-            for other in other_names(target) {
+            for other in asked.also_called(target) {
                 let resource = world.program(&other)?;
                 all.push(Subject { resource, effect, kind, port, implicit, other_name: true });
             }

@@ -1,0 +1,163 @@
+//! Agreement to runs as a whole: which plan people are asked about, and what their agreement covers.
+
+use std::sync::Arc;
+
+use lictor_capability::{Action, CapabilityId, Contract, Described, EffectCeiling, Origin};
+use lictor_context::{ApprovalId, Digest};
+use lictor_governance::{
+    ApprovalError, Approvals, CatalogueKind, Decision, PlannedCall, PlannedPack, PlannedStep,
+    RunPlan, SpentApproval,
+};
+use lictor_workflow::{AskFor, PlanCall, PlanState, Purpose, StepCall, Work};
+use semver::VersionReq;
+use serde_json::json;
+
+use crate::agent::Agent;
+use crate::workflows::{Asked, RuntimeRoad};
+
+/// The capability by which people are asked about whole runs.
+const PLAN_CAPABILITY: &str = "workflow.plan";
+
+/// A step of a run that people agreed to as a whole.
+#[derive(Debug)]
+pub(crate) struct Cover {
+    approval: ApprovalId,
+    plan: Described,
+    step: String,
+    compensates: bool,
+    item: bool,
+}
+
+impl Cover {
+    /// Their agreement, if it answers a decision about the step's action.
+    pub(crate) fn spend(
+        &self,
+        approvals: &Approvals,
+        described: &Described,
+        decision: &Decision,
+    ) -> Result<Option<SpentApproval>, ApprovalError> {
+        let call = PlannedCall { step: &self.step, compensates: self.compensates, item: self.item };
+        approvals.spend_plan((&self.approval, &self.plan), (described, call), decision)
+    }
+}
+
+impl RuntimeRoad {
+    /// Whether a run may go on: nobody has to agree to it, or people did and it is what it was.
+    pub(crate) async fn run_plan(&self, call: &PlanCall) -> Result<PlanState, String> {
+        let agent = self.agent(&call.session);
+        let wanted = match &call.workflow.pack {
+            None => call.workflow.approvals == AskFor::Plan,
+            Some(id) => match self.runtime.active_pack(id) {
+                Ok(pack) => pack.requires_approval || call.workflow.approvals == AskFor::Plan,
+                Err(why) => {
+                    return Ok(PlanState::Denied { reason: format!("the pack `{id}`: {why}") });
+                }
+            },
+        };
+        if !wanted {
+            return Ok(PlanState::NotNeeded);
+        }
+        self.runtime.refresh_policies(agent.session()).map_err(|error| error.to_string())?;
+        let plan = self.plan_of(&agent, call)?;
+        let digest = Digest::of_json(&plan).map_err(|error| error.to_string())?;
+        if call.granted == Some(digest) {
+            return Ok(PlanState::Granted { digest, approval_id: None });
+        }
+        let action = plan_action(&agent, &plan)?;
+        Ok(match self.ask(&agent, action).await? {
+            Asked::Granted(id) => {
+                PlanState::Granted { digest, approval_id: id.map(|id| id.to_string()) }
+            }
+            Asked::Pending(id) => PlanState::Pending { approval_id: id.to_string() },
+            Asked::Denied(why) => PlanState::Denied { reason: format!("not approved: {why}") },
+        })
+    }
+
+    /// What people's agreement to the run covers of a call, where there is one.
+    pub(crate) fn cover(&self, agent: &Agent, call: &StepCall) -> Option<Cover> {
+        let agreed = call.plan.as_ref()?;
+        let approval = ApprovalId::parse(&agreed.approval_id).ok()?;
+        let plan = self.plan_of(agent, &agreed.call).ok()?;
+        let action = plan_action(agent, &plan).ok()?;
+        let admitted = agent.graph().admit(action).ok()?;
+        let plan = agent.runtime().parts.executor.describe(admitted).ok()?;
+        // An item of a list is `step[index]`, and no step's id holds a bracket.
+        let (step, item) = match call.step_id.split_once('[') {
+            Some((step, _)) => (step, true),
+            None => (call.step_id.as_str(), false),
+        };
+        let compensates = call.purpose == Purpose::Compensation;
+        Some(Cover { approval, plan, step: step.to_owned(), compensates, item })
+    }
+
+    fn plan_of(&self, agent: &Agent, call: &PlanCall) -> Result<RunPlan, String> {
+        let workflow = &call.workflow;
+        let pack = match &workflow.pack {
+            None => None,
+            // Also of one that was frozen since: what is taken back is covered by what was agreed to.
+            Some(id) => {
+                let found = self.runtime.active_pack(id).ok().or_else(|| {
+                    let all = self.runtime.catalogue().versions(CatalogueKind::Pack, id.as_str());
+                    all.first().and_then(|entry| entry.document.pack().cloned())
+                });
+                let pack = found.ok_or_else(|| format!("there is no pack `{id}`"))?;
+                Some(PlannedPack { id: id.clone(), digest: pack.digest() })
+            }
+        };
+        let mut steps = Vec::new();
+        for id in &workflow.plan().order {
+            let Some(step) = workflow.step(id) else { continue };
+            let Work::Call(one) = &step.work else { continue };
+            let each = step.foreach.is_some();
+            let contract = contract(agent, &one.capability, one.version.as_ref())?;
+            let effects = one.effects.as_ref();
+            steps.push(planned((id, false, each), &contract, effects));
+            if let Some(back) = &one.compensate {
+                let contract = self::contract(agent, &back.capability, back.version.as_ref())?;
+                steps.push(planned((id, true, each), &contract, None));
+            }
+        }
+        Ok(RunPlan {
+            run_id: call.run_id.clone(),
+            workflow: workflow.id.clone(),
+            document: workflow.digest(),
+            input: Digest::of_json(&call.input).map_err(|error| error.to_string())?,
+            pack,
+            policy: self.runtime.gate().policies().digest(),
+            steps,
+        })
+    }
+}
+
+fn contract(
+    agent: &Agent,
+    id: &CapabilityId,
+    version: Option<&VersionReq>,
+) -> Result<Arc<Contract>, String> {
+    let found = agent.graph().get(id, version).cloned();
+    found.ok_or_else(|| format!("there is no capability `{id}` any more"))
+}
+
+fn planned(
+    (id, compensates, each): (&str, bool, bool),
+    contract: &Contract,
+    effects: Option<&EffectCeiling>,
+) -> PlannedStep {
+    PlannedStep {
+        id: id.to_owned(),
+        compensates,
+        capability: contract.id.clone(),
+        contract: contract.digest(),
+        risk: contract.risk,
+        effects: effects.unwrap_or(&contract.effects).clone(),
+        each,
+    }
+}
+
+/// The action that asks people: the same plan is the same question.
+fn plan_action(agent: &Agent, plan: &RunPlan) -> Result<Action, String> {
+    let capability = CapabilityId::parse(PLAN_CAPABILITY).map_err(|error| error.to_string())?;
+    let origin = Origin { run_id: Some(plan.run_id.clone()), ..Origin::default() };
+    let action = agent.action(capability, json!({ "plan": plan }));
+    Ok(action.with_origin(origin).with_risk(plan.risk()))
+}

@@ -1,0 +1,423 @@
+//! Workflows that are called like any capability.
+//!
+//! One call, two parts, as with commands: first the call itself is judged, and recorded as having
+//! begun a run under an id; then the run is driven, each of its steps judged by itself, and what
+//! comes of it is what comes of the call. The record of the first part is what makes the second
+//! happen once: whoever asks again under the same key takes up the same run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lictor_capability::WorkspaceView as _;
+use lictor_capability::{Action, CapabilityGraph, Contract, Effects, HandlerSpec, WorkflowFile};
+use lictor_context::{ApprovalId, Clock, Digest, ExecutionId, RunId, Timestamp};
+use lictor_document::Source;
+use lictor_executor::{ExecutionRecord, Granted, Handler, HandlerError, HandlerFactory, Request};
+use lictor_workflow::{
+    Engine, EngineError, ParentRecord, Resume, RollbackStatus, RunRecord, RunStatus, Stopping,
+    SubRun, Work, Workflow,
+};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::agent::{Agent, Done};
+use crate::error::{ActError, ActErrorKind, ErrorCode};
+use crate::runtime::Runtime;
+
+/// So many workflows may call one another, the first one counted.
+const MAX_DEPTH: usize = 8;
+/// The most bytes of a workflow's document.
+const MAX_BYTES: u64 = 1 << 20;
+/// How often it is looked at a run that somebody else drives.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Makes handlers of contracts whose handler is `workflow`.
+#[derive(Debug)]
+pub(crate) struct WorkflowHandlers {
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl HandlerFactory for WorkflowHandlers {
+    fn handler(&self, contract: &Contract) -> Option<Arc<dyn Handler>> {
+        let HandlerSpec::Workflow(_) = &contract.handler else { return None };
+        Some(Arc::new(Begins { clock: Arc::clone(&self.clock) }))
+    }
+}
+
+/// Begins a run. What the run does is judged step by step, and so this does nothing.
+struct Begins {
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Handler for Begins {
+    fn describe(&self, _: Request<'_>) -> Result<Effects, HandlerError> {
+        Ok(Effects::default())
+    }
+
+    async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError> {
+        let run = RunId::generate(self.clock.as_ref());
+        granted.begin_run(run.clone());
+        Ok(json!({ "run_id": run }))
+    }
+}
+
+/// When whoever waits for a run does not want it any more.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bounds {
+    /// The run that asked is being stopped.
+    pub(crate) stopping: Stopping,
+    /// How long it may take.
+    pub(crate) limit: Option<Duration>,
+}
+
+/// Why a workflow cannot be called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallRefusal {
+    /// Its file is not what the contract pins.
+    #[error("`{file}` is not the workflow that was let in: pinned is {pinned}, found {found}")]
+    Changed {
+        /// The file.
+        file: String,
+        /// What the contract says.
+        pinned: Digest,
+        /// What the file holds.
+        found: Digest,
+    },
+    /// Its file cannot be read, or is no workflow that can run here.
+    #[error("the workflow `{file}`: {why}")]
+    Unfit {
+        /// The file.
+        file: String,
+        /// Why.
+        why: String,
+    },
+    /// It would call itself in the end.
+    #[error("the workflows call each other: {}", .0.join(" -> "))]
+    Cycle(Vec<String>),
+    /// It calls one that calls one, and so on.
+    #[error("workflows call one another {MAX_DEPTH} deep at most: {}", .0.join(" -> "))]
+    TooDeep(Vec<String>),
+}
+
+impl Runtime {
+    /// The workflow behind a contract, with everything that it calls held against the session's
+    /// graph; `callers` are the capabilities on the way to it, itself the last.
+    fn called_workflow(
+        &self,
+        graph: &CapabilityGraph,
+        file: &WorkflowFile,
+        callers: &[String],
+    ) -> Result<Workflow, CallRefusal> {
+        let name = file.file.as_str();
+        let unfit = |why: String| CallRefusal::Unfit { file: name.to_owned(), why };
+        let bytes = self.workspace().read(&file.file, MAX_BYTES);
+        let bytes = bytes.map_err(|error| unfit(error.to_string()))?;
+        let found = Digest::of(&bytes);
+        if found != file.digest {
+            let (file, pinned) = (name.to_owned(), file.digest);
+            return Err(CallRefusal::Changed { file, pinned, found });
+        }
+        let workflow = Workflow::from_yaml(&Source::new(name, &bytes));
+        let workflow = workflow.map_err(|error| unfit(error.to_string()))?;
+        if workflow.id != file.id {
+            return Err(unfit(format!("its id is `{}`, and not `{}`", workflow.id, file.id)));
+        }
+        workflow.validate_against(graph).map_err(|error| unfit(error.to_string()))?;
+        self.check_calls(graph, &workflow, callers)?;
+        Ok(workflow)
+    }
+
+    /// Holds the workflows that a workflow calls against the same graph, and these theirs.
+    pub(crate) fn check_calls(
+        &self,
+        graph: &CapabilityGraph,
+        workflow: &Workflow,
+        callers: &[String],
+    ) -> Result<(), CallRefusal> {
+        for step in &workflow.steps {
+            let Work::Call(call) = &step.work else { continue };
+            let back = call.compensate.as_ref();
+            let calls = [(&call.capability, call.version.as_ref())]
+                .into_iter()
+                .chain(back.map(|back| (&back.capability, back.version.as_ref())));
+            for (id, version) in calls {
+                let Some(contract) = graph.get(id, version) else { continue };
+                let HandlerSpec::Workflow(file) = &contract.handler else { continue };
+                let mut way = callers.to_vec();
+                way.push(id.to_string());
+                if callers.iter().any(|caller| caller == id.as_str()) {
+                    return Err(CallRefusal::Cycle(way));
+                }
+                if way.len() > MAX_DEPTH {
+                    return Err(CallRefusal::TooDeep(way));
+                }
+                self.called_workflow(graph, file, &way)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Agent {
+    /// Whether an action that calls a workflow can begin one; anything else can.
+    pub(crate) fn can_begin(
+        &self,
+        action: &Action,
+        contract: &Contract,
+    ) -> Result<(), ActErrorKind> {
+        let HandlerSpec::Workflow(file) = &contract.handler else { return Ok(()) };
+        let way = [contract.id.to_string()];
+        let workflow = self.runtime().called_workflow(self.graph(), file, &way);
+        let workflow = workflow.map_err(|why| ActErrorKind::NotCallable(Box::new(why)))?;
+        if let Err(findings) = workflow.check_input(action.input()) {
+            let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            let why = format!("the workflow does not take this input: {}", told.join("; "));
+            return Err(ActErrorKind::Invalid(why));
+        }
+        let refused = |refusal: crate::PackRefusal| ActErrorKind::Denied(refusal.to_string());
+        self.runtime().check_pack(&workflow).map_err(refused)
+    }
+
+    /// The run that an action began when it was asked for before: it is the same intent, however
+    /// long ago.
+    pub(crate) fn begun(&self, action: &Action) -> Result<Option<ExecutionRecord>, ActError> {
+        let Some(key) = action.idempotency_key() else { return Ok(None) };
+        let contract = self.graph().get(action.capability(), action.version());
+        if !contract.is_some_and(|it| matches!(it.handler, HandlerSpec::Workflow(_))) {
+            return Ok(None);
+        }
+        // A step of a run is one intent for as long as the run lasts; for others the policy says.
+        let found = match action.origin().run_id {
+            Some(_) => self.runtime().executions().find_key(key, Timestamp::from_micros(0)),
+            None => return Ok(None),
+        };
+        let found = found.map_err(|error| ActErrorKind::NotRecorded(error.to_string()))?;
+        Ok(found.filter(|record| record.began.is_some()))
+    }
+
+    /// Takes the run that an action began to its end, or to a pause, and makes what came of it what
+    /// came of the action.
+    pub(crate) async fn go_on(&self, action: &Action, done: Done) -> Result<Done, ActError> {
+        let Some(run_id) = done.record.began.clone() else { return Ok(done) };
+        let run = self.sub_run(action, &done.record, &run_id).await?;
+        let ended = run.status().is_final();
+        let contract = self.graph().get(action.capability(), action.version());
+        let most = contract.map(|contract| contract.timeout.as_duration());
+        let bounds = self.bounds();
+        let limit = [most, bounds.limit].into_iter().flatten().min();
+        let bounds = Bounds { limit, ..bounds };
+        let run = if ended { run } else { self.driven(&run_id, bounds).await? };
+        let decision = done.record.decision.clone();
+        let execution = done.record.execution_id.clone();
+        let outcome = self.outcome(&run, &execution);
+        let output = outcome.map_err(|kind| ActError::from(kind).with_decision(&decision))?;
+        let duplicate = done.duplicate && ended;
+        let record = ExecutionRecord { output, ..done.record };
+        Ok(Done { record, duplicate, ..done })
+    }
+
+    /// The run, submitted if it is not there yet: a crash may have come between.
+    async fn sub_run(
+        &self,
+        action: &Action,
+        record: &ExecutionRecord,
+        run_id: &RunId,
+    ) -> Result<RunRecord, ActError> {
+        let store = self.runtime().run_store();
+        let unreadable =
+            |error: lictor_workflow::StoreError| ActErrorKind::NotRecorded(error.to_string());
+        if let Some(run) = store.load(run_id).await.map_err(unreadable)? {
+            return Ok(run);
+        }
+        let gone =
+            || ActErrorKind::NotFound(format!("there is no `{}` any more", action.capability()));
+        let contract = self.graph().get(action.capability(), action.version()).ok_or_else(gone)?;
+        let HandlerSpec::Workflow(file) = &contract.handler else { return Err(gone().into()) };
+        let way = [contract.id.to_string()];
+        let workflow = self.runtime().called_workflow(self.graph(), file, &way);
+        let workflow = workflow.map_err(|why| ActErrorKind::NotCallable(Box::new(why)))?;
+        let above = match &action.origin().run_id {
+            None => None,
+            Some(above) => store.load(above).await.map_err(unreadable)?,
+        };
+        let depth = above.and_then(|run| run.parent).map_or(0, |parent| parent.depth);
+        if depth as usize >= MAX_DEPTH {
+            let refusal = CallRefusal::TooDeep(vec![contract.id.to_string()]);
+            return Err(ActErrorKind::NotCallable(Box::new(refusal)).into());
+        }
+        let parent = ParentRecord {
+            capability: contract.id.to_string(),
+            execution_id: record.execution_id.clone(),
+            run_id: action.origin().run_id.clone(),
+            step_id: action.origin().step_id.clone(),
+            depth: depth + 1,
+            output: contract.output_schema().clone(),
+        };
+        let sub_run = SubRun { run_id: run_id.clone(), parent };
+        let engine = self.runtime().engine(None);
+        let submitted =
+            engine.submit_for(self.session(), &workflow, action.input().clone(), sub_run).await;
+        match submitted {
+            Ok(run) => Ok(run),
+            // Somebody else was quicker.
+            Err(EngineError::Store(_)) => match store.load(run_id).await.map_err(unreadable)? {
+                Some(run) => Ok(run),
+                None => Err(ActErrorKind::NotRecorded(format!("the run `{run_id}`")).into()),
+            },
+            Err(error) => Err(ActErrorKind::Invalid(error.to_string()).into()),
+        }
+    }
+
+    /// Drives a run until it rests, here or by whoever has it. When it is not wanted any more it is
+    /// cancelled, and what it did is taken back, before this comes back; also when nobody waits.
+    async fn driven(&self, run_id: &RunId, bounds: Bounds) -> Result<RunRecord, ActError> {
+        let (wanted, gone) = oneshot::channel::<()>();
+        let (engine, run_id) = (self.runtime().engine(None), run_id.clone());
+        let driving = tokio::spawn(async move {
+            let unwanted = async {
+                let over = async {
+                    match bounds.limit {
+                        Some(limit) => tokio::time::sleep(limit).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = bounds.stopping.stopped() => {}
+                    () = over => {}
+                    _ = gone => {}
+                }
+            };
+            let rested = rested(&engine, &run_id);
+            tokio::pin!(rested);
+            tokio::select! {
+                run = &mut rested => return run,
+                () = unwanted => {}
+            }
+            // Asked of whoever drives it, which may be the other future here.
+            match engine.cancel(&run_id, true).await {
+                Ok(_) | Err(EngineError::NotResumable { .. }) => rested.await,
+                Err(error) => Err(error),
+            }
+        });
+        let outcome = driving.await;
+        drop(wanted);
+        match outcome {
+            Ok(Ok(run)) => Ok(run),
+            Ok(Err(error)) => Err(ActErrorKind::NotRecorded(error.to_string()).into()),
+            Err(error) => Err(ActErrorKind::NotRecorded(error.to_string()).into()),
+        }
+    }
+
+    /// What a run that rests came to, for the call that began it.
+    fn outcome(&self, run: &RunRecord, execution: &ExecutionId) -> Result<Value, ActErrorKind> {
+        let run_id = run.run_id.clone();
+        let message = run.error.as_ref().map_or_else(String::new, |error| error.message.clone());
+        let ended = |code, message: String| {
+            let execution_id = execution.clone();
+            Err(ActErrorKind::RunEnded(Box::new(RunEnded {
+                run_id: run_id.clone(),
+                execution_id,
+                code,
+                message,
+            })))
+        };
+        match run.status() {
+            RunStatus::Completed => Ok(run.output.clone()),
+            RunStatus::Paused => {
+                let waits = run.steps.iter().find_map(|step| step.waiting_for.as_deref());
+                let approval_id = run.plan_waits_for().or(waits);
+                let approval_id = approval_id.and_then(|id| ApprovalId::parse(id).ok());
+                let execution_id = execution.clone();
+                Err(ActErrorKind::RunWaits(Box::new(RunWaits {
+                    run_id,
+                    execution_id,
+                    approval_id,
+                })))
+            }
+            RunStatus::RolledBack => ended(ErrorCode::Failed, message),
+            RunStatus::Failed if run.rollback.status == RollbackStatus::Partial => {
+                let stuck: Vec<String> = run
+                    .rollback
+                    .stuck
+                    .iter()
+                    .map(|stuck| format!("{}: {}", stuck.step, stuck.reason))
+                    .collect();
+                ended(ErrorCode::Incomplete, format!("{message}; stuck: {}", stuck.join("; ")))
+            }
+            RunStatus::Failed if run.steps.iter().all(|step| step.start_order.is_none()) => {
+                ended(ErrorCode::Failed, message)
+            }
+            RunStatus::Failed
+            | RunStatus::Pending
+            | RunStatus::Running
+            | RunStatus::RollingBack => ended(ErrorCode::Incomplete, message),
+        }
+    }
+}
+
+impl Runtime {
+    /// Takes back what a run did that answered for a call, whoever drives it.
+    pub(crate) async fn take_back_run(&self, run_id: &RunId) -> Result<(), String> {
+        let engine = self.engine(None);
+        loop {
+            let run = match engine.take_back(run_id).await {
+                Ok(run) => run,
+                // It was begun on record, and nothing of it was ever done.
+                Err(EngineError::NotFound(_)) => return Ok(()),
+                Err(error) => return Err(error.to_string()),
+            };
+            match run.status() {
+                RunStatus::RolledBack => return Ok(()),
+                RunStatus::Failed if run.rollback.status == RollbackStatus::None => return Ok(()),
+                RunStatus::Failed => {
+                    let stuck = run.rollback.stuck.iter();
+                    let told: Vec<String> =
+                        stuck.map(|one| format!("{}: {}", one.step, one.reason)).collect();
+                    return Err(format!("the run `{run_id}`: {}", told.join("; ")));
+                }
+                // Somebody else drives it, and was told.
+                _ => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+}
+
+/// Drives a run until it rests, or waits until whoever drives it has.
+async fn rested(engine: &Engine, run_id: &RunId) -> Result<RunRecord, EngineError> {
+    loop {
+        match engine.resume(run_id, Resume::Continue).await {
+            Ok(run) if run.status().is_at_rest() => return Ok(run),
+            // It has ended; by which end its record says.
+            Err(EngineError::NotResumable { .. }) => return engine.record(run_id).await,
+            Ok(_) | Err(EngineError::Busy(_)) => {}
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A call began a run, and the run waits for somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunWaits {
+    /// The run.
+    pub run_id: RunId,
+    /// The execution that began it.
+    pub execution_id: ExecutionId,
+    /// The approval that it waits for; none when somebody paused it.
+    pub approval_id: Option<ApprovalId>,
+}
+
+/// A call began a run, and the run did not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEnded {
+    /// The run.
+    pub run_id: RunId,
+    /// The execution that began it.
+    pub execution_id: ExecutionId,
+    /// What is left of it, by the code of that.
+    pub code: ErrorCode,
+    /// Why, for people.
+    pub message: String,
+}
