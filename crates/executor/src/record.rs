@@ -147,10 +147,10 @@ impl ExecutionRecord {
     }
 
     /// Whether it changed nothing anywhere, and so leaves nothing to take back: it only looked, or
-    /// what it was asked for was so already.
+    /// what it was asked for was so already. What a run that it began did is not nothing.
     #[must_use]
     pub fn changed_nothing(&self) -> bool {
-        self.files.is_empty() && self.undo == UndoScope::Full
+        self.files.is_empty() && self.undo == UndoScope::Full && self.began.is_none()
     }
 
     /// The session that it ran in, rebuilt for recording what became of it.

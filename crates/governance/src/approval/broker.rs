@@ -324,6 +324,12 @@ impl Approvals {
         {
             return Ok(None);
         }
+        // Who agreed to the plan was asked for no role that its calls may want.
+        let settings = &in_force.policies.settings().approvals;
+        let capability = described.contract().id.as_str();
+        if settings.missing_role(capability, record.risk_effective, &[]).is_some() {
+            return Ok(None);
+        }
         let may = self.still_approves()?;
         let agreed = RunPlan::of(plan).filter(|plan| {
             approval.granted_by().iter().all(|answer| may(&answer.approver))
