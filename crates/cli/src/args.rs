@@ -401,6 +401,9 @@ pub(crate) struct Log {
     /// Those that touched this path, or something below it.
     #[arg(long)]
     pub(crate) path: Option<String>,
+    /// Those as well that found everything as they were to make it.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -18,14 +18,14 @@ use lictor_context::{
 };
 use lictor_executor::{CheckReport, ExecutionRecord, Ledger as _, StagedChanges};
 use lictor_governance::{
-    Approval, ApprovalError, ApprovalState, Decision, DecisionRecord, JudgedError, SpentApproval,
-    Verdict,
+    Approval, ApprovalState, Decision, DecisionRecord, JudgedError, SpentApproval, Verdict,
 };
 use lictor_lock::Status;
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
-use crate::consent::Consent;
+use crate::consent::{Consent, refused};
+use crate::decisions::strictest;
 use crate::error::{ActError, ActErrorKind};
 use crate::events;
 use crate::going::Going;
@@ -595,20 +595,5 @@ impl Agent {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.runtime.parts.clock.as_ref()
-    }
-}
-
-fn strictest(decision: &DecisionRecord) -> String {
-    let denials = decision.reasons.iter().filter(|reason| reason.verdict == Verdict::Deny);
-    let said: Vec<String> = denials.take(5).map(ToString::to_string).collect();
-    if said.is_empty() { "no rule allows it".to_owned() } else { said.join("; ") }
-}
-
-pub(crate) fn refused(error: ApprovalError) -> ActErrorKind {
-    match error {
-        ApprovalError::Judged(JudgedError::Damaged { .. }) => {
-            ActErrorKind::ApprovalBroken(error.to_string())
-        }
-        error => ActErrorKind::ApprovalRefused(error.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! Agreeing at once, as whoever asks for an action does who may approve it.
 
 use lictor_context::Digest;
-use lictor_governance::{Channel, ProvenApprover};
+use lictor_governance::{ApprovalError, Channel, JudgedError, ProvenApprover};
 
 use crate::error::ActErrorKind;
 
@@ -25,5 +25,15 @@ impl Consent {
         }
         let why = "what it would do now is not what was looked at and agreed to; look at it again";
         Err(ActErrorKind::ApprovalBroken(why.to_owned()))
+    }
+}
+
+/// Why an answer about an approval does not count, as whoever asked is told.
+pub(crate) fn refused(error: ApprovalError) -> ActErrorKind {
+    match error {
+        ApprovalError::Judged(JudgedError::Damaged { .. }) => {
+            ActErrorKind::ApprovalBroken(error.to_string())
+        }
+        error => ActErrorKind::ApprovalRefused(error.to_string()),
     }
 }

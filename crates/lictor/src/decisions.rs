@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use lictor_audit::Redactor;
 use lictor_capability::Described;
 use lictor_context::{DecisionId, Digest, Event, EventType, canonical_json};
-use lictor_governance::{Decision, DecisionInputs};
+use lictor_governance::{Decision, DecisionInputs, DecisionRecord, Verdict};
 use lictor_state::NewDecision;
 
 /// More than could be on their way at once; what was abandoned before it was recorded goes first.
@@ -67,4 +67,11 @@ impl PendingDecisions {
         *waiting = left;
         VecDeque::into(taken)
     }
+}
+
+/// The reasons of a denial, the first five.
+pub(crate) fn strictest(decision: &DecisionRecord) -> String {
+    let denials = decision.reasons.iter().filter(|reason| reason.verdict == Verdict::Deny);
+    let said: Vec<String> = denials.take(5).map(ToString::to_string).collect();
+    if said.is_empty() { "no rule allows it".to_owned() } else { said.join("; ") }
 }

@@ -6,7 +6,7 @@ use lictor_governance::{
 };
 use serde_json::json;
 
-use crate::agent::refused;
+use crate::consent::refused;
 use crate::error::ActError;
 use crate::runtime::Runtime;
 

@@ -20,6 +20,9 @@ pub struct ExecutionFilter {
     /// Only those that stand and that an undo is about: applied, no undo themselves, and none that
     /// changed nothing.
     pub undoable: bool,
+    /// Only those that changed something or took something back: not what found everything as it was
+    /// asked for.
+    pub changing: bool,
     /// Only undos that stand.
     pub undos: bool,
     /// At most so many; all when `None`.
@@ -175,7 +178,9 @@ impl Executions {
                     break;
                 }
                 let stored = read(raw(row)?)?;
-                if filter.undoable && stored.record.changed_nothing() {
+                let nothing = stored.record.changed_nothing();
+                let listed = !filter.changing || !stored.record.undo_of.is_empty();
+                if nothing && (filter.undoable || !listed) {
                     continue;
                 }
                 if filter.path.as_deref().is_none_or(|path| touches(&stored.record, path)) {

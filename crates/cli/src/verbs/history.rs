@@ -22,6 +22,7 @@ pub(crate) async fn log(wish: &Log, context: &Context, output: &Output) -> Answe
     let filter = ExecutionFilter {
         session: session.map_err(|error| Failure::usage(error.to_string()))?,
         path: wish.path.clone(),
+        changing: !wish.all,
         limit: Some(wish.limit),
         ..ExecutionFilter::default()
     };

@@ -13,7 +13,8 @@ use lictor_governance::{
 };
 use serde_json::{Value, json};
 
-use crate::agent::{Agent, refused};
+use crate::agent::Agent;
+use crate::consent::refused;
 use crate::error::{ActError, ActErrorKind};
 use crate::events;
 use crate::runtime::Runtime;

@@ -183,15 +183,15 @@ mod tests {
 
     #[test]
     fn a_tag_cannot_be_hidden() {
-        refused("{# {{ ' #}{% set x = 1 %}{# ' }} #}", "`set`");
-        refused("{{ '}}' }}{% set x = 1 %}", "`set`");
-        refused(r"{{ '\'}}' }}{% set x = 1 %}", "`set`");
+        refused("{# {{ ' #}{% set x = 1 %}{# ' }} #}", "a statement is not accepted");
+        refused("{{ '}}' }}{% set x = 1 %}", "a statement is not accepted");
+        refused(r"{{ '\'}}' }}{% set x = 1 %}", "a statement is not accepted");
         refused("{{ {'a': {'b': 1}} }}", "braces");
         refused("{{{ a }}}", "braces");
-        refused("{{ ( }}{% set x = 1 %}", "`set`");
+        refused("{{ ( }}{% set x = 1 %}", "a statement is not accepted");
         refused("{# ", "does not end");
         refused("{{ '", "does not end");
-        refused("é{é{é{% sét %}", "`sét`");
+        refused("é{é{é{% sét %}", "a statement is not accepted");
     }
 
     #[test]

@@ -100,6 +100,8 @@ fn every_example_workflow_leaves_nothing_behind() {
             .looks("time.now")
             .looks("text.render")
             .looks("fs.hash")
+            .looks("fs.read")
+            .output("fs.read", json!({ "content": "- one\n" }))
             .output("time.now", json!({ "time": "12:00" }))
             .output("text.render", json!({ "text": "x" }));
         let checked = saga.check();

@@ -2,6 +2,7 @@
 
 mod against; // a graph of contracts
 mod check; // names, templates, shapes
+mod names; // what templates may name
 mod order; // order, levels, cycles
 mod raw;
 
