@@ -282,6 +282,9 @@ fn a_policy_wants_a_pin_from_a_risk_on() {
     assert_eq!(terminal.ends(), 0);
 }
 
+/// The end of what a pager asks, with the line's: the rest of it would count as the next screen's.
+const MORE: &str = "q to stop --\r\n";
+
 #[test]
 fn a_long_request_is_shown_a_screen_at_a_time_and_all_of_it() {
     let place = Place::new();
@@ -291,7 +294,7 @@ fn a_long_request_is_shown_a_screen_at_a_time_and_all_of_it() {
     let id = place.waiting();
     let mut terminal = Terminal::start_on_screen(&place, &["approvals", "show", &id], 24);
     let mut screens = 0;
-    while terminal.shows("Enter for more") {
+    while terminal.shows(MORE) {
         screens += 1;
         assert!(terminal.seen.matches('\n').count() <= 24, "{}", terminal.seen);
         terminal.forgets();
@@ -317,8 +320,8 @@ fn reads_all(terminal: &mut Terminal) -> usize {
     let mut screens = 0;
     // Whichever comes first: another screen, or the question.
     while !terminal.seen.contains("to agree") {
-        assert!(terminal.shows_one_of(&["Enter for more", "to agree"]), "{}", terminal.all);
-        if terminal.seen.contains("Enter for more") {
+        assert!(terminal.shows_one_of(&[MORE, "to agree"]), "{}", terminal.all);
+        if terminal.seen.contains(MORE) {
             screens += 1;
             assert!(terminal.seen.matches('\n').count() <= 24, "{}", terminal.seen);
             terminal.forgets();
