@@ -2,6 +2,7 @@
 
 mod barrier;
 mod bases; // what was written, for a later merge
+mod behind; // whether a later change has begun
 mod beside; // an undo where people have changed things
 mod compile; // from changes to single operations
 mod fault;

@@ -4,17 +4,19 @@
 //! Which operations were done is read off the slots and the inodes, never remembered: a slot that
 //! holds the old thing's inode says that the exchange has happened.
 
+use lictor_capability::State;
 use lictor_context::ExecutionId;
 use lictor_executor::{RecoverError, Recovered, Recovery, Stuck};
 use lictor_lock::Lease;
 
+use crate::behind::Earlier;
 use crate::compile;
 use crate::journal::{self, End, Journal, JournalError, JournalItem};
 use crate::operation::{Hands, Operation, OperationError, same};
 use crate::parent::AWAY;
 use crate::rollback::roll_back;
 use crate::standing::Standing;
-use crate::store::{SlotRef, TxDir, TxRoot};
+use crate::store::{TxDir, TxRoot};
 use crate::transaction::{Transactions, note_aborted};
 
 pub(crate) fn recover(
@@ -121,7 +123,9 @@ impl Recover<'_> {
         let back = journal.end == End::Aborting || journal.header.back_on_crash;
         let (recovery, stuck) = if back {
             self.put_back(&hands, tx, &journal.items, &operations)
-        } else if journal.header.lazy && self.is_behind(&journal.items)? {
+        } else if journal.header.lazy
+            && self.is_behind(&Earlier { items: &journal.items, operations: &operations })?
+        {
             // Only its line was lost. What the later one has made of its paths is none of its own.
             self.made_durable(Vec::new())
         } else {
@@ -162,7 +166,13 @@ impl Recover<'_> {
     ) -> (Recovery, Vec<Stuck>) {
         let items = &journal.items;
         let mut left = Vec::new();
-        let seen = match Seen::look(hands, items, operations) {
+        // What takes two calls here, an undo may have half put back already.
+        let mut halves = operations.iter().filter(|_| journal.header.lazy);
+        let whole = halves.try_for_each(|(_, operation)| match operation {
+            Operation::Take { path, slot, .. } => hands.finish_put(path, slot),
+            _ => Ok(()),
+        });
+        let seen = match whole.and_then(|()| Seen::look(hands, items, operations)) {
             Ok(seen) => seen,
             Err(error) => {
                 tracing::warn!(%error, execution = %self.execution, "cannot be looked at");
@@ -185,8 +195,10 @@ impl Recover<'_> {
         if seen.broken || seen.foreign {
             return self.put_back(hands, tx, items, operations);
         }
-        for (_, operation) in seen.todo {
-            if let Err(error) = hands.publish(operation) {
+        for (index, operation) in seen.todo {
+            let item = items.get(*index).filter(|_| journal.header.lazy);
+            let mended = item.map_or(Ok(()), |item| mode_before_move(hands, item, operation));
+            if let Err(error) = mended.and_then(|()| hands.publish(operation)) {
                 // Perhaps somebody was told that it stands: then theirs stays, and so does the rest.
                 if journal.header.lazy
                     && let OperationError::Conflict(conflict) = &error
@@ -210,9 +222,8 @@ impl Recover<'_> {
     }
 
     /// Whether a later transaction has begun to publish: its first barrier had ended then, and with
-    /// it all that this one did was durable. One that takes this one back shows nothing by what it
-    /// has done: it looks the same when this one never was; both go forward then, one after the other.
-    fn is_behind(&self, items: &[JournalItem]) -> Result<bool, RecoverError> {
+    /// it all that this one did was durable.
+    fn is_behind(&self, earlier: &Earlier<'_>) -> Result<bool, RecoverError> {
         for execution in self.later {
             let fail =
                 |error: &dyn std::fmt::Display| RecoverError(format!("{execution}: {error}"));
@@ -221,15 +232,14 @@ impl Recover<'_> {
             };
             let text = tx.read_journal().map_err(|error| fail(&error))?.unwrap_or_default();
             let Ok(journal) = journal::parse(&text) else { continue };
-            if journal.end == End::Aborted || journal.header.record.undo_of.contains(self.execution)
-            {
+            if journal.end == End::Aborted {
                 continue;
             }
             let (workspace, means) = (self.transactions.workspace(), journal.header.means);
             let hands = Hands { workspace, root: self.root, own: (execution, &tx), means };
             for (index, operation) in compile::operations(&journal.items) {
                 let Some(item) = journal.items.get(index) else { continue };
-                if shows_begun(&hands, item, &operation, items).map_err(|error| fail(&error))? {
+                if earlier.is_behind(&hands, item, &operation).map_err(|error| fail(&error))? {
                     return Ok(true);
                 }
             }
@@ -243,31 +253,27 @@ impl Recover<'_> {
     }
 }
 
-/// Whether an operation of a transaction has left a trace that only itself can have left, whatever
-/// became of an earlier one with these items.
-fn shows_begun(
+/// Of a rename with another mode, the mode may be on the disk and the rename not; and a half-done undo
+/// leaves the same: the thing is where it was, and its mode is still to go back. It gets the mode that
+/// it had first, and then goes the whole way.
+fn mode_before_move(
     hands: &Hands<'_>,
     item: &JournalItem,
     operation: &Operation,
-    earlier: &[JournalItem],
-) -> Result<bool, OperationError> {
-    let own = |slot: &SlotRef| slot.execution == *hands.own.0;
-    Ok(match operation {
-        Operation::Put { path, slot, .. } => {
-            own(slot) && item.new_inode.is_some() && hands.path_inode(path)? == item.new_inode
-        }
-        Operation::Take { slot, .. } => own(slot) && hands.slot_inode(slot)?.is_some(),
-        Operation::Swap { slot, .. } => {
-            let in_slot = hands.slot_inode(slot)?;
-            own(slot) && in_slot.is_some() && in_slot != item.new_inode
-        }
-        Operation::Chmod { path, inode, after, .. } => {
-            let was_so = |one: &JournalItem| {
-                one.inode == *inode && one.before.and_then(|state| state.mode()) == Some(*after)
-            };
-            hands.path_mode(path, *inode)? == Some(*after) && !earlier.iter().any(was_so)
-        }
-    })
+) -> Result<(), OperationError> {
+    let mode = |state: Option<State>| state.and_then(|state| state.mode());
+    let (Operation::Take { path, .. }, Some(before), Some(after)) =
+        (operation, mode(item.before), mode(item.after))
+    else {
+        return Ok(());
+    };
+    let changes = item.goes_by_slot() && !item.is_directory() && before != after;
+    if !changes || hands.path_mode(path, item.inode)? != Some(after) {
+        return Ok(());
+    }
+    let (path, inode) = (path.clone(), item.inode);
+    let back = Operation::Chmod { path, inode, before: after, after: before, if_there: false };
+    hands.publish(&back)
 }
 
 /// What a crash left of a transaction.

@@ -268,15 +268,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "behind-a-later-one-not-seen",
         RECOVER,
-        ["journal.header.lazy && self.is_behind(&journal.items)?", "false"],
+        [
+            "self.is_behind(&Earlier { items: &journal.items, operations: &operations })?",
+            "self.later.len() == usize::MAX",
+        ],
         it!["behind::"],
     ),
     mutant(
         "behind-one-that-never-began",
         RECOVER,
         [
-            "if shows_begun(&hands, item, &operation, items).map_err(|error| fail(&error))? {",
-            "if shows_begun(&hands, item, &operation, items).is_ok() {",
+            "if earlier.is_behind(&hands, item, &operation).map_err(|error| fail(&error))? {",
+            "if earlier.is_behind(&hands, item, &operation).is_ok() {",
         ],
         it!["behind::"],
     ),

@@ -12,8 +12,8 @@ use lictor_undo::{Purged, Retention};
 
 use crate::support::World;
 use crate::tree::{
-    Tree, create, delete, file, mixed_changes, mixed_tree, model, modify, read_tree, rename,
-    write_tree,
+    Tree, chmod, create, delete, file, mixed_changes, mixed_tree, model, modify, read_tree, rename,
+    rmdir, write_tree,
 };
 
 const STEP: &str = "LICTOR_TEST_STEP";
@@ -31,8 +31,12 @@ pub(crate) enum Step {
     ApplyStaged,
     /// Acknowledged behind the first barrier.
     ApplyLazy,
+    /// Another one behind that, over what it made, acknowledged as early.
+    NextLazy,
     Undo,
     Redo,
+    /// Takes back what was done last, acknowledged as early.
+    UndoLazy,
     Recover,
     /// Purges everything.
     Purge,
@@ -93,7 +97,12 @@ impl Case {
             | Step::ApplyRefused
             | Step::ApplyStaged
             | Step::ApplyLazy => (first, second),
-            Step::Undo | Step::Redo | Step::Recover | Step::Purge => {
+            Step::Undo
+            | Step::UndoLazy
+            | Step::NextLazy
+            | Step::Redo
+            | Step::Recover
+            | Step::Purge => {
                 assert_eq!(case.run_step(Step::Apply, "none@0").as_deref(), Some("ok"));
                 if step == Step::Redo {
                     assert_eq!(case.run_step(Step::Undo, "none@0").as_deref(), Some("ok"));
@@ -260,6 +269,27 @@ fn small_changes() -> Vec<Change> {
     ]
 }
 
+/// What comes behind the mixed changes: other things are made of what these have made.
+pub(crate) fn next_changes() -> Vec<Change> {
+    vec![
+        rename("new.txt", "s/c", "new\n"),
+        delete("n/e/s/t/ed.txt", "nested\n"),
+        rmdir("n/e/s/t"),
+        modify("a/modify.txt", "new\n", "newer\n"),
+        rename("r/2", "r/1", "one\n"),
+        rename("r/4", "r/2", "three\n"),
+        rename("s/a", "s/b", "b\n"),
+        rename("s/b", "s/a", "a\n"),
+        chmod("m/file", 0o600, 0o640),
+        chmod("m/dir", 0o700, 0o755),
+        chmod("made/sealed", 0o555, 0o755),
+        delete("made/sealed/inside", "inside\n"),
+        delete("k/file/inside", "inside\n"),
+        rmdir("k/file"),
+        create("k/file", "a file again\n"),
+    ]
+}
+
 /// How many points a step passes.
 pub(crate) fn count(step: Step) -> Vec<String> {
     count_lacking(step, "")
@@ -294,6 +324,8 @@ fn a_step_of_another_test() {
             fs::write(dir.join("answer"), "ok").expect("an answer");
             return;
         }
+        "NextLazy" => World::lazy(&ws).try_apply(next_changes()),
+        "UndoLazy" => World::lazy(&ws).try_undo(&execution()),
         "Undo" | "Redo" => World::at(&ws).try_undo(&execution()),
         _ => {
             let recovered = World::at(&ws).try_recover();

@@ -41,8 +41,10 @@ fn survives_lacking(step: Step, lacks: &'static str) {
         Step::Apply
         | Step::ApplyStaged
         | Step::ApplyLazy
+        | Step::NextLazy
         | Step::Undo
         | Step::Redo
+        | Step::UndoLazy
         | Step::Recover
         | Step::Purge
         | Step::Small => {

@@ -10,6 +10,7 @@
     reason = "a test may fail loudly, and plays the person who edits files"
 )]
 
+mod behind;
 mod child;
 mod errors;
 mod kills;

@@ -3,11 +3,12 @@
 
 use std::fs;
 
+use lictor_capability::Change;
 use lictor_context::ExecutionId;
 use lictor_executor::Recovery;
 
 use crate::support::{World, world};
-use crate::tree::{chmod, create, delete, modify, read_tree, rename};
+use crate::tree::{chmod, create, delete, mode, modify, path, read_tree, rename};
 
 /// The power takes what was not flushed of a journal.
 fn loses_its_end(world: &World, execution: &ExecutionId) {
@@ -42,6 +43,7 @@ fn a_lazy_change_is_finished_whatever_the_next_has_made_of_its_paths() {
         vec![rename("new", "moved", "new\n"), delete("f", "one\n")],
         vec![modify("f", "one\n", "two\n"), chmod("m", 0o600, 0o640)],
         vec![chmod("m", 0o600, 0o640)],
+        vec![rename("new", "moved", "new\n")],
     ];
     for (n, next) in next.into_iter().enumerate() {
         for only in [all(), vec![create("new", "new\n")], vec![chmod("m", 0o644, 0o600)]] {
@@ -118,4 +120,66 @@ fn a_lazy_change_that_never_reached_the_disk_is_done_when_the_next_had_not_begun
     let recovered = world.recover();
     assert!(recovered.iter().all(|one| one.recovery == Recovery::Finished), "{recovered:?}");
     assert_eq!((world.read("f"), world.read("other")), ("one\n".to_owned(), "x".to_owned()));
+}
+
+/// A half-done undo may have set aside what the earlier one had moved, and opened a directory that it
+/// had closed: whoever took that for the earlier one's own work would find nothing there to finish.
+#[test]
+fn a_lazy_change_is_finished_as_it_is_when_its_undo_is_half_published() {
+    let temp = world();
+    temp.write("left", "left\n");
+    temp.write("right", "right\n");
+    temp.write("old", "old\n");
+    temp.write("locked/in", "in\n");
+    temp.chmod("locked", 0o755);
+    let world = World::lazy(&temp.root);
+    let before = read_tree(&temp.root);
+    let first = world.apply(vec![
+        rename("left", "right", "left\n"),
+        rename("right", "left", "right\n"),
+        rename("old", "lib/older", "old\n"),
+        chmod("locked", 0o755, 0o500),
+    ]);
+    let after = read_tree(&temp.root);
+    let undo = world.undo(&first);
+    loses_its_end(&world, &first);
+    // All that leaves its path has left it, and nothing has arrived.
+    for (n, path) in [(0, "left"), (1, "right"), (2, "old")] {
+        let slot = world.path(&format!(".lictor/tx/{undo}/s/{n:04}"));
+        fs::rename(world.path(path), slot).expect("back in its slot");
+    }
+    temp.chmod("locked", 0o700);
+    let recovered = world.recover();
+    assert_eq!(recovered.len(), 2, "{recovered:?}");
+    for one in &recovered {
+        assert_eq!(one.recovery, Recovery::Finished, "{one:?}");
+        assert!(one.stuck.is_empty(), "{:?}", one.stuck);
+    }
+    assert_eq!(read_tree(&temp.root), before);
+    world.undo(&undo);
+    assert_eq!(read_tree(&temp.root), after);
+}
+
+/// A mode that the earlier one itself gives on its way proves nothing of the later one.
+#[test]
+fn a_lazy_change_is_done_when_only_a_mode_of_its_own_is_there() {
+    let temp = world();
+    temp.write("f", "old\n");
+    let world = World::lazy(&temp.root);
+    let closed = Change::Mkdir { path: path("d"), mode: Some(mode(0o500)) };
+    let first = world.apply(vec![closed, modify("f", "old\n", "one\n")]);
+    let next = world.execute(vec![chmod("d", 0o500, 0o700)]).expect("it is published");
+    drop(next);
+    loses_its_end(&world, &first);
+    // The directory is there as it was staged; what changed in place is not.
+    let slots = world.path(&format!(".lictor/tx/{first}/s"));
+    let holds_old = |slot: &std::path::PathBuf| fs::read(slot).is_ok_and(|found| found == b"old\n");
+    let mut all = fs::read_dir(slots).expect("slots").map(|slot| slot.expect("a slot").path());
+    let slot = all.find(holds_old).expect("what was set aside");
+    let (cwd, exchange) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+    rustix::fs::renameat_with(cwd, world.path("f"), cwd, slot, exchange).expect("back");
+    let recovered = world.recover();
+    assert!(recovered.iter().all(|one| one.recovery == Recovery::Finished), "{recovered:?}");
+    assert!(recovered.iter().all(|one| one.stuck.is_empty()), "{recovered:?}");
+    assert_eq!(world.read("f"), "one\n");
 }
