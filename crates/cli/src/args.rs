@@ -76,6 +76,7 @@ pub(crate) struct GivenIdentity {
     pub(crate) user: bool,
     pub(crate) agent: bool,
     /// Whether the environment or the command line names the agent.
+    #[cfg_attr(not(feature = "mcp"), expect(dead_code, reason = "only the MCP door asks"))]
     pub(crate) agent_named: bool,
 }
 

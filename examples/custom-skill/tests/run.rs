@@ -1,5 +1,5 @@
 //! The example does what its text says.
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(clippy::disallowed_methods, reason = "a test starts the example")]
 
 use std::process::Command;
 
