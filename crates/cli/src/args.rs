@@ -402,7 +402,7 @@ pub(crate) struct Log {
     /// Those that touched this path, or something below it.
     #[arg(long)]
     pub(crate) path: Option<String>,
-    /// Those as well that found everything as they were to make it.
+    /// Those as well that changed nothing, and that nobody was asked about.
     #[arg(long)]
     pub(crate) all: bool,
 }

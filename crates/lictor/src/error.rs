@@ -348,7 +348,11 @@ impl ActError {
             ActErrorKind::ApprovalRequired(approval) => vec![
                 format!("a person looks at it: lictor approvals show {}", approval.id()),
                 format!("and agrees: lictor approvals approve {}", approval.id()),
-                "then repeat the same call".to_owned(),
+                match &self.ran {
+                    // The same call again would run it again.
+                    Some(execution) => format!("then: lictor land {execution}"),
+                    None => "then repeat the same call".to_owned(),
+                },
             ],
             ActErrorKind::RunWaits(waits) => {
                 let ask = waits.approval_id.as_ref();

@@ -20,8 +20,8 @@ pub struct ExecutionFilter {
     /// Only those that stand and that an undo is about: applied, no undo themselves, and none that
     /// changed nothing.
     pub undoable: bool,
-    /// Only those that changed something or took something back: not what found everything as it was
-    /// asked for.
+    /// Not those that changed nothing and that nobody was asked about: what found everything as it
+    /// was to make it.
     pub changing: bool,
     /// Only undos that stand.
     pub undos: bool,
@@ -178,9 +178,12 @@ impl Executions {
                     break;
                 }
                 let stored = read(raw(row)?)?;
-                let nothing = stored.record.changed_nothing();
-                let listed = !filter.changing || !stored.record.undo_of.is_empty();
-                if nothing && (filter.undoable || !listed) {
+                let record = &stored.record;
+                let counts = !record.undo_of.is_empty()
+                    || record.requires_approval
+                    || record.staged.is_some();
+                let passed_over = filter.undoable || (filter.changing && !counts);
+                if passed_over && record.changed_nothing() {
                     continue;
                 }
                 if filter.path.as_deref().is_none_or(|path| touches(&stored.record, path)) {

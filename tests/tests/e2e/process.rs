@@ -160,6 +160,8 @@ fn changes_are_approved_apart_from_the_run() {
     let landing = run(&place, &input).ends(4, "approval_required");
     assert!(!place.exists("made.txt"));
     let ran = message(&landing).split('`').nth(1).unwrap().to_owned();
+    let next = landing["error"]["next_steps"].to_string();
+    assert!(next.contains(&format!("lictor land {ran}")), "{next}");
     let approval = place.waiting();
     let shown = place.run(&["approvals", "show", &approval]).done().to_string();
     assert!(shown.contains("made.txt"), "{shown}");

@@ -125,6 +125,23 @@ fn filters_choose() {
 }
 
 #[test]
+fn what_changed_nothing_is_passed_over_unless_people_were_asked_about_it() {
+    let (store, _dir) = store();
+    let nothing = |id: &str, n: i64, asked: bool| ExecutionRecord {
+        files: Vec::new(),
+        requires_approval: asked,
+        ..record(id, n, &[])
+    };
+    for record in [nothing("exe_1", 1, false), nothing("exe_2", 2, true), record("exe_3", 3, &[])] {
+        put(&store, &record);
+    }
+    let executions = Executions::new(store);
+    let changing = ExecutionFilter { changing: true, ..ExecutionFilter::default() };
+    assert_eq!(ids(&executions, &changing), ["exe_3", "exe_2"]);
+    assert_eq!(ids(&executions, &ExecutionFilter::default()), ["exe_3", "exe_2", "exe_1"]);
+}
+
+#[test]
 fn of_one_moment_the_greater_id_is_the_newer() {
     let (store, _dir) = store();
     for id in ["exe_b", "exe_c", "exe_a"] {

@@ -102,6 +102,7 @@ fn every_example_workflow_leaves_nothing_behind() {
             .looks("fs.hash")
             .looks("fs.read")
             .output("fs.read", json!({ "content": "- one\n" }))
+            .output("fs.write", json!({ "digest": "sha256:00" }))
             .output("time.now", json!({ "time": "12:00" }))
             .output("text.render", json!({ "text": "x" }));
         let checked = saga.check();
