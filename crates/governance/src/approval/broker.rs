@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lictor_capability::Described;
 use lictor_context::{ApprovalId, Digest, GrantId, Name, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -14,7 +12,7 @@ use super::grant::{Facts, Grant, GrantTerms, Revocation};
 use super::grant_store::{GrantStore, StoredGrant};
 use super::plan::{self, PlannedCall, RunPlan};
 use super::port::{Answered, ApprovalRequest, Says};
-use super::record::{Answer, AnswerRefused, Approval};
+use super::record::{Answer, AnswerRefused, Approval, nonce, same};
 use super::store::{ApprovalStore, ApprovalStoreError, StoredApproval};
 use crate::decision::{Decision, Verdict};
 use crate::gate::{GateIdentity, Shared, WriteGate};
@@ -592,16 +590,4 @@ impl Approvals {
         }
         Err(ApprovalStoreError::Conflict.into())
     }
-}
-
-fn same(one: &Name, other: &Name) -> bool {
-    one.as_str().eq_ignore_ascii_case(other.as_str())
-}
-
-/// What nobody can guess.
-fn nonce() -> Result<String, ApprovalError> {
-    let mut bytes = [0_u8; 24];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| ApprovalStoreError::Unavailable(format!("no randomness: {error}")))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lictor_capability::{Described, FileChange, UndoScope};
 use lictor_context::{ApprovalId, Digest, Name, Principal, RunId, SessionId, Timestamp, seal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::approver::{Proof, ProvenApprover};
+use super::store::ApprovalStoreError;
 use crate::decision::DecisionRecord;
 use crate::judged::Hidden;
 use crate::policy::{ApprovalSettings, Channel};
@@ -322,7 +325,6 @@ impl Approval {
             let (approver, roles) = (approver.name().clone(), roles.to_vec());
             return Err(AnswerRefused::Role { approver, roles, risk });
         }
-        let same = |a: &Name, b: &Name| a.as_str().eq_ignore_ascii_case(b.as_str());
         if !settings.requester_may_approve && same(approver.name(), &self.requested_by.user) {
             return Err(AnswerRefused::Requester { approver: approver.name().clone() });
         }
@@ -496,4 +498,17 @@ pub enum AnswerRefused {
         /// The channel.
         channel: Channel,
     },
+}
+
+/// Whether two names are one person's: letter case makes no other one.
+pub(super) fn same(one: &Name, other: &Name) -> bool {
+    one.as_str().eq_ignore_ascii_case(other.as_str())
+}
+
+/// What nobody can guess.
+pub(super) fn nonce() -> Result<String, ApprovalStoreError> {
+    let mut bytes = [0_u8; 24];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ApprovalStoreError::Unavailable(format!("no randomness: {error}")))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
