@@ -24,8 +24,9 @@ use lictor_context::{
 use crate::archive::Cut;
 use crate::error::{AppendError, AppendErrorKind, NotAppended};
 use crate::filter::{Filter, StoredEvent};
+use crate::header::Header;
 use crate::key::SigningKey;
-use crate::line::{Header, Place, event_line};
+use crate::line::{Place, event_line};
 use crate::log::{CHAIN_START, Hash, Node, Tree, chain_hash, leaf_hash};
 use crate::maker::Cursor;
 use crate::stores::{Beside, Head, NewLine, StoreError, TrailReader, TrailStore, TrailWriter};

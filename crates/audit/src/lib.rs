@@ -11,6 +11,7 @@ mod filter;
 mod formats;
 mod gaps;
 mod guard;
+mod header;
 mod key;
 mod line;
 pub mod log;

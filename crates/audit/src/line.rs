@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::io;
 
 use lictor_context::{Digest, Event, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
 
@@ -80,7 +80,7 @@ impl PlacelessLine {
 
 /// Whether `wanted` stands in a line.
 pub(crate) fn contains(line: &[u8], wanted: &str) -> bool {
-    std::str::from_utf8(line).is_ok_and(|line| line.contains(wanted))
+    memchr::memmem::find(line, wanted.as_bytes()).is_some()
 }
 
 fn placeless(event: &Event) -> PlacelessLine {
@@ -271,35 +271,4 @@ pub(crate) fn is_hidden(c: char) -> bool {
             '\u{ad}' | '\u{61c}' | '\u{180e}'
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// What a verifier reads of a line. A doubled or mistyped field is an error.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Header<'a> {
-    pub(crate) v: u64,
-    pub(crate) seq: u64,
-    pub(crate) session_seq: u64,
-    #[serde(borrow)]
-    pub(crate) event_type: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) timestamp: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) org_id: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) user_id: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) agent_id: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) session_id: Cow<'a, str>,
-    pub(crate) action_name: Option<Cow<'a, str>>,
-    pub(crate) execution_id: Option<Cow<'a, str>>,
-    pub(crate) workflow_run_id: Option<Cow<'a, str>>,
-    pub(crate) success: Option<bool>,
-}
-
-impl<'a> Header<'a> {
-    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
-        let header: Self = serde_json::from_slice(line).ok()?;
-        (header.v == 1).then_some(header)
-    }
 }

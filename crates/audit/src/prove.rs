@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use lictor_context::{Name, Timestamp};
 
 use crate::filter::Filter;
-use crate::line::{Header, contains};
+use crate::header::Header;
+use crate::line::contains;
 use crate::log::{
     Checkpoint, CheckpointError, Hash, Node, PublicKey, base64_hash, inclusion_path, leaf_hash,
     parse_hash, root_by_path,

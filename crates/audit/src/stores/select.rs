@@ -6,7 +6,7 @@ use lictor_context::{Name, Timestamp};
 
 use super::{StoreError, StoredLine, TakeLine, TrailReader};
 use crate::filter::Filter;
-use crate::line::Header;
+use crate::header::Header;
 
 /// So many lines are read at once when they are wanted from the end on.
 const RUN: u64 = 1024;

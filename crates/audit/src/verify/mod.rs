@@ -11,7 +11,7 @@ use std::fmt;
 use lictor_context::Digest;
 use serde::Serialize;
 
-use crate::line::Header;
+use crate::header::Header;
 use crate::log::{Hash, Tree, leaf_hash};
 
 pub(crate) use epochs::Rotation;

@@ -7,7 +7,8 @@ use lictor_context::{Digest, Name, Timestamp};
 use super::epochs::signer;
 use super::{Verdict, Verification, Walk};
 use crate::error::VerifyErrorKind;
-use crate::line::{Header, MAX_LINE};
+use crate::header::Header;
+use crate::line::{MAX_LINE, contains};
 use crate::log::{Checkpoint, Hash, Node, PublicKey, Tree, chain_hash};
 use crate::sealed::sealed_fields;
 use crate::stores::{Beside, Head, StoredRow, TrailReader, beginning};
@@ -312,7 +313,7 @@ fn nodes_hold(
 }
 
 fn contains_ciphertext(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|line| line.contains("\"ct\":\"sha256:"))
+    contains(bytes, "\"ct\":\"sha256:")
 }
 
 /// Without a way out in the middle, so that it is done many bytes at a time.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::JsonlOptions;
 use super::segment::{Known, Line, Own, Segment, sync_folder};
 use crate::fault::point;
-use crate::line::Header;
+use crate::header::Header;
 use crate::log::{CHAIN_START, Hash, Node, Tree, base64_hash, chain_hash, leaf_hash, parse_hash};
 use crate::stores::staged::StagedOrg;
 use crate::stores::{Head, Pruned, StoreError, beginning};
