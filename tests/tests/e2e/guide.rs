@@ -23,6 +23,8 @@ enum Block {
     Console(Vec<Step>),
     /// A file of the workspace.
     File { path: String, content: String },
+    /// Lines of a file of the repository, which is compiled and run there.
+    Quote { from: String, content: String },
     /// Something to look at.
     Text,
 }
@@ -38,18 +40,19 @@ fn blocks(page: &str, text: &str) -> Vec<Block> {
         let Some(info) = line.strip_prefix("```") else { continue };
         let body: Vec<(usize, &str)> =
             lines.by_ref().take_while(|(_, line)| !line.starts_with("```")).collect();
-        let file = info.split_whitespace().find_map(|word| word.strip_prefix("file="));
-        blocks.push(match (info, file) {
-            (_, Some(path)) => {
-                let content = body.iter().fold(String::new(), |mut text, (_, line)| {
-                    writeln!(text, "{line}").unwrap();
-                    text
-                });
-                Block::File { path: path.to_owned(), content }
-            }
-            ("console", None) => Block::Console(steps(&body)),
-            ("text", None) => Block::Text,
-            _ => panic!("{page}:{}: `{info}` is neither console, nor text, nor a file", at + 1),
+        let content = || {
+            body.iter().fold(String::new(), |mut text, (_, line)| {
+                writeln!(text, "{line}").unwrap();
+                text
+            })
+        };
+        let named = |key| info.split_whitespace().find_map(|word| word.strip_prefix(key));
+        blocks.push(match (info, named("file="), named("from=")) {
+            (_, Some(path), None) => Block::File { path: path.to_owned(), content: content() },
+            (_, None, Some(from)) => Block::Quote { from: from.to_owned(), content: content() },
+            ("console", None, None) => Block::Console(steps(&body)),
+            ("text", None, None) => Block::Text,
+            _ => panic!("{page}:{}: `{info}` is not console, text, a file or a quote", at + 1),
         });
     }
     blocks
@@ -138,6 +141,10 @@ fn page(name: &str) {
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(path, content).unwrap();
             }
+            Block::Quote { from, content } => {
+                let source = fs::read_to_string(guide().parent().unwrap().join(&from)).unwrap();
+                assert!(source.contains(&content), "{name}: {from} does not say\n{content}");
+            }
             Block::Text => {}
         }
     }
@@ -159,6 +166,7 @@ pages! {
     getting_started_holds: "getting-started.md",
     concepts_hold: "concepts.md",
     capabilities_hold: "capabilities.md",
+    writing_a_skill_holds: "skills.md",
     policies_by_example_hold: "policies.md",
     approvals_hold: "approvals.md",
     workflows_hold: "workflows.md",
