@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: runs everything that measures, and writes one report. No figure of it is
 //! written by hand; each stands beside what it is compared with, from the same run.
 
+mod build; // how long the command takes to build, and of what
 mod figures; // what is measured, and what was aimed at
 mod page; // the report as people read it
 
@@ -25,6 +26,13 @@ struct Measured {
     low: f64,
     high: f64,
     unit: String,
+}
+
+impl Measured {
+    /// What was seen one time.
+    fn once(value: f64, unit: &str) -> Self {
+        Self { value, low: value, high: value, unit: unit.to_owned() }
+    }
 }
 
 /// Everything that one run measured.

@@ -1,5 +1,5 @@
 //! One caller and 64 callers, each waiting for a durable commit, beside a bare append with
-//! `fdatasync`: what sharing a flush is worth.
+//! `fdatasync` and a bare commit of SQLite: what sharing a flush is worth.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -34,6 +34,20 @@ fn commit(store: &Store) {
         .write(|tx| tx.prepare_cached("INSERT INTO item (text) VALUES (?1)")?.execute([TEXT]))
         .wait()
         .unwrap();
+}
+
+/// SQLite alone, as durable: one connection, one row a transaction.
+fn bare(dir: &Path) -> rusqlite::Connection {
+    let bare = rusqlite::Connection::open(dir.join("bare.db")).unwrap();
+    let kind: String = bare.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).unwrap();
+    assert_eq!(kind, "wal");
+    bare.pragma_update(None, "synchronous", "FULL").unwrap();
+    bare.execute_batch(TABLES[0].sql).unwrap();
+    bare
+}
+
+fn bare_commit(bare: &rusqlite::Connection) {
+    bare.prepare_cached("INSERT INTO item (text) VALUES (?1)").unwrap().execute([TEXT]).unwrap();
 }
 
 /// `n` commits by so many callers at once.
@@ -109,6 +123,8 @@ fn main() {
     group.bench_function("append_fdatasync", |b| {
         b.iter_custom(|n| appends(&mut file, n));
     });
+    let connection = bare(dir.path());
+    group.bench_function("bare_sqlite", |b| b.iter(|| bare_commit(&connection)));
     let store = open(dir.path());
     for callers in [1, CALLERS] {
         group.bench_function(format!("commit/{callers}"), |b| {

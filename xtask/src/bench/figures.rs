@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Measured, Run, VARIABLE};
+use super::{Measured, Run, VARIABLE, build};
 use crate::process::{self, Ended};
 use crate::report::Failure;
 
@@ -12,28 +12,67 @@ use crate::report::Failure;
 pub(super) struct Bench {
     pub(super) package: &'static str,
     pub(super) name: &'static str,
-    /// The arguments of a program, each a run of its own; none for one of cargo's benches.
-    runs: &'static [(&'static str, &'static [&'static str])],
+    how: How,
+}
+
+/// How something is measured.
+enum How {
+    /// By one of cargo's benches.
+    Cargo,
+    /// By a program of the workspace, which says what it saw.
+    Program(&'static [Said]),
+    /// By building it.
+    Build,
+}
+
+/// One run of such a program.
+struct Said {
+    id: &'static str,
+    arguments: &'static [&'static str],
+    /// What of its answer goes into the report, in which unit.
+    figures: &'static [(&'static str, &'static str)],
+}
+
+const fn cargo(package: &'static str, name: &'static str) -> Bench {
+    Bench { package, name, how: How::Cargo }
 }
 
 pub(super) const BENCHES: &[Bench] = &[
-    Bench { package: "lictor-store", name: "commit", runs: &[] },
-    Bench { package: "lictor-governance", name: "decide", runs: &[] },
-    Bench { package: "lictor-executor", name: "road", runs: &[] },
-    Bench { package: "lictor-capability", name: "validate", runs: &[] },
-    Bench { package: "lictor-capability", name: "graph", runs: &[] },
-    Bench { package: "lictor-audit", name: "trail", runs: &[] },
-    Bench { package: "lictor-audit", name: "scale", runs: &[] },
-    Bench { package: "lictor", name: "transactions", runs: &[] },
+    cargo("lictor-store", "commit"),
+    cargo("lictor-governance", "decide"),
+    cargo("lictor-executor", "road"),
+    cargo("lictor-capability", "validate"),
+    cargo("lictor-capability", "graph"),
+    cargo("lictor-audit", "trail"),
+    cargo("lictor-audit", "scale"),
+    cargo("lictor", "transactions"),
     Bench {
         package: "lictor-bench",
-        name: "load",
-        runs: &[
-            ("load/1", &["load", "--total", "1000", "--concurrency", "1", "--json"]),
-            ("load/20", &["load", "--total", "4000", "--concurrency", "20", "--json"]),
-            ("load/100", &["load", "--total", "4000", "--concurrency", "100", "--json"]),
-        ],
+        name: "load and chaos",
+        how: How::Program(&[
+            Said {
+                id: "load/1",
+                arguments: &["load", "--total", "1000", "--concurrency", "1", "--json"],
+                figures: OF_LOAD,
+            },
+            Said {
+                id: "load/20",
+                arguments: &["load", "--total", "4000", "--concurrency", "20", "--json"],
+                figures: OF_LOAD,
+            },
+            Said {
+                id: "load/100",
+                arguments: &["load", "--total", "4000", "--concurrency", "100", "--json"],
+                figures: OF_LOAD,
+            },
+            Said {
+                id: "chaos",
+                arguments: &["chaos", "--runs", "1000", "--inject", "0.5", "--seed", "1", "--json"],
+                figures: OF_CHAOS,
+            },
+        ]),
     },
+    Bench { package: "lictor-cli", name: "cold build", how: How::Build },
 ];
 
 /// What a run of the load program says that goes into the report.
@@ -46,6 +85,9 @@ const OF_LOAD: &[(&str, &str)] = &[
     ("barriers_per_workflow", ""),
 ];
 
+const OF_CHAOS: &[(&str, &str)] =
+    &[("injected_failures", ""), ("rolled_back", ""), ("file_removed", "")];
+
 impl Bench {
     /// Runs it; gives what it said by itself.
     pub(super) fn measure(
@@ -53,29 +95,40 @@ impl Bench {
         root: &Path,
         figures: &Path,
     ) -> Result<Vec<(String, Measured)>, Failure> {
-        let failed = || Failure::new(format!("the bench {} of {} failed", self.name, self.package));
-        if self.runs.is_empty() {
-            let args = ["bench", "--quiet", "--package", self.package, "--bench", self.name];
-            let variable = figures.to_string_lossy();
-            return match process::cargo(root, &args, &[(VARIABLE, &variable)])? {
-                Ended::Well => Ok(Vec::new()),
-                Ended::Badly => Err(failed()),
-            };
-        }
-        let mut found = Vec::new();
-        for (id, arguments) in self.runs {
-            let mut args = vec!["run", "--quiet", "--release", "--package", self.package, "--"];
-            args.extend_from_slice(arguments);
-            let said = process::cargo_says(root, &args)?.ok_or_else(failed)?;
-            let said: Value = serde_json::from_str(said.trim()).map_err(|_| failed())?;
-            for (key, unit) in OF_LOAD {
-                let value = said.get(key).and_then(Value::as_f64).ok_or_else(failed)?;
-                let unit = (*unit).to_owned();
-                let measured = Measured { value, low: value, high: value, unit };
-                found.push((format!("{id}/{key}"), measured));
+        match &self.how {
+            How::Cargo => self.cargo(root, figures),
+            How::Program(runs) => {
+                let found: Result<Vec<_>, _> =
+                    runs.iter().map(|run| self.said(root, run)).collect();
+                Ok(found?.concat())
             }
+            How::Build => build::measure(root, self.package),
         }
-        Ok(found)
+    }
+
+    fn failed(&self) -> Failure {
+        Failure::new(format!("the bench {} of {} failed", self.name, self.package))
+    }
+
+    fn cargo(&self, root: &Path, figures: &Path) -> Result<Vec<(String, Measured)>, Failure> {
+        let args = ["bench", "--quiet", "--package", self.package, "--bench", self.name];
+        let variable = figures.to_string_lossy();
+        match process::cargo(root, &args, &[(VARIABLE, &variable)])? {
+            Ended::Well => Ok(Vec::new()),
+            Ended::Badly => Err(self.failed()),
+        }
+    }
+
+    fn said(&self, root: &Path, run: &Said) -> Result<Vec<(String, Measured)>, Failure> {
+        let mut args = vec!["run", "--quiet", "--release", "--package", self.package, "--"];
+        args.extend_from_slice(run.arguments);
+        let said = process::cargo_says(root, &args)?.ok_or_else(|| self.failed())?;
+        let said: Value = serde_json::from_str(said.trim()).map_err(|_| self.failed())?;
+        let figures = run.figures.iter().map(|(key, unit)| {
+            let value = said.get(key).and_then(Value::as_f64).ok_or_else(|| self.failed())?;
+            Ok((format!("{}/{key}", run.id), Measured::once(value, unit)))
+        });
+        figures.collect()
     }
 }
 
@@ -209,8 +262,10 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
         &[
             row("a commit, one caller", "durable/commit/1")
                 .beside("a bare append with fdatasync", "durable/append_fdatasync"),
+            row("a commit, one caller", "durable/commit/1")
+                .beside("a bare commit of SQLite", "durable/bare_sqlite"),
             row("a commit, 64 callers", "durable/commit/64")
-                .beside("a bare append with fdatasync", "durable/append_fdatasync"),
+                .beside("a bare commit of SQLite", "durable/bare_sqlite"),
             row("one event inside a transaction", "append/one event inside a transaction"),
             row("one event, durable and guarded", "append/one event, durable and guarded"),
             row("checking 100,000 events in the store", "verify/100k events in the store"),
@@ -245,6 +300,23 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
                 .beside("20 at a time", "load/20/per_second")
                 .goal(Goal::RatioAtLeast(0.8)),
             row("99th percentile, 100 at a time", "load/100/p99_ms"),
+            row("of 1000 with failures injected: rolled back", "chaos/rolled_back")
+                .beside("failures injected", "chaos/injected_failures")
+                .goal(Goal::RatioAtLeast(1.0)),
+            row("of these: file gone", "chaos/file_removed")
+                .beside("failures injected", "chaos/injected_failures")
+                .goal(Goal::RatioAtLeast(1.0)),
+        ],
+    ),
+    (
+        "Building the command",
+        &[
+            row("all packages of `Cargo.lock`, those of tests and tools with them", "build/locked"),
+            row("packages that the command is built of", "build/packages"),
+            row("a release build from nothing", "build/cold").goal(Goal::AtMost(300_000.0)).why(
+                "Most of it is what MCP, TLS and SQLite are made of, and that each is optimized whole. Fewer features of the doors would change it.",
+            ),
+            row("the command's file", "build/size"),
         ],
     ),
 ];
