@@ -11,6 +11,7 @@ use lictor::workflow::RunStatus;
 use serde_json::json;
 use tokio::sync::Barrier;
 
+use crate::floor::Floor;
 use crate::pending::pending;
 use crate::place::{Places, expected, flow, input};
 use crate::{Failure, say, system};
@@ -109,6 +110,7 @@ pub(crate) async fn load(wish: Load) -> Result<bool, Failure> {
     };
     let each = |n: u64| n as f64 / wish.total.max(1) as f64;
     let commits = stats.commits - stats_before.commits;
+    let floor = Floor::measure(&folder)?;
     let report = json!({
         "total": wish.total, "concurrency": wish.concurrency, "right": right,
         "durability": format!("{:?}", wish.durability).to_lowercase(),
@@ -119,6 +121,8 @@ pub(crate) async fn load(wish: Load) -> Result<bool, Failure> {
         "commits_per_workflow": each(commits),
         "jobs_per_commit": (stats.jobs - stats_before.jobs) as f64 / commits.max(1) as f64,
         "barriers_per_workflow": each(barriers),
+        "fsyncs_per_workflow": each(commits + barriers),
+        "fsync_awake_ms": ms(floor.awake), "fsync_idle_ms": ms(floor.idle),
         "before": taken_before, "after": system::taken(), "commit": system::commit(),
     });
     say(&report, wish.json);

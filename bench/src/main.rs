@@ -7,6 +7,7 @@
 )]
 
 mod chaos;
+mod floor;
 mod kill;
 mod load;
 mod pending;

@@ -83,6 +83,9 @@ const OF_LOAD: &[(&str, &str)] = &[
     ("p99_ms", "ms"),
     ("commits_per_workflow", ""),
     ("barriers_per_workflow", ""),
+    ("fsyncs_per_workflow", ""),
+    ("fsync_awake_ms", "ms"),
+    ("fsync_idle_ms", "ms"),
 ];
 
 const OF_CHAOS: &[(&str, &str)] =
@@ -289,13 +292,17 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
         "Workflows: `time.now`, `text.render`, `fs.write`, `fs.hash`, every guarantee on",
         &[
             row("throughput, one at a time", "load/1/per_second"),
-            row("median, one at a time", "load/1/p50_ms"),
+            row("median, one at a time", "load/1/p50_ms")
+                .beside("an append with fdatasync after a pause", "load/1/fsync_idle_ms"),
+            row("flushes for each workflow, one at a time", "load/1/fsyncs_per_workflow"),
             row("throughput, 20 at a time", "load/20/per_second")
                 .goal(Goal::AtLeast(2_000.0))
                 .why(TWO_CORES),
-            row("median, 20 at a time", "load/20/p50_ms").goal(Goal::AtMost(10.0)).why(TWO_CORES),
+            row("median, 20 at a time", "load/20/p50_ms")
+                .beside("an append with fdatasync after another", "load/20/fsync_awake_ms")
+                .goal(Goal::AtMost(10.0)).why(TWO_CORES),
             row("95th percentile, 20 at a time", "load/20/p95_ms").goal(Goal::AtMost(25.0)).why(TWO_CORES),
-            row("commits for each workflow, 20 at a time", "load/20/commits_per_workflow"),
+            row("flushes for each workflow, 20 at a time", "load/20/fsyncs_per_workflow"),
             row("throughput, 100 at a time", "load/100/per_second")
                 .beside("20 at a time", "load/20/per_second")
                 .goal(Goal::RatioAtLeast(0.8)),
