@@ -3,15 +3,45 @@
 use std::fmt;
 use std::io;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::Digest as _;
 
 use crate::quote::Quote;
 
 /// The SHA-256 of some bytes, written `sha256:<64 hex digits>`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Digest([u8; 32]);
+
+const PREFIX: &str = "sha256:";
+
+/// A digest's text, where it was asked for: every record is full of them.
+struct Text([u8; PREFIX.len() + 64]);
+
+impl Text {
+    fn of(digest: &Digest) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        let mut text = [0; PREFIX.len() + 64];
+        let (prefix, hex) = text.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        for ([high, low], byte) in hex.as_chunks_mut::<2>().0.iter_mut().zip(digest.0) {
+            (*high, *low) = (digit(byte >> 4), digit(byte & 15));
+        }
+        Self(text)
+    }
+
+    fn as_str(&self) -> &str {
+        // Hex digits behind a prefix are UTF-8.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Text::of(self).as_str())
+    }
+}
 
 /// A text that should have been a digest is not one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,10 +85,7 @@ impl Digest {
     /// The 64 hex digits, without the prefix.
     #[must_use]
     pub fn hex(&self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit =
-            |nibble: u8| DIGITS.get(usize::from(nibble)).map_or('0', |byte| char::from(*byte));
-        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        Text::of(self).as_str().get(PREFIX.len()..).unwrap_or_default().to_owned()
     }
 
     /// Takes a digest from outside.
@@ -67,7 +94,7 @@ impl Digest {
     /// When the text is not `sha256:` and 64 lower-case hex digits.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         let fail = || DigestError(Quote::of(text));
-        let hex = text.strip_prefix("sha256:").ok_or_else(fail)?.as_bytes();
+        let hex = text.strip_prefix(PREFIX).ok_or_else(fail)?.as_bytes();
         if hex.len() != 64 {
             return Err(fail());
         }
@@ -89,7 +116,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
+        f.write_str(Text::of(self).as_str())
     }
 }
 
