@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use lictor_context::{Event, Name};
 use lictor_store::Store;
 use lictor_store::rusqlite::{self, Transaction};
 
+use crate::ends::SignsEnds;
 use crate::error::{AppendError, AppendErrorKind};
 use crate::fault::point;
 use crate::filter::to_i64;
@@ -42,7 +44,7 @@ impl AuditLog<Store> {
         let failed = |error: rusqlite::Error| AppendError::new(&first, error.into());
         // A caller that goes on after our error must not commit half of our rows.
         run(tx, "SAVEPOINT audit_append").map_err(failed)?;
-        let appended = self.append_with(&mut Tables(tx), events);
+        let appended = self.append_with(&mut Tables::shared(&self.inner.store, tx), events);
         if appended.is_err() {
             // The first error says more than one of undoing would.
             run(tx, "ROLLBACK TO audit_append").unwrap_or_default();
@@ -56,6 +58,15 @@ impl AuditLog<Store> {
 
 fn run(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
     tx.prepare_cached(sql)?.execute([]).map(|_| ())
+}
+
+/// When the end of a log is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signing {
+    /// Whatever else is in the transaction.
+    AtOnce,
+    /// Once for all appends of the transaction, when there are others.
+    Together,
 }
 
 impl<S: TrailStore> AuditLog<S> {
@@ -78,7 +89,7 @@ impl<S: TrailStore> AuditLog<S> {
             Some(event) => {
                 Err(AppendError::new(event.org(), AppendErrorKind::Reserved(event.event_type())))
             }
-            None => self.append_prepared(writer, events),
+            None => self.append_prepared(writer, events, Signing::Together),
         }
     }
 
@@ -89,18 +100,19 @@ impl<S: TrailStore> AuditLog<S> {
         events: Vec<Event>,
     ) -> Result<Appended, AppendError> {
         let events = self.prepare(events)?;
-        self.append_prepared(writer, events)
+        self.append_prepared(writer, events, Signing::AtOnce)
     }
 
     fn append_prepared<W: TrailWriter + ?Sized>(
         &self,
         writer: &mut W,
         events: PreparedEvents,
+        signing: Signing,
     ) -> Result<Appended, AppendError> {
         let PreparedEvents { orgs, measured } = events;
         let mut logs = Vec::with_capacity(orgs.len());
         for (org, own) in orgs {
-            let appended = self.append_org(writer, &org, own);
+            let appended = self.append_org(writer, &org, own, signing);
             logs.push(appended.map_err(|kind| AppendError::new(&org, kind))?);
         }
         Ok(Appended { logs, measured })
@@ -111,10 +123,10 @@ impl<S: TrailStore> AuditLog<S> {
         writer: &mut W,
         org: &Name,
         events: Vec<Prepared>,
+        signing: Signing,
     ) -> Result<AppendedTo, AppendErrorKind> {
         let mut cursor = self.end(writer, org)?;
         let before = cursor.tree.clone();
-        writer.complete(org, before.size())?;
         let mut sessions = HashMap::new();
         let goes_on = |session: &str| match writer.next_session_seq(org, session) {
             Err(StoreError::Damaged(_)) => Err(AppendErrorKind::Tampered),
@@ -133,41 +145,75 @@ impl<S: TrailStore> AuditLog<S> {
         // otherwise make a log that nobody can ever verify.
         read_back(writer, org, before.clone(), &cursor)?;
         point("append: before it is signed")?;
-        let (note, checkpoint) = self.inner.maker.sign(org, &cursor.tree);
-        writer.put_head(org, before.size(), &cursor.head(&note))?;
+        let checkpoint = match signing {
+            Signing::Together if writer.share(&mut |_| {}) => {
+                writer.put_head(org, before.size(), &cursor.head(""))?;
+                let (mut left, signer) = (Some(cursor.clone()), &self.inner);
+                writer.share(&mut |ends| {
+                    if let Some(left) = left.take() {
+                        ends.leave(org, left, Arc::clone(signer) as Arc<dyn SignsEnds>);
+                    }
+                });
+                self.inner.maker.checkpoint(org, &cursor.tree)
+            }
+            Signing::Together | Signing::AtOnce => {
+                let (note, checkpoint) = self.inner.maker.sign(org, &cursor.tree);
+                writer.put_head(org, before.size(), &cursor.head(&note))?;
+                self.inner.know(org, (note, checkpoint.clone()));
+                checkpoint
+            }
+        };
         point("append: before the commit")?;
-        self.known().insert(org.as_str().to_owned(), (note, checkpoint.clone()));
         let events = cursor.tree.size() - before.size();
         Ok(AppendedTo { org: org.clone(), first_seq: before.size(), events, checkpoint })
     }
 
-    /// The end of the log as this reader sees it, if it is what was signed.
-    pub(crate) fn end<R: TrailReader + ?Sized>(
+    /// The end of the log as this writer sees it, if it is what was signed, or what an append
+    /// before this one left in the same transaction.
+    fn end<W: TrailWriter + ?Sized>(
         &self,
-        reader: &R,
+        writer: &mut W,
         org: &Name,
     ) -> Result<Cursor, AppendErrorKind> {
+        let Some(head) = writer.head(org)? else { return self.checked(writer, org, None) };
+        if !head.note.is_empty() {
+            return self.checked(writer, org, Some(head));
+        }
+        // INVARIANT: everything was checked when the first append of this transaction found its
+        // end signed, and nobody else can have written since.
+        let mut left = None;
+        writer.share(&mut |ends| left = ends.find(org, &head));
+        left.ok_or(AppendErrorKind::Tampered)
+    }
+
+    fn checked<W: TrailWriter + ?Sized>(
+        &self,
+        writer: &mut W,
+        org: &Name,
+        head: Option<Head>,
+    ) -> Result<Cursor, AppendErrorKind> {
         let origin = self.origin(org);
-        self.follow_key(reader.key()?.as_deref())?;
-        let cursor = match reader.head(org)? {
-            None => Cursor::start(),
+        self.follow_key(writer.key()?.as_deref())?;
+        let (cursor, root) = match head {
+            None => (Cursor::start(), Tree::new().root()),
             Some(head) => {
                 let (tree, chain) = head.parts().ok_or(AppendErrorKind::Tampered)?;
                 let signed = self.open_note(org, head.note).ok_or(AppendErrorKind::Tampered)?;
-                let same = signed.origin == origin
-                    && signed.size == tree.size()
-                    && signed.root == tree.root();
+                let root = tree.root();
+                let same =
+                    signed.origin == origin && signed.size == tree.size() && signed.root == root;
                 // INVARIANT: nothing is signed that does not follow from what was signed before;
                 // whoever rewrote the log has it refused here, not confirmed.
                 if !same {
                     return Err(AppendErrorKind::Tampered);
                 }
-                Cursor { tree, chain }
+                (Cursor { tree, chain }, root)
             }
         };
         if let Some(guard) = &self.inner.guard {
-            guard.check(&origin, cursor.tree.size(), &cursor.tree.root())?;
+            guard.check(&origin, cursor.tree.size(), &root)?;
         }
+        writer.complete(org, cursor.tree.size())?;
         Ok(cursor)
     }
 }

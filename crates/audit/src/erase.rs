@@ -144,7 +144,8 @@ impl AuditLog<Store> {
         let event = Event::new(session, EventType::SubjectErased, facts, clock);
         let (log, id, of) = (self.clone(), key.clone(), org.clone());
         let written = self.inner.store.write(move |tx| {
-            let appended = log.append_own(&mut Tables(tx), vec![event])?;
+            let mut tables = Tables::shared(&log.inner.store, tx);
+            let appended = log.append_own(&mut tables, vec![event])?;
             tx.execute(
                 "INSERT OR IGNORE INTO audit_erased (org, key_id, done) VALUES (?1, ?2, 0)",
                 [of.as_str(), &id],

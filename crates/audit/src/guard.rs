@@ -2,10 +2,11 @@
 //!
 //! Whoever puts an older copy of the store back would otherwise hold a log that verifies.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lictor_context::Digest;
 
@@ -65,6 +66,18 @@ pub(crate) struct Guard {
     folder: PathBuf,
     // Open for as long as the guard lives; also keeps this process's threads apart.
     lock: Mutex<File>,
+    /// What this process knows of each log. One assignment changes an entry, so that a poisoned
+    /// lock guards whole ones.
+    logs: Mutex<HashMap<String, Known>>,
+}
+
+/// What a process knows of a log.
+#[derive(Debug, Default)]
+struct Known {
+    /// The last checkpoint that was committed.
+    committed: Option<Checkpoint>,
+    /// How far the file says, as this process wrote or read it.
+    raised: u64,
 }
 
 /// What a disk writes whole or not at all, in bytes.
@@ -84,7 +97,8 @@ impl Guard {
             origin: "*".to_owned(),
             kind: GuardErrorKind::Io(error),
         })?;
-        Ok(Self { folder: folder.to_owned(), lock: Mutex::new(lock) })
+        let logs = Mutex::default();
+        Ok(Self { folder: folder.to_owned(), lock: Mutex::new(lock), logs })
     }
 
     /// The highest size that was signed, and its root.
@@ -112,17 +126,54 @@ impl Guard {
         Ok(())
     }
 
-    /// Remembers a checkpoint that was committed. A higher one that another process remembered in
-    /// the meantime stays.
+    /// Learns of a checkpoint that was committed. Whoever remembers one of the same commit
+    /// remembers this one instead, once for all of them.
+    pub(crate) fn learn(&self, checkpoint: &Checkpoint) {
+        let mut logs = self.logs();
+        let known = logs.entry(checkpoint.origin.clone()).or_default();
+        if known.committed.as_ref().is_none_or(|committed| committed.size < checkpoint.size) {
+            known.committed = Some(checkpoint.clone());
+        }
+    }
+
+    /// Remembers a checkpoint that was committed. A higher one that somebody remembered in the
+    /// meantime stays, in this process or another one.
     pub(crate) fn raise(&self, checkpoint: &Checkpoint) -> Result<(), GuardError> {
+        let origin = &checkpoint.origin;
+        // One thread after the other: most of those who waited find it done.
+        let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(newest) = self.to_raise(checkpoint) else { return Ok(()) };
+        let raised = locked(&file, || self.raise_file(&newest));
+        let signed = raised.map_err(|kind| self.refuse(origin, kind))?;
+        self.logs().entry(origin.clone()).or_default().raised = signed;
+        Ok(())
+    }
+
+    /// What is to be remembered for a checkpoint; nothing when this process has remembered a
+    /// higher one.
+    fn to_raise(&self, checkpoint: &Checkpoint) -> Option<Checkpoint> {
+        let logs = self.logs();
+        let Some(known) = logs.get(&checkpoint.origin) else { return Some(checkpoint.clone()) };
+        if known.raised > checkpoint.size {
+            return None;
+        }
+        let later = known.committed.as_ref().filter(|known| known.size > checkpoint.size);
+        Some(later.unwrap_or(checkpoint).clone())
+    }
+
+    /// Writes a checkpoint unless the file says a higher one; says how far it says then.
+    fn raise_file(&self, checkpoint: &Checkpoint) -> Result<u64, GuardErrorKind> {
         let Checkpoint { origin, size, root } = checkpoint;
-        let raised = self.locked(|| match self.peek(origin)? {
-            Some((signed, _)) if signed > *size => Ok(()),
-            Some((signed, found)) if signed == *size && found == *root => Ok(()),
+        match self.peek(origin)? {
+            Some((signed, _)) if signed > *size => Ok(signed),
+            Some((signed, found)) if signed == *size && found == *root => Ok(signed),
             Some((signed, _)) if signed == *size => Err(GuardErrorKind::Forked { size: *size }),
-            _ => self.write(checkpoint).map_err(GuardErrorKind::Io),
-        });
-        raised.map_err(|kind| self.refuse(origin, kind))
+            _ => self.write(checkpoint).map(|()| *size).map_err(GuardErrorKind::Io),
+        }
+    }
+
+    fn logs(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps other threads and other processes away in the meantime.
@@ -131,11 +182,7 @@ impl Guard {
         run: impl FnOnce() -> Result<T, GuardErrorKind>,
     ) -> Result<T, GuardErrorKind> {
         let file = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        file.lock().map_err(GuardErrorKind::Io)?;
-        let result = run();
-        let unlocked = file.unlock().map_err(GuardErrorKind::Io);
-        let result = result?;
-        unlocked.map(|()| result)
+        locked(&file, run)
     }
 
     fn peek(&self, origin: &str) -> Result<Option<(u64, Hash)>, GuardErrorKind> {
@@ -186,6 +233,18 @@ fn make(mut file: File, text: &str, folder: &Path) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     File::open(folder)?.sync_all()
+}
+
+/// Keeps other processes away in the meantime.
+fn locked<T>(
+    file: &File,
+    run: impl FnOnce() -> Result<T, GuardErrorKind>,
+) -> Result<T, GuardErrorKind> {
+    file.lock().map_err(GuardErrorKind::Io)?;
+    let result = run();
+    let unlocked = file.unlock().map_err(GuardErrorKind::Io);
+    let result = result?;
+    unlocked.map(|()| result)
 }
 
 fn parse(text: &str, expected: &str) -> Option<(u64, Hash)> {

@@ -3,6 +3,7 @@
 mod append;
 mod archive;
 pub mod conformance;
+mod ends;
 mod erase;
 mod error;
 mod export;

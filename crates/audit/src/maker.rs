@@ -216,9 +216,13 @@ impl Maker {
 
     /// The signed checkpoint of a log that ends here.
     pub(crate) fn sign(&self, org: &Name, tree: &Tree) -> (String, Checkpoint) {
-        let checkpoint =
-            Checkpoint { origin: self.origin(org), size: tree.size(), root: tree.root() };
+        let checkpoint = self.checkpoint(org, tree);
         (self.key().sign(&checkpoint), checkpoint)
+    }
+
+    /// What such a log says of itself.
+    pub(crate) fn checkpoint(&self, org: &Name, tree: &Tree) -> Checkpoint {
+        Checkpoint { origin: self.origin(org), size: tree.size(), root: tree.root() }
     }
 }
 

@@ -6,6 +6,7 @@ use lictor_store::rusqlite::{Transaction, params};
 use lictor_store::{Store, WriteError};
 use serde_json::Value;
 
+use crate::append::Signing;
 use crate::error::AppendErrorKind;
 use crate::fault::point;
 use crate::filter::to_i64;
@@ -105,7 +106,10 @@ impl AuditLog<Store> {
         point("rotate: before it is recorded")?;
         let public = next.public().clone();
         let log = self.clone();
-        let written = self.inner.store.write(move |tx| log.record_rotation(tx, events, &next));
+        // INVARIANT: nobody signs with the next key, for which the old one is destroyed, before it
+        // is durable that it is the next one.
+        let write = move |tx: &Transaction<'_>| log.record_rotation(tx, events, &next);
+        let written = self.inner.store.write_alone(write);
         let appended =
             written.wait().map_err(|error| RotateErrorKind::NotRecorded(Box::new(error)))?;
         point("rotate: before the key takes its place")?;
@@ -123,7 +127,9 @@ impl AuditLog<Store> {
         let mut logs = Vec::new();
         for event in events {
             let org = event.org().clone();
-            let appended = self.append_org(&mut Tables(tx), &org, vec![Prepared::own(event)])?;
+            let mut tables = Tables::shared(&self.inner.store, tx);
+            let own = vec![Prepared::own(event)];
+            let appended = self.append_org(&mut tables, &org, own, Signing::AtOnce)?;
             let mut note: String = tx.query_row(
                 "SELECT checkpoint_note FROM audit_head WHERE org = ?1",
                 [org.as_str()],

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use lictor_context::{Event, EventSink, Name, RecordError};
@@ -82,6 +82,17 @@ pub(crate) struct Inner<S> {
     pub(crate) known: Mutex<HashMap<String, (String, Checkpoint)>>,
 }
 
+impl<S> Inner<S> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, (String, Checkpoint)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a note as ours.
+    pub(crate) fn know(&self, org: &Name, note: (String, Checkpoint)) {
+        self.known().insert(org.as_str().to_owned(), note);
+    }
+}
+
 /// Where events went. Nothing holds before the transaction is committed; hand it to
 /// [`AuditLog::confirm`] then.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +111,8 @@ pub struct AppendedTo {
     pub first_seq: u64,
     /// How many there were.
     pub events: u64,
-    /// What was signed.
+    /// The log after the last of them. It was signed, or a later end was that the same commit
+    /// led to.
     pub checkpoint: Checkpoint,
 }
 
@@ -203,8 +215,8 @@ impl<S: TrailStore> AuditLog<S> {
         Some(checkpoint)
     }
 
-    pub(crate) fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, (String, Checkpoint)>> {
-        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn known(&self) -> MutexGuard<'_, HashMap<String, (String, Checkpoint)>> {
+        self.inner.known()
     }
 
     /// Tells the rollback guard of what was committed; without a guard, does nothing. It must not

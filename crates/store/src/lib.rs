@@ -2,6 +2,7 @@
 
 mod connection;
 mod error;
+mod gathered;
 mod migration;
 mod options;
 mod pending;
@@ -10,6 +11,7 @@ mod store;
 mod writer;
 
 pub use error::{NotCommitted, OpenError, OpenErrorKind, ReadError, WriteError};
+pub use gathered::Gathered;
 pub use migration::Migration;
 pub use options::{Access, AccessGuard, Durability, StoreOptions};
 pub use pending::PendingWrite;

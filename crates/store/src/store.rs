@@ -10,6 +10,7 @@ use rusqlite::{Connection, Transaction};
 
 use crate::connection::{CommitPermit, Place, open_writer};
 use crate::error::{OpenError, OpenErrorKind, ReadError};
+use crate::gathered::{Gathered, Gathering};
 use crate::migration::{Migration, migrate};
 use crate::options::StoreOptions;
 use crate::pending::{PendingWrite, pending};
@@ -38,6 +39,7 @@ struct Inner {
     queue: Arc<Queue>,
     readers: Readers,
     counters: Arc<Counters>,
+    gathering: Arc<Gathering>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -80,6 +82,32 @@ impl Store {
         let (caller, write) = pending();
         self.inner.queue.push(Box::new(Task::new(job, caller)));
         write
+    }
+
+    /// As [`write`](Self::write), in a transaction and a commit of its own: for what others must
+    /// not build on before it is durable.
+    pub fn write_alone<T, E, F>(&self, job: F) -> PendingWrite<T, E>
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let (caller, write) = pending();
+        self.inner.queue.push(Box::new(Task::new(job, caller).alone()));
+        write
+    }
+
+    /// For a job, in its transaction: what the jobs that share it leave to be done once, before
+    /// their commit. `make` begins it, `change` adds to it, and must not call this again. `None`
+    /// when the job shares its transaction with nobody, or it is none of this store's: then what
+    /// would be left to the end is done at once.
+    pub fn gather<T: Gathered, R>(
+        &self,
+        transaction: &Connection,
+        make: impl FnOnce() -> T,
+        change: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
+        self.inner.gathering.with(transaction, make, change)
     }
 
     /// Reads one snapshot of what is committed. Blocks the thread, but neither waits for the
@@ -155,6 +183,7 @@ impl Inner {
         migrate(&mut connection, &commits, migrations)?;
         let queue = Arc::<Queue>::default();
         let counters = Arc::<Counters>::default();
+        let gathering = Arc::<Gathering>::default();
         let writer = Writer {
             connection,
             place: place.clone(),
@@ -162,6 +191,7 @@ impl Inner {
             counters: Arc::clone(&counters),
             options: options.clone(),
             commits,
+            gathering: Arc::clone(&gathering),
         };
         let thread = std::thread::Builder::new()
             .name("lictor-store".to_owned())
@@ -172,6 +202,7 @@ impl Inner {
             place,
             queue,
             counters,
+            gathering,
             thread: Mutex::new(Some(thread)),
         })
     }

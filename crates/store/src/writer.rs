@@ -9,6 +9,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::connection::{CommitPermit, Place, close_writer};
 use crate::error::{NotCommitted, WriteError};
+use crate::gathered::Gathering;
 use crate::migration::transaction_ended;
 use crate::options::{Access, StoreOptions};
 use crate::pending::{Answer, Caller};
@@ -17,6 +18,8 @@ use crate::pending::{Answer, Caller};
 pub(crate) trait Job: Send {
     /// Does it; `false` when what it wrote is to be undone.
     fn run(&mut self, transaction: &Transaction<'_>) -> bool;
+    /// Whether its transaction is to be nobody else's.
+    fn is_alone(&self) -> bool;
     /// Tells the caller how it ended.
     fn answer(self: Box<Self>, verdict: Verdict);
 }
@@ -34,11 +37,16 @@ pub(crate) struct Task<T, E, F> {
     job: Option<F>,
     result: Option<Answer<T, E>>,
     caller: Caller<T, E>,
+    alone: bool,
 }
 
 impl<T, E, F> Task<T, E, F> {
     pub(crate) fn new(job: F, caller: Caller<T, E>) -> Self {
-        Self { job: Some(job), result: None, caller }
+        Self { job: Some(job), result: None, caller, alone: false }
+    }
+
+    pub(crate) fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 }
 
@@ -60,6 +68,10 @@ where
         let keep = result.is_ok();
         self.result = Some(result);
         keep
+    }
+
+    fn is_alone(&self) -> bool {
+        self.alone
     }
 
     fn answer(self: Box<Self>, verdict: Verdict) {
@@ -147,6 +159,7 @@ pub(crate) struct Writer {
     pub(crate) options: StoreOptions,
     /// Without it each commit becomes a rollback, so that a job cannot end the transaction.
     pub(crate) commits: CommitPermit,
+    pub(crate) gathering: Arc<Gathering>,
 }
 
 impl Writer {
@@ -154,7 +167,8 @@ impl Writer {
     pub(crate) fn run(mut self) {
         while let Some(batch) = self.queue.take(self.options.max_batch) {
             let mut waiting = VecDeque::from(batch);
-            // More than one turn only if a job ended the transaction for those before it.
+            // More than one turn only if a job ended the transaction for those before it, or wants
+            // one of its own.
             while !waiting.is_empty() {
                 self.turn(&mut waiting);
             }
@@ -166,7 +180,7 @@ impl Writer {
     /// One transaction: takes jobs off `waiting` and answers all that it took.
     fn turn(&mut self, waiting: &mut VecDeque<Box<dyn Job>>) {
         let mut done = Vec::with_capacity(waiting.len());
-        let rules = (&self.commits, &self.options);
+        let rules = (&self.commits, &self.options, &*self.gathering);
         let outcome = perform(&mut self.connection, waiting, &mut done, rules);
         let verdict = match outcome {
             Ok(0) => Verdict::Settled,
@@ -195,14 +209,16 @@ fn perform(
     connection: &mut Connection,
     waiting: &mut VecDeque<Box<dyn Job>>,
     done: &mut Vec<Box<dyn Job>>,
-    (commits, options): (&CommitPermit, &StoreOptions),
+    (commits, options, gathering): (&CommitPermit, &StoreOptions, &Gathering),
 ) -> Result<u64, NotCommitted> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(NotCommitted::new)?;
-    let alone = waiting.len() == 1;
+    let alone = waiting.len() == 1 || waiting.front().is_some_and(|first| first.is_alone());
+    // Nobody shares with one who is alone, who does at once what others leave to the end.
+    let shared = (!alone).then(|| gathering.begin(&transaction));
     let mut kept = 0;
-    while let Some(mut job) = waiting.pop_front() {
+    while let Some(mut job) = next(waiting, done) {
         // From here on it is among those that share the outcome.
         let guarded = options.before(Access::Write).and_then(|()| {
             if alone { Ok(job.run(&transaction)) } else { savepoint(&transaction, &mut *job) }
@@ -219,9 +235,24 @@ fn perform(
         // Nothing to keep, so nothing to pay for. The transaction is undone when dropped.
         return Ok(0);
     }
+    let finished = shared.as_ref().map(|shared| shared.finish(&transaction)).transpose();
+    let finished = finished.map_err(NotCommitted::new)?;
+    if transaction.is_autocommit() {
+        return Err(NotCommitted::new(transaction_ended()));
+    }
     options.before(Access::Commit).map_err(NotCommitted::of_commit)?;
     commits.commit(transaction).map_err(NotCommitted::of_commit)?;
+    if let Some(finished) = finished {
+        finished.committed();
+    }
     Ok(kept)
+}
+
+/// The next job of the same transaction.
+fn next(waiting: &mut VecDeque<Box<dyn Job>>, done: &[Box<dyn Job>]) -> Option<Box<dyn Job>> {
+    let ends_here = done.last().is_some_and(|last| last.is_alone())
+        || (!done.is_empty() && waiting.front().is_some_and(|next| next.is_alone()));
+    if ends_here { None } else { waiting.pop_front() }
 }
 
 fn savepoint(transaction: &Transaction<'_>, job: &mut dyn Job) -> rusqlite::Result<bool> {

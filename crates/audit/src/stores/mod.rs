@@ -18,6 +18,7 @@ use std::pin::Pin;
 use lictor_context::Name;
 use lictor_store::{NotCommitted, PendingWrite, ReadError, WriteError, rusqlite};
 
+use crate::ends::SharedEnds;
 use crate::error::{AppendError, NotAppended};
 use crate::filter::Filter;
 use crate::log::{CHAIN_START, Hash, Node, Tree};
@@ -272,6 +273,13 @@ pub trait TrailReader {
 /// A store that nobody else writes to in the meantime. It reads what it wrote. All methods fail
 /// when the store refuses.
 pub trait TrailWriter: TrailReader {
+    /// Shows what the appends of one transaction share, when this is one of several; `false` when
+    /// it is the only one.
+    #[doc(hidden)]
+    fn share(&mut self, _look: &mut dyn FnMut(&mut SharedEnds)) -> bool {
+        false
+    }
+
     /// Adds a line at the end.
     fn insert(&mut self, org: &Name, line: &NewLine<'_>) -> Result<(), StoreError>;
 

@@ -11,6 +11,7 @@ use super::{
     Beside, Head, NewLine, Pending, Pruned, StoreError, StoredLine, StoredRow, TakeLine, TakeRow,
     TakeSealed, TrailReader, TrailStore, TrailWriter, WriteJob,
 };
+use crate::ends::SharedEnds;
 use crate::filter::{Filter, to_i64};
 use crate::log::{Hash, Node, Tree};
 
@@ -31,11 +32,27 @@ const UPSERT_PRUNED: &str = "INSERT INTO audit_pruned (org, first_seq, chain, fr
     chain = excluded.chain, frontier = excluded.frontier";
 
 /// The trail's tables, as one connection sees them. Inside a transaction it may write.
-pub(crate) struct Tables<'a>(pub(crate) &'a Connection);
+pub(crate) struct Tables<'a> {
+    connection: &'a Connection,
+    /// Whose job the transaction is, when it may be that of others as well.
+    shares: Option<&'a Store>,
+}
+
+impl<'a> Tables<'a> {
+    pub(crate) fn of(connection: &'a Connection) -> Self {
+        Self { connection, shares: None }
+    }
+
+    /// In a job of the store.
+    pub(crate) fn shared(store: &'a Store, transaction: &'a Connection) -> Self {
+        Self { connection: transaction, shares: Some(store) }
+    }
+}
 
 impl Tables<'_> {
     fn count_in(&self, sql: &str, org: &Name) -> Result<u64, StoreError> {
-        let count = self.0.prepare_cached(sql)?.query_row([org.as_str()], |row| row.get(0))?;
+        let count =
+            self.connection.prepare_cached(sql)?.query_row([org.as_str()], |row| row.get(0))?;
         Ok(unsigned(count))
     }
 }
@@ -58,7 +75,7 @@ impl TrailStore for Store {
         &self,
         look: impl FnOnce(&dyn TrailReader) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.read(|connection| look(&Tables(connection))).map_err(|error| match error {
+        self.read(|connection| look(&Tables::of(connection))).map_err(|error| match error {
             ReadError::Query(error) => error,
             ReadError::Unavailable(error) => StoreError::from(error).into(),
             ReadError::Closed => StoreError::Closed.into(),
@@ -66,7 +83,8 @@ impl TrailStore for Store {
     }
 
     fn submit(&self, job: WriteJob) -> Pending {
-        self.write(move |tx| job(&mut Tables(tx))).into()
+        let store = self.clone();
+        self.write(move |tx| job(&mut Tables::shared(&store, tx))).into()
     }
 }
 
@@ -94,18 +112,19 @@ fn unsigned(number: i64) -> u64 {
 
 impl TrailReader for Tables<'_> {
     fn log_id(&self) -> Result<Option<String>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT log_id FROM audit_log")?;
+        let mut statement = self.connection.prepare_cached("SELECT log_id FROM audit_log")?;
         Ok(statement.query_row([], |row| row.get(0)).optional()?)
     }
 
     fn orgs(&self) -> Result<Vec<String>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT org FROM audit_head ORDER BY org")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT org FROM audit_head ORDER BY org")?;
         let orgs = statement.query_map([], |row| row.get(0))?;
         Ok(orgs.collect::<rusqlite::Result<_>>()?)
     }
 
     fn head(&self, org: &Name) -> Result<Option<Head>, StoreError> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT size, chain, frontier, checkpoint_note FROM audit_head WHERE org = ?1",
         )?;
         let head = statement.query_row([org.as_str()], |row| {
@@ -121,7 +140,7 @@ impl TrailReader for Tables<'_> {
 
     fn pruned(&self, org: &Name) -> Result<Option<Pruned>, StoreError> {
         let mut statement = self
-            .0
+            .connection
             .prepare_cached("SELECT first_seq, chain, frontier FROM audit_pruned WHERE org = ?1")?;
         let pruned = statement.query_row([org.as_str()], |row| {
             let (first_seq, chain, frontier) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -136,7 +155,7 @@ impl TrailReader for Tables<'_> {
         range: Range<u64>,
         take: &mut TakeLine<'_>,
     ) -> Result<(), StoreError> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT seq, bytes, leaf FROM audit_event
              WHERE org = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq",
         )?;
@@ -152,13 +171,13 @@ impl TrailReader for Tables<'_> {
         // What is no hash is none that anything leads to.
         let hash = |row: &Row<'_>| Ok(blob(row, 0)?.try_into().unwrap_or_default());
         let hashes: rusqlite::Result<Vec<Hash>> = if from.level == 0 {
-            let mut statement = self.0.prepare_cached(
+            let mut statement = self.connection.prepare_cached(
                 "SELECT leaf FROM audit_event WHERE org = ?1 AND seq >= ?2 AND seq < ?3
                  ORDER BY seq",
             )?;
             statement.query_map(params![org.as_str(), first, end], hash)?.collect()
         } else {
-            let mut statement = self.0.prepare_cached(
+            let mut statement = self.connection.prepare_cached(
                 "SELECT hash FROM audit_node WHERE org = ?1 AND level = ?4 AND idx >= ?2
                  AND idx < ?3 ORDER BY idx",
             )?;
@@ -169,7 +188,7 @@ impl TrailReader for Tables<'_> {
 
     fn next_session_seq(&self, org: &Name, session: &str) -> Result<u64, StoreError> {
         let mut statement = self
-            .0
+            .connection
             .prepare_cached("SELECT next_seq FROM audit_session WHERE org = ?1 AND session = ?2")?;
         let next: Option<i64> =
             statement.query_row([org.as_str(), session], |row| row.get(0)).optional()?;
@@ -178,14 +197,15 @@ impl TrailReader for Tables<'_> {
     }
 
     fn holds(&self, org: &Name) -> Result<Vec<String>, StoreError> {
-        let mut statement =
-            self.0.prepare_cached("SELECT name FROM audit_hold WHERE org = ?1 ORDER BY name")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT name FROM audit_hold WHERE org = ?1 ORDER BY name")?;
         let holds = statement.query_map([org.as_str()], |row| row.get(0))?;
         Ok(holds.collect::<rusqlite::Result<_>>()?)
     }
 
     fn rows(&self, org: &Name, take: &mut TakeRow<'_>) -> Result<(), StoreError> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT bytes, leaf, chain, seq, session, session_seq, type, ts, user, agent, \
              action_name, execution, run, success FROM audit_event WHERE org = ?1 ORDER BY seq",
         )?;
@@ -206,7 +226,7 @@ impl TrailReader for Tables<'_> {
         take: &mut TakeLine<'_>,
     ) -> Result<(), StoreError> {
         let (sql, values) = filter.page_sql(org);
-        let mut statement = self.0.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(&sql)?;
         each(statement.query(rusqlite::params_from_iter(values))?, |row| {
             Ok(take(StoredLine { seq: unsigned(row.get(0)?), bytes: blob(row, 1)?, leaf: None }))
         })
@@ -214,14 +234,15 @@ impl TrailReader for Tables<'_> {
 
     fn count(&self, org: &Name, filter: &Filter) -> Result<u64, StoreError> {
         let (sql, values) = filter.count_sql(org);
-        let mut statement = self.0.prepare_cached(&sql)?;
+        let mut statement = self.connection.prepare_cached(&sql)?;
         let values = rusqlite::params_from_iter(values);
         Ok(unsigned(statement.query_row(values, |row| row.get(0))?))
     }
 
     fn sessions(&self, org: &Name) -> Result<Option<Vec<(String, u64)>>, StoreError> {
-        let mut statement =
-            self.0.prepare_cached("SELECT session, next_seq FROM audit_session WHERE org = ?1")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT session, next_seq FROM audit_session WHERE org = ?1")?;
         let sessions =
             statement.query_map([org.as_str()], |row| Ok((row.get(0)?, unsigned(row.get(1)?))))?;
         Ok(Some(sessions.collect::<rusqlite::Result<_>>()?))
@@ -236,7 +257,7 @@ impl TrailReader for Tables<'_> {
     }
 
     fn sealed(&self, org: &Name, seq: u64, pointer: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT ciphertext FROM audit_sealed WHERE org = ?1 AND seq = ?2 AND pointer = ?3",
         )?;
         let place = params![org.as_str(), to_i64(seq), pointer];
@@ -249,7 +270,7 @@ impl TrailReader for Tables<'_> {
         range: Range<u64>,
         take: &mut TakeSealed<'_>,
     ) -> Result<(), StoreError> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT seq, pointer, ciphertext FROM audit_sealed
              WHERE org = ?1 AND seq >= ?2 AND seq < ?3 ORDER BY seq, pointer",
         )?;
@@ -262,13 +283,13 @@ impl TrailReader for Tables<'_> {
 
     fn erased_keys(&self, org: &Name) -> Result<HashSet<String>, StoreError> {
         let mut statement =
-            self.0.prepare_cached("SELECT key_id FROM audit_erased WHERE org = ?1")?;
+            self.connection.prepare_cached("SELECT key_id FROM audit_erased WHERE org = ?1")?;
         let keys = statement.query_map([org.as_str()], |row| row.get(0))?;
         Ok(keys.collect::<rusqlite::Result<_>>()?)
     }
 
     fn epochs(&self, org: &Name) -> Result<Vec<(u64, String)>, StoreError> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT size, note FROM audit_epoch WHERE org = ?1 AND size > \
              (SELECT coalesce(max(first_seq), 0) FROM audit_pruned WHERE org = ?1) ORDER BY size",
         )?;
@@ -278,7 +299,7 @@ impl TrailReader for Tables<'_> {
     }
 
     fn key(&self) -> Result<Option<String>, StoreError> {
-        let mut statement = self.0.prepare_cached("SELECT public FROM audit_key")?;
+        let mut statement = self.connection.prepare_cached("SELECT public FROM audit_key")?;
         Ok(statement.query_row([], |row| row.get(0)).optional()?)
     }
 }
@@ -309,9 +330,14 @@ fn beside<'a>(row: &'a Row<'_>) -> Option<Beside<'a>> {
 }
 
 impl TrailWriter for Tables<'_> {
+    fn share(&mut self, look: &mut dyn FnMut(&mut SharedEnds)) -> bool {
+        let shared = |store: &Store| store.gather(self.connection, SharedEnds::default, look);
+        self.shares.and_then(shared).is_some()
+    }
+
     fn insert(&mut self, org: &Name, line: &NewLine<'_>) -> Result<(), StoreError> {
         let beside = &line.beside;
-        self.0.prepare_cached(INSERT_EVENT)?.execute(params![
+        self.connection.prepare_cached(INSERT_EVENT)?.execute(params![
             org.as_str(),
             beside.seq,
             beside.session,
@@ -333,13 +359,13 @@ impl TrailWriter for Tables<'_> {
 
     fn put_node(&mut self, org: &Name, place: Node, hash: &Hash) -> Result<(), StoreError> {
         let place = params![org.as_str(), place.level, to_i64(place.index), hash];
-        self.0.prepare_cached(INSERT_NODE)?.execute(place)?;
+        self.connection.prepare_cached(INSERT_NODE)?.execute(place)?;
         Ok(())
     }
 
     fn put_session(&mut self, org: &Name, session: &str, next: u64) -> Result<(), StoreError> {
         let session = params![org.as_str(), session, to_i64(next)];
-        self.0.prepare_cached(UPSERT_SESSION)?.execute(session)?;
+        self.connection.prepare_cached(UPSERT_SESSION)?.execute(session)?;
         Ok(())
     }
 
@@ -347,11 +373,11 @@ impl TrailWriter for Tables<'_> {
         let (org, size) = (org.as_str(), to_i64(head.size));
         let Head { chain, frontier, note, .. } = head;
         let changed = if before == 0 {
-            self.0
+            self.connection
                 .prepare_cached(INSERT_HEAD)?
                 .execute(params![org, size, chain, frontier, note])?
         } else {
-            let mut update = self.0.prepare_cached(UPDATE_HEAD)?;
+            let mut update = self.connection.prepare_cached(UPDATE_HEAD)?;
             update.execute(params![org, size, chain, frontier, note, to_i64(before)])?
         };
         if changed == 1 { Ok(()) } else { Err(StoreError::HeadMoved) }
@@ -363,17 +389,17 @@ impl TrailWriter for Tables<'_> {
         } else {
             "DELETE FROM audit_hold WHERE org = ?1 AND name = ?2"
         };
-        self.0.prepare_cached(sql)?.execute([org.as_str(), name])?;
+        self.connection.prepare_cached(sql)?.execute([org.as_str(), name])?;
         Ok(())
     }
 
     fn prune(&mut self, org: &Name, pruned: &Pruned) -> Result<(), StoreError> {
         let until = to_i64(pruned.first_seq);
         let begins = params![org.as_str(), until, pruned.chain, pruned.frontier];
-        self.0.execute(UPSERT_PRUNED, begins)?;
+        self.connection.execute(UPSERT_PRUNED, begins)?;
         for table in ["audit_sealed", "audit_event"] {
             let sql = format!("DELETE FROM {table} WHERE org = ?1 AND seq < ?2");
-            self.0.execute(&sql, params![org.as_str(), until])?;
+            self.connection.execute(&sql, params![org.as_str(), until])?;
         }
         Ok(())
     }
@@ -381,7 +407,9 @@ impl TrailWriter for Tables<'_> {
     /// The nodes of a log that was begun before there were any.
     fn complete(&mut self, org: &Name, size: u64) -> Result<(), StoreError> {
         let made = "SELECT EXISTS (SELECT 1 FROM audit_node WHERE org = ?1)";
-        if size < 16 || self.0.prepare_cached(made)?.query_row([org.as_str()], |row| row.get(0))? {
+        if size < 16
+            || self.connection.prepare_cached(made)?.query_row([org.as_str()], |row| row.get(0))?
+        {
             return Ok(());
         }
         let mut tree = Tree::new();
@@ -400,7 +428,7 @@ impl TrailWriter for Tables<'_> {
         ciphertext: &[u8],
     ) -> Result<(), StoreError> {
         let content = params![org.as_str(), to_i64(seq), pointer, ciphertext];
-        self.0.prepare_cached(INSERT_SEALED)?.execute(content)?;
+        self.connection.prepare_cached(INSERT_SEALED)?.execute(content)?;
         Ok(())
     }
 }

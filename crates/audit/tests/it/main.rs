@@ -27,3 +27,4 @@ mod second;
 mod server;
 mod stores;
 mod tamper;
+mod together;

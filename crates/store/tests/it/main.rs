@@ -8,6 +8,7 @@
 
 mod child;
 mod closing;
+mod gathering;
 mod migrating;
 mod opening;
 mod processes;
