@@ -8,7 +8,7 @@ use lictor_context::{Event, Name};
 use lictor_store::Store;
 use lictor_store::rusqlite::{self, Transaction};
 
-use crate::ends::SignsEnds;
+use crate::ends::{Appends, SignsEnds, Slot};
 use crate::error::{AppendError, AppendErrorKind};
 use crate::fault::point;
 use crate::filter::to_i64;
@@ -60,6 +60,21 @@ fn run(tx: &Transaction<'_>, sql: &str) -> rusqlite::Result<()> {
     tx.prepare_cached(sql)?.execute([]).map(|_| ())
 }
 
+impl<S: TrailStore> Appends for AuditLog<S> {
+    fn append(
+        &self,
+        writer: &mut dyn TrailWriter,
+        org: &Name,
+        events: &[Prepared],
+    ) -> Result<AppendedTo, AppendErrorKind> {
+        self.append_org(writer, org, events, Signing::Together)
+    }
+
+    fn place(&self) -> usize {
+        Arc::as_ptr(&self.inner).addr()
+    }
+}
+
 /// When the end of a log is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signing {
@@ -93,6 +108,27 @@ impl<S: TrailStore> AuditLog<S> {
         }
     }
 
+    /// As [`append_with`](Self::append_with), for one who only appends: where others do in the same
+    /// transaction, all of it is done at once at its end, and what came of it is left in `slot`.
+    pub(crate) fn append_among<W: TrailWriter + ?Sized>(
+        &self,
+        writer: &mut W,
+        events: PreparedEvents,
+        slot: Slot,
+    ) -> Result<Appended, AppendError> {
+        if events.orgs.len() != 1 || events.find(is_own).is_some() || !writer.share(&mut |_| {}) {
+            return self.append_with(writer, events);
+        }
+        let PreparedEvents { mut orgs, measured } = events;
+        let mut waiting = orgs.pop().map(|own| (own, measured, slot));
+        writer.share(&mut |ends| {
+            if let Some((own, measured, slot)) = waiting.take() {
+                ends.enlist(Box::new(self.clone()), own, measured, slot);
+            }
+        });
+        Ok(Appended { logs: Vec::new(), measured: Vec::new() })
+    }
+
     /// As [`append_with`](Self::append_with), whatever the types.
     pub(crate) fn append_own<W: TrailWriter + ?Sized>(
         &self,
@@ -112,7 +148,7 @@ impl<S: TrailStore> AuditLog<S> {
         let PreparedEvents { orgs, measured } = events;
         let mut logs = Vec::with_capacity(orgs.len());
         for (org, own) in orgs {
-            let appended = self.append_org(writer, &org, own, signing);
+            let appended = self.append_org(writer, &org, &own, signing);
             logs.push(appended.map_err(|kind| AppendError::new(&org, kind))?);
         }
         Ok(Appended { logs, measured })
@@ -122,7 +158,7 @@ impl<S: TrailStore> AuditLog<S> {
         &self,
         writer: &mut W,
         org: &Name,
-        events: Vec<Prepared>,
+        events: &[Prepared],
         signing: Signing,
     ) -> Result<AppendedTo, AppendErrorKind> {
         let mut cursor = self.end(writer, org)?;
@@ -233,9 +269,9 @@ impl Cursor {
 fn insert<W: TrailWriter + ?Sized>(
     writer: &mut W,
     org: &Name,
-    made: &Made,
+    made: &Made<'_>,
 ) -> Result<(), AppendErrorKind> {
-    let event = &made.event;
+    let event = &made.prepared.event;
     let (principal, facts) = (event.session().principal(), event.facts());
     let action_name = line_action_name(event);
     let beside = Beside {
@@ -257,7 +293,7 @@ fn insert<W: TrailWriter + ?Sized>(
     for (node, hash) in &made.nodes {
         writer.put_node(org, *node, hash)?;
     }
-    for content in &made.sealed {
+    for content in &made.prepared.sealed {
         writer.put_sealed(org, made.place.seq, &content.pointer, &content.ciphertext)?;
     }
     Ok(())

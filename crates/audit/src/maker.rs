@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use lictor_context::{Event, EventType, Name};
+use lictor_context::{Event, EventType, Name, Principal};
 
 use crate::error::{AppendError, AppendErrorKind};
 use crate::key::SigningKey;
@@ -13,7 +13,7 @@ use crate::line::{Place, PlacelessLine};
 use crate::log::{CHAIN_START, Checkpoint, Hash, Node, Tree, chain_hash, leaf_hash};
 use crate::metrics::Measured;
 use crate::redact::Redactor;
-use crate::sealed::{SealedContent, Subjects, seal_event};
+use crate::sealed::{SealedContent, SubjectKey, Subjects, seal_event};
 
 /// Makes lines, and signs.
 pub(crate) struct Maker {
@@ -51,9 +51,9 @@ pub struct PreparedEvents {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     /// As it stands in the line.
-    event: Event,
+    pub(crate) event: Event,
     line: PlacelessLine,
-    sealed: Vec<SealedContent>,
+    pub(crate) sealed: Vec<SealedContent>,
 }
 
 impl Prepared {
@@ -90,9 +90,8 @@ impl PreparedEvents {
 
 /// An event that was made a line.
 #[derive(Debug)]
-pub(crate) struct Made {
-    /// As it stands in the line.
-    pub(crate) event: Event,
+pub(crate) struct Made<'a> {
+    pub(crate) prepared: &'a Prepared,
     pub(crate) place: Place,
     pub(crate) bytes: Vec<u8>,
     pub(crate) leaf: Hash,
@@ -100,7 +99,6 @@ pub(crate) struct Made {
     pub(crate) chain: Hash,
     /// The nodes of the tree that are complete by it.
     pub(crate) nodes: Vec<(Node, Hash)>,
-    pub(crate) sealed: Vec<SealedContent>,
 }
 
 impl Maker {
@@ -147,10 +145,11 @@ impl Maker {
     pub(crate) fn prepare(&self, events: Vec<Event>) -> Result<PreparedEvents, AppendError> {
         let measured = events.iter().map(Measured::of).collect();
         let redactor = self.redactor();
+        let mut keys = Keys { maker: self, last: None };
         let mut orgs: Vec<(Name, Vec<Prepared>)> = Vec::new();
         for event in events {
             let org = event.org().clone();
-            let prepared = self.prepare_one(event, &redactor);
+            let prepared = prepare_one(event, &redactor, &mut keys);
             let prepared = prepared.map_err(|kind| AppendError::new(&org, kind))?;
             match orgs.iter_mut().find(|(known, _)| *known == org) {
                 Some((_, own)) => own.push(prepared),
@@ -160,58 +159,31 @@ impl Maker {
         Ok(PreparedEvents { orgs, measured })
     }
 
-    fn prepare_one(&self, event: Event, redactor: &Redactor) -> Result<Prepared, AppendErrorKind> {
-        if is_own(event.event_type()) {
-            return Ok(Prepared::own(event));
-        }
-        let (event, mut sealed) = self.sealed(redactor.event(event))?;
-        let line = PlacelessLine::of(&event);
-        // A line that was too long lost its parameters, and what was sealed in them.
-        sealed.retain(|content| {
-            let digest = lictor_context::Digest::of(&content.ciphertext).to_string();
-            line.contains(&digest)
-        });
-        Ok(Prepared { event, line, sealed })
-    }
-
     /// Makes the lines of one organisation's events. `first_session_seq` says where a session
     /// goes on; what it and others go on with is left in `sessions`.
-    pub(crate) fn lines(
+    pub(crate) fn lines<'a>(
         cursor: &mut Cursor,
-        events: Vec<Prepared>,
+        events: &'a [Prepared],
         sessions: &mut HashMap<String, u64>,
         mut first_session_seq: impl FnMut(&str) -> Result<u64, AppendErrorKind>,
-    ) -> Result<Vec<Made>, AppendErrorKind> {
+    ) -> Result<Vec<Made<'a>>, AppendErrorKind> {
         let mut lines = Vec::with_capacity(events.len());
         for prepared in events {
-            let Prepared { event, line, sealed } = prepared;
-            let session = event.session().id().as_str();
+            let session = prepared.event.session().id().as_str();
             let next = match sessions.get_mut(session) {
                 Some(next) => next,
                 None => sessions.entry(session.to_owned()).or_insert(first_session_seq(session)?),
             };
             let place = Place { seq: cursor.tree.size(), session_seq: *next };
             *next += 1;
-            let bytes = line.at(place);
+            let bytes = prepared.line.at(place);
             let leaf = leaf_hash(&bytes);
             cursor.chain = chain_hash(&cursor.chain, &leaf);
             let mut nodes = Vec::new();
             cursor.tree.push_noting(leaf, |node, hash| nodes.push((node, hash)));
-            let chain = cursor.chain;
-            lines.push(Made { event, place, bytes, leaf, chain, nodes, sealed });
+            lines.push(Made { prepared, place, bytes, leaf, chain: cursor.chain, nodes });
         }
         Ok(lines)
-    }
-
-    fn sealed(&self, event: Event) -> Result<(Event, Vec<SealedContent>), AppendErrorKind> {
-        let Some(subjects) = &self.subjects else { return Ok((event, Vec::new())) };
-        if event.facts().action_params.is_none() && event.facts().metadata.is_empty() {
-            return Ok((event, Vec::new()));
-        }
-        let principal = event.session().principal();
-        let key = subjects.key(&principal.org, &principal.user)?;
-        let origin = self.origin(&principal.org);
-        seal_event(event, &origin, &key).map_err(|_| AppendErrorKind::Random)
     }
 
     /// The signed checkpoint of a log that ends here.
@@ -234,6 +206,54 @@ impl fmt::Debug for Maker {
             .field("subjects", &self.subjects)
             .finish_non_exhaustive()
     }
+}
+
+/// The keys of the persons of some events, which are mostly one's.
+struct Keys<'a> {
+    maker: &'a Maker,
+    /// Whose is known, their key, and the log that their events go to.
+    last: Option<(Principal, Arc<SubjectKey>, String)>,
+}
+
+impl Keys<'_> {
+    fn of(
+        &mut self,
+        principal: &Principal,
+    ) -> Result<Option<(&SubjectKey, &str)>, AppendErrorKind> {
+        let Some(subjects) = &self.maker.subjects else { return Ok(None) };
+        if self.last.as_ref().is_none_or(|(known, ..)| known != principal) {
+            let key = subjects.key(&principal.org, &principal.user)?;
+            let origin = self.maker.origin(&principal.org);
+            self.last = Some((principal.clone(), key, origin));
+        }
+        Ok(self.last.as_ref().map(|(_, key, origin)| (&**key, origin.as_str())))
+    }
+}
+
+fn prepare_one(
+    event: Event,
+    redactor: &Redactor,
+    keys: &mut Keys<'_>,
+) -> Result<Prepared, AppendErrorKind> {
+    if is_own(event.event_type()) {
+        return Ok(Prepared::own(event));
+    }
+    let mut event = redactor.event(event);
+    let mut sealed = Vec::new();
+    if event.facts().action_params.is_some() || !event.facts().metadata.is_empty() {
+        let principal = event.session().principal().clone();
+        if let Some((key, origin)) = keys.of(&principal)? {
+            let made = seal_event(&mut event, origin, key);
+            sealed = made.map_err(|_| AppendErrorKind::Random)?;
+        }
+    }
+    let line = PlacelessLine::of(&event);
+    // A line that was too long lost its parameters, and what was sealed in them.
+    sealed.retain(|content| {
+        let digest = lictor_context::Digest::of(&content.ciphertext).to_string();
+        line.contains(&digest)
+    });
+    Ok(Prepared { event, line, sealed })
 }
 
 /// The types of events that only the trail itself writes: verifiers go by what they say, so

@@ -4,7 +4,7 @@
 //! secrets that were declared, in the forms in which they travel.
 
 use aho_corasick::AhoCorasick;
-use lictor_context::{Event, EventFacts, Private, is_secret_key, secret_forms};
+use lictor_context::{Event, EventFacts, is_secret_key, secret_forms};
 use regex::{Regex, RegexSet};
 use serde_json::{Map, Value, json};
 
@@ -71,12 +71,18 @@ impl Redactor {
     /// A text without the secrets in it. When nothing is left out, it is the same.
     #[must_use]
     pub fn text(&self, text: &str) -> String {
-        if self.policy.is_match(text) {
-            return REDACTED.to_owned();
+        self.replaced(text).unwrap_or_else(|| text.to_owned())
+    }
+
+    /// What takes the place of a text; nothing when nothing is left out, as of almost all.
+    fn replaced(&self, text: &str) -> Option<String> {
+        if self.is_forbidden(text) {
+            return Some(REDACTED.to_owned());
         }
-        let left = self.without_declared(text);
-        if !self.known.is_match(&left) {
-            return left;
+        let declared = self.replaced_declared(text);
+        let left = declared.as_deref().unwrap_or(text);
+        if !self.known.is_match(left) {
+            return declared;
         }
         let replace = |found: &regex::Captures<'_>| {
             let whole = found.get(0).map_or("", |whole| whole.as_str());
@@ -86,19 +92,19 @@ impl Redactor {
                 None => REDACTED.to_owned(),
             }
         };
-        self.known.replace_all(&left, replace).into_owned()
+        Some(self.known.replace_all(left, replace).into_owned())
     }
 
     /// A text without the secrets that were declared, whatever else it holds: for a terminal,
     /// where a person may be shown a new token.
     #[must_use]
     pub fn without_declared(&self, text: &str) -> String {
-        match &self.declared {
-            Some(declared) if declared.is_match(text) => {
-                declared.replace_all(text, &vec![REDACTED; declared.patterns_len()])
-            }
-            _ => text.to_owned(),
-        }
+        self.replaced_declared(text).unwrap_or_else(|| text.to_owned())
+    }
+
+    fn replaced_declared(&self, text: &str) -> Option<String> {
+        let declared = self.declared.as_ref().filter(|declared| declared.is_match(text))?;
+        Some(declared.replace_all(text, &vec![REDACTED; declared.patterns_len()]))
     }
 
     /// Whether a text holds a secret that was declared.
@@ -107,46 +113,76 @@ impl Redactor {
         self.declared.as_ref().is_some_and(|declared| declared.is_match(text))
     }
 
+    /// Whether a pattern of the policy is in a text. Most policies have none.
+    fn is_forbidden(&self, text: &str) -> bool {
+        !self.policy.is_empty() && self.policy.is_match(text)
+    }
+
     fn speaks(&self, text: &str) -> bool {
-        self.policy.is_match(text) || self.declares(text) || self.known.is_match(text)
+        self.is_forbidden(text) || self.declares(text) || self.known.is_match(text)
     }
 
     /// A value without the secrets in it: at any depth, in texts, under keys that name one, and
     /// in keys.
     #[must_use]
     pub fn value(&self, value: &Value) -> Value {
+        let mut left = value.clone();
+        self.clean(&mut left);
+        left
+    }
+
+    /// As [`value`](Self::value), where it stands.
+    pub fn clean(&self, value: &mut Value) {
         match value {
-            Value::String(text) if self.policy.is_match(text) => json!({ "redacted": true }),
-            Value::String(text) => Value::String(self.text(text)),
-            Value::Array(items) => items.iter().map(|item| self.value(item)).collect(),
-            Value::Object(map) => Value::Object(self.map(map)),
-            Value::Null | Value::Bool(_) => value.clone(),
+            Value::String(text) if self.is_forbidden(text) => *value = marker(),
+            Value::String(text) => self.clean_text(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.clean(item)),
+            Value::Object(map) => self.clean_map(map),
+            Value::Null | Value::Bool(_) => {}
             // A secret may be all digits.
             Value::Number(number) => {
                 if self.speaks(&number.to_string()) {
-                    json!({ "redacted": true })
-                } else {
-                    value.clone()
+                    *value = marker();
                 }
             }
         }
     }
 
-    /// As [`value`](Self::value).
-    #[must_use]
-    pub fn map(&self, map: &Map<String, Value>) -> Map<String, Value> {
+    /// As [`text`](Self::text), where it stands.
+    pub fn clean_text(&self, text: &mut String) {
+        if let Some(left) = self.replaced(text) {
+            *text = left;
+        }
+    }
+
+    /// As [`clean`](Self::clean).
+    fn clean_map(&self, map: &mut Map<String, Value>) {
+        let mut renames = false;
+        for (key, value) in map.iter_mut() {
+            let named = self.is_forbidden(key);
+            renames |= !named && self.replaced(key).is_some();
+            match value {
+                Value::Null => {}
+                value if named || is_secret_key(key) => {
+                    // Left out already, perhaps by somebody who knew more.
+                    if !is_marker(value) {
+                        *value = marker();
+                    }
+                }
+                value => self.clean(value),
+            }
+        }
+        if renames {
+            *map = self.renamed(std::mem::take(map));
+        }
+    }
+
+    /// A map without the secrets in its keys.
+    fn renamed(&self, map: Map<String, Value>) -> Map<String, Value> {
         let mut left = Map::new();
         for (key, value) in map {
-            let hidden = is_secret_key(key) || self.policy.is_match(key);
-            let value = match value {
-                Value::Null => Value::Null,
-                // Left out already, perhaps by somebody who knew more.
-                value if hidden && is_marker(value) => value.clone(),
-                _ if hidden => json!({ "redacted": true }),
-                value => self.value(value),
-            };
             // Two keys that become one would hide a value.
-            let mut key = if self.policy.is_match(key) { key.clone() } else { self.text(key) };
+            let mut key = if self.is_forbidden(&key) { key } else { self.text(&key) };
             while left.contains_key(&key) {
                 key.push('\'');
             }
@@ -157,35 +193,29 @@ impl Redactor {
 
     /// An event without the secrets in it, whichever field they stand in.
     #[must_use]
-    pub fn event(&self, event: Event) -> Event {
-        let facts = self.facts(event.facts());
-        event.with_facts(facts)
+    pub fn event(&self, mut event: Event) -> Event {
+        self.clean_facts(event.facts_mut());
+        event
     }
 
-    fn facts(&self, facts: &EventFacts) -> EventFacts {
-        let text = |text: &Option<String>| text.as_deref().map(|text| self.text(text));
-        let mut left = facts.clone();
-        left.action_name = text(&facts.action_name);
-        left.action_params = facts.action_params.as_ref().map(|params| self.value(params));
-        left.private = facts
-            .private
-            .iter()
-            .map(|private| Private {
-                pointer: private.pointer.clone(),
-                content: self.text(&private.content),
-            })
-            .collect();
-        left.step_id = text(&facts.step_id);
-        left.error_message = text(&facts.error_message);
-        left.metadata = self.map(&facts.metadata);
-        if let Some(capability) = &mut left.capability {
-            for field in [&mut capability.kind, &mut capability.source, &mut capability.version] {
-                *field = self.text(field);
-            }
-            capability.mcp_server = text(&capability.mcp_server);
+    fn clean_facts(&self, facts: &mut EventFacts) {
+        let texts = [&mut facts.action_name, &mut facts.step_id, &mut facts.error_message];
+        texts.into_iter().flatten().for_each(|text| self.clean_text(text));
+        if let Some(params) = &mut facts.action_params {
+            self.clean(params);
         }
-        left
+        facts.private.iter_mut().for_each(|private| self.clean_text(&mut private.content));
+        self.clean_map(&mut facts.metadata);
+        if let Some(capability) = &mut facts.capability {
+            let server = capability.mcp_server.as_mut();
+            let fields = [&mut capability.kind, &mut capability.source, &mut capability.version];
+            fields.into_iter().chain(server).for_each(|field| self.clean_text(field));
+        }
     }
+}
+
+fn marker() -> Value {
+    json!({ "redacted": true })
 }
 
 /// Exactly `{"redacted": true}`: anything more could be a secret that calls itself one.

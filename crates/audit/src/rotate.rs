@@ -128,8 +128,8 @@ impl AuditLog<Store> {
         for event in events {
             let org = event.org().clone();
             let mut tables = Tables::shared(&self.inner.store, tx);
-            let own = vec![Prepared::own(event)];
-            let appended = self.append_org(&mut tables, &org, own, Signing::AtOnce)?;
+            let own = [Prepared::own(event)];
+            let appended = self.append_org(&mut tables, &org, &own, Signing::AtOnce)?;
             let mut note: String = tx.query_row(
                 "SELECT checkpoint_note FROM audit_head WHERE org = ?1",
                 [org.as_str()],

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use lictor_context::{Event, EventSink, Name, RecordError};
 use lictor_store::Store;
 
+use crate::ends::Slot;
 use crate::error::{
     AppendError, ExportError, OpenError, OpenErrorKind, QueryError, QueryErrorKind, VerifyError,
     VerifyErrorKind,
@@ -24,7 +25,7 @@ use crate::maker::Maker;
 use crate::metrics::{self, Measured};
 use crate::redact::Redactor;
 use crate::sealed::Subjects;
-use crate::stores::{Pending, StoreError, TrailStore};
+use crate::stores::{Pending, StoreError, TrailStore, WriteJob};
 use crate::verify::{StoreEvidence, Verification, verify_rows};
 
 /// How a trail is opened.
@@ -239,16 +240,26 @@ impl<S: TrailStore> AuditLog<S> {
     /// # Errors
     /// When they are not recorded.
     pub fn append(&self, events: Vec<Event>) -> Result<Vec<AppendedTo>, RecordError> {
-        let submitted = self.submit(events).map_err(|error| record_error(&error))?;
+        let (submitted, slot) = self.submit(events).map_err(|error| record_error(&error))?;
         let appended = submitted.wait().map_err(|error| record_error(&error))?;
-        self.confirm(&appended).map_err(|error| record_error(&error))?;
-        Ok(appended.logs)
+        Ok(self.settled(appended, &slot)?.logs)
     }
 
-    fn submit(&self, events: Vec<Event>) -> Result<Pending, AppendError> {
+    fn submit(&self, events: Vec<Event>) -> Result<(Pending, Slot), AppendError> {
         let log = self.clone();
         let events = self.prepare(events)?;
-        Ok(self.inner.store.submit(Box::new(move |writer| log.append_with(writer, events))))
+        let slot = Slot::default();
+        let own = Arc::clone(&slot);
+        let job: WriteJob = Box::new(move |writer| log.append_among(writer, events, own));
+        Ok((self.inner.store.submit(job), slot))
+    }
+
+    /// What was appended, once it is committed.
+    fn settled(&self, appended: Appended, slot: &Slot) -> Result<Appended, RecordError> {
+        let among = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let appended = among.unwrap_or(Ok(appended)).map_err(|error| record_error(&error))?;
+        self.confirm(&appended).map_err(|error| record_error(&error))?;
+        Ok(appended)
     }
 
     /// The events of an organisation that match.
@@ -379,9 +390,9 @@ impl<S: TrailStore> fmt::Debug for AuditLog<S> {
 #[async_trait]
 impl<S: TrailStore> EventSink for AuditLog<S> {
     async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
-        let submitted = self.submit(events).map_err(|error| record_error(&error))?;
+        let (submitted, slot) = self.submit(events).map_err(|error| record_error(&error))?;
         let appended = submitted.settled().await.map_err(|error| record_error(&error))?;
-        self.confirm(&appended).map_err(|error| record_error(&error))
+        self.settled(appended, &slot).map(drop)
     }
 }
 

@@ -284,12 +284,10 @@ impl Event {
         self
     }
 
-    /// The same event with other facts: for whoever leaves more out of them than
-    /// [`crate::seal`] does. What it is of, and when it was, stays.
-    #[must_use]
-    pub fn with_facts(mut self, facts: EventFacts) -> Self {
-        self.facts = facts;
-        self
+    /// What else it says, to be changed: for whoever leaves more out of it than [`crate::seal`]
+    /// does. What it is of, and when it was, stays.
+    pub fn facts_mut(&mut self) -> &mut EventFacts {
+        &mut self.facts
     }
 
     /// Its id.

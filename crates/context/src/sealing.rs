@@ -72,8 +72,21 @@ pub fn seal_keeping(params: &Value) -> (Value, Vec<Private>) {
 /// Whether a key says that its value is a secret.
 #[must_use]
 pub fn is_secret_key(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    SECRET_PARTS.iter().any(|part| key.contains(part))
+    // Every key of every event passes here.
+    let begins = |rest: &[u8], part: &&str| {
+        rest.get(..part.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(part.as_bytes()))
+    };
+    let mut rest = key.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let initial = first.to_ascii_lowercase();
+        let candidates =
+            SECRET_PARTS.iter().filter(|part| part.as_bytes().first() == Some(&initial));
+        if candidates.into_iter().any(|part| begins(rest, part)) {
+            return true;
+        }
+        rest = behind;
+    }
+    false
 }
 
 #[derive(Default)]
@@ -87,8 +100,8 @@ fn seal_value(key: Option<&str>, value: &Value, kept: &mut Option<Kept>) -> Valu
         if !value.is_null() && is_secret_key(key) {
             return json!({ "redacted": true });
         }
-        let key = key.to_ascii_lowercase();
-        if CONTENT_KEYS.contains(&key.as_str()) && (value.is_string() || value.is_array()) {
+        let is_content = || CONTENT_KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
+        if (value.is_string() || value.is_array()) && is_content() {
             return sealed(value, kept);
         }
     }
@@ -124,7 +137,11 @@ fn below(
     let before = kept.as_ref().map_or(0, |kept| kept.at.len());
     if let Some(kept) = kept {
         kept.at.push('/');
-        kept.at.push_str(&key.replace('~', "~0").replace('/', "~1"));
+        if key.contains(['~', '/']) {
+            kept.at.push_str(&key.replace('~', "~0").replace('/', "~1"));
+        } else {
+            kept.at.push_str(key);
+        }
     }
     let sealed = seal(kept);
     if let Some(kept) = kept {

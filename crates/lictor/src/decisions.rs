@@ -28,11 +28,9 @@ impl PendingDecisions {
         redactor: &Redactor,
     ) -> Option<Digest> {
         let mut inputs = DecisionInputs::of(decision, described);
-        inputs.question.input = redactor.value(&inputs.question.input);
-        for effect in &mut inputs.question.effects {
-            effect.target = redactor.text(&effect.target);
-        }
-        inputs.notice = inputs.notice.map(|notice| redactor.text(&notice));
+        redactor.clean(&mut inputs.question.input);
+        let targets = inputs.question.effects.iter_mut().map(|effect| &mut effect.target);
+        targets.chain(&mut inputs.notice).for_each(|text| redactor.clean_text(text));
         // None of ours refuses to be JSON; if one did, the decision could not be replayed.
         let inputs = canonical_json(&inputs).ok().and_then(|text| String::from_utf8(text).ok());
         let digest = inputs.as_ref().map(|text| Digest::of(text.as_bytes()));

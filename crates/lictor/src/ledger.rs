@@ -238,10 +238,10 @@ impl Ledger for StateLedger {
 
 /// What is left out of events is left out of the record as well.
 fn redacted(redactor: &Redactor, mut record: ExecutionRecord) -> ExecutionRecord {
-    record.params = redactor.value(&record.params);
-    record.output = redactor.value(&record.output);
-    record.intent = record.intent.as_deref().map(|text| redactor.text(text));
-    record.error = record.error.as_deref().map(|text| redactor.text(text));
+    redactor.clean(&mut record.params);
+    redactor.clean(&mut record.output);
+    let texts = [&mut record.intent, &mut record.error];
+    texts.into_iter().flatten().for_each(|text| redactor.clean_text(text));
     record
 }
 

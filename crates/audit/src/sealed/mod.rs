@@ -70,13 +70,14 @@ pub(crate) struct NotSealed;
 /// Replaces every digest of left-out content in an event by a commitment, and encrypts the
 /// content that came along.
 pub(crate) fn seal_event(
-    event: Event,
+    event: &mut Event,
     origin: &str,
     key: &SubjectKey,
-) -> Result<(Event, Vec<SealedContent>), NotSealed> {
-    let mut facts = event.facts().clone();
-    let id = event.id().as_str().to_owned();
-    let mut sealing = Sealing { origin, event: &id, key, private: Map::new(), made: Vec::new() };
+) -> Result<Vec<SealedContent>, NotSealed> {
+    let id = event.id().clone();
+    let facts = event.facts_mut();
+    let (event, private, made) = (id.as_str(), Map::new(), Vec::new());
+    let mut sealing = Sealing { origin, event, key, private, made };
     for private in std::mem::take(&mut facts.private) {
         let pointer = format!("/action_params{}", private.pointer);
         sealing.private.insert(pointer, private.content.into());
@@ -88,8 +89,7 @@ pub(crate) fn seal_event(
     for (name, value) in &mut facts.metadata {
         sealing.step(&mut pointer, name, value)?;
     }
-    let made = sealing.made;
-    Ok((event.with_facts(facts), made))
+    Ok(sealing.made)
 }
 
 struct Sealing<'a> {
@@ -129,6 +129,10 @@ impl Sealing<'_> {
         value: &mut Value,
     ) -> Result<(), NotSealed> {
         let before = pointer.len();
+        // Most hold nothing that could be sealed.
+        if !matches!(value, Value::Array(_) | Value::Object(_)) {
+            return Ok(());
+        }
         pointer.push('/');
         pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
         let walked = self.walk(pointer, value);

@@ -34,18 +34,43 @@ const UPSERT_PRUNED: &str = "INSERT INTO audit_pruned (org, first_seq, chain, fr
 /// The trail's tables, as one connection sees them. Inside a transaction it may write.
 pub(crate) struct Tables<'a> {
     connection: &'a Connection,
-    /// Whose job the transaction is, when it may be that of others as well.
-    shares: Option<&'a Store>,
+    shares: Shares<'a>,
+}
+
+/// What the appends of a transaction share.
+enum Shares<'a> {
+    Nothing,
+    /// In a job of this store, it has what its jobs gather, if there are several.
+    Job(&'a Store),
+    /// When all jobs are done.
+    Ends(Box<SharedEnds>),
 }
 
 impl<'a> Tables<'a> {
     pub(crate) fn of(connection: &'a Connection) -> Self {
-        Self { connection, shares: None }
+        Self { connection, shares: Shares::Nothing }
     }
 
     /// In a job of the store.
     pub(crate) fn shared(store: &'a Store, transaction: &'a Connection) -> Self {
-        Self { connection: transaction, shares: Some(store) }
+        Self { connection: transaction, shares: Shares::Job(store) }
+    }
+
+    /// When all jobs of a transaction are done.
+    pub(crate) fn finishing(transaction: &'a Connection, ends: SharedEnds) -> Self {
+        Self { connection: transaction, shares: Shares::Ends(Box::new(ends)) }
+    }
+
+    pub(crate) fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
+    }
+
+    /// What was shared.
+    pub(crate) fn into_ends(self) -> SharedEnds {
+        match self.shares {
+            Shares::Ends(ends) => *ends,
+            Shares::Nothing | Shares::Job(_) => SharedEnds::default(),
+        }
     }
 }
 
@@ -331,8 +356,16 @@ fn beside<'a>(row: &'a Row<'_>) -> Option<Beside<'a>> {
 
 impl TrailWriter for Tables<'_> {
     fn share(&mut self, look: &mut dyn FnMut(&mut SharedEnds)) -> bool {
-        let shared = |store: &Store| store.gather(self.connection, SharedEnds::default, look);
-        self.shares.and_then(shared).is_some()
+        match &mut self.shares {
+            Shares::Nothing => false,
+            Shares::Job(store) => {
+                store.gather(self.connection, SharedEnds::default, look).is_some()
+            }
+            Shares::Ends(ends) => {
+                look(ends);
+                true
+            }
+        }
     }
 
     fn insert(&mut self, org: &Name, line: &NewLine<'_>) -> Result<(), StoreError> {

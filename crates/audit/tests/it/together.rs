@@ -1,12 +1,14 @@
 //! Appends that share a commit: signed once, and as much is checked as of one alone.
 
+use std::pin::Pin;
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 
 use lictor_audit::{
     AppendError, AppendErrorKind, Appended, AuditLog, AuditOptions, Filter, SigningKey, Verdict,
     migrations,
 };
-use lictor_context::Session;
+use lictor_context::{EventSink as _, RecordError, Session};
 use lictor_store::rusqlite::Connection;
 use lictor_store::{Durability, PendingWrite, Store, StoreOptions, WriteError};
 
@@ -219,4 +221,76 @@ fn a_rotation_among_appends_ends_its_epoch_where_it_stands() {
     let again = trail(&scene.rig, &scene.store);
     scene.rig.fill(&again, 1);
     scene.holds("acme", 48);
+}
+
+type Record<'a> = Pin<Box<dyn Future<Output = Result<(), RecordError>> + Send + 'a>>;
+
+/// Events that are on their way when this returns.
+fn record<'a>(scene: &'a Scene, log: &'a AuditLog, session: &Session, events: u64) -> Record<'a> {
+    let events = (0..events).map(|n| scene.rig.event(session, n)).collect();
+    let mut record: Record<'_> = log.record(events);
+    let polled = record.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Pending));
+    record
+}
+
+fn wait(record: Record<'_>) -> Result<(), RecordError> {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(record)
+}
+
+#[test]
+fn those_who_only_append_are_appended_together() {
+    let scene = Scene::new();
+    let other = trail(&scene.rig, &scene.store);
+    count_signatures(&scene.rig);
+    let held = scene.hold();
+    let sessions = [session("acme", "ses_1"), session("acme", "ses_2"), session("umbrella", "u")];
+    let mut records = Vec::new();
+    for n in 0..12 {
+        let log = if n % 4 == 0 { &other } else { &scene.log };
+        records.push(record(&scene, log, &sessions[n % 3], n as u64 % 3 + 1));
+    }
+    // Somebody whose events belong to a job of theirs, in between.
+    let job = scene.append(&scene.log, &sessions[0], 0, true);
+    drop(held);
+    records.into_iter().for_each(|record| wait(record).unwrap());
+    scene.log.confirm(&job.wait().unwrap()).unwrap();
+    // Four each of sessions 1 and 2 with one and two events, and of the other log with three.
+    scene.holds("acme", 3 + 4 + 8 + 1);
+    scene.holds("umbrella", 12);
+    assert_eq!(scene.rows("SELECT size FROM signed ORDER BY size"), [12, 16]);
+    scene.rig.fill(&scene.log, 1);
+    scene.holds("acme", 17);
+}
+
+#[test]
+fn one_who_cannot_append_keeps_nobody_else_from_it() {
+    let scene = Scene::new();
+    scene.rig.tamper("UPDATE audit_session SET next_seq = -1 WHERE session = 'ses_2'");
+    let held = scene.hold();
+    let (good, bad) = (session("acme", "ses_1"), session("acme", "ses_2"));
+    let records: Vec<_> = (0..7)
+        .map(|n| record(&scene, &scene.log, if n % 3 == 1 { &bad } else { &good }, 2))
+        .collect();
+    drop(held);
+    for (n, record) in records.into_iter().enumerate() {
+        assert_eq!(wait(record).is_ok(), n % 3 != 1, "{n}");
+    }
+    assert_eq!(scene.log.count(&name("acme"), &Filter::default()).unwrap(), 3 + 10);
+    scene.rig.tamper("UPDATE audit_session SET next_seq = 1 WHERE session = 'ses_2'");
+    scene.holds("acme", 13);
+}
+
+#[test]
+fn what_was_to_be_appended_together_and_was_not_committed_is_not_recorded() {
+    let scene = Scene::new();
+    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON audit_head WHEN OLD.checkpoint_note = ''
+        AND NEW.checkpoint_note <> '' BEGIN SELECT RAISE(ABORT, 'no'); END;";
+    Connection::open(scene.rig.database()).unwrap().execute_batch(refuse).unwrap();
+    let held = scene.hold();
+    let acme = session("acme", "ses_1");
+    let records: Vec<_> = (0..4).map(|_| record(&scene, &scene.log, &acme, 1)).collect();
+    drop(held);
+    records.into_iter().for_each(|record| assert!(wait(record).is_err()));
+    scene.holds("acme", 3);
 }
