@@ -130,36 +130,60 @@ impl ApprovalStore for SqliteApprovalStore {
         if approval.id() != id {
             return Err(ApprovalStoreError::Conflict);
         }
-        let id = id.to_string();
-        let open = approval.state().is_open();
-        if !open {
-            self.store.fold_on_close();
-        }
-        let text = serialise(approval)?;
-        let revision = i64::try_from(expected_revision).unwrap_or(i64::MAX);
-        let written = self.store.write(move |tx| {
-            let known: Option<i64> = tx
-                .prepare_cached("SELECT revision FROM approval WHERE id = ?1")?
-                .query_row([&id], |row| row.get(0))
-                .optional()?;
-            if known != Some(revision) {
-                return Ok::<_, StateError>(false);
-            }
-            tx.prepare_cached(
-                "UPDATE approval SET open = ?2, revision = revision + 1, record = ?3 WHERE id = ?1",
-            )?
-            .execute(params![id, open, text])?;
-            if !open {
-                tx.prepare_cached("DELETE FROM approval_part WHERE approval = ?1")?
-                    .execute([&id])?;
-            }
-            Ok(true)
-        });
+        let exchange = Exchange::new(&self.store, expected_revision, approval)?;
+        let written = self.store.write(move |tx| exchange.run(tx));
         match written.wait().map_err(StateError::from) {
             Ok(true) => Ok(()),
             Ok(false) => Err(ApprovalStoreError::Conflict),
             Err(error) => Err(unavailable(error)),
         }
+    }
+}
+
+/// An approval that takes the place of the one that somebody saw.
+pub(crate) struct Exchange {
+    id: String,
+    revision: i64,
+    open: bool,
+    text: String,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        store: &Store,
+        expected_revision: u64,
+        approval: &Approval,
+    ) -> Result<Self, ApprovalStoreError> {
+        let open = approval.state().is_open();
+        if !open {
+            store.fold_on_close();
+        }
+        Ok(Self {
+            id: approval.id().to_string(),
+            revision: i64::try_from(expected_revision).unwrap_or(i64::MAX),
+            open,
+            text: serialise(approval)?,
+        })
+    }
+
+    /// Whether it was done: nobody was faster.
+    pub(crate) fn run(&self, tx: &rusqlite::Transaction<'_>) -> Result<bool, StateError> {
+        let Self { id, revision, open, text } = self;
+        let known: Option<i64> = tx
+            .prepare_cached("SELECT revision FROM approval WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        if known != Some(*revision) {
+            return Ok(false);
+        }
+        tx.prepare_cached(
+            "UPDATE approval SET open = ?2, revision = revision + 1, record = ?3 WHERE id = ?1",
+        )?
+        .execute(params![id, open, text])?;
+        if !open {
+            tx.prepare_cached("DELETE FROM approval_part WHERE approval = ?1")?.execute([id])?;
+        }
+        Ok(true)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Grants, kept in the store.
 
-use lictor_governance::{ApprovalStoreError, Grant, GrantStore, StoredGrant};
-use lictor_store::Store;
+use lictor_governance::{ApprovalStoreError, Grant, GrantStore, StoredApproval, StoredGrant};
 use lictor_store::rusqlite::params;
+use lictor_store::{PendingWrite, Store};
 
+use crate::approvals::Exchange;
 use crate::error::StateError;
 
 /// Keeps grants in a store that was opened with [`crate::migrations`].
@@ -21,18 +22,22 @@ impl SqliteGrantStore {
 }
 
 impl GrantStore for SqliteGrantStore {
-    fn insert(&self, grant: &Grant) -> Result<(), ApprovalStoreError> {
+    fn insert(&self, grant: &Grant, agreed: &StoredApproval) -> Result<(), ApprovalStoreError> {
         let (id, at) = (grant.id().to_string(), grant.created_at().as_micros());
         let text = serialise(grant)?;
+        let exchange = Exchange::new(&self.store, agreed.revision, &agreed.approval)?;
         let written = self.store.write(move |tx| {
+            if !exchange.run(tx)? {
+                return Ok(false);
+            }
             tx.prepare_cached(
                 "INSERT INTO approval_grant (id, revision, created_at, record)
                  VALUES (?1, 1, ?2, ?3)",
             )?
             .execute(params![id, at, text])?;
-            Ok::<_, StateError>(())
+            Ok::<_, StateError>(true)
         });
-        written.wait().map_err(|error| unavailable(error.into()))
+        done(written)
     }
 
     fn list(&self) -> Result<Vec<StoredGrant>, ApprovalStoreError> {
@@ -65,11 +70,16 @@ impl GrantStore for SqliteGrantStore {
                 .execute(params![id, revision, text])?;
             Ok::<_, StateError>(changed > 0)
         });
-        match written.wait().map_err(StateError::from) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(ApprovalStoreError::Conflict),
-            Err(error) => Err(unavailable(error)),
-        }
+        done(written)
+    }
+}
+
+/// Whether nobody was faster.
+fn done(written: PendingWrite<bool, StateError>) -> Result<(), ApprovalStoreError> {
+    match written.wait().map_err(StateError::from) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ApprovalStoreError::Conflict),
+        Err(error) => Err(unavailable(error)),
     }
 }
 

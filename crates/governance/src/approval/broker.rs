@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approver::{ApproverStore, ApproverStoreError, ProvenApprover};
 use super::error::ApprovalError;
-use super::grant::{Facts, Grant, GrantTerms, Revocation};
-use super::grant_store::{GrantStore, StoredGrant};
+use super::grant_store::GrantStore;
 use super::plan::{self, PlannedCall, RunPlan};
 use super::port::{Answered, ApprovalRequest, Says};
 use super::record::{Answer, AnswerRefused, Approval, nonce, same};
@@ -17,18 +16,18 @@ use super::store::{ApprovalStore, ApprovalStoreError, StoredApproval};
 use crate::decision::{Decision, Verdict};
 use crate::gate::{GateIdentity, Shared, WriteGate};
 use crate::judged::{Judged, JudgedError};
-use crate::policy::Channel;
+use crate::policy::{Channel, PolicySet};
 
 /// How often a change is tried again when somebody else was faster. Every failure of one is a
 /// success of another, so a handful is plenty for as many people as ever answer at once.
-const ATTEMPTS: usize = 64;
+pub(super) const ATTEMPTS: usize = 64;
 
 /// Asks people on behalf of one gate, by that gate's policies and clock.
 #[derive(Debug)]
 pub struct Approvals {
-    gate: Arc<Shared>,
+    pub(super) gate: Arc<Shared>,
     store: Arc<dyn ApprovalStore>,
-    grants: Option<Arc<dyn GrantStore>>,
+    pub(super) grants: Option<Arc<dyn GrantStore>>,
     approvers: Option<Arc<dyn ApproverStore>>,
 }
 
@@ -37,11 +36,11 @@ pub struct Approvals {
 #[must_use = "the approval is gone from the store; hand this to the gate"]
 #[derive(Debug)]
 pub struct SpentApproval {
-    by: Consented,
-    action_digest: Digest,
-    granted_by: Arc<[Answer]>,
-    expires_at: Timestamp,
-    gate: GateIdentity,
+    pub(super) by: Consented,
+    pub(super) action_digest: Digest,
+    pub(super) granted_by: Arc<[Answer]>,
+    pub(super) expires_at: Timestamp,
+    pub(super) gate: GateIdentity,
 }
 
 /// Where people's agreement comes from.
@@ -108,7 +107,8 @@ impl Approvals {
         Self { gate: gate.shared(), store, grants: None, approvers: None }
     }
 
-    /// Takes approvals in advance as well.
+    /// Takes approvals in advance as well. The store keeps them beside the requests: an agreement to
+    /// both is written down in one step.
     #[must_use]
     pub fn with_grants(mut self, grants: Arc<dyn GrantStore>) -> Self {
         self.grants = Some(grants);
@@ -124,7 +124,7 @@ impl Approvals {
     }
 
     /// Whether whoever gave a grant may still approve. Nobody knows of a broker without a register.
-    fn still_approves(&self) -> Result<impl Fn(&Name) -> bool + use<>, ApprovalError> {
+    pub(super) fn still_approves(&self) -> Result<impl Fn(&Name) -> bool + use<>, ApprovalError> {
         let unavailable = |error: ApproverStoreError| {
             ApprovalStoreError::Unavailable(format!("the register of approvers: {error}"))
         };
@@ -133,17 +133,6 @@ impl Approvals {
             let Some(all) = &all else { return true };
             all.iter().any(|one| same(&one.name, name) && one.revoked_at.is_none())
         })
-    }
-
-    /// Ends all grants that somebody gave; gives those that were open.
-    ///
-    /// # Errors
-    /// When the store fails; what was ended by then stays so.
-    pub fn revoke_grants_of(&self, name: &Name, by: &Name) -> Result<Vec<Grant>, ApprovalError> {
-        let theirs = |grant: &Grant| same(&grant.granted_by().approver, name);
-        let open = self.grants()?.into_iter().map(|(grant, _)| grant);
-        let open = open.filter(|grant| theirs(grant) && grant.revoked.is_none());
-        open.map(|grant| self.revoke_grant(&grant.id, by)).collect()
     }
 
     /// Asks people; gives the open request where there is one for the same digest already.
@@ -205,95 +194,26 @@ impl Approvals {
         channel: Channel,
     ) -> Result<Approval, ApprovalError> {
         let policies = self.gate.policies();
-        self.change(id, |approval, now| {
-            // The digest that people agree to covers the policy: agreeing would be in vain.
-            if approval.decision().policy_digest != policies.digest() {
-                return Err(ApprovalError::PolicyChanged);
-            }
-            if !self.still_approves()?(approver.name()) {
-                let approver = approver.name().clone();
-                return Err(AnswerRefused::NoLonger { approver }.into());
-            }
-            let settings = &policies.settings().approvals;
-            Ok(approval.grant(approver, channel, settings, now)?)
-        })
+        self.change(id, |approval, now| self.agree(approval, (approver, channel), &policies, now))
     }
 
-    /// A person agrees to a request, and in advance to what is like it: see [`Grant`]. Gives the
-    /// approval as it is then, and the grant.
-    ///
-    /// # Errors
-    /// As [`Approvals::grant`]; and when the terms are not narrow, have no end, do not cover the
-    /// request itself, or the decision takes several people or a person each time.
-    pub fn grant_in_advance(
+    /// Writes an agreement down in a request, if it counts.
+    pub(super) fn agree(
         &self,
-        id: &ApprovalId,
-        approver: &ProvenApprover,
-        channel: Channel,
-        terms: &GrantTerms,
-    ) -> Result<(Approval, Grant), ApprovalError> {
-        let grants = self.grants.as_ref().ok_or(ApprovalError::NoGrants)?;
-        let asked = self.get(id)?;
-        let judged = self.kept(&asked)?.verify()?;
-        let facts = Facts::of_judged(&judged);
-        let clock = &*self.gate.clock;
-        let answer = Answer { approver: approver.name().clone(), channel, at: clock.now() };
-        let grant = Grant::new(&asked, &facts, answer, terms, clock)?;
-        let approval = self.grant(id, approver, channel)?;
-        grants.insert(&grant)?;
-        Ok((approval, grant))
-    }
-
-    /// Uses an open grant that answers a decision, if there is one. Of any number of callers not
-    /// more get it than it has uses.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn spend_grant(
-        &self,
-        described: &Described,
-        decision: &Decision,
-    ) -> Result<Option<(SpentApproval, Grant)>, ApprovalError> {
-        let Some(grants) = &self.grants else { return Ok(None) };
-        let in_force = self.gate.in_force();
-        let record = decision.record();
-        if !decision.is_from(&self.gate.identity)
-            || record.policy_digest != in_force.policies.digest()
-            || in_force.digest(described) != record.action_digest
-        {
-            return Ok(None);
+        approval: &mut Approval,
+        (approver, channel): (&ProvenApprover, Channel),
+        policies: &PolicySet,
+        now: Timestamp,
+    ) -> Result<(), ApprovalError> {
+        // The digest that people agree to covers the policy: agreeing would be in vain.
+        if approval.decision().policy_digest != policies.digest() {
+            return Err(ApprovalError::PolicyChanged);
         }
-        let facts = Facts::of(described);
-        let principal = described.action().session().principal();
-        for _ in 0..ATTEMPTS {
-            let now = self.gate.clock.now();
-            let may = self.still_approves()?;
-            let answers = |one: &StoredGrant| {
-                may(&one.grant.granted_by().approver)
-                    && one.grant.answers(&facts, principal, record, now).is_ok()
-            };
-            let Some(StoredGrant { mut grant, revision }) =
-                grants.list()?.into_iter().find(answers)
-            else {
-                return Ok(None);
-            };
-            grant.uses = grant.uses.saturating_add(1);
-            match grants.update(revision, &grant) {
-                Ok(()) => {
-                    let spent = SpentApproval {
-                        by: Consented::Grant(grant.id.clone()),
-                        action_digest: record.action_digest,
-                        granted_by: Arc::from([grant.granted_by.clone()]),
-                        expires_at: grant.until,
-                        gate: self.gate.identity.clone(),
-                    };
-                    return Ok(Some((spent, grant)));
-                }
-                Err(ApprovalStoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
+        if !self.still_approves()?(approver.name()) {
+            let approver = approver.name().clone();
+            return Err(AnswerRefused::NoLonger { approver }.into());
         }
-        Err(ApprovalStoreError::Conflict.into())
+        Ok(approval.grant(approver, channel, &policies.settings().approvals, now)?)
     }
 
     /// Answers a decision about a call of a run with what people agreed to when they agreed to the
@@ -366,38 +286,6 @@ impl Approvals {
             Says::Approve => self.grant(id, &answered.by, answered.channel),
             Says::Deny { reason } => self.deny(id, &answered.by, reason),
         }
-    }
-
-    /// All grants, the newest first, each with its state in a word.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn grants(&self) -> Result<Vec<(Grant, &'static str)>, ApprovalError> {
-        let Some(grants) = &self.grants else { return Ok(Vec::new()) };
-        let (now, policy) = (self.gate.clock.now(), self.gate.policies().digest());
-        let all = grants.list()?.into_iter().map(|stored| stored.grant);
-        Ok(all.map(|grant| (grant.clone(), grant.state(now, policy))).collect())
-    }
-
-    /// Takes a grant back. Anybody may: the most that comes of it is that people are asked.
-    ///
-    /// # Errors
-    /// When there is none, or the store fails.
-    pub fn revoke_grant(&self, id: &GrantId, by: &Name) -> Result<Grant, ApprovalError> {
-        let grants = self.grants.as_ref().ok_or(ApprovalError::NoGrants)?;
-        for _ in 0..ATTEMPTS {
-            let found = grants.list()?.into_iter().find(|stored| stored.grant.id == *id);
-            let found = found.ok_or_else(|| ApprovalError::UnknownGrant { id: id.clone() })?;
-            let StoredGrant { mut grant, revision } = found;
-            let at = self.gate.clock.now();
-            grant.revoked.get_or_insert(Revocation { by: by.clone(), at });
-            match grants.update(revision, &grant) {
-                Ok(()) => return Ok(grant),
-                Err(ApprovalStoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(ApprovalStoreError::Conflict.into())
     }
 
     /// A person refuses; one is enough.
@@ -477,7 +365,7 @@ impl Approvals {
     ///
     /// # Errors
     /// When it is not there, or is about something else.
-    fn kept(&self, approval: &Approval) -> Result<Judged, ApprovalError> {
+    pub(super) fn kept(&self, approval: &Approval) -> Result<Judged, ApprovalError> {
         let digest = approval.action_digest();
         match self.store.judged(approval.id())? {
             Some(judged) if judged.action_digest() == digest => Ok(judged),
@@ -569,7 +457,7 @@ impl Approvals {
         Ok(())
     }
 
-    fn stored(&self, id: &ApprovalId) -> Result<StoredApproval, ApprovalError> {
+    pub(super) fn stored(&self, id: &ApprovalId) -> Result<StoredApproval, ApprovalError> {
         self.store.get(id)?.ok_or_else(|| ApprovalError::Unknown { id: id.clone() })
     }
 

@@ -6,6 +6,7 @@ mod elicited;
 mod error;
 mod grant;
 mod grant_store;
+mod granting;
 mod pin;
 mod plan;
 mod port;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lictor_capability::{EffectKind, Risk};
-use lictor_context::{Clock, Digest, ManualClock};
+use lictor_context::{Clock, ManualClock};
 use lictor_governance::{
     ApprovalError, ApprovalState, Approvals, Approvers, Channel, Consented, Grant, GrantRefused,
     GrantTerms, HaltScope, Halted, Halts, MemoryApprovalStore, MemoryApproverStore,
@@ -33,8 +33,9 @@ impl House {
         let halts = Halts::new(Arc::new(MemoryHaltStore::default()), Arc::clone(&time));
         let halts = Arc::new(halts);
         let gate = WriteGate::with_halts(policies(policy), time, Arc::clone(&halts));
-        let approvals = Approvals::new(&gate, Arc::new(MemoryApprovalStore::default()))
-            .with_grants(Arc::new(MemoryGrantStore::default()));
+        let requests = Arc::new(MemoryApprovalStore::default());
+        let grants = Arc::new(MemoryGrantStore::new(Arc::clone(&requests)));
+        let approvals = Approvals::new(&gate, requests).with_grants(grants);
         let approvers = Approvers::new(Arc::new(MemoryApproverStore::default()), clock.clone());
         let (_, token) = approvers.bootstrap(name("root"), Vec::new()).unwrap();
         let root = approvers.authenticate(token.expose()).unwrap();
@@ -319,7 +320,11 @@ fn broken() -> lictor_governance::HaltStoreError {
 }
 
 impl lictor_governance::GrantStore for Broken {
-    fn insert(&self, _: &Grant) -> Result<(), lictor_governance::ApprovalStoreError> {
+    fn insert(
+        &self,
+        _: &Grant,
+        _: &lictor_governance::StoredApproval,
+    ) -> Result<(), lictor_governance::ApprovalStoreError> {
         Err(unavailable())
     }
     fn list(
@@ -357,5 +362,7 @@ fn a_store_that_fails_lets_nothing_through() {
     let given =
         approvals.grant_in_advance(asked.id(), &house.root, Channel::Token, &terms(&["src/**"]));
     assert!(given.is_err());
-    assert_ne!(decision.action_digest(), Digest::of(b""));
+    // Who agreed to both agreed to neither.
+    assert_eq!(approvals.get(asked.id()).unwrap().state(), ApprovalState::Pending);
+    assert!(approvals.spend(decision.action_digest()).unwrap().is_none());
 }

@@ -14,7 +14,7 @@ use lictor::governance::{
 };
 use lictor::store::rusqlite::{self, ffi};
 use lictor::store::{Access, AccessGuard, Durability};
-use lictor::{Agent, Consent, LifeStep, OnConflict, Runtime, RuntimeOptions};
+use lictor::{Agent, Consent, LifeStep, OnConflict, Runtime, RuntimeOptions, Seen};
 use serde_json::json;
 
 const POLICY: &str = "version: 1\ndefault: deny\n\
@@ -308,7 +308,7 @@ async fn make(call: &str, house: &House, agent: &Agent) -> Result<(), String> {
             }
             let approver = house.runtime.approvers().authenticate(&house.token);
             let approver = approver.map_err(|error| error.to_string())?;
-            let seen = Some(vec![shown.decision.action_digest]);
+            let seen = Seen::Actions(vec![shown.decision.action_digest]);
             let consent = Consent { approver, channel: Channel::Token, seen };
             said(agent.act(action, Some(&consent)).await)
         }
@@ -418,7 +418,12 @@ async fn opens(
 async fn is_open(what: &str, house: &House) -> bool {
     match what {
         "approve" => house.write("ask/a", "new").await.is_ok(),
-        "grant" => house.write("ask/b", "new").await.is_ok(),
+        "grant" => {
+            let this = house.write("ask/a", "new").await.is_ok();
+            let like_it = house.write("ask/b", "new").await.is_ok();
+            assert_eq!(this, like_it, "one was agreed to without the other");
+            this
+        }
         "enrol" => house.runtime.approvers().list().unwrap().len() > 1,
         "resume" => house.write("a", "new").await.is_ok(),
         _ => house.agent().call("clock.tell", json!({})).await.is_ok(),

@@ -2,13 +2,15 @@
 
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use lictor_context::{ApprovalId, Digest};
 use lictor_governance::{
     Approval, ApprovalState, ApprovalStore, ApprovalStoreError, Approvals, Approvers, Channel,
-    Judged, MemoryApprovalStore,
+    GrantTerms, Judged, MemoryApprovalStore,
 };
-use lictor_state::{SqliteApprovalStore, SqliteApproverStore};
+use lictor_state::{SqliteApprovalStore, SqliteApproverStore, SqliteGrantStore};
+use lictor_store::Store;
 
 use crate::support::{asking, clock, described, name, open, store};
 
@@ -216,4 +218,52 @@ fn a_granted_approval_is_spent_once_by_whoever_comes_first() {
     });
     assert_eq!(spent, 1);
     assert_eq!(brokers[0].get(asked.id()).expect("kept").state(), ApprovalState::Spent);
+}
+
+/// Somebody who agrees in advance agrees to the request as well: of many answers at once one counts,
+/// and there is never the one without the other.
+#[test]
+fn a_grant_and_the_request_that_it_comes_from_are_agreed_to_in_one_step() {
+    for agreeing_only in [0, 8] {
+        let (store, dir) = store();
+        let second = open(&dir.path().join("lictor.db"));
+        let clock = clock();
+        let gate = asking(&clock);
+        let broker = |store: Store| {
+            Approvals::new(&gate, Arc::new(SqliteApprovalStore::new(store.clone())))
+                .with_grants(Arc::new(SqliteGrantStore::new(store)))
+        };
+        let brokers = [broker(store.clone()), broker(second)];
+        let approvers = Approvers::new(Arc::new(SqliteApproverStore::new(store)), clock.clone());
+        let (_, token) = approvers.bootstrap(name("bob"), Vec::new()).expect("enrolled");
+        let described = described(1, &clock);
+        let decision = gate.decide(&described);
+        let asked = brokers[0].request(&described, &decision, []).expect("asked");
+        let paths = vec!["notes.txt".to_owned()];
+        let terms = GrantTerms { paths, lasts: Duration::from_secs(60), uses: None };
+
+        let start = Barrier::new(16);
+        let answers: Vec<Option<bool>> = thread::scope(|scope| {
+            let answer = |n: usize| {
+                let (broker, start, id, terms) = (&brokers[n % 2], &start, asked.id(), &terms);
+                let bob = approvers.authenticate(token.expose()).expect("bob");
+                scope.spawn(move || {
+                    start.wait();
+                    if n < agreeing_only {
+                        return broker.grant(id, &bob, Channel::Token).ok().map(|_| false);
+                    }
+                    broker.grant_in_advance(id, &bob, Channel::Token, terms).ok().map(|_| true)
+                })
+            };
+            let threads: Vec<_> = (0..16).map(answer).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        let counted: Vec<bool> = answers.into_iter().flatten().collect();
+        assert_eq!(counted.len(), 1, "{counted:?}");
+        let granted = brokers[1].get(asked.id()).expect("kept");
+        assert_eq!(granted.state(), ApprovalState::Granted);
+        assert_eq!(granted.granted_by().len(), 1);
+        let grants = brokers[0].grants().expect("a list");
+        assert_eq!(grants.len(), usize::from(counted[0]), "{grants:?}");
+    }
 }
