@@ -60,6 +60,18 @@ fn test_runs_files_of_cases() {
 }
 
 #[test]
+fn the_table_of_the_engine_is_a_file_that_the_command_runs() {
+    let place = Place::new();
+    let table = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crates/governance/tests/data/table.policy-test.yaml"
+    );
+    let tested = place.run(&["policy", "test", "--cases", table]).done();
+    assert_eq!(tested["failed"], 0, "{tested}");
+    assert!(tested["cases"].as_u64().unwrap() >= 370, "{}", tested["cases"]);
+}
+
+#[test]
 fn fuzz_lists_the_ways_around_a_policy() {
     let place = Place::new();
     let clean = place.run(&["policy", "fuzz"]).done();

@@ -9,7 +9,7 @@ use lictor_capability::{
     CapabilityKind, ChangeKind, Confirm, Content, Described, Effect, EffectKind, Effects, Risk,
     Violation,
 };
-use lictor_context::{Budget, Usage, WorkspacePath};
+use lictor_context::{Budget, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -62,7 +62,9 @@ fn listed(all: &Effects) -> (Vec<Effect<'_>>, HashSet<&str>, Vec<String>) {
             Some(Content::CopyOf(from)) => {
                 effects.push(Effect { kind: EffectKind::FsRead, target: from.as_str() });
             }
-            Some(Content::Target(target)) => linked.extend(led_to(item.to.as_ref(), target)),
+            Some(Content::Target(target)) => {
+                linked.extend(item.to.as_ref().and_then(|link| led_to(link.as_str(), target)));
+            }
             Some(Content::Inline(_) | Content::Kept(_) | Content::Streamed(_)) | None => {}
         }
         // What is moved can be read under another name from then on.
@@ -81,8 +83,7 @@ fn listed(all: &Effects) -> (Vec<Effect<'_>>, HashSet<&str>, Vec<String>) {
 }
 
 /// The path that a link leads to. Whoever makes one opens another way to it.
-fn led_to(link: Option<&WorkspacePath>, target: &str) -> Option<String> {
-    let link = link?.as_str();
+pub(super) fn led_to(link: &str, target: &str) -> Option<String> {
     let folder = link.rsplit_once('/').map_or("", |(folder, _)| folder);
     let path = normal(&format!("{folder}/{target}"));
     (!path.is_empty()).then_some(path)

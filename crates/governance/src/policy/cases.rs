@@ -1,27 +1,84 @@
-//! Cases: files of requests with the verdict that a policy has to give, `*.policy-test.yaml`.
+//! Cases: files of requests with the verdict that a policy has to give, `*.policy-test.yaml`. They are put
+//! to the policies that are in force, or to those that a group of them brings along.
 
 use lictor_capability::{CapabilityKind, Confirm, EffectKind, Risk, Violation};
 use lictor_context::{Timestamp, Usage, WorkspacePath};
-use lictor_document::{HumanDuration, Limits, Located, Source, StrictValue, from_yaml};
+use lictor_document::{
+    DocumentError, HumanDuration, Limits, Located, Source, StrictValue, from_yaml,
+};
 use serde::{Deserialize, Serialize};
 
-use super::asked::{Asked, Question, QuestionEffect};
+use super::asked::{Asked, Question, QuestionEffect, ResolvedProgram, led_to};
 use super::error::PolicyError;
 use super::set::PolicySet;
-use crate::decision::Verdict;
+use super::{Policy, PolicyLayer};
+use crate::decision::{Layer, Verdict};
 use crate::replay::DecisionInputs;
 use crate::usage::{Tallies, Tally};
 
 /// A file of cases.
 #[derive(Debug)]
 pub struct PolicyCases {
+    groups: Vec<Group>,
+}
+
+/// Cases that are put to the same policies.
+#[derive(Debug)]
+struct Group {
+    name: Option<String>,
+    /// Those in force when `None`.
+    policies: Option<PolicySet>,
     cases: Vec<Case>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawCases {
+struct RawFile {
+    cases: Option<Vec<Located<Case>>>,
+    groups: Option<Vec<RawGroup>>,
+}
+
+/// A group: policies by their layers, and the cases that are put to them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawGroup {
+    name: Option<String>,
+    managed: Option<Located<String>>,
+    user: Option<Located<String>>,
+    /// The workspace's.
+    policy: Option<Located<String>>,
+    /// When they are asked that name no time.
+    at: Option<Timestamp>,
     cases: Vec<Located<Case>>,
+}
+
+impl RawGroup {
+    fn read(self, source: &Source<'_>) -> Result<Group, PolicyError> {
+        let texts = [
+            (PolicyLayer::Managed, self.managed, "managed.yaml"),
+            (PolicyLayer::User, self.user, "user.yaml"),
+            (PolicyLayer::Workspace, self.policy, "policy.yaml"),
+        ];
+        let mut policies = Vec::new();
+        for (layer, text, name) in texts {
+            let Some(text) = text else { continue };
+            let read = Policy::from_yaml(layer, &Source::new(name, text.value.as_bytes()));
+            let refuse = |error| text.error(source.name, format!("this is no policy: {error}"));
+            policies.push(read.map_err(refuse)?);
+        }
+        let policies = Some(PolicySet::new(policies)?);
+        Ok(Group { name: self.name, policies, cases: located(self.cases, self.at, source) })
+    }
+}
+
+fn located(cases: Vec<Located<Case>>, at: Option<Timestamp>, source: &Source<'_>) -> Vec<Case> {
+    let one = |located: Located<Case>| {
+        let place = located.place_in(source.name);
+        let mut case = Case { place, ..located.value };
+        case.ask.at = case.ask.at.or(at);
+        case
+    };
+    cases.into_iter().map(one).collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -32,6 +89,7 @@ struct Case {
     ask: Request,
     verdict: Verdict,
     rule: Option<String>,
+    layer: Option<Layer>,
     approvals: Option<u32>,
     risk: Option<Risk>,
     says: Option<String>,
@@ -60,8 +118,11 @@ struct Request {
     implicit: Vec<String>,
     delete: Vec<String>,
     rename: Vec<Ends>,
+    copy: Vec<Ends>,
+    symlink: Vec<Link>,
     host: Vec<String>,
     program: Vec<String>,
+    resolved: Vec<ResolvedProgram>,
     tool: Vec<String>,
     lines: u64,
     bytes: u64,
@@ -81,6 +142,13 @@ struct Request {
 struct Ends {
     from: String,
     to: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Link {
+    path: String,
+    target: String,
 }
 
 /// What was used before.
@@ -129,24 +197,41 @@ impl PolicyCases {
     /// # Errors
     /// When anything in it is unknown or wrong, with file, line, column and what is accepted.
     pub fn from_yaml(source: &Source<'_>) -> Result<Self, PolicyError> {
-        let raw: RawCases = from_yaml(source, &Limits::default())?;
-        let cases = raw.cases.into_iter().map(|located| {
-            let place = located.place_in(source.name);
-            Case { place, ..located.value }
-        });
-        Ok(Self { cases: cases.collect() })
+        let raw: RawFile = from_yaml(source, &Limits::default())?;
+        if raw.cases.is_none() && raw.groups.is_none() {
+            let why = "accepted here: `cases` for the policy in force, `groups` with policies of their own";
+            return Err(DocumentError::at(source.name, 1, 1, why).into());
+        }
+        let cases = raw.cases.map(|cases| located(cases, None, source));
+        let in_force = cases.map(|cases| Ok(Group { name: None, policies: None, cases }));
+        let groups = raw.groups.into_iter().flatten().map(|group| group.read(source));
+        Ok(Self { groups: in_force.into_iter().chain(groups).collect::<Result<_, _>>()? })
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.cases.len()
+        self.groups.iter().map(|group| group.cases.len()).sum()
     }
 
-    /// Puts every case to a policy. Cases that name no time are asked at `now`.
+    /// Puts every case to the policies that its group brings, or else to these. Cases that name no
+    /// time are asked at `now`.
     #[must_use]
     pub fn run(&self, policies: &PolicySet, now: Timestamp) -> Vec<CaseResult> {
-        let run = |(index, case): (usize, &Case)| case.run(index, policies, now);
+        self.groups.iter().flat_map(|group| group.run(policies, now)).collect()
+    }
+}
+
+impl Group {
+    fn run(&self, in_force: &PolicySet, now: Timestamp) -> Vec<CaseResult> {
+        let policies = self.policies.as_ref().unwrap_or(in_force);
+        let run = |(index, case): (usize, &Case)| {
+            let mut result = case.run(index, policies, now);
+            if let Some(name) = &self.name {
+                result.name = format!("{name}: {}", result.name);
+            }
+            result
+        };
         self.cases.iter().enumerate().map(run).collect()
     }
 }
@@ -163,12 +248,16 @@ impl Case {
             problems.push(format!("expected {}, got {}", self.verdict, replayed.verdict));
         }
         if let Some(rule) = &self.rule {
-            let gave = replayed
-                .reasons
-                .iter()
-                .any(|reason| *reason.rule == **rule && reason.verdict == self.verdict);
+            let gave = replayed.reasons.iter().any(|reason| {
+                *reason.rule == **rule
+                    && reason.verdict == self.verdict
+                    && self.layer.is_none_or(|layer| reason.layer == layer)
+            });
             if !gave {
-                problems.push(format!("`{rule}` did not say {}", self.verdict));
+                let of = self.layer.map_or("", Layer::as_str);
+                let of =
+                    if of.is_empty() { String::new() } else { format!(" of the layer `{of}`") };
+                problems.push(format!("`{rule}`{of} did not say {}", self.verdict));
             }
         }
         if let Some(n) = self.approvals.filter(|n| *n != replayed.approvals_needed) {
@@ -218,6 +307,7 @@ impl Request {
             question.input = input.as_value().clone();
         }
         self.effects(&mut question);
+        question.resolved.clone_from(&self.resolved);
         question.lines = self.lines;
         question.bytes = self.bytes;
         question.verification.clone_from(&self.verification);
@@ -231,13 +321,18 @@ impl Request {
     }
 
     fn effects(&self, question: &mut Question) {
-        // What is moved is read.
-        let moved = self.rename.iter().map(|ends| &ends.from);
+        // What is moved or copied is read, and so is what a link leads to.
+        let from = self.rename.iter().chain(&self.copy).map(|ends| &ends.from);
+        let led: Vec<String> =
+            self.symlink.iter().filter_map(|link| led_to(&link.path, &link.target)).collect();
         let ends = self.rename.iter().flat_map(|ends| [&ends.from, &ends.to]);
+        let made = self.copy.iter().map(|ends| &ends.to);
+        let made = made.chain(self.symlink.iter().map(|link| &link.path));
+        let reads = self.read.iter().chain(from).chain(&led);
         let paths = [
-            (EffectKind::FsRead, self.read.iter().chain(moved).collect::<Vec<_>>(), false),
+            (EffectKind::FsRead, reads.collect::<Vec<_>>(), false),
             (EffectKind::FsWrite, self.implicit.iter().collect(), true),
-            (EffectKind::FsWrite, self.write.iter().chain(ends).collect(), false),
+            (EffectKind::FsWrite, self.write.iter().chain(ends).chain(made).collect(), false),
             (EffectKind::FsDelete, self.delete.iter().collect(), false),
         ];
         for (effect, targets, implicit) in paths {

@@ -1,67 +1,75 @@
 //! The table: a policy, a request, the verdict, and the rule that gave it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use lictor_context::Timestamp;
 use lictor_document::{Limits, Source, StrictValue, from_yaml};
-use lictor_governance::{CaseResult, PolicyCases, PolicySet};
-use serde::Deserialize;
-use serde_json::json;
+use lictor_governance::{PolicyCases, PolicySet};
+use serde_json::Value;
 
-use crate::common::{NOW, policies};
+use crate::common::NOW;
 
-/// A policy, and the cases that are put to it, as they stand in `*.policy-test.yaml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Group {
-    policy: String,
-    cases: StrictValue,
-}
+const NAME: &str = "table.policy-test.yaml";
+const TABLE: &[u8] = include_bytes!("../data/table.policy-test.yaml");
 
-impl Group {
-    fn run(&self) -> Vec<CaseResult> {
-        let set = match self.policy.trim() {
-            "" => Arc::new(PolicySet::empty()),
-            text => policies(text),
-        };
-        let cases = self.cases.as_value();
-        // A case that names no rule would pass for another reason than the one that is meant.
-        assert!(cases.as_array().unwrap().iter().all(|case| case["rule"].is_string()), "{cases}");
-        let text = json!({ "cases": cases }).to_string();
-        let cases = PolicyCases::from_yaml(&Source::new("cases.yaml", text.as_bytes())).unwrap();
-        cases.run(&set, Timestamp::parse(NOW).unwrap())
-    }
+/// A Sunday night.
+const ANOTHER: &str = "2027-02-28T03:00:00Z";
+
+/// The file as it stands.
+fn groups() -> Vec<Value> {
+    let file: StrictValue = from_yaml(&Source::new(NAME, TABLE), &Limits::default()).unwrap();
+    file.as_value()["groups"].as_array().unwrap().clone()
 }
 
 #[test]
 fn table() {
-    let text = include_bytes!("../data/cases.yaml");
-    let groups: Vec<Group> =
-        from_yaml(&Source::new("cases.yaml", text), &Limits::default()).unwrap();
-    let (mut n_cases, mut wrong) = (0, Vec::new());
-    for group in &groups {
-        let results = group.run();
-        n_cases += results.len();
-        let failed = results.into_iter().filter(|result| !result.passed);
-        wrong.extend(failed.map(|result| format!("{}\n{result:#?}", group.policy)));
+    let cases = PolicyCases::from_yaml(&Source::new(NAME, TABLE)).unwrap();
+    // No policy is in force beside those that the table brings, and a case holds whenever it is asked.
+    for now in [NOW, ANOTHER] {
+        let results = cases.run(&PolicySet::empty(), Timestamp::parse(now).unwrap());
+        let wrong: Vec<_> = results.iter().filter(|result| !result.passed).collect();
+        assert!(
+            wrong.is_empty(),
+            "{} of {} wrong at {now}\n{wrong:#?}",
+            wrong.len(),
+            results.len()
+        );
+        assert_eq!(results.len(), cases.count());
     }
-    assert!(wrong.is_empty(), "{} of {n_cases} wrong\n{}", wrong.len(), wrong.join("\n"));
-    // With those for the example of the formats, which are a file of their own.
-    let formats = include_bytes!("../data/formats.policy-test.yaml");
-    let formats =
-        PolicyCases::from_yaml(&Source::new("formats.policy-test.yaml", formats)).unwrap();
-    assert!(n_cases >= 106 && n_cases + formats.count() >= 186, "{n_cases} + {}", formats.count());
+    assert!(cases.count() >= 370, "{}", cases.count());
 }
 
 #[test]
-fn cases_for_the_example_of_the_formats() {
-    let text = include_bytes!("../data/formats.policy-test.yaml");
-    let cases = PolicyCases::from_yaml(&Source::new("formats.policy-test.yaml", text)).unwrap();
-    let policies = policies(include_str!("../data/full.yaml"));
-    let results = cases.run(&policies, Timestamp::parse(NOW).unwrap());
-    let wrong: Vec<_> = results.iter().filter(|result| !result.passed).collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(cases.count() >= 80, "{}", cases.count());
+fn every_case_of_the_table_names_its_rule_and_is_another_one() {
+    for group in groups() {
+        let mut asked = BTreeSet::new();
+        for case in group["cases"].as_array().unwrap() {
+            // A case that names no rule would pass for another reason than the one that is meant.
+            assert!(case["rule"].is_string(), "{}: {case}", group["name"]);
+            assert!(asked.insert(case["ask"].to_string()), "{}: twice: {case}", group["name"]);
+        }
+    }
+}
+
+#[test]
+fn the_example_of_the_formats_stands_in_the_table_as_it_is() {
+    let example = include_str!("../data/full.yaml");
+    assert!(groups().iter().any(|group| group["policy"] == example));
+}
+
+#[test]
+fn cases_are_put_to_the_policy_in_force_and_those_of_a_group_to_its_own() {
+    let text = "cases:\n  - { ask: { write: [a] }, verdict: deny, rule: default }\n\
+                groups:\n  - name: g\n    managed: 'version: 1\n\n      default: allow'\n    \
+                at: 2026-11-20T10:00:00Z\n    cases:\n      \
+                - { ask: { write: [a] }, verdict: allow, rule: default, layer: managed }\n      \
+                - { name: n, ask: { write: [a] }, verdict: allow, rule: default, layer: user }\n";
+    let cases = PolicyCases::from_yaml(&Source::new("c.yaml", text.as_bytes())).unwrap();
+    let results = cases.run(&PolicySet::empty(), Timestamp::parse(NOW).unwrap());
+    let told: Vec<(&str, bool)> =
+        results.iter().map(|one| (one.name.as_str(), one.passed)).collect();
+    assert_eq!(told, [("case 1", true), ("g: case 1", true), ("g: n", false)]);
+    assert_eq!(results[2].problems, ["`default` of the layer `user` did not say allow"]);
 }
 
 #[test]
@@ -71,7 +79,14 @@ fn a_case_that_is_written_wrong_is_refused_at_its_place() {
         ("cases: [{ ask: {} }]", "1:9", "verdict"),
         ("cases: [{ verdict: deny, ask: { wirte: [a] } }]", "1:33", "did you mean `write`?"),
         ("cases: [{ verdict: deny, ask: { at: noon } }]", "1:37", "noon"),
+        ("cases: [{ verdict: deny, ask: { input: { n: .nan } } }]", "1:45", ".nan"),
+        ("cases: [{ verdict: deny, ask: { input: { n: 1e999 } } }]", "1:45", "1e999"),
+        ("cases: [{ verdict: deny, layer: nobody }]", "1:33", "workspace"),
         ("case: []", "1:1", "cases"),
+        ("{}", "1:1", "groups"),
+        ("groups: [{ policy: 'version: 2', cases: [] }]", "1:20", "policy.yaml:1:10"),
+        ("groups: [{ policy: 'version: 1' }]", "1:10", "cases"),
+        ("groups: [{ policies: '', cases: [] }]", "1:12", "policy"),
     ] {
         let error = PolicyCases::from_yaml(&Source::new("c.yaml", text.as_bytes())).unwrap_err();
         let message = error.to_string();
