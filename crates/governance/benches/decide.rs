@@ -37,16 +37,20 @@ fn gate(n_rules: usize) -> WriteGate {
     WriteGate::new(Arc::new(set), Arc::new(SystemClock))
 }
 
-fn described(effects: Effects) -> Described {
+fn contract() -> Arc<Contract> {
     let yaml = json!({
         "id": "fs.write", "version": "1.0.0", "title": "T", "description": "D", "kind": "skill",
-        "source": "builtin", "input": {}, "output": {}, "risk": "low",
+        "source": "builtin", "output": {}, "risk": "low",
+        "input": { "type": "object", "properties": { "path": { "type": "string" } } },
         "effects": { "fs": { "read": ["**"], "write": ["**"], "delete": ["**"] } },
         "handler": { "builtin": "x" },
     })
     .to_string();
-    let contract = Contract::from_yaml_lazily(&Source::new("c.yaml", yaml.as_bytes())).unwrap();
-    let contract = Arc::new(contract);
+    Arc::new(Contract::from_yaml_lazily(&Source::new("c.yaml", yaml.as_bytes())).unwrap())
+}
+
+fn described(effects: Effects) -> Described {
+    let contract = contract();
     let name = |text| Name::parse(text).unwrap();
     let principal = Principal { org: name("acme"), user: name("ann"), agent: name("planner") };
     let session = Session::new(principal, &SystemClock);
@@ -99,5 +103,51 @@ fn small_call(c: &mut Criterion) {
     });
 }
 
+/// Policies in Cedar beside the YAML: each is asked about each effect.
+#[cfg(feature = "cedar")]
+fn cedar(c: &mut Criterion) {
+    use lictor_governance::CedarFiles;
+    let yaml = b"version: 1\ndefault: deny\npaths: {allowed: ['src/**']}\n";
+    let gate = |n_policies: usize, looks: bool| {
+        let mut text = String::new();
+        for n in 0..n_policies {
+            let when = match (looks, n % 3) {
+                (true, _) => {
+                    format!("context.input has path && context.input.path like \"lib{n}/*\"")
+                }
+                (false, 0) => format!("resource.path like \"lib{n}/*\""),
+                (false, 1) => "context.effect == \"fs.delete\"".to_owned(),
+                (false, _) => format!("resource in Path::\"lib{n}\" && context.riskLevel > 2"),
+            };
+            writeln!(text, "forbid(principal, action, resource is Path) when {{ {when} }};")
+                .unwrap();
+        }
+        let policies = [Source::new("policies/a.cedar", text.as_bytes())];
+        let files = CedarFiles { policies: &policies, roles: None };
+        let set = PolicySet::workspace(&Source::new("policy.yaml", yaml)).unwrap();
+        let set = set.with_cedar(files, [&*contract()]).unwrap();
+        WriteGate::new(Arc::new(set), Arc::new(SystemClock))
+    };
+    let mut group = c.benchmark_group("cedar");
+    for n_policies in [1, 10, 100] {
+        let gate = gate(n_policies, false);
+        for n_files in [1, 5, 50] {
+            let described = described(writes(n_files));
+            let id = BenchmarkId::new(format!("{n_policies} policies"), format!("{n_files} files"));
+            group.bench_with_input(id, &described, |b, described| {
+                b.iter(|| gate.decide(black_box(described)));
+            });
+        }
+    }
+    let (gate, described) = (gate(10, true), described(writes(5)));
+    group.bench_function("10 policies that look at the input/5 files", |b| {
+        b.iter(|| gate.decide(black_box(&described)));
+    });
+    group.finish();
+}
+
+#[cfg(not(feature = "cedar"))]
 criterion_group!(benches, decide, small_call);
+#[cfg(feature = "cedar")]
+criterion_group!(benches, decide, small_call, cedar);
 criterion_main!(benches);

@@ -9,6 +9,7 @@ use lictor_document::Source;
 use lictor_governance::{CedarFiles, PolicySet};
 
 use crate::options::OpenError;
+use crate::own::{OwnSkill, with_own};
 use crate::policies::read;
 
 /// The file that says who has which role.
@@ -41,8 +42,13 @@ pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Adds the Cedar policies that stand in a folder like `.lictor`, held against the catalogue of a
-/// workspace.
-pub(crate) fn add(set: PolicySet, folder: &Path, workspace: &Path) -> Result<PolicySet, OpenError> {
+/// workspace and the program's own skills.
+pub(crate) fn add(
+    set: PolicySet,
+    folder: &Path,
+    workspace: &Path,
+    own: &[OwnSkill],
+) -> Result<PolicySet, OpenError> {
     let listed = files(folder);
     let listed =
         listed.map_err(|source| OpenError::PolicyFile { path: folder.join("policies"), source })?;
@@ -62,7 +68,7 @@ pub(crate) fn add(set: PolicySet, folder: &Path, workspace: &Path) -> Result<Pol
     }
     let sources: Vec<Source<'_>> = policies.iter().map(source).collect();
     let files = CedarFiles { policies: &sources, roles: roles.as_ref().map(source) };
-    let contracts = contracts(workspace)?;
+    let contracts = contracts(workspace, own)?;
     Ok(set.with_cedar(files, contracts.iter().map(Arc::as_ref))?)
 }
 
@@ -72,18 +78,19 @@ fn source((name, bytes): &Text) -> Source<'_> {
 
 /// The contracts that a workspace knows, whatever became of them: those that are part of the
 /// program, and the documents in it.
-fn contracts(workspace: &Path) -> Result<Vec<Arc<Contract>>, OpenError> {
-    let mut contracts = crate::runtime::builtins()?;
+fn contracts(workspace: &Path, own: &[OwnSkill]) -> Result<Vec<Arc<Contract>>, OpenError> {
+    let mut contracts = with_own(crate::runtime::builtins()?, own)?;
     contracts.extend(crate::catalogue::documented(&workspace.join(".lictor")));
     Ok(contracts)
 }
 
-/// The schema that Cedar policies of a workspace are held against, in Cedar's own language.
+/// The schema that Cedar policies of a workspace are held against, in Cedar's own language; with the
+/// skills of the program that embeds this, if it has any.
 ///
 /// # Errors
 /// In a build without the feature `cedar`.
-pub fn cedar_schema(workspace: &Path) -> Result<String, OpenError> {
-    let contracts = contracts(workspace)?;
+pub fn cedar_schema(workspace: &Path, own: &[OwnSkill]) -> Result<String, OpenError> {
+    let contracts = contracts(workspace, own)?;
     Ok(PolicySet::cedar_schema(contracts.iter().map(Arc::as_ref))?)
 }
 
@@ -91,11 +98,15 @@ pub fn cedar_schema(workspace: &Path) -> Result<String, OpenError> {
 ///
 /// # Errors
 /// When it is no policy, or does not fit the catalogue of the workspace.
-pub fn load_cedar(workspace: &Path, policy: &Source<'_>) -> Result<PolicySet, OpenError> {
+pub fn load_cedar(
+    workspace: &Path,
+    own: &[OwnSkill],
+    policy: &Source<'_>,
+) -> Result<PolicySet, OpenError> {
     let roles = read(&workspace.join(".lictor/policies").join(ROLES))?;
     let roles = roles.map(|bytes| (format!("policies/{ROLES}"), bytes));
     let policies = [*policy];
     let files = CedarFiles { policies: &policies, roles: roles.as_ref().map(source) };
-    let contracts = contracts(workspace)?;
+    let contracts = contracts(workspace, own)?;
     Ok(PolicySet::empty().with_cedar(files, contracts.iter().map(Arc::as_ref))?)
 }

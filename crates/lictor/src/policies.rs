@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use lictor_document::{Limits, Source};
 use lictor_governance::{Policy, PolicyLayer, PolicySet};
 
-use crate::options::OpenError;
+use crate::options::{OpenError, RuntimeOptions};
+use crate::own::OwnSkill;
 
 /// Where the policies of the upper layers lie. The workspace's own is `.lictor/policy.yaml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +42,16 @@ pub fn load_policies(workspace: &Path, places: &PolicyPlaces) -> Result<PolicySe
     load_policies_from(workspace, &workspace.join(".lictor"), places)
 }
 
+/// Reads the policies that a runtime with these options judges by: held against a catalogue in which
+/// the program's own skills stand as well.
+///
+/// # Errors
+/// As [`load_policies`].
+pub(crate) fn load_policies_for(options: &RuntimeOptions) -> Result<PolicySet, OpenError> {
+    let folder = options.workspace.join(".lictor");
+    from_folder(&options.workspace, &folder, &options.policies, &options.own_skills)
+}
+
 /// Reads the policies of all layers, with those of a folder (`policy.yaml` and `policies/`) in the
 /// place of the workspace's own.
 ///
@@ -51,9 +62,18 @@ pub fn load_policies_from(
     folder: &Path,
     places: &PolicyPlaces,
 ) -> Result<PolicySet, OpenError> {
+    from_folder(workspace, folder, places, &[])
+}
+
+fn from_folder(
+    workspace: &Path,
+    folder: &Path,
+    places: &PolicyPlaces,
+    skills: &[OwnSkill],
+) -> Result<PolicySet, OpenError> {
     let own = read(&folder.join("policy.yaml"))?;
     let own = own.as_deref().map(|bytes| Source::new("policy.yaml", bytes));
-    crate::cedar::add(layers(places, own.as_ref())?, folder, workspace)
+    crate::cedar::add(layers(places, own.as_ref())?, folder, workspace, skills)
 }
 
 /// Reads the policies of all layers, with some text in the place of the workspace's `policy.yaml`.
@@ -65,7 +85,7 @@ pub fn load_policies_with(
     places: &PolicyPlaces,
     own: &Source<'_>,
 ) -> Result<PolicySet, OpenError> {
-    crate::cedar::add(layers(places, Some(own))?, &workspace.join(".lictor"), workspace)
+    crate::cedar::add(layers(places, Some(own))?, &workspace.join(".lictor"), workspace, &[])
 }
 
 fn layers(places: &PolicyPlaces, own: Option<&Source<'_>>) -> Result<PolicySet, OpenError> {

@@ -76,8 +76,7 @@ impl Runtime {
     pub fn reload_policies(&self) -> Result<(), OpenError> {
         let parts = &self.parts;
         parts.watch.changed(&parts.options);
-        let loaded =
-            crate::policies::load_policies(&parts.options.workspace, &parts.options.policies);
+        let loaded = crate::policies::load_policies_for(&parts.options);
         let ready = loaded.and_then(|policies| {
             self.nothing_gone(&policies)?;
             Ok((crate::runtime::redactor(&parts.options, &policies)?, policies))

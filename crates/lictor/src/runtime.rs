@@ -35,7 +35,7 @@ use crate::options::{OpenError, RuntimeOptions};
 use crate::outside::Signs;
 use crate::own::{handling, with_own};
 use crate::pinned::settle;
-use crate::policies::load_policies;
+use crate::policies::load_policies_for;
 use crate::reload::PolicyWatch;
 use crate::requests;
 use crate::runs::Owners;
@@ -104,7 +104,7 @@ impl Runtime {
         let options = RuntimeOptions { state_dir: settle(&options)?, ..options };
         let clock = Arc::clone(&options.clock);
         let watch = PolicyWatch::new(&options);
-        let policies = Arc::new(load_policies(&options.workspace, &options.policies)?);
+        let policies = Arc::new(load_policies_for(&options)?);
         let SharedState { store, audit, owners, .. } = match &options.shared {
             Some(shared) => shared.clone(),
             None => SharedState::open(&options)?,

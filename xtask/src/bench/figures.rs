@@ -19,6 +19,8 @@ pub(super) struct Bench {
 enum How {
     /// By one of cargo's benches.
     Cargo,
+    /// By one of its groups, which takes a feature.
+    Group { feature: &'static str, group: &'static str },
     /// By a program of the workspace, which says what it saw.
     Program(&'static [Said]),
     /// By building it.
@@ -40,6 +42,11 @@ const fn cargo(package: &'static str, name: &'static str) -> Bench {
 pub(super) const BENCHES: &[Bench] = &[
     cargo("lictor-store", "commit"),
     cargo("lictor-governance", "decide"),
+    Bench {
+        package: "lictor-governance",
+        name: "decide",
+        how: How::Group { feature: "cedar", group: "cedar" },
+    },
     cargo("lictor-executor", "road"),
     cargo("lictor-capability", "validate"),
     cargo("lictor-capability", "graph"),
@@ -99,7 +106,10 @@ impl Bench {
         figures: &Path,
     ) -> Result<Vec<(String, Measured)>, Failure> {
         match &self.how {
-            How::Cargo => self.cargo(root, figures),
+            How::Cargo => self.cargo(root, figures, &[]),
+            How::Group { feature, group } => {
+                self.cargo(root, figures, &["--features", feature, "--", group])
+            }
             How::Program(runs) => {
                 let found: Result<Vec<_>, _> =
                     runs.iter().map(|run| self.said(root, run)).collect();
@@ -113,8 +123,14 @@ impl Bench {
         Failure::new(format!("the bench {} of {} failed", self.name, self.package))
     }
 
-    fn cargo(&self, root: &Path, figures: &Path) -> Result<Vec<(String, Measured)>, Failure> {
-        let args = ["bench", "--quiet", "--package", self.package, "--bench", self.name];
+    fn cargo(
+        &self,
+        root: &Path,
+        figures: &Path,
+        more: &[&str],
+    ) -> Result<Vec<(String, Measured)>, Failure> {
+        let mut args = vec!["bench", "--quiet", "--package", self.package, "--bench", self.name];
+        args.extend_from_slice(more);
         let variable = figures.to_string_lossy();
         match process::cargo(root, &args, &[(VARIABLE, &variable)])? {
             Ended::Well => Ok(Vec::new()),
@@ -253,6 +269,12 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
                 .goal(Goal::RatioAtMost(2.0)),
             row("a decision, 1 file, 1000 rules", "decide/1000 rules/1 files")
                 .beside("1 file, 10 rules", "decide/10 rules/1 files"),
+            row("a decision with 10 policies in Cedar, 5 files", "cedar/10 policies/5 files")
+                .beside("1 policy", "cedar/1 policies/5 files"),
+            row(
+                "the same, of policies that look at the input",
+                "cedar/10 policies that look at the input/5 files",
+            ),
             row("checking an input against its schema", "check_input").goal(Goal::AtMost(5_000.0)),
             row("the graph of a session, 10,000 capabilities", "graph_build/10000")
                 .beside("1,000", "graph_build/1000"),

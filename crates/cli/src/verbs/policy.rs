@@ -56,7 +56,7 @@ pub(crate) async fn policy(wish: &Policy, context: &Context, output: &Output) ->
         }
         Policy::Show => show(&load(None, context)?, output),
         Policy::Schema => {
-            let schema = cedar_schema(&context.workspace)?;
+            let schema = cedar_schema(&context.workspace, &[])?;
             output.result(&json!({ "language": "cedar", "schema": schema }), || visible(&schema));
             Ok(0)
         }
@@ -202,7 +202,7 @@ fn load(file: Option<&Path>, context: &Context) -> Result<PolicySet, Failure> {
     let given = files::read(path, Limits::default().max_bytes)?;
     let source = Source::new(&given.name, &given.bytes);
     if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("cedar")) {
-        return Ok(load_cedar(&context.workspace, &source)?);
+        return Ok(load_cedar(&context.workspace, &[], &source)?);
     }
     PolicySet::workspace(&source).map_err(Failure::input)
 }

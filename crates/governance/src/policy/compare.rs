@@ -291,7 +291,7 @@ impl InputTest {
     }
 }
 
-fn holds_sealed(value: &Value) -> bool {
+pub(super) fn holds_sealed(value: &Value) -> bool {
     match value {
         value if is_sealed(value) => true,
         Value::Array(items) => items.iter().any(holds_sealed),

@@ -202,6 +202,7 @@ impl PolicySet {
                 ));
             }
         }
+        undecided.extend(self.cedar_undecided(asked));
         undecided
     }
 

@@ -10,6 +10,8 @@ mod approvals;
 mod cases;
 mod catalogue;
 mod cedar;
+#[cfg(feature = "cedar")]
+mod cedar_inputs;
 mod common;
 mod elicited;
 mod fuzz;

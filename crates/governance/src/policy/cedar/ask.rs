@@ -9,7 +9,7 @@ use cedar_policy::{
 };
 use lictor_capability::{Effect, EffectKind, Risk};
 
-use super::load::{Rules, broken};
+use super::load::{RuleVoice, Rules, broken};
 use super::{Spoken, schema};
 use crate::decision::{Layer, Verdict};
 use crate::policy::asked::{Asked, host_and_port, other_names};
@@ -190,11 +190,22 @@ impl Rules {
         let subjects = subjects(&mut world, asked, effects)?;
         let entities = Entities::from_entities(world.entities.into_values(), None)?;
         let authorizer = Authorizer::new();
+        // Told once for all effects, and only what somebody looks at.
+        let input = Expression::new_record(self.looks.record(asked.input))?;
+        let beyond = self.looks.beyond(asked.input).is_some();
         let mut spoken: BTreeMap<usize, Spoken> = BTreeMap::new();
         for subject in subjects {
-            let context = context(asked, risk, &subject)?;
+            let context = context(asked, risk, &subject, input.clone())?;
             let (principal, action) = (principal.clone(), action.clone());
             let request = Request::new(principal, action, subject.resource, context, None)?;
+            if beyond {
+                let response = authorizer.is_authorized(&request, &self.scopes, &entities);
+                for id in response.diagnostics().reason() {
+                    if let Some((number, voice)) = self.cannot_tell(id.as_ref(), asked)? {
+                        add(&mut spoken, 2 * self.voices.len() + number, voice, subject.effect);
+                    }
+                }
+            }
             let response = authorizer.is_authorized(&request, &self.policies, &entities);
             let found = response.diagnostics();
             for id in found.reason() {
@@ -205,8 +216,8 @@ impl Rules {
             }
             for error in found.errors() {
                 let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
-                let (number, voice) =
-                    self.voice(error.policy_id().as_ref(), Some(&error.inner().to_string()))?;
+                let inner = error.inner().to_string();
+                let (number, voice) = self.voice(error.policy_id().as_ref(), Some(&inner))?;
                 // Behind all that spoke: one policy can say something of one effect and fail at another.
                 add(&mut spoken, self.voices.len() + number, voice, subject.effect);
             }
@@ -228,6 +239,10 @@ impl Rules {
             approvals: 0,
             message: match problem {
                 None => Arc::clone(&rule.message),
+                // What it says may quote the input, and reasons are shown and kept.
+                Some(_) if !rule.looks.is_nothing() => {
+                    Arc::from("it cannot be evaluated with this input, so it denies")
+                }
                 Some(problem) => {
                     Arc::from(format!("it cannot be evaluated, so it denies: {problem}"))
                 }
@@ -235,6 +250,36 @@ impl Rules {
             place: Some(Arc::clone(&rule.place)),
         };
         Ok((number, voice))
+    }
+
+    /// What a policy says that is about an action and looks at what Cedar cannot be told of it.
+    fn cannot_tell(&self, id: &str, asked: &Asked<'_>) -> Result<Option<(usize, Voice)>, Failed> {
+        let number = id.parse::<usize>()?;
+        let Some(rule) = self.voices.get(number) else {
+            return Err(Failed(format!("there is no policy {number}")));
+        };
+        let Some(key) = rule.looks.beyond(asked.input) else { return Ok(None) };
+        let voice = Voice {
+            layer: Layer::Workspace,
+            rule: Arc::clone(&rule.rule),
+            verdict: Verdict::Deny,
+            approvals: 0,
+            message: Arc::from(format!(
+                "it looks at `{}` of the input, for which Cedar has no value, so it denies",
+                key.escape_debug()
+            )),
+            place: Some(Arc::clone(&rule.place)),
+        };
+        Ok(Some((number, voice)))
+    }
+
+    /// The policies that look at something of which a record holds the digest only.
+    pub(super) fn undecided(&self, asked: &Asked<'_>) -> Vec<String> {
+        let meets = self.voices.iter().filter(|voice| voice.looks.meets_sealed(asked.input));
+        let say = |voice: &RuleVoice| {
+            format!("{}: it looks at an input of which only the digest was kept", voice.rule)
+        };
+        meets.map(say).collect()
     }
 
     fn principal(&self, world: &mut World<'_>, asked: &Asked<'_>) -> Result<EntityUid, Failed> {
@@ -300,7 +345,12 @@ fn subjects(
     Ok(all)
 }
 
-fn context(asked: &Asked<'_>, risk: Risk, subject: &Subject) -> Result<Context, Failed> {
+fn context(
+    asked: &Asked<'_>,
+    risk: Risk,
+    subject: &Subject,
+    input: Expression,
+) -> Result<Context, Failed> {
     let effect = subject.kind.map_or("none", EffectKind::as_str);
     let mut pairs = vec![
         ("effect", text(effect)),
@@ -314,6 +364,7 @@ fn context(asked: &Asked<'_>, risk: Risk, subject: &Subject) -> Result<Context, 
         ("lines", number(asked.lines)),
         ("bytes", number(asked.bytes)),
         ("rollsBack", Expression::new_bool(asked.rolls_back)),
+        ("input", input),
     ];
     pairs.extend(subject.port.map(|port| ("port", Expression::new_long(port))));
     Ok(Context::from_pairs(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)))?)

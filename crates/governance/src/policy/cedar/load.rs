@@ -12,7 +12,7 @@ use lictor_document::{DocumentError, Limits, Source};
 use miette::Diagnostic;
 
 use super::roles::Roles;
-use super::{ask::Types, literals, schema};
+use super::{ask::Types, input::Looks, literals, schema};
 use crate::decision::Layer;
 use crate::policy::error::{PolicyError, PolicyErrorKind};
 use crate::policy::lint::{LintFinding, LintLevel};
@@ -30,6 +30,10 @@ pub(in crate::policy) struct Rules {
     pub(super) policies: Policies,
     /// By number.
     pub(super) voices: Vec<RuleVoice>,
+    /// Those that look at inputs, without their conditions, under the same numbers.
+    pub(super) scopes: Policies,
+    /// What all of them together look at.
+    pub(super) looks: Looks,
     pub(super) roles: Roles,
     pub(super) types: Types,
     findings: Vec<LintFinding>,
@@ -44,6 +48,8 @@ pub(super) struct RuleVoice {
     pub(super) message: Arc<str>,
     pub(super) place: Arc<str>,
     pub(super) forbids: bool,
+    /// What it looks at of inputs.
+    pub(super) looks: Looks,
 }
 
 /// A policy on its way.
@@ -79,19 +85,27 @@ impl Rules {
         if read.len() > MAX_POLICIES {
             return Err(broken(format!("more than the {MAX_POLICIES} policies that are accepted")));
         }
-        let mut policies = Policies::new();
+        let (mut policies, mut scopes) = (Policies::new(), Policies::new());
+        let mut looks = Looks::default();
         for (number, one) in read.iter().enumerate() {
             if let Some(problem) = literals::problem(&one.policy, &roles) {
                 return Err(refusal(one.source, one.offset, &problem));
             }
-            let policy = one.policy.new_id(PolicyId::new(number.to_string()));
-            policies.add(policy).map_err(|error| broken(error.to_string()))?;
+            let id = PolicyId::new(number.to_string());
+            let add = |set: &mut Policies, policy: Policy| {
+                set.add(policy).map_err(|error| broken(error.to_string()))
+            };
+            if let Some(voice) = voices.get(number).filter(|voice| !voice.looks.is_nothing()) {
+                looks.and(&voice.looks);
+                add(&mut scopes, scope(&one.policy, id.clone())?)?;
+            }
+            add(&mut policies, one.policy.new_id(id))?;
         }
         let findings = match contracts {
             Some(contracts) => validate(&policies, &read, &voices, contracts)?,
             None => Vec::new(),
         };
-        Ok(Self { policies, voices, roles, types: Types::new()?, findings })
+        Ok(Self { policies, voices, scopes, looks, roles, types: Types::new()?, findings })
     }
 
     pub(super) fn schema(contracts: &[&Contract]) -> Result<String, PolicyError> {
@@ -103,6 +117,15 @@ impl Rules {
     pub(super) fn findings(&self) -> Cow<'_, [LintFinding]> {
         Cow::Borrowed(&self.findings)
     }
+}
+
+/// The policy without its conditions: it says whom, what and where it is about.
+fn scope(policy: &Policy, id: PolicyId) -> Result<Policy, PolicyError> {
+    let mut tree = policy.to_json().map_err(|error| broken(error.to_string()))?;
+    if let Some(tree) = tree.as_object_mut() {
+        tree.insert("conditions".to_owned(), serde_json::json!([]));
+    }
+    Policy::from_json(Some(id), tree).map_err(|error| broken(error.to_string()))
 }
 
 /// A mistake without a place.
@@ -215,6 +238,7 @@ fn voice(one: &Read<'_>, number: usize) -> Result<RuleVoice, PolicyError> {
         message: Arc::from(message),
         place: Arc::from(format!("{}:{line}:{column}", one.source.name)),
         forbids,
+        looks: Looks::of(&one.policy),
     })
 }
 

@@ -5,6 +5,8 @@
 #[cfg(feature = "cedar")]
 mod ask; // from effects to requests
 #[cfg(feature = "cedar")]
+mod input; // what Cedar is told of inputs
+#[cfg(feature = "cedar")]
 mod literals; // names that a policy may give
 #[cfg(feature = "cedar")]
 mod load; // from the files to rules
@@ -12,6 +14,8 @@ mod load; // from the files to rules
 mod roles;
 #[cfg(feature = "cedar")]
 mod schema; // from the catalogue to types
+#[cfg(feature = "cedar")]
+mod types; // of inputs, as far as Cedar has them
 #[cfg(not(feature = "cedar"))]
 mod without;
 
@@ -122,6 +126,11 @@ impl PolicySet {
     ) -> Result<String, PolicyError> {
         let contracts: Vec<&Contract> = contracts.into_iter().collect();
         Rules::schema(&contracts)
+    }
+
+    /// The Cedar policies that look at something of which a record holds the digest only.
+    pub(super) fn cedar_undecided(&self, asked: &Asked<'_>) -> Vec<String> {
+        self.cedar.as_ref().map_or_else(Vec::new, |cedar| cedar.rules.undecided(asked))
     }
 
     /// What the Cedar policies say and probably do not mean.

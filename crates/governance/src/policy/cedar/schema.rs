@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use lictor_capability::{Contract, HandlerSpec};
 
+use super::types::Type;
+
 /// What is the same for every catalogue.
 const TYPES: &str = r#"// Who asks: an agent, of a user, of an organisation. Roles are given in `policies/roles.yaml`.
 entity Org;
@@ -23,14 +25,15 @@ entity Tool in [Server] = { tool: String };
 // An action without effects.
 entity Workspace;
 
-// `effect` is fs.read, fs.write, fs.delete, net, process, mcp or none; `implicit` is a folder that
-// is only made because something goes into it; `riskLevel` is 1 for low to 4 for critical.
-type Call = {
-  effect: String, port?: Long, implicit: Bool, kind: String, source: String,
-  session: String, risk: String, riskLevel: Long, files: Long, lines: Long, bytes: Long,
-  rollsBack: Bool,
-};
+// The context of every action. `effect` is fs.read, fs.write, fs.delete, net, process, mcp or none;
+// `implicit` is a folder that is only made because something goes into it; `riskLevel` is 1 for low
+// to 4 for critical. `input` is what the contract says of the input, as far as Cedar has types for it.
 "#;
+
+/// The context of every action, but for its input.
+const CALL: &str = "effect: String, port?: Long, implicit: Bool, kind: String, source: String, \
+                    session: String, risk: String, riskLevel: Long, files: Long, lines: Long, \
+                    bytes: Long, rollsBack: Bool";
 
 /// The groups that an action is in, the widest first: `fs.*`, for `a.b.c` also `a.b.*`.
 pub(super) fn groups(id: &str) -> impl Iterator<Item = String> {
@@ -60,10 +63,16 @@ fn resources(contract: &Contract) -> Vec<&'static str> {
 
 /// The schema in Cedar's own language.
 pub(super) fn text(contracts: &[&Contract]) -> String {
-    // Of two contracts of one capability, what either allows.
-    let mut actions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    // Of two contracts of one capability, what either allows, and the input as the stricter has it.
+    let mut actions: BTreeMap<&str, (BTreeSet<&str>, Option<Type>)> = BTreeMap::new();
     for contract in contracts {
-        actions.entry(contract.id.as_str()).or_default().extend(resources(contract));
+        let input = Type::of_input(contract.input_schema());
+        let (all, known) = actions.entry(contract.id.as_str()).or_default();
+        all.extend(resources(contract));
+        *known = Some(match known.take() {
+            None => input,
+            Some(known) => known.both(input),
+        });
     }
     let all_groups: BTreeSet<String> = actions.keys().flat_map(|id| groups(id)).collect();
     let mut text = TYPES.to_owned();
@@ -74,13 +83,14 @@ pub(super) fn text(contracts: &[&Contract]) -> String {
         say(format_args!("action \"{group}\";\n"));
     }
     say(format_args!("\n"));
-    for (id, resources) in &actions {
+    for (id, (resources, input)) in &actions {
         let groups: Vec<String> = groups(id).map(|group| format!("\"{group}\"")).collect();
         let resources: Vec<&str> = resources.iter().copied().collect();
         say(format_args!(
-            "action \"{id}\" in [{}] appliesTo {{ principal: [Agent], resource: [{}], context: Call }};\n",
+            "action \"{id}\" in [{}] appliesTo {{ principal: [Agent], resource: [{}], context: {{ {CALL}, input: {} }} }};\n",
             groups.join(", "),
             resources.join(", "),
+            input.as_ref().map_or_else(|| "{}".to_owned(), ToString::to_string),
         ));
     }
     text

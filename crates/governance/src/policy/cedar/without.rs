@@ -32,6 +32,10 @@ impl Rules {
         match *self {}
     }
 
+    pub(super) fn undecided(&self, _: &Asked<'_>) -> Vec<String> {
+        match *self {}
+    }
+
     pub(super) fn ask(&self, _: &Asked<'_>, _: &[Effect<'_>], _: Risk) -> Vec<Spoken> {
         match *self {}
     }
