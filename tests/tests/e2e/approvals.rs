@@ -432,3 +432,50 @@ fn doctor_names_who_has_no_pin_and_where_people_are_too_few() {
     assert!(said.contains("ann") && said.contains(&me), "{said}");
     assert_eq!(next, "lictor approvers add NAME");
 }
+
+/// The template of `init` without the marks that make its section about roles a comment.
+fn with_roles(template: &str) -> String {
+    let section = |line: &str| {
+        let code = line.trim_start().strip_prefix("# ")?;
+        let key = ["roles:", "  - { from: high", "  - { capability: \"process", "enroll_roles:"];
+        key.iter().any(|key| code.starts_with(key)).then(|| line.replacen("# ", "", 1))
+    };
+    let lines = template.lines().map(|line| section(line).unwrap_or_else(|| line.to_owned()));
+    lines.map(|line| line + "\n").collect()
+}
+
+#[test]
+fn the_section_about_roles_of_the_template_works_and_the_first_approver_is_the_owner() {
+    let place = Place::initialised();
+    let first = place.run(&["approvers", "list"]).done();
+    assert_eq!(first["approvers"][0]["roles"], json!(["owner"]));
+    let policy = with_roles(&place.read(".lictor/policy.yaml"));
+    for part in
+        ["\n  roles:\n    - { from: high", "\n    - { capability:", "\n  enroll_roles: [owner]\n"]
+    {
+        assert!(policy.contains(part), "{part}\n{policy}");
+    }
+    place.policy(&policy);
+    place.run(&["policy", "lint", "--strict"]).done();
+    let doctor = place.run(&["doctor"]).done().to_string();
+    assert!(!doctor.contains("nobody who may approve is that"), "{doctor}");
+    let add = |name, role| {
+        let added = place.run_as_approver(&["approvers", "add", name, "--role", role]).done();
+        text(&added, "token").to_owned()
+    };
+    let (lead, other) = (add("lea", "lead"), add("otto", "operator"));
+    // Somebody who is not the owner enrols nobody.
+    place.run_with_token(&lead, &["approvers", "add", "eve"]).ends(3, "denied");
+    for (n, token, may) in [(1, &place.token, true), (2, &lead, true), (3, &other, false)] {
+        let path = format!("path=migrations/{n}.sql");
+        let call = ["call", "fs.write", &path, "content=x"];
+        place.run(&call).ends(4, "approval_required");
+        let answer = place.run_with_token(token, &["approvals", "approve", &place.waiting()]);
+        if may {
+            answer.done();
+            place.run(&call).done();
+        } else {
+            answer.ends(3, "denied");
+        }
+    }
+}

@@ -19,6 +19,10 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{GREEN, Output};
 
+/// The role of whoever made the workspace. It opens what a policy says that it opens, and nothing by
+/// itself; without it, they could not approve under the first policy that speaks of roles.
+const OWNER: &str = "owner";
+
 const POLICY: &str = include_str!("policy.template.yaml");
 
 /// Everything of Lictor's own that a version control system must not see; the policy and the
@@ -60,8 +64,8 @@ pub(crate) async fn init(wish: Init, context: &Context, output: &Output) -> Answ
         if let Some(token) = &token {
             let user = &context.os_user;
             text.push_str(&format!(
-                "\n`{user}` may approve what the policy asks approval for. Their token, shown only now:\n\n  \
-                 {token}\n\nKeep it where no agent reads it; it goes into LICTOR_APPROVER_TOKEN.\n"
+                "\n`{user}` may approve what the policy asks approval for, as `{OWNER}` where it asks for roles. \
+                 Their token, shown only now:\n\n  {token}\n\nKeep it where no agent reads it; it goes into LICTOR_APPROVER_TOKEN.\n"
             ));
         }
         text
@@ -150,7 +154,8 @@ fn first_approver(root: &Path, context: &Context, name: Name) -> Result<Option<S
     let store = lictor::Runtime::open_store(&options)?;
     let approvers =
         Approvers::new(Arc::new(SqliteApproverStore::new(store)), Arc::new(SystemClock));
-    match approvers.bootstrap(name, Vec::new()) {
+    let owner = Name::parse(OWNER).map_err(Failure::failed)?;
+    match approvers.bootstrap(name, vec![owner]) {
         Ok((_, token)) => Ok(Some(token.expose().to_owned())),
         Err(ApproverError::Store(ApproverStoreError::Exists)) => Ok(None),
         Err(error) => Err(Failure::failed(error)),
