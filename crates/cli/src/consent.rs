@@ -2,10 +2,10 @@
 
 use std::io::BufRead as _;
 
-use lictor::capability::{Action, Risk};
+use lictor::capability::Risk;
 use lictor::context::{ApprovalId, Event, EventFacts, EventType, Name, Timestamp};
 use lictor::governance::{ApproverError, Channel, PinError, Proof, ProvenApprover, Verdict};
-use lictor::{Agent, Consent, ErrorCode, Runtime};
+use lictor::{ActError, Agent, Checked, Consent, ErrorCode, Runtime, Seen};
 use serde_json::json;
 
 use crate::args;
@@ -138,37 +138,27 @@ pub(crate) fn under(agent: Agent, wish: &args::Under) -> Result<Agent, Failure> 
 }
 
 /// Consent in advance, when `--approve` was given and the policy asks for approval. The person
-/// sees what they agree to before they are asked.
+/// sees what they agree to before they are asked, and agrees to nothing else.
 pub(crate) async fn in_advance(
     agent: &Agent,
-    actions: &[Action],
+    check: impl FnOnce() -> Result<Vec<Checked>, ActError>,
     wish: args::Consent,
     context: &Context,
     output: &Output,
 ) -> Result<Option<Consent>, Failure> {
-    let [first, more @ ..] = actions else { return Ok(None) };
     if !wish.approve {
         return Ok(None);
     }
-    let mut asked = Vec::with_capacity(actions.len());
-    for action in actions {
-        // What cannot be judged is refused on the road, and recorded there.
-        let Ok(checked) = agent.check(action.clone()) else { return Ok(None) };
-        if checked.decision.verdict == Verdict::NeedApproval {
-            asked.push(checked);
-        }
-    }
-    if asked.is_empty() {
-        return Ok(None);
-    }
-    let what = first.capability().to_string();
+    // What cannot be judged is refused on the road, and recorded there.
+    let Ok(mut asked) = check() else { return Ok(None) };
+    asked.retain(|one| one.decision.verdict == Verdict::NeedApproval);
+    let Some(first) = asked.first() else { return Ok(None) };
+    let what = first.described.action().capability().to_string();
     let runtime = agent.runtime();
     show_before(&what, &judgement_text(&asked, agent), runtime, context, output).await?;
     let (approver, channel) = answering(&what, runtime, context, output).await?;
-    // Of several, what one does depends on what those before it have done.
-    let seen =
-        more.is_empty().then(|| asked.iter().map(|one| one.decision.action_digest).collect());
-    Ok(Some(Consent { approver, channel, seen }))
+    let seen = asked.iter().map(|one| one.decision.action_digest).collect();
+    Ok(Some(Consent { approver, channel, seen: Seen::Actions(seen) }))
 }
 
 /// Shows a person what they are asked about, unless somebody answers for them with a token. Who has

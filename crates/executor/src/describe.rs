@@ -10,6 +10,7 @@ use lictor_governance::Withheld;
 use crate::handler::{HandlerError, Handlers, Request};
 use crate::landing::{LandError, NotStaged};
 use crate::port::ContractGuard;
+use crate::service::Executor;
 
 /// An action could not be described.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +57,35 @@ pub(crate) fn describe(
     let handler = handlers
         .of(admitted.contract())
         .ok_or_else(|| DescribeError::NoHandler(admitted.contract().id.to_string()))?;
-    let mut effects = handler.describe(Request { action: admitted.action(), view })?;
+    let effects = handler.describe(Request { action: admitted.action(), view })?;
+    completed(admitted, effects, view)
+}
+
+fn completed(
+    admitted: Admitted,
+    mut effects: Effects,
+    view: &dyn WorkspaceView,
+) -> Result<Described, DescribeError> {
     by_every_name(&mut effects, view)?;
     effects.undo = undo_scope(admitted.contract().undo.strategy, &effects);
     Ok(admitted.describe(effects)?)
+}
+
+impl Executor {
+    /// Describes an action whose effects its handler has worked out already, together with those of
+    /// actions that come before it: what they leave is what it finds. As long as nothing else happens,
+    /// [`Executor::describe`] says the same when it is its turn.
+    ///
+    /// # Errors
+    /// As [`Executor::describe`].
+    pub fn describe_planned(
+        &self,
+        admitted: Admitted,
+        effects: Effects,
+    ) -> Result<Described, DescribeError> {
+        check(self.parts.guard.as_ref(), &admitted)?;
+        completed(admitted, effects, self.parts.view.as_ref())
+    }
 }
 
 /// A file with several names is judged by all of them: what may not be done to it under one name may

@@ -201,7 +201,11 @@ impl Agent {
     pub fn check(&self, action: Action) -> Result<Checked, ActError> {
         let admitted = self.graph.admit(action).map_err(|error| self.not_admitted(error))?;
         let described = self.runtime.parts.executor.describe(admitted);
-        let described = described.map_err(ActErrorKind::NotDescribed)?;
+        self.checked(described.map_err(ActErrorKind::NotDescribed)?)
+    }
+
+    /// What the gate would say to an action that is described already.
+    pub(crate) fn checked(&self, described: Described) -> Result<Checked, ActError> {
         refuse_in_paths(&described, &self.runtime.audit().redactor())?;
         self.can_begin(described.action(), described.contract())?;
         // Only judged: an invalid file is said so in the decision, and the trail hears nothing.
@@ -220,7 +224,7 @@ impl Agent {
     }
 
     /// Takes an action down the road. With `consent`, an approval that the policy asks for is
-    /// given at once by somebody who proved who they are.
+    /// given at once by somebody who proved who they are, if it is what they looked at.
     ///
     /// # Errors
     /// When it is not done; the error says why and what is left. Whatever it is, it was recorded.
@@ -424,7 +428,7 @@ impl Agent {
     }
 
     /// What a session may see and is not let in is said to be there, and why it is withheld.
-    fn not_admitted(&self, error: AdmitError) -> ActErrorKind {
+    pub(crate) fn not_admitted(&self, error: AdmitError) -> ActErrorKind {
         let id = error.capability();
         let seen = self.session.profile().capabilities.contains(id.as_str());
         let withheld = match error.kind() {
@@ -500,7 +504,8 @@ impl Agent {
             before.push(events::granted_in_advance(described, decision, &grant, self.clock()));
             return Ok(Some(spent));
         }
-        consent.map_or(Ok(()), |consent| consent.covers(decision.action_digest()))?;
+        let covers = |consent: &Consent| consent.covers(described, decision.record());
+        let consent = if consent.map_or(Ok(false), covers)? { consent } else { None };
         let contents = self.contents(described);
         let mut approval = approvals.request(described, decision, contents).map_err(refused)?;
         let event = |kind, approval: &Approval| {

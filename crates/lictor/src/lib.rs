@@ -34,6 +34,7 @@ mod revoking; // approvers who are struck off
 mod runs;
 mod runtime;
 mod secrets;
+mod seen; // what somebody looked at who agrees to a run at once
 mod shared;
 mod subruns; // workflows that are called
 mod trailing;
@@ -44,7 +45,7 @@ mod workflows;
 pub use agent::{Agent, Checked, Done};
 pub use catalogue::{CatalogueFailure, CatalogueProblem, LifeStep, PackRefusal, Proposed};
 pub use cedar::{cedar_schema, load_cedar};
-pub use consent::Consent;
+pub use consent::{Consent, Seen};
 pub use error::{ActError, ActErrorKind, ErrorCode};
 pub use keys::{document_key, idempotency_key};
 pub use lictor_undo::OnConflict;
@@ -56,6 +57,7 @@ pub use policies::{PolicyPlaces, load_policies, load_policies_from, load_policie
 pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};
 pub use revoking::Revoked;
 pub use runtime::Runtime;
+pub use seen::SeenRun;
 pub use shared::SharedState;
 pub use subruns::{CallRefusal, RunEnded, RunWaits};
 pub use undo::{UndoDone, UndoRequest};

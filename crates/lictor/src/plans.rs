@@ -16,7 +16,7 @@ use crate::agent::Agent;
 use crate::workflows::{Asked, RuntimeRoad};
 
 /// The capability by which people are asked about whole runs.
-const PLAN_CAPABILITY: &str = "workflow.plan";
+pub(crate) const PLAN_CAPABILITY: &str = "workflow.plan";
 
 /// A step of a run that people agreed to as a whole.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ impl RuntimeRoad {
     /// Whether a run may go on: nobody has to agree to it, or people did and it is what it was.
     pub(crate) async fn run_plan(&self, call: &PlanCall) -> Result<PlanState, String> {
         let agent = self.agent(&call.session);
+        self.hold_against_consent(&agent, call);
         let wanted = match &call.workflow.pack {
             None => call.workflow.approvals == AskFor::Plan,
             Some(id) => match self.runtime.active_pack(id) {
@@ -81,16 +82,12 @@ impl RuntimeRoad {
         let action = plan_action(agent, &plan).ok()?;
         let admitted = agent.graph().admit(action).ok()?;
         let plan = agent.runtime().parts.executor.describe(admitted).ok()?;
-        // An item of a list is `step[index]`, and no step's id holds a bracket.
-        let (step, item) = match call.step_id.split_once('[') {
-            Some((step, _)) => (step, true),
-            None => (call.step_id.as_str(), false),
-        };
+        let (step, item) = planned_step(&call.step_id);
         let compensates = call.purpose == Purpose::Compensation;
         Some(Cover { approval, plan, step: step.to_owned(), compensates, item })
     }
 
-    fn plan_of(&self, agent: &Agent, call: &PlanCall) -> Result<RunPlan, String> {
+    pub(crate) fn plan_of(&self, agent: &Agent, call: &PlanCall) -> Result<RunPlan, String> {
         let workflow = &call.workflow;
         let pack = match &workflow.pack {
             None => None,
@@ -126,6 +123,15 @@ impl RuntimeRoad {
             policy: self.runtime.gate().policies().digest(),
             steps,
         })
+    }
+}
+
+/// The step of a call as its document names it, and whether the call is for an item of a list: that is
+/// `step[index]`, and no step's id holds a bracket.
+pub(crate) fn planned_step(step_id: &str) -> (&str, bool) {
+    match step_id.split_once('[') {
+        Some((step, _)) => (step, true),
+        None => (step_id, false),
     }
 }
 

@@ -3,12 +3,12 @@
 use lictor_capability::{Action, CapabilityId, Conflict, Effects, FileChange, LeftAlone};
 use lictor_context::{Event, EventFacts, EventType, ExecutionId, RunId, SessionId};
 use lictor_executor::{ExecutionRecord, ExecutionStatus};
-use lictor_governance::DecisionRecord;
+use lictor_governance::{DecisionRecord, Verdict};
 use lictor_state::{ExecutionFilter, StateError, StoredExecution};
 use lictor_undo::{OnConflict, UNDO_CAPABILITY, plan_undo_or};
 use serde_json::json;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Checked};
 use crate::consent::Consent;
 use crate::error::{ActError, ActErrorKind};
 
@@ -177,7 +177,8 @@ impl Agent {
     }
 
     /// Undoes executions, in this order. Before the first of them all are planned together: when
-    /// somebody has changed any of the files since, nothing at all is done.
+    /// somebody has changed any of the files since, or one is not what `consent` is about, nothing at
+    /// all is done.
     ///
     /// # Errors
     /// When one cannot be undone. Those before it are undone then, and stand in the trail.
@@ -189,6 +190,9 @@ impl Agent {
     ) -> Result<UndoDone, ActError> {
         if let [_, _, ..] = executions {
             self.plan_all(executions, on_conflict).await?;
+            if let Some(consent) = consent {
+                self.all_seen(executions, on_conflict, consent).await?;
+            }
         }
         let mut done = UndoDone {
             undo_of: Vec::new(),
@@ -208,6 +212,44 @@ impl Agent {
             done.decisions.push(undone.record.decision);
         }
         Ok(done)
+    }
+
+    /// What the gate would say to these undos, in this order, to each as it will be when it is its
+    /// turn: what those before it leave is what it finds. Changes nothing.
+    ///
+    /// # Errors
+    /// When one of them cannot be planned or judged.
+    pub fn check_undo(
+        &self,
+        executions: &[ExecutionId],
+        on_conflict: OnConflict,
+    ) -> Result<Vec<Checked>, ActError> {
+        let plans = self.undo_plans(executions, on_conflict)?;
+        let check = |(execution, effects)| {
+            let action = self.undo_action(execution, on_conflict)?;
+            let admitted = self.graph.admit(action).map_err(|error| self.not_admitted(error))?;
+            let described = self.runtime().parts.executor.describe_planned(admitted, effects);
+            self.checked(described.map_err(ActErrorKind::NotDescribed)?)
+        };
+        executions.iter().zip(plans).map(check).collect()
+    }
+
+    /// Whether all of them are what somebody looked at who agrees to them.
+    async fn all_seen(
+        &self,
+        executions: &[ExecutionId],
+        on_conflict: OnConflict,
+        consent: &Consent,
+    ) -> Result<(), ActError> {
+        let checked = self.check_undo(executions, on_conflict)?;
+        let asked = checked.iter().filter(|one| one.decision.verdict == Verdict::NeedApproval);
+        for one in asked {
+            if let Err(kind) = consent.covers(&one.described, &one.decision) {
+                self.record_refusal(UNDO_CAPABILITY, &kind.to_string()).await?;
+                return Err(ActError::from(kind).with_decision(&one.decision));
+            }
+        }
+        Ok(())
     }
 
     /// What these undos, in this order, would do, and where somebody has changed what they would

@@ -1,6 +1,7 @@
 //! Workflows on this runtime: their road is ours, their runs are kept in our store.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -23,7 +24,7 @@ use semver::VersionReq;
 use serde_json::{Value, json};
 
 use crate::agent::{Agent, Done};
-use crate::consent::Consent;
+use crate::consent::{Consent, Seen};
 use crate::error::{ActError, ActErrorKind, ErrorCode};
 use crate::runs::RuntimeRuns;
 use crate::runtime::Runtime;
@@ -62,10 +63,10 @@ impl Handler for ApprovalHandler {
 
 impl Runtime {
     /// The workflow engine on this runtime. With `consent`, what the policy asks approval for is
-    /// approved at once by somebody who proved who they are.
+    /// approved at once by somebody who proved who they are, as far as it is what they looked at.
     #[must_use]
     pub fn engine(&self, consent: Option<Consent>) -> Engine {
-        let road = RuntimeRoad { runtime: self.clone(), consent, agents: Mutex::default() };
+        let road = RuntimeRoad::new(self.clone(), consent);
         let store = RuntimeRuns::new(self.clone());
         Engine::new(Arc::new(road), Arc::new(store), Arc::clone(self.clock()))
             .with_owner(self.parts.owners.next())
@@ -122,11 +123,31 @@ pub(crate) enum Asked {
 pub(crate) struct RuntimeRoad {
     pub(crate) runtime: Runtime,
     consent: Option<Consent>,
+    /// Whether a run turned out not to be the one that `consent` is about.
+    other: AtomicBool,
     /// The agents of sessions, with the contracts that were active when each was set up.
     agents: Mutex<HashMap<SessionId, SetUp>>,
 }
 
 impl RuntimeRoad {
+    pub(crate) fn new(runtime: Runtime, consent: Option<Consent>) -> Self {
+        Self { runtime, consent, other: AtomicBool::new(false), agents: Mutex::default() }
+    }
+
+    /// Agreement at once, as long as it is about what is done here.
+    fn consent(&self) -> Option<&Consent> {
+        self.consent.as_ref().filter(|_| !self.other.load(Ordering::Relaxed))
+    }
+
+    /// Holds a run against the one that was looked at.
+    pub(crate) fn hold_against_consent(&self, agent: &Agent, call: &PlanCall) {
+        if let Some(Consent { seen: Seen::Run(seen), .. }) = self.consent()
+            && !self.plan_of(agent, call).is_ok_and(|plan| seen.is_about(&plan))
+        {
+            self.other.store(true, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn agent(&self, session: &Session) -> Agent {
         self.runtime.parts.shelf.refresh();
         let active = self.runtime.catalogue().active();
@@ -195,7 +216,7 @@ impl RuntimeRoad {
             // It ends by itself when it is not wanted any more, and says what it left.
             let bounds = Bounds { stopping: call.stopping.clone(), limit: call.timeout };
             let action = action.with_idempotency_key(call.idempotency_key());
-            let done = agent.within(bounds).act(action, self.consent.as_ref()).await;
+            let done = agent.within(bounds).act(action, self.consent()).await;
             return done.map(|done| (done, Vec::new()));
         }
         let act = async {
@@ -204,7 +225,7 @@ impl RuntimeRoad {
                 return agent.look(action).await;
             }
             let action = action.with_idempotency_key(call.idempotency_key());
-            agent.act(action, self.consent.as_ref()).await.map(|done| (done, Vec::new()))
+            agent.act(action, self.consent()).await.map(|done| (done, Vec::new()))
         };
         match call.timeout {
             None => act.await,
@@ -302,6 +323,10 @@ impl Road for RuntimeRoad {
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure> {
         let acted = self.act_within(&call).await;
         acted.map(|(done, owed)| step_done(done, owed)).map_err(|error| step_failure(&error))
+    }
+
+    fn looks_at_runs(&self) -> bool {
+        self.consent.is_some()
     }
 
     fn only_looks(&self, call: &StepCall) -> bool {
@@ -440,7 +465,7 @@ impl RuntimeRoad {
                 Answer::Pending | Answer::Granted => {}
             }
         }
-        match agent.act(action, self.consent.as_ref()).await {
+        match agent.act(action, self.consent()).await {
             Ok(done) => {
                 Ok(Asked::Granted(done.record.agreement.and_then(|agreed| match agreed.by {
                     Consented::Approval(id) => Some(id),

@@ -328,6 +328,12 @@ pub trait Road: Send + Sync {
         false
     }
 
+    /// Whether every run is put to [`Road::request_plan`] before its steps begin, and not only those
+    /// whose document asks for that or that belong to a pack.
+    fn looks_at_runs(&self) -> bool {
+        false
+    }
+
     /// Only decides, for dry runs: the decision.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use lictor::capability::{ChangeDocument, Plan, ToolFormat, UnifiedDiff};
 use lictor::context::{Name, Principal, Session, SystemClock};
 use lictor::document::{Limits, Source};
 use lictor::governance::Channel;
-use lictor::{ActError, Agent, Consent, Done, OnConflict, Runtime, RuntimeOptions};
+use lictor::{ActError, Agent, Consent, Done, OnConflict, Runtime, RuntimeOptions, Seen};
 use serde_json::{Value, json};
 
 const SCRIPT: &str = include_str!("../script.json");
@@ -66,9 +66,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     say("\na person: I take all of that back.");
     executions.reverse();
     // The policy wants changes of code verified. An undo brings no tests along, and so it asks; the
-    // person who proves who they are is there to answer.
+    // person who proves who they are is there to answer, for what they have looked at.
     let approver = runtime.approvers().authenticate(token.expose())?;
-    let consent = Consent { approver, channel: Channel::Token, seen: None };
+    let undos = agent.check_undo(&executions, OnConflict::Refuse)?;
+    let seen = Seen::Actions(undos.iter().map(|one| one.decision.action_digest).collect());
+    let consent = Consent { approver, channel: Channel::Token, seen };
     let undone = agent.undo(&executions, OnConflict::Refuse, Some(&consent)).await?;
     say(&format!("  {} executions undone", undone.undo_of.len()));
     say(&format!(

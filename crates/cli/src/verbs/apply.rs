@@ -44,14 +44,8 @@ pub(crate) async fn apply(wish: Apply, context: &Context, output: &Output) -> An
             *done
         }
         Judged::Action(action) => {
-            let consent = consent::in_advance(
-                &agent,
-                std::slice::from_ref(&*action),
-                wish.consent,
-                context,
-                output,
-            );
-            let consent = consent.await?;
+            let check = || Ok(vec![agent.check((*action).clone())?]);
+            let consent = consent::in_advance(&agent, check, wish.consent, context, output).await?;
             agent.act(*action, consent.as_ref()).await?
         }
     };

@@ -47,8 +47,8 @@ async fn act(
     context: &Context,
     output: &Output,
 ) -> Result<Done, Failure> {
-    let asked = std::slice::from_ref(&action);
-    let consent = consent::in_advance(agent, asked, wish, context, output).await?;
+    let check = || Ok(vec![agent.check(action.clone())?]);
+    let consent = consent::in_advance(agent, check, wish, context, output).await?;
     Ok(agent.act(action, consent.as_ref()).await?)
 }
 

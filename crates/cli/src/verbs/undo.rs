@@ -119,9 +119,8 @@ async fn go(
         let ran = dry_run(agent, executions, way, output);
         return ran.map_err(|failure| explained(failure, agent, executions));
     }
-    let action = |execution| agent.undo_action(execution, on_conflict);
-    let actions = executions.iter().map(action).collect::<Result<Vec<_>, _>>()?;
-    let consent = consent::in_advance(agent, &actions, wish, context, output).await?;
+    let check = || agent.check_undo(executions, on_conflict);
+    let consent = consent::in_advance(agent, check, wish, context, output).await?;
     let done = agent.undo(executions, on_conflict, consent.as_ref()).await;
     let done = done.map_err(|error| explained(error.into(), agent, executions))?;
     show(&done, word, output);
@@ -131,10 +130,8 @@ async fn go(
 /// What would be done. It ends as the real one would begin.
 fn dry_run(agent: &Agent, executions: &[ExecutionId], way: UndoWay, output: &Output) -> Answer {
     let on_conflict = on_conflict(way);
-    let check = |execution| agent.check(agent.undo_action(execution, on_conflict)?);
-    let checked = executions.iter().map(check).collect::<Result<Vec<_>, _>>()?;
-    // Planned together: what one leaves is what the next finds.
-    let plans = agent.undo_plans(executions, on_conflict)?;
+    let checked = agent.check_undo(executions, on_conflict)?;
+    let plans: Vec<&Effects> = checked.iter().map(|one| one.described.effects()).collect();
     let conflicts: Vec<_> = plans.iter().flat_map(|plan| plan.conflicts.clone()).collect();
     let denied = checked.iter().any(|one| one.decision.verdict == Verdict::Deny);
     let diff = match way.diff && !denied {
@@ -156,7 +153,7 @@ fn dry_run(agent: &Agent, executions: &[ExecutionId], way: UndoWay, output: &Out
 }
 
 /// What plans would change, as a unified diff.
-fn planned_diff(agent: &Agent, plans: &[Effects]) -> Result<String, Failure> {
+fn planned_diff(agent: &Agent, plans: &[&Effects]) -> Result<String, Failure> {
     let runtime = agent.runtime();
     let history = History::open(runtime.transactions()).map_err(Failure::failed)?;
     let mut planned: HashMap<WorkspacePath, Content> = HashMap::new();

@@ -1,14 +1,16 @@
 //! `run`, `check run` and `workflow`.
 
-use lictor::context::RunId;
-use lictor::document::Limits;
+use lictor::context::{ApprovalId, RunId, Session};
+use lictor::document::{Limits, Source};
+use lictor::governance::RunPlan;
 use lictor::workflow::{
-    EffectState, EngineError, FailureKind, Resume, RollbackStatus, RunRecord, RunStatus,
+    EffectState, EngineError, FailureKind, Preview, Resume, RollbackStatus, RunRecord, RunStatus,
     StoreError, UndoBy, Workflow as Document,
 };
-use lictor::{Agent, Consent, ErrorCode, Runtime};
+use lictor::{Agent, Consent, ErrorCode, Runtime, Seen};
 use serde_json::{Value, json};
 
+use super::approvals::approval_failure;
 use super::call::object;
 use super::{Answer, refused_or};
 use crate::args::{Run, RunInput, Workflow};
@@ -29,23 +31,78 @@ pub(crate) async fn run(wish: Run, context: &Context, output: &Output) -> Answer
             return Err(consent::refused("workflow.run", failure, agent.runtime(), context).await);
         }
     };
-    let consent = consent_of(wish.consent.approve, agent.runtime(), context, output).await?;
+    let consent = match wish.consent.approve {
+        true => {
+            let about = (agent.session(), &document, &input);
+            Some(agreed(agent.runtime(), about, None, context, output).await?)
+        }
+        false => None,
+    };
     let engine = agent.runtime().engine(consent);
     let run = engine.run(agent.session(), &document, input).await.map_err(engine_failure)?;
     ended(&run, output)
 }
 
-async fn consent_of(
-    approve: bool,
+/// Agreement to a run at once: whoever gives it is shown the run first, and what it waits for.
+async fn agreed(
     runtime: &Runtime,
+    (session, document, input): (&Session, &Document, &Value),
+    waits: Option<&RunRecord>,
     context: &Context,
     output: &Output,
-) -> Result<Option<Consent>, Failure> {
-    if !approve {
-        return Ok(None);
+) -> Result<Consent, Failure> {
+    let engine = runtime.engine(None);
+    let steps = engine.dry_run(session, document, input).await.map_err(engine_failure)?;
+    let run_id = waits.map(|run| &run.run_id);
+    let seen = runtime.look_at_run(session, (document, input), &steps, run_id)?;
+    let mut text = previewed(document, &steps) + &bound(seen.plan());
+    if let Some(run) = waits {
+        text.push_str(&shown(run));
+        let asked = run.steps.iter().filter_map(|step| step.waiting_for.as_deref());
+        for id in asked.chain(run.plan_waits_for()) {
+            // What is settled already is nothing to look at.
+            let id = ApprovalId::parse(id).map_err(Failure::input)?;
+            let view = runtime.approvals().view(&id).map_err(approval_failure)?;
+            text.push_str(&view.unwrap_or_default());
+        }
     }
-    let (approver, channel) = consent::approver("workflow.run", runtime, context, output).await?;
-    Ok(Some(Consent { approver, channel, seen: None }))
+    let what = "workflow.run";
+    consent::show_before(what, &text, runtime, context, output).await?;
+    let (approver, channel) = consent::approver(what, runtime, context, output).await?;
+    Ok(Consent { approver, channel, seen: Seen::Run(Box::new(seen)) })
+}
+
+/// What agreement to a run at once is bound to, for people.
+fn bound(plan: &RunPlan) -> String {
+    let RunPlan { document, input, policy, pack, steps, .. } = plan;
+    let mut text = format!("document {document}\ninput    {input}\npolicies {policy}\n");
+    text.extend(pack.iter().map(|pack| format!("pack     {} {}\n", pack.id, pack.digest)));
+    for step in steps {
+        let back = if step.compensates { " (to take it back)" } else { "" };
+        let most = serde_json::to_string(&step.effects).unwrap_or_default();
+        text.push_str(&format!(
+            "  {}{back}: {} by the contract {}, at most {}\n",
+            step.id,
+            step.capability,
+            step.contract,
+            visible(&most)
+        ));
+    }
+    text
+}
+
+/// The same for a run that waits.
+async fn agreed_to_go_on(
+    runtime: &Runtime,
+    run_id: &RunId,
+    context: &Context,
+    output: &Output,
+) -> Result<Consent, Failure> {
+    let run = runtime.engine(None).record(run_id).await.map_err(engine_failure)?;
+    let source = Source::new(&run.workflow.source_name, run.workflow.source.as_bytes());
+    let document = Document::from_yaml(&source).map_err(Failure::input)?;
+    let session = run.session();
+    agreed(runtime, (&session, &document, &run.input), Some(&run), context, output).await
 }
 
 fn read(wish: &RunInput, agent: &Agent) -> Result<(Document, Value), Failure> {
@@ -88,27 +145,30 @@ pub(crate) async fn check(wish: &RunInput, context: &Context, output: &Output) -
         "workflow": document.id, "order": document.plan().order, "levels": document.plan().levels,
         "steps": steps, "decision": decision,
     });
-    let shown = || {
-        let mut text = format!("{} {}\n", document.id, document.version);
-        for step in &steps {
-            let said = match (&step.decision, &step.error) {
-                (Some(decision), _) => decision["verdict"].as_str().unwrap_or_default().to_owned(),
-                (None, Some(error)) => visible(&error.message),
-                (None, None) => "depends on the steps before it".to_owned(),
-            };
-            let risk = step.risk.map_or_else(String::new, |risk| format!("{risk} risk"));
-            let undo = match step.undo {
-                Some(UndoBy::Automatic) => "undone by itself",
-                Some(UndoBy::Compensation) => "compensated",
-                Some(UndoBy::Impossible) => "NOT UNDOABLE",
-                Some(UndoBy::Nothing) | None => "",
-            };
-            let (id, group) = (&step.step, step.group + 1);
-            text.push_str(&format!("  {group:>3} {id:<20} {risk:<12} {undo:<17} {said}\n"));
-        }
-        text
-    };
-    refused_or(json, shown, code, output)
+    refused_or(json, || previewed(&document, &steps), code, output)
+}
+
+/// What is known of a run before it begins, for people.
+fn previewed(document: &Document, steps: &[Preview]) -> String {
+    let mut text = format!("{} {}\n", document.id, document.version);
+    for step in steps {
+        let said = match (&step.decision, &step.error, &step.question) {
+            (Some(decision), ..) => decision["verdict"].as_str().unwrap_or_default().to_owned(),
+            (None, Some(error), _) => visible(&error.message),
+            (None, None, Some(question)) => format!("asks: {}", visible(question)),
+            (None, None, None) => "depends on the steps before it".to_owned(),
+        };
+        let risk = step.risk.map_or_else(String::new, |risk| format!("{risk} risk"));
+        let undo = match step.undo {
+            Some(UndoBy::Automatic) => "undone by itself",
+            Some(UndoBy::Compensation) => "compensated",
+            Some(UndoBy::Impossible) => "NOT UNDOABLE",
+            Some(UndoBy::Nothing) | None => "",
+        };
+        let (id, group) = (&step.step, step.group + 1);
+        text.push_str(&format!("  {group:>3} {id:<20} {risk:<12} {undo:<17} {said}\n"));
+    }
+    text
 }
 
 fn engine_failure(error: EngineError) -> Failure {
@@ -255,7 +315,10 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
         }
         Workflow::Resume { id: run_id, rollback, consent: wish } => {
             let run_id = id(&run_id)?;
-            let consent = consent_of(wish.approve, &runtime, context, output).await?;
+            let consent = match wish.approve {
+                true => Some(agreed_to_go_on(&runtime, &run_id, context, output).await?),
+                false => None,
+            };
             let how = if rollback { Resume::RollBack } else { Resume::Continue };
             let run = runtime.engine(consent).resume(&run_id, how).await;
             ended(&run.map_err(engine_failure)?, output)

@@ -72,14 +72,16 @@ impl RunPlan {
         self.steps.iter().map(|step| step.risk).max().unwrap_or(Risk::Low)
     }
 
-    /// Reads it out of an action's input.
-    pub(super) fn of(described: &Described) -> Option<Self> {
+    /// The plan that an action asks people about: it stands in its input.
+    #[must_use]
+    pub fn of(described: &Described) -> Option<Self> {
         Self::deserialize(described.action().input().get("plan").unwrap_or(&Value::Null)).ok()
     }
 
     /// Whether it allows for an action: a call of one of its steps, by the same contract, that does
     /// no more than was agreed to.
-    fn allows_for(&self, described: &Described, call: PlannedCall<'_>) -> bool {
+    #[must_use]
+    pub fn allows_for(&self, described: &Described, call: PlannedCall<'_>) -> bool {
         let contract = described.contract();
         described.action().origin().run_id.as_ref() == Some(&self.run_id)
             && self.steps.iter().any(|step| {

@@ -18,4 +18,5 @@ mod purging;
 mod reload;
 mod runs;
 mod schemas;
+mod seen;
 mod trailing;

@@ -322,8 +322,7 @@ impl<'e> Driver<'e> {
     ) -> Result<ApprovalCall, String> {
         let scope = self.scope(Some(idx), None);
         let message = match approval.message.evaluate(&scope) {
-            Ok(Value::String(message)) => message,
-            Ok(other) => other.to_string(),
+            Ok(message) => asked(message),
             Err(error) => return Err(format!("`message`: {error}")),
         };
         let positions = &self.workflow.schedule.positions;
@@ -404,4 +403,12 @@ fn is_over(record: &StepRecord) -> bool {
 
 fn invalid(message: String) -> Failure {
     Failure { kind: FailureKind::Invalid, message }
+}
+
+/// A question as people read it.
+pub(super) fn asked(message: Value) -> String {
+    match message {
+        Value::String(message) => message,
+        other => other.to_string(),
+    }
 }

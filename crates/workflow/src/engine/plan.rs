@@ -71,7 +71,9 @@ impl Driver<'_> {
     }
 
     fn may_need_agreement(&self) -> bool {
-        self.workflow.approvals == AskFor::Plan || self.workflow.pack.is_some()
+        self.workflow.approvals == AskFor::Plan
+            || self.workflow.pack.is_some()
+            || self.engine.road.looks_at_runs()
     }
 
     fn plan_call(&self) -> PlanCall {

@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Engine;
+use super::begin::asked;
 use crate::error::EngineError;
 use crate::port::{FailureKind, Purpose, StepCall, StepFailure, UndoBy};
 use crate::record::Failure;
-use crate::spec::{Call, Step, Work, Workflow};
+use crate::spec::{ApprovalStep, Call, Step, Work, Workflow};
 use crate::stopping::Stopping;
 use crate::template::{Scope, Tree};
 
@@ -27,6 +28,9 @@ pub struct Preview {
     /// How it would be taken back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo: Option<UndoBy>,
+    /// What people are asked in an approval step, where that does not depend on the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
     /// The decision, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Value>,
@@ -66,11 +70,16 @@ impl Engine {
         for position in &workflow.schedule.positions {
             let Some(step) = workflow.steps.get(*position) else { continue };
             let mut preview = self.outlined(session, workflow, step);
-            if let (Work::Call(call), None) = (&step.work, &step.foreach) {
-                self.judge(session, (&run_id, workflow.pack.as_ref()), call, &scope, &mut preview)
-                    .await;
-            } else {
-                preview.open = true;
+            match (&step.work, &step.foreach) {
+                (Work::Call(call), None) => {
+                    let about = (&run_id, workflow.pack.as_ref());
+                    self.judge(session, about, call, &scope, &mut preview).await;
+                }
+                (Work::Approval(approval), None) => {
+                    preview.open = true;
+                    preview.question = question(approval, &scope);
+                }
+                _ => preview.open = true,
             }
             previews.push(preview);
         }
@@ -96,7 +105,16 @@ impl Engine {
             }
         };
         let step = step.id.clone();
-        Preview { step, group, risk, undo, decision: None, open: false, error: None }
+        Preview {
+            step,
+            group,
+            risk,
+            undo,
+            question: None,
+            decision: None,
+            open: false,
+            error: None,
+        }
     }
 
     async fn judge(
@@ -142,4 +160,13 @@ impl Engine {
             }
         }
     }
+}
+
+/// What people are asked, when the input alone says so.
+fn question(approval: &ApprovalStep, scope: &Scope) -> Option<String> {
+    let later = |root: &str| matches!(root, "steps" | "run_id");
+    if approval.message.references().any(|it| later(&it.root)) {
+        return None;
+    }
+    approval.message.evaluate(scope).ok().map(asked)
 }

@@ -1,0 +1,126 @@
+//! A run as somebody looks at it who agrees to it at once, and what their agreement covers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lictor_capability::{Described, Risk};
+use lictor_context::{Digest, RunId, Session};
+use lictor_governance::{DecisionRecord, PlannedCall, RunPlan};
+use lictor_workflow::{PlanCall, Preview, Workflow};
+use serde_json::Value;
+
+use crate::consent::refused;
+use crate::error::{ActError, ActErrorKind};
+use crate::plans::{PLAN_CAPABILITY, planned_step};
+use crate::runtime::Runtime;
+use crate::workflows::{APPROVAL_CAPABILITY, RuntimeRoad};
+
+/// What a run is bound to that somebody agreed to at once: its document and input, the policies, and
+/// for each step its contract by its digest, the most that it may do, the risk that they were told
+/// of, and the question of an approval step. What is something else is nothing that they agreed to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenRun {
+    plan: RunPlan,
+    /// By step.
+    risks: BTreeMap<String, Risk>,
+    /// By step; none of those that depend on what other steps give.
+    questions: BTreeMap<String, String>,
+    /// What people were asked already, and were shown.
+    asked: Vec<Digest>,
+}
+
+impl Runtime {
+    /// A run as somebody looks at it who may agree to it at once: `steps` is what they are shown of it
+    /// ([`lictor_workflow::Engine::dry_run`]). Of a run that waits for people, `waits` is its id, and its
+    /// open requests are looked at as well.
+    ///
+    /// # Errors
+    /// When a step names what does not exist, or the requests cannot be read.
+    pub fn look_at_run(
+        &self,
+        session: &Session,
+        (workflow, input): (&Workflow, &Value),
+        steps: &[Preview],
+        waits: Option<&RunId>,
+    ) -> Result<SeenRun, ActError> {
+        let run_id = waits.cloned().unwrap_or_else(|| RunId::generate(self.clock().as_ref()));
+        let call = PlanCall {
+            session: session.clone(),
+            run_id,
+            workflow: Arc::new(workflow.clone()),
+            input: input.clone(),
+            granted: None,
+        };
+        let road = RuntimeRoad::new(self.clone(), None);
+        let plan = road.plan_of(&road.agent(session), &call).map_err(ActErrorKind::Invalid)?;
+        let mut risks: BTreeMap<String, Risk> = BTreeMap::new();
+        let mut told = |step: &str, risk: Risk| {
+            let known = risks.entry(step.to_owned()).or_insert(risk);
+            *known = (*known).max(risk);
+        };
+        for step in &plan.steps {
+            told(&step.id, step.risk);
+        }
+        for step in steps {
+            step.risk.into_iter().for_each(|risk| told(&step.step, risk));
+            decided(step).into_iter().for_each(|risk| told(&step.step, risk));
+        }
+        let questions = steps.iter();
+        let questions = questions.filter_map(|one| Some((one.step.clone(), one.question.clone()?)));
+        let asked = match waits {
+            None => Vec::new(),
+            Some(run) => {
+                let open = self.approvals().list(true).map_err(refused)?.into_iter();
+                let its = open.filter(|approval| approval.run_id() == Some(run));
+                its.map(|approval| approval.action_digest()).collect()
+            }
+        };
+        Ok(SeenRun { plan, risks, questions: questions.collect(), asked })
+    }
+}
+
+/// The risk that a step would have, where that is known.
+fn decided(step: &Preview) -> Option<Risk> {
+    step.decision.as_ref()?.get("risk_effective")?.as_str()?.parse().ok()
+}
+
+impl SeenRun {
+    /// What it is bound to, to be shown.
+    #[must_use]
+    pub fn plan(&self) -> &RunPlan {
+        &self.plan
+    }
+
+    /// Whether it is about a run. The id of one is given when it begins; nobody has seen it before.
+    pub(crate) fn is_about(&self, plan: &RunPlan) -> bool {
+        RunPlan { run_id: plan.run_id.clone(), ..self.plan.clone() } == *plan
+    }
+
+    /// Whether an action is what was looked at, of a run that is.
+    pub(crate) fn covers(&self, described: &Described, decision: &DecisionRecord) -> bool {
+        if self.asked.contains(&decision.action_digest) {
+            return true;
+        }
+        let (action, capability) = (described.action(), described.contract().id.as_str());
+        let Some(run_id) = &action.origin().run_id else { return false };
+        if self.plan.policy != decision.policy_digest {
+            return false;
+        }
+        if capability == PLAN_CAPABILITY {
+            return RunPlan::of(described).is_some_and(|plan| self.is_about(&plan));
+        }
+        let Some(step_id) = action.origin().step_id.as_deref() else { return false };
+        let (step, item) = planned_step(step_id);
+        let told = self.risks.get(step).is_some_and(|risk| decision.risk_effective <= *risk);
+        if !told {
+            return false;
+        }
+        if capability == APPROVAL_CAPABILITY {
+            let asks = action.input().get("message").and_then(Value::as_str);
+            return asks.is_some() && asks == self.questions.get(step).map(String::as_str);
+        }
+        let plan = RunPlan { run_id: run_id.clone(), ..self.plan.clone() };
+        let call = |compensates| PlannedCall { step, compensates, item };
+        [false, true].into_iter().any(|compensates| plan.allows_for(described, call(compensates)))
+    }
+}
