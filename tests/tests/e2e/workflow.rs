@@ -299,8 +299,12 @@ fn a_run_that_waits_can_be_cancelled() {
     let file = place.document("w.workflow.yaml", document);
     let paused = place.run(&["run", &file, "--input", INPUT]).ends(4, "approval_required");
     assert!(place.exists("early.txt"));
+    let asked = place.waiting();
     place.run(&["workflow", "cancel", text(&paused, "run_id")]).done();
     assert_eq!(place.tree(), before);
+    // Nobody can agree any more to what nobody wants any more.
+    assert_eq!(place.run(&["approvals", "show", &asked]).done()["state"], "cancelled");
+    place.run_as_approver(&["approvals", "approve", &asked]).ends(3, "denied");
     place.verify();
 }
 

@@ -9,6 +9,7 @@
 
 mod asking;
 mod denying;
+mod halting;
 mod importing;
 mod layers;
 mod lifecycle;

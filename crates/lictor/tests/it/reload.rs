@@ -126,6 +126,60 @@ async fn a_changed_cedar_policy_counts_from_the_next_decision_on() {
     place.write("keys/c").await.unwrap();
 }
 
+/// What a policy may name is everything that a session can ask for, also what the program brings.
+#[cfg(feature = "cedar")]
+#[tokio::test]
+async fn a_cedar_policy_may_name_a_skill_of_the_program_and_its_input() {
+    use lictor::capability::Effects;
+    use lictor::document::Source;
+    use lictor::executor::{Granted, Handler, HandlerError, Request};
+    use lictor::{OwnSkill, cedar_schema};
+
+    struct Pay;
+
+    #[async_trait::async_trait]
+    impl Handler for Pay {
+        fn describe(&self, _: Request<'_>) -> Result<Effects, HandlerError> {
+            Ok(Effects::default())
+        }
+
+        async fn run(&self, _: Granted<'_>) -> Result<serde_json::Value, HandlerError> {
+            Ok(json!({}))
+        }
+    }
+
+    let contract = br#"{id: desk.pay, version: 1.0.0, title: Pay, description: Pays., kind: skill, source: builtin,
+        input: {type: object, properties: {amount: {type: integer}}, required: [amount]}, output: {},
+        risk: low, effects: {}, handler: {builtin: desk.pay}}"#;
+    let skill = || OwnSkill::new(&Source::new("desk.pay.yaml", contract), Pay).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (workspace, keys) = (dir.path().join("workspace"), dir.path().join("keys"));
+    let folder = workspace.join(".lictor/policies");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(workspace.join(".lictor/policy.yaml"), OPEN).unwrap();
+    let much = "@id(\"much\") forbid(principal, action == Action::\"desk.pay\", resource) when { context.input.amount > 10 };";
+    std::fs::write(folder.join("a.cedar"), much).unwrap();
+    // Without it the policy names what does not exist.
+    Runtime::open(RuntimeOptions::new(&workspace, &keys)).await.unwrap_err();
+    let mut options = RuntimeOptions::new(&workspace, &keys);
+    options.own_skills.push(skill());
+    let runtime = Runtime::open(options).await.unwrap();
+    let name = |text| Name::parse(text).unwrap();
+    let principal = Principal { org: name("acme"), user: name("ann"), agent: name("bot") };
+    let agent = runtime.agent(&Session::new(principal, &SystemClock));
+    let pay = |amount: i64| agent.call("desk.pay", json!({ "amount": amount }));
+    let _done = pay(10).await.unwrap();
+    let refused = pay(11).await.unwrap_err();
+    assert!(refused.to_string().contains("cedar:much"), "{refused}");
+    // Also when it is read again.
+    std::fs::write(folder.join("a.cedar"), much.replace("10", "20")).unwrap();
+    let done = pay(11).await.unwrap();
+    assert!(notices(&done.record.decision).is_empty());
+    assert!(!cedar_schema(&workspace, &[]).unwrap().contains("desk.pay"));
+    let schema = cedar_schema(&workspace, &[skill()]).unwrap();
+    assert!(schema.contains("input: {\"amount\": Long}"), "{schema}");
+}
+
 /// A broken file never counts as none: whoever opens the workspace gets an error, and so does
 /// every process that comes after.
 #[tokio::test]
