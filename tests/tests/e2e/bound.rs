@@ -232,3 +232,65 @@ fn what_a_person_saw_before_they_agreed_at_once_is_all_that_they_agreed_to() {
     assert_eq!(place.read("ask/a"), "what somebody else wrote");
     assert_eq!(place.run(&["log"]).done()["executions"], json!([]));
 }
+
+/// A terminal that has shown what it asks about.
+fn asking_about(place: &Place, arguments: &[&str], parts: &[&str]) -> crate::terminal::Terminal {
+    let mut terminal = crate::terminal::Terminal::start(place, arguments);
+    assert!(terminal.shows("to agree"), "{}", terminal.seen());
+    for part in parts {
+        assert!(terminal.seen().contains(part), "no `{part}` in {}", terminal.seen());
+    }
+    terminal
+}
+
+fn agrees(mut terminal: crate::terminal::Terminal) -> i32 {
+    let code = terminal.code();
+    terminal.types(&code);
+    terminal.ends()
+}
+
+#[test]
+fn several_undos_that_are_agreed_to_at_once_are_those_that_were_shown() {
+    let place = Place::new();
+    for content in ["content=one", "content=two"] {
+        let call = ["call", "fs.write", "path=ask/a", content, "--approve"];
+        place.run_as_approver(&call).done();
+    }
+    let undo = ["undo", "--last", "2", "--approve"];
+    let parts = ["change.undo", "-two", "ask/a"];
+    let terminal = asking_about(&place, &undo, &parts);
+    // Somebody edits the policy while the person reads.
+    place.policy(&format!("{POLICY}# another comment\n"));
+    assert_eq!(agrees(terminal), 6);
+    assert_eq!(place.read("ask/a"), "two");
+    let refused = place.trail().into_iter().rfind(|event| event["event_type"] == "action_rejected");
+    assert!(refused.unwrap().to_string().contains("not what was looked at"));
+    assert_eq!(agrees(asking_about(&place, &undo, &parts)), 0);
+    assert!(!place.exists("ask/a"));
+    place.verify();
+}
+
+#[test]
+fn a_run_that_is_agreed_to_at_once_is_the_one_that_was_shown() {
+    let place = Place::new();
+    let flow = "id: notes\nversion: 1.0.0\nsteps:\n  \
+                - { id: one, use: fs.write, with: { path: ask/one, content: one } }\n  \
+                - { id: review, needs: [one], approval: { message: Go on? } }\n  \
+                - { id: two, needs: [review], use: fs.write, with: { path: ask/two, content: two } }\n";
+    let file = place.document("n.workflow.yaml", flow);
+    let run = ["run", &file, "--approve"];
+    let parts = ["asks: Go on?", "one: fs.write by the contract sha256:", "policies sha256:"];
+    let terminal = asking_about(&place, &run, &parts);
+    place.policy(&format!("{POLICY}# another comment\n"));
+    // What changed is asked about as if nobody had agreed.
+    assert_eq!(agrees(terminal), 4);
+    assert!(!place.exists("ask/one"));
+    let paused = place.run(&["workflow", "list"]).done()["runs"][0]["run_id"].clone();
+    let resume = ["workflow", "resume", paused.as_str().unwrap(), "--approve"];
+    assert_eq!(agrees(asking_about(&place, &resume, &["ask/one", "paused"])), 0);
+    assert_eq!(
+        (place.read("ask/one"), place.read("ask/two")),
+        ("one".to_owned(), "two".to_owned())
+    );
+    place.verify();
+}

@@ -64,8 +64,8 @@ pub(crate) async fn init(wish: Init, context: &Context, output: &Output) -> Answ
         if let Some(token) = &token {
             let user = &context.os_user;
             text.push_str(&format!(
-                "\n`{user}` may approve what the policy asks approval for, as `{OWNER}` where it asks for roles. \
-                 Their token, shown only now:\n\n  {token}\n\nKeep it where no agent reads it; it goes into LICTOR_APPROVER_TOKEN.\n"
+                "\n`{user}` may approve what the policy asks approval for, as `{OWNER}`. Their token, shown only \
+                 now:\n\n  {token}\n\nKeep it where no agent reads it; it goes into LICTOR_APPROVER_TOKEN.\n"
             ));
         }
         text
