@@ -6,14 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lictor_context::Name;
 
-use super::select;
-use super::staged::{Staged, StagedOrg};
+use super::staged::{Committed, StagedOrg, Staging};
 use super::{
-    Head, NewLine, Pending, Pruned, StoreError, StoredLine, TakeLine, TrailReader, TrailStore,
-    TrailWriter, WriteJob,
+    Head, Pending, Pruned, StoreError, StoredLine, TakeLine, TrailReader, TrailStore, WriteJob,
 };
 use crate::error::NotAppended;
-use crate::filter::Filter;
 use crate::log::{Hash, Node};
 use crate::trail::Appended;
 
@@ -60,7 +57,7 @@ impl MemoryStore {
     fn run(&self, job: WriteJob) -> Result<Appended, NotAppended> {
         let mut memory = self.lock();
         let log_id = memory.log_id.clone();
-        let mut writer = View { log_id, orgs: &memory.orgs, staged: Staged::default() };
+        let mut writer = Staging::new(Logs { log_id, orgs: &memory.orgs });
         let appended = job(&mut writer).map_err(NotAppended::Refused)?;
         for (org, staged) in writer.staged.orgs {
             Arc::make_mut(memory.orgs.entry(org).or_default()).commit(staged);
@@ -82,7 +79,7 @@ impl TrailStore for MemoryStore {
             let memory = self.lock();
             (memory.log_id.clone(), memory.orgs.clone())
         };
-        look(&View { log_id, orgs: &orgs, staged: Staged::default() })
+        look(&Staging::new(Logs { log_id, orgs: &orgs }))
     }
 
     fn submit(&self, job: WriteJob) -> Pending {
@@ -110,38 +107,32 @@ impl Org {
     }
 }
 
-/// What was committed, with what is being written.
-struct View<'a> {
+/// What was committed at one moment.
+struct Logs<'a> {
     log_id: Option<String>,
     orgs: &'a Orgs,
-    staged: Staged,
 }
 
-impl View<'_> {
+impl Logs<'_> {
     fn org(&self, org: &Name) -> Option<&Org> {
         self.orgs.get(org.as_str()).map(|org| &**org)
     }
 
-    fn staged_in(&self, org: &Name) -> (&[Vec<u8>], &[Hash]) {
-        self.staged.get(org).map_or((&[], &[]), |own| (&own.lines, &own.leaves))
+    fn first_seq(&self, org: &Name) -> u64 {
+        self.org(org).map_or(0, |org| org.first_seq)
     }
 
-    /// The first `seq` that is there, and the one after the last.
-    fn ends(&self, org: &Name) -> (u64, u64) {
-        let (first, count) = self.org(org).map_or((0, 0), |org| (org.first_seq, org.lines.len()));
-        let count = count + self.staged_in(org).0.len();
-        (first, first + u64::try_from(count).unwrap_or(u64::MAX))
-    }
-
-    /// Where a range of `seq` lies among the lines that are there.
+    /// Where a range of `seq` lies among the lines that are there: how many before it, and how many.
     fn places(&self, org: &Name, range: &Range<u64>) -> (usize, usize) {
-        let (first, _) = self.ends(org);
+        let first = self.first_seq(org);
         let place = |seq: u64| usize::try_from(seq.saturating_sub(first)).unwrap_or(usize::MAX);
         (place(range.start), place(range.end).saturating_sub(place(range.start)))
     }
 }
 
-impl TrailReader for View<'_> {
+impl Committed for Logs<'_> {
+    const KEEPS_NODES: bool = true;
+
     fn log_id(&self) -> Result<Option<String>, StoreError> {
         Ok(self.log_id.clone())
     }
@@ -152,28 +143,40 @@ impl TrailReader for View<'_> {
     }
 
     fn head(&self, org: &Name) -> Result<Option<Head>, StoreError> {
-        let staged = self.staged.get(org).and_then(|own| own.head.clone());
-        Ok(staged.or_else(|| self.org(org).and_then(|org| org.head.clone())))
+        Ok(self.org(org).and_then(|org| org.head.clone()))
     }
 
     fn pruned(&self, org: &Name) -> Result<Option<Pruned>, StoreError> {
-        let staged = self.staged.get(org).and_then(|own| own.pruned.clone());
-        Ok(staged.or_else(|| self.org(org).and_then(|org| org.pruned.clone())))
+        Ok(self.org(org).and_then(|org| org.pruned.clone()))
+    }
+
+    fn session(&self, org: &Name, session: &str) -> Result<Option<u64>, StoreError> {
+        Ok(self.org(org).and_then(|org| org.sessions.get(session)).copied())
+    }
+
+    fn holds(&self, org: &Name) -> Result<BTreeSet<String>, StoreError> {
+        Ok(self.org(org).map(|org| org.holds.clone()).unwrap_or_default())
+    }
+
+    fn ends(&self, org: &Name) -> Result<(u64, u64), StoreError> {
+        let (first, count) = self.org(org).map_or((0, 0), |org| (org.first_seq, org.lines.len()));
+        Ok((first, first + u64::try_from(count).unwrap_or(u64::MAX)))
     }
 
     fn lines(
         &self,
         org: &Name,
+        staged: Option<&StagedOrg>,
         range: Range<u64>,
         take: &mut TakeLine<'_>,
     ) -> Result<(), StoreError> {
         let (skip, count) = self.places(org, &range);
         let own = self.org(org);
-        let (staged, staged_leaves) = self.staged_in(org);
         let lines = own.iter().flat_map(|org| org.lines.iter().map(|line| &**line));
-        let lines = lines.chain(staged.iter().map(Vec::as_slice));
-        let leaves = own.iter().flat_map(|org| &org.leaves).chain(staged_leaves);
-        let seqs = self.ends(org).0..;
+        let lines = lines.chain(staged.iter().flat_map(|own| own.lines.iter().map(Vec::as_slice)));
+        let leaves = own.iter().flat_map(|org| &org.leaves);
+        let leaves = leaves.chain(staged.iter().flat_map(|own| &own.leaves));
+        let seqs = self.first_seq(org)..;
         let mut all = seqs.zip(lines.zip(leaves)).skip(skip).take(count);
         // To be told that enough was seen is no error.
         let _enough: ControlFlow<()> = all
@@ -181,76 +184,24 @@ impl TrailReader for View<'_> {
         Ok(())
     }
 
-    fn hashes(&self, org: &Name, from: Node, count: u64) -> Result<Vec<Hash>, StoreError> {
+    fn hashes(
+        &self,
+        org: &Name,
+        staged: Option<&StagedOrg>,
+        from: Node,
+        count: u64,
+    ) -> Result<Vec<Hash>, StoreError> {
         if from.level == 0 {
             let (skip, count) = self.places(org, &(from.index..from.index + count));
-            let before = self.ends(org).0 > from.index;
+            let before = self.first_seq(org) > from.index;
             let own = self.org(org).into_iter().flat_map(|org| &org.leaves);
-            let all = own.chain(self.staged_in(org).1).skip(skip).take(count);
+            let all = own.chain(staged.into_iter().flat_map(|own| &own.leaves));
+            let all = all.skip(skip).take(count);
             return Ok(if before { Vec::new() } else { all.copied().collect() });
         }
         let places =
             (from.index..from.index + count).map(|index| Node { level: from.level, index });
         let Some(own) = self.org(org) else { return Ok(Vec::new()) };
         Ok(places.map_while(|place| own.nodes.get(&place)).copied().collect())
-    }
-
-    fn next_session_seq(&self, org: &Name, session: &str) -> Result<u64, StoreError> {
-        let staged = self.staged.get(org).and_then(|own| own.sessions.get(session));
-        let next = staged.or_else(|| self.org(org).and_then(|org| org.sessions.get(session)));
-        Ok(next.copied().unwrap_or(0))
-    }
-
-    fn holds(&self, org: &Name) -> Result<Vec<String>, StoreError> {
-        let none = BTreeSet::new();
-        Ok(self.staged.holds(org, self.org(org).map_or(&none, |org| &org.holds)))
-    }
-
-    fn select(
-        &self,
-        org: &Name,
-        filter: &Filter,
-        take: &mut TakeLine<'_>,
-    ) -> Result<(), StoreError> {
-        select::select(self, (org, filter), self.ends(org), take)
-    }
-
-    fn count(&self, org: &Name, filter: &Filter) -> Result<u64, StoreError> {
-        select::count(self, org, filter)
-    }
-}
-
-impl TrailWriter for View<'_> {
-    fn insert(&mut self, org: &Name, line: &NewLine<'_>) -> Result<(), StoreError> {
-        self.staged.insert(org, line);
-        Ok(())
-    }
-
-    fn put_node(&mut self, org: &Name, place: Node, hash: &Hash) -> Result<(), StoreError> {
-        self.staged.of(org).nodes.push((place, *hash));
-        Ok(())
-    }
-
-    fn put_session(&mut self, org: &Name, session: &str, next: u64) -> Result<(), StoreError> {
-        self.staged.of(org).sessions.insert(session.to_owned(), next);
-        Ok(())
-    }
-
-    fn put_head(&mut self, org: &Name, before: u64, head: &Head) -> Result<(), StoreError> {
-        if self.head(org)?.map_or(0, |head| head.size) != before {
-            return Err(StoreError::HeadMoved);
-        }
-        self.staged.of(org).head = Some(head.clone());
-        Ok(())
-    }
-
-    fn put_hold(&mut self, org: &Name, name: &str, placed: bool) -> Result<(), StoreError> {
-        self.staged.of(org).holds.push((name.to_owned(), placed));
-        Ok(())
-    }
-
-    fn prune(&mut self, org: &Name, pruned: &Pruned) -> Result<(), StoreError> {
-        self.staged.of(org).pruned = Some(pruned.clone());
-        Ok(())
     }
 }

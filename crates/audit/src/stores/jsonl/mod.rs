@@ -20,14 +20,11 @@ use lictor_context::Name;
 
 use self::log::OrgLog;
 use self::segment::{Line, Own, Segment, sync_folder};
-use super::select;
-use super::staged::Staged;
+use super::staged::{Committed, Staged, StagedOrg, Staging};
 use super::{
-    Head, NewLine, Pending, Pruned, StoreError, StoredLine, TakeLine, TrailReader, TrailStore,
-    TrailWriter, WriteJob,
+    Head, Pending, Pruned, StoreError, StoredLine, TakeLine, TrailReader, TrailStore, WriteJob,
 };
 use crate::error::NotAppended;
-use crate::filter::Filter;
 use crate::log::{Hash, Node, leaf_hash, parse_hash};
 use crate::trail::Appended;
 
@@ -92,14 +89,13 @@ impl JsonlStore {
     }
 
     fn run(&self, job: WriteJob) -> Result<Appended, NotAppended> {
-        let mut view = View {
+        let mut writer = Staging::new(Logs {
             store: &self.inner,
             held: Some(RefCell::new(self.inner.hold()?)),
             seen: RefCell::default(),
-            staged: Staged::default(),
-        };
-        let answer = job(&mut view).map_err(NotAppended::Refused);
-        let View { held, staged, .. } = view;
+        });
+        let answer = job(&mut writer).map_err(NotAppended::Refused);
+        let Staging { committed: Logs { held, .. }, staged } = writer;
         let Some(held) = held else { return Err(StoreError::Closed.into()) };
         let mut held = held.into_inner();
         let committed = match &answer {
@@ -135,7 +131,7 @@ impl TrailStore for JsonlStore {
         look: impl FnOnce(&dyn TrailReader) -> Result<T, E>,
     ) -> Result<T, E> {
         let seen = RefCell::default();
-        look(&View { store: &self.inner, held: None, seen, staged: Staged::default() })
+        look(&Staging::new(Logs { store: &self.inner, held: None, seen }))
     }
 
     fn submit(&self, job: WriteJob) -> Pending {
@@ -218,12 +214,11 @@ impl Held<'_> {
     }
 }
 
-/// What was committed at one moment; for a job, with what it is writing.
-struct View<'a> {
+/// What was committed at one moment.
+struct Logs<'a> {
     store: &'a Inner,
     held: Option<RefCell<Held<'a>>>,
     seen: RefCell<BTreeMap<String, Arc<OrgLog>>>,
-    staged: Staged,
 }
 
 /// A part of a file: from an offset on, at which this event stands, up to another one.
@@ -234,7 +229,7 @@ struct Part {
     until: u64,
 }
 
-impl View<'_> {
+impl Logs<'_> {
     fn with<T>(
         &self,
         org: &Name,
@@ -255,7 +250,12 @@ impl View<'_> {
     }
 
     /// Where a range of events stands, what is being written included.
-    fn parts(&self, org: &Name, range: &Range<u64>) -> Result<Vec<Part>, StoreError> {
+    fn parts(
+        &self,
+        org: &Name,
+        staged: Option<&StagedOrg>,
+        range: &Range<u64>,
+    ) -> Result<Vec<Part>, StoreError> {
         let options = &self.store.options;
         self.with(org, |log| {
             let mut parts = Vec::new();
@@ -267,7 +267,7 @@ impl View<'_> {
                 }
             }
             let seq = log.end();
-            if let Some(own) = self.staged.get(org).filter(|own| !own.lines.is_empty())
+            if let Some(own) = staged.filter(|own| !own.lines.is_empty())
                 && range.end > seq
             {
                 // INVARIANT: what a job reads of its lines comes from the file.
@@ -278,16 +278,12 @@ impl View<'_> {
             Ok(parts)
         })
     }
-
-    /// The first `seq` that is there, and the one after the last.
-    fn ends(&self, org: &Name) -> Result<(u64, u64), StoreError> {
-        let staged = self.staged.get(org).map_or(0, |own| own.lines.len());
-        let staged = u64::try_from(staged).unwrap_or(u64::MAX);
-        self.with(org, |log| Ok((log.first_seq(), log.end() + staged)))
-    }
 }
 
-impl TrailReader for View<'_> {
+impl Committed for Logs<'_> {
+    /// Nodes are made from the lines.
+    const KEEPS_NODES: bool = false;
+
     fn log_id(&self) -> Result<Option<String>, StoreError> {
         self.store.log_id()
     }
@@ -308,27 +304,34 @@ impl TrailReader for View<'_> {
     }
 
     fn head(&self, org: &Name) -> Result<Option<Head>, StoreError> {
-        match self.staged.get(org).and_then(|own| own.head.clone()) {
-            Some(head) => Ok(Some(head)),
-            None => self.with(org, |log| Ok(log.head.clone())),
-        }
+        self.with(org, |log| Ok(log.head.clone()))
     }
 
     fn pruned(&self, org: &Name) -> Result<Option<Pruned>, StoreError> {
-        match self.staged.get(org).and_then(|own| own.pruned.clone()) {
-            Some(pruned) => Ok(Some(pruned)),
-            None => self.with(org, |log| Ok(log.pruned.clone())),
-        }
+        self.with(org, |log| Ok(log.pruned.clone()))
+    }
+
+    fn session(&self, org: &Name, session: &str) -> Result<Option<u64>, StoreError> {
+        self.with(org, |log| Ok(log.sessions.get(session).copied()))
+    }
+
+    fn holds(&self, org: &Name) -> Result<BTreeSet<String>, StoreError> {
+        self.with(org, |log| Ok(log.holds.clone()))
+    }
+
+    fn ends(&self, org: &Name) -> Result<(u64, u64), StoreError> {
+        self.with(org, |log| Ok((log.first_seq(), log.end())))
     }
 
     fn lines(
         &self,
         org: &Name,
+        staged: Option<&StagedOrg>,
         range: Range<u64>,
         take: &mut TakeLine<'_>,
     ) -> Result<(), StoreError> {
         let mut more = true;
-        for Part { segment, from, mut seq, until } in self.parts(org, &range)? {
+        for Part { segment, from, mut seq, until } in self.parts(org, staged, &range)? {
             let mut leaves = Vec::new().into_iter();
             segment.read(from, until, |_, line| {
                 match Line::of(line.strip_suffix(b"\n").unwrap_or(line)) {
@@ -356,12 +359,18 @@ impl TrailReader for View<'_> {
         Ok(())
     }
 
-    fn hashes(&self, org: &Name, from: Node, count: u64) -> Result<Vec<Hash>, StoreError> {
+    fn hashes(
+        &self,
+        org: &Name,
+        staged: Option<&StagedOrg>,
+        from: Node,
+        count: u64,
+    ) -> Result<Vec<Hash>, StoreError> {
         let range = from.index..from.index.saturating_add(count);
         let mut hashes = Vec::new();
         if from.level == 0 {
             if self.ends(org)?.0 <= range.start {
-                self.lines(org, range, &mut |line| {
+                self.lines(org, staged, range, &mut |line| {
                     hashes.push(leaf_hash(line.bytes));
                     std::ops::ControlFlow::Continue(())
                 })?;
@@ -377,64 +386,5 @@ impl TrailReader for View<'_> {
 
     fn damage(&self, org: &Name) -> Result<Option<(u64, String)>, StoreError> {
         self.with(org, |log| Ok(log.broken.clone()))
-    }
-
-    fn next_session_seq(&self, org: &Name, session: &str) -> Result<u64, StoreError> {
-        match self.staged.get(org).and_then(|own| own.sessions.get(session)) {
-            Some(next) => Ok(*next),
-            None => self.with(org, |log| Ok(log.sessions.get(session).copied().unwrap_or(0))),
-        }
-    }
-
-    fn holds(&self, org: &Name) -> Result<Vec<String>, StoreError> {
-        self.with(org, |log| Ok(self.staged.holds(org, &log.holds)))
-    }
-
-    fn select(
-        &self,
-        org: &Name,
-        filter: &Filter,
-        take: &mut TakeLine<'_>,
-    ) -> Result<(), StoreError> {
-        select::select(self, (org, filter), self.ends(org)?, take)
-    }
-
-    fn count(&self, org: &Name, filter: &Filter) -> Result<u64, StoreError> {
-        select::count(self, org, filter)
-    }
-}
-
-impl TrailWriter for View<'_> {
-    fn insert(&mut self, org: &Name, line: &NewLine<'_>) -> Result<(), StoreError> {
-        self.staged.insert(org, line);
-        Ok(())
-    }
-
-    /// Nodes are made from the lines.
-    fn put_node(&mut self, _org: &Name, _place: Node, _hash: &Hash) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn put_session(&mut self, org: &Name, session: &str, next: u64) -> Result<(), StoreError> {
-        self.staged.of(org).sessions.insert(session.to_owned(), next);
-        Ok(())
-    }
-
-    fn put_head(&mut self, org: &Name, before: u64, head: &Head) -> Result<(), StoreError> {
-        if self.head(org)?.map_or(0, |head| head.size) != before {
-            return Err(StoreError::HeadMoved);
-        }
-        self.staged.of(org).head = Some(head.clone());
-        Ok(())
-    }
-
-    fn put_hold(&mut self, org: &Name, name: &str, placed: bool) -> Result<(), StoreError> {
-        self.staged.of(org).holds.push((name.to_owned(), placed));
-        Ok(())
-    }
-
-    fn prune(&mut self, org: &Name, pruned: &Pruned) -> Result<(), StoreError> {
-        self.staged.of(org).pruned = Some(pruned.clone());
-        Ok(())
     }
 }
