@@ -52,7 +52,7 @@ pub use redact::{REDACTED, Redactor, RedactorError};
 pub use report::{Actor, Entry, List, Report};
 pub use rotate::{KeyRotatedError, RotateError, RotateErrorKind};
 pub use schema::migrations;
-pub use sealed::{Revealed, SubjectError, SubjectErrorKind, commitment};
+pub use sealed::{ContentError, Revealed, SubjectError, SubjectErrorKind, commitment};
 #[cfg(feature = "postgres")]
 pub use stores::PostgresStore;
 pub use stores::{

@@ -3,6 +3,8 @@
 //! Three things speak: keys that name secrets, patterns (our own and those of a policy), and
 //! secrets that were declared, in the forms in which they travel.
 
+use std::fmt;
+
 use aho_corasick::AhoCorasick;
 use lictor_context::{Event, EventFacts, is_secret_key, secret_forms};
 use regex::{Regex, RegexSet};
@@ -29,10 +31,12 @@ const KNOWN: &str = concat!(
 );
 
 /// Leaves secrets out of events, and of whatever else is kept.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Redactor {
     known: Regex,
     policy: RegexSet,
+    /// The forms in which declared secrets travel.
+    forms: Vec<String>,
     declared: Option<AhoCorasick>,
 }
 
@@ -54,18 +58,50 @@ impl Redactor {
     ) -> Result<Self, RedactorError> {
         let known = Regex::new(KNOWN).map_err(|error| RedactorError(error.into()))?;
         let policy = RegexSet::new(patterns).map_err(|error| RedactorError(error.into()))?;
-        let forms: Vec<String> =
-            secrets.into_iter().flat_map(|secret| secret_forms(secret.as_ref())).collect();
-        let declared = if forms.is_empty() {
-            None
-        } else {
+        Self { known, policy, forms: Vec::new(), declared: None }.and(secrets)
+    }
+
+    /// Leaves out these secrets as well, as if they had been declared.
+    ///
+    /// # Errors
+    /// When there are too many of them.
+    pub fn and<S: AsRef<str>>(
+        mut self,
+        secrets: impl IntoIterator<Item = S>,
+    ) -> Result<Self, RedactorError> {
+        self.forms.extend(secrets.into_iter().flat_map(|secret| secret_forms(secret.as_ref())));
+        if !self.forms.is_empty() {
             let built = AhoCorasick::builder()
                 .match_kind(aho_corasick::MatchKind::LeftmostLongest)
                 .ascii_case_insensitive(false)
-                .build(&forms);
-            Some(built.map_err(|error| RedactorError(error.into()))?)
-        };
-        Ok(Self { known, policy, declared })
+                .build(&self.forms);
+            self.declared = Some(built.map_err(|error| RedactorError(error.into()))?);
+        }
+        Ok(self)
+    }
+
+    /// The texts and numbers of a value that stand below keys that name secrets: wherever else they
+    /// stand, they are the same secrets.
+    #[must_use]
+    pub fn named(&self, value: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        self.collect_named(value, false, &mut found);
+        found
+    }
+
+    fn collect_named(&self, value: &Value, named: bool, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if named => found.push(text.clone()),
+            Value::Number(number) if named => found.push(number.to_string()),
+            Value::Array(items) => {
+                items.iter().for_each(|item| self.collect_named(item, named, found));
+            }
+            Value::Object(map) => map.iter().for_each(|(key, value)| {
+                let named = named || is_secret_key(key) || self.policy.is_match(key);
+                self.collect_named(value, named, found);
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
     }
 
     /// A text without the secrets in it. When nothing is left out, it is the same.
@@ -120,6 +156,28 @@ impl Redactor {
 
     fn speaks(&self, text: &str) -> bool {
         self.is_forbidden(text) || self.declares(text) || self.known.is_match(text)
+    }
+
+    /// Whether something may be left out of a text: when not, [`text`](Self::text) gives the same.
+    #[must_use]
+    pub fn hides_text(&self, text: &str) -> bool {
+        self.speaks(text)
+    }
+
+    /// Whether something may be left out of a value: when not, [`value`](Self::value) gives the
+    /// same.
+    #[must_use]
+    pub fn hides(&self, value: &Value) -> bool {
+        match value {
+            Value::Null | Value::Bool(_) => false,
+            Value::Number(number) => self.speaks(&number.to_string()),
+            Value::String(text) => self.speaks(text),
+            Value::Array(items) => items.iter().any(|item| self.hides(item)),
+            Value::Object(map) => map.iter().any(|(key, value)| {
+                let named = !value.is_null() && is_secret_key(key);
+                named || self.speaks(key) || self.hides(value)
+            }),
+        }
     }
 
     /// A value without the secrets in it: at any depth, in texts, under keys that name one, and
@@ -216,6 +274,13 @@ impl Redactor {
 
 fn marker() -> Value {
     json!({ "redacted": true })
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // INVARIANT: never the secrets.
+        f.debug_struct("Redactor").field("policy", &self.policy).finish_non_exhaustive()
+    }
 }
 
 /// Exactly `{"redacted": true}`: anything more could be a secret that calls itself one.

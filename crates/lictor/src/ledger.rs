@@ -18,6 +18,7 @@ use lictor_store::rusqlite::Transaction;
 use serde_json::json;
 
 use crate::decisions::PendingDecisions;
+use crate::outputs::{Kept, output_of, seal_output};
 use crate::outside::Signs;
 use crate::trailing::{Trailing, Underway};
 
@@ -184,7 +185,14 @@ impl Ledger for StateLedger {
         key: Digest,
         since: Timestamp,
     ) -> Result<Option<ExecutionRecord>, LedgerError> {
-        self.executions.find_key(key, since).map_err(unavailable)
+        let found = self.executions.find_key(key, since).map_err(unavailable)?;
+        let Some(mut record) = found else { return Ok(None) };
+        match output_of(&self.audit, &self.executions, &record)? {
+            Kept::Output(output) => record.output = output,
+            // The same answer, without what nobody has any more.
+            Kept::InClear | Kept::Gone => {}
+        }
+        Ok(Some(record))
     }
 
     async fn settle(
@@ -195,9 +203,11 @@ impl Ledger for StateLedger {
         let redactor = self.audit.redactor();
         let may_drop = self.trailing.may_drop(record.as_ref(), &events);
         let gaps = may_drop.then(|| Gaps::of(&events));
+        let sealed = record.as_ref().and_then(|record| seal_output(&self.audit, record));
         self.commit_or_drop(gaps, events, move |tx| {
             if let Some(record) = record {
-                Executions::put_in(tx, &redacted(&redactor, record))?;
+                let record = redacted(&redactor, record);
+                Executions::put_sealed_in(tx, &record, sealed.as_deref())?;
             }
             Ok((Vec::new(), ()))
         })
@@ -223,11 +233,11 @@ impl Ledger for StateLedger {
     }
 
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {
-        let clock = Arc::clone(&self.clock);
+        let (clock, redactor) = (Arc::clone(&self.clock), self.audit.redactor());
         self.commit(Vec::new(), move |tx| {
             let mut events = Vec::new();
             for one in &recovered {
-                record_recovered(tx, one, clock.as_ref(), &mut events)?;
+                record_recovered(tx, one, &redactor, clock.as_ref(), &mut events)?;
             }
             Ok((events, ()))
         })
@@ -237,7 +247,7 @@ impl Ledger for StateLedger {
 }
 
 /// What is left out of events is left out of the record as well.
-fn redacted(redactor: &Redactor, mut record: ExecutionRecord) -> ExecutionRecord {
+pub(crate) fn redacted(redactor: &Redactor, mut record: ExecutionRecord) -> ExecutionRecord {
     redactor.clean(&mut record.params);
     redactor.clean(&mut record.output);
     let texts = [&mut record.intent, &mut record.error];
@@ -254,12 +264,14 @@ fn unavailable(error: StateError) -> LedgerError {
 fn record_recovered(
     tx: &Transaction<'_>,
     recovered: &Recovered,
+    redactor: &Redactor,
     clock: &dyn Clock,
     events: &mut Vec<Event>,
 ) -> Result<(), StateError> {
     let Some(record) = &recovered.record else { return Ok(()) };
     let session = record.session();
-    let mut record = record.clone();
+    // Journals of older versions hold what was not left out yet.
+    let mut record = redacted(redactor, record.clone());
     let known = Executions::status_in(tx, &record.execution_id)?;
     let (status, end) = match recovered.recovery {
         Recovery::Finished => (ExecutionStatus::Applied, EventType::ActionCompleted),

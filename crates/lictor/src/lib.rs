@@ -19,6 +19,7 @@ mod keys; // idempotency keys
 mod landing; // what commands changed in their copies
 mod ledger;
 mod options;
+mod outputs;
 mod outside;
 mod owing;
 mod own; // skills of the program that embeds this
@@ -31,6 +32,7 @@ mod replay;
 mod requests; // whom requests trust, and where they may go
 mod retention; // purging undo records
 mod revoking; // approvers who are struck off
+mod run_records;
 mod runs;
 mod runtime;
 mod secrets;

@@ -35,6 +35,8 @@ impl Agent {
         if dry_run {
             return self.blocking_plan(usize::MAX).await.map(|plan| plan.outcome());
         }
+        let forgotten = self.runtime().forget_runs().await;
+        forgotten.map_err(|error| failed(std::io::Error::other(error)))?;
         self.purge(usize::MAX).await
     }
 
@@ -51,6 +53,11 @@ impl Agent {
         if let Err(error) = transactions.note_purge(now) {
             tracing::warn!(%error, "undo records are not purged");
             return;
+        }
+        match self.runtime().forget_runs().await {
+            Ok(0) => {}
+            Ok(runs) => tracing::info!(runs, "what was sealed of old runs is destroyed"),
+            Err(error) => tracing::warn!(%error, "what is sealed of old runs is kept on"),
         }
         // Looked at without the lock first: mostly there is nothing to do.
         match self.blocking_plan(AT_ONCE).await {

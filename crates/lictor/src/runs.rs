@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use lictor_audit::AuditLog;
 use lictor_context::{Clock, Event, RunId, SessionId, Timestamp};
-use lictor_state::{ClaimedRow, LeaseRow, RunRow, Runs, StateError};
+use lictor_state::{ClaimedRow, KeptRun, LeaseRow, RunRow, Runs, StateError};
 use lictor_workflow::{
     Claimed, Lease, Owner, RunRecord, RunStatus, RunStore, Save, StoreError, Wish,
 };
 
+use crate::run_records::{in_clear, row, whole};
 use crate::runtime::Runtime;
 
 /// This process, as others can see that it is alive: from its first run on it holds a lock on a
@@ -110,23 +112,8 @@ pub(crate) struct RuntimeRuns {
     place: String,
 }
 
-fn read(record: &str) -> Result<RunRecord, StoreError> {
-    serde_json::from_str(record).map_err(unavailable)
-}
-
 fn unavailable(error: impl std::fmt::Display) -> StoreError {
     StoreError::Unavailable(error.to_string())
-}
-
-fn row(place: &str, run: &RunRecord) -> Result<RunRow, StoreError> {
-    Ok(RunRow {
-        id: run.run_id.clone(),
-        place: place.to_owned(),
-        revision: run.revision,
-        status: run.status().as_str().to_owned(),
-        created_at: run.created_at.as_micros(),
-        record: serde_json::to_string(run).map_err(unavailable)?,
-    })
 }
 
 fn lease_row(lease: &Lease) -> LeaseRow {
@@ -164,6 +151,51 @@ impl RuntimeRuns {
         &self.runtime.parts.runs
     }
 
+    fn audit(&self) -> &AuditLog {
+        &self.runtime.parts.audit
+    }
+
+    /// Gives back a run that cannot be read whole. One whose secrets are gone ends here: nobody
+    /// could ever take it further. That they are gone stays on record.
+    async fn cannot_go_on(
+        &self,
+        kept: KeptRun,
+        lease: &Lease,
+        why: StoreError,
+    ) -> Result<StoreError, StoreError> {
+        let run = in_clear(&kept)?;
+        let ended = match &why {
+            StoreError::Gone { reason, .. } => {
+                run.clone().abandoned(reason, self.runtime.clock().as_ref())
+            }
+            StoreError::Stale { .. } | StoreError::Fenced { .. } | StoreError::Unavailable(_) => {
+                None
+            }
+        };
+        let Some((ended, events)) = ended else {
+            self.release(&run.run_id, lease).await?;
+            return Ok(why);
+        };
+        let row = RunRow { sealed: kept.sealed, ..row(self.audit(), &self.place, &ended)? };
+        self.save_row(row, lease, true, events).await?;
+        Ok(why)
+    }
+
+    async fn save_row(
+        &self,
+        row: RunRow,
+        lease: &Lease,
+        at_rest: bool,
+        events: Vec<Event>,
+    ) -> Result<Option<Wish>, StoreError> {
+        let (id, revision, lease) = (row.id.clone(), row.revision, lease_row(lease));
+        let saved =
+            self.runtime.parts.ledger.commit(events, move |tx| {
+                Ok((Vec::new(), Runs::save_in(tx, &row, &lease, at_rest)?))
+            });
+        saved.await.map(wish).map_err(|error| refused(&id, revision, error))
+    }
+
     /// Whether an owner is gone; asked once for each.
     fn gone(&self) -> impl Fn(&str) -> bool + Send + use<> {
         let folder = self.runtime.parts.owners.folder.clone();
@@ -189,7 +221,7 @@ impl RuntimeRuns {
 #[async_trait]
 impl RunStore for RuntimeRuns {
     async fn create(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
-        let row = row(&self.place, run)?;
+        let row = row(self.audit(), &self.place, run)?;
         let created = self.runtime.parts.ledger.commit(events, move |tx| {
             Runs::create_in(tx, &row)?;
             Ok((Vec::new(), ()))
@@ -200,13 +232,8 @@ impl RunStore for RuntimeRuns {
     async fn save(&self, save: Save<'_>) -> Result<Option<Wish>, StoreError> {
         let Save { run, lease, events } = save;
         self.runtime.parts.owners.show().map_err(unavailable)?;
-        let (row, lease, at_rest) =
-            (row(&self.place, run)?, lease_row(lease), run.status().is_at_rest());
-        let saved =
-            self.runtime.parts.ledger.commit(events, move |tx| {
-                Ok((Vec::new(), Runs::save_in(tx, &row, &lease, at_rest)?))
-            });
-        saved.await.map(wish).map_err(|error| refused(&run.run_id, run.revision, error))
+        let row = row(self.audit(), &self.place, run)?;
+        self.save_row(row, lease, run.status().is_at_rest(), events).await
     }
 
     async fn claim(
@@ -226,9 +253,12 @@ impl RunStore for RuntimeRuns {
         Ok(match claimed {
             ClaimedRow::Missing => Claimed::Missing,
             ClaimedRow::Held { by } => Claimed::Held { by: Owner(by) },
-            ClaimedRow::Had { record, lease } => {
+            ClaimedRow::Had { run, lease } => {
                 let lease = Lease { owner: Owner(lease.owner), token: lease.token, until };
-                Claimed::Had(Box::new(read(&record)?), lease)
+                match whole(self.audit(), &run) {
+                    Ok(run) => Claimed::Had(Box::new(run), lease),
+                    Err(error) => return Err(self.cannot_go_on(run, &lease, error).await?),
+                }
             }
         })
     }
@@ -262,13 +292,14 @@ impl RunStore for RuntimeRuns {
     }
 
     async fn load(&self, run_id: &RunId) -> Result<Option<RunRecord>, StoreError> {
-        let found = self.runs().get_text(run_id).map_err(unavailable)?;
-        found.as_deref().map(read).transpose()
+        let found = self.runs().get_kept(run_id).map_err(unavailable)?;
+        found.map(|kept| whole(self.audit(), &kept)).transpose()
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let found = self.runs().list(limit).map_err(unavailable)?;
+        // To look at, and not to go on from: without what is sealed.
         let read = |run| serde_json::from_value(run).map_err(unavailable);
         found.into_iter().map(read).collect()
     }

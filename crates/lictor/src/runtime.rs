@@ -32,6 +32,7 @@ use crate::hiding::HidingView;
 use crate::itself;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
+use crate::outputs::Redacting;
 use crate::outside::Signs;
 use crate::own::{handling, with_own};
 use crate::pinned::settle;
@@ -130,7 +131,9 @@ impl Runtime {
             ChangeDurability::Strict => Durability::Strict,
             ChangeDurability::Lazy => Durability::Lazy,
         });
-        let transactions = Transactions::new(Arc::clone(&workspace)).durability(changes);
+        let transactions = Transactions::new(Arc::clone(&workspace))
+            .durability(changes)
+            .filter(Arc::new(Redacting(audit.clone())));
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
         let settings = policies.settings();
         let shelf =
@@ -210,6 +213,7 @@ impl Runtime {
             recovered,
         };
         let runtime = Self { parts: Arc::new(parts) };
+        runtime.look_at_old_runs()?;
         let doubted = runtime.doubt_abandoned().await;
         doubted.map_err(|error| OpenError::Recovery(error.to_string()))?;
         Ok(runtime)

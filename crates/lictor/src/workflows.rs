@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::agent::{Agent, Done};
 use crate::consent::{Consent, Seen};
 use crate::error::{ActError, ActErrorKind, ErrorCode};
+use crate::outputs::{Kept, output_of};
 use crate::runs::RuntimeRuns;
 use crate::runtime::Runtime;
 use crate::subruns::{Bounds, CallRefusal};
@@ -434,7 +435,18 @@ impl Road for RuntimeRoad {
             Err(error) => return Recalled::Unknown { reason: error.to_string() },
         }
         match executions.find_key(key, Timestamp::from_micros(0)) {
-            Ok(Some(record)) => self.recalled(Done::before(record)).await,
+            Ok(Some(mut record)) => {
+                match output_of(self.runtime.audit(), executions, &record) {
+                    Ok(Kept::InClear) => {}
+                    Ok(Kept::Output(output)) => record.output = output,
+                    Ok(Kept::Gone) => {
+                        let reason = "what it answered held secrets, which are not kept any more";
+                        return Recalled::Unknown { reason: reason.to_owned() };
+                    }
+                    Err(error) => return Recalled::Unknown { reason: error.to_string() },
+                }
+                self.recalled(Done::before(record)).await
+            }
             Ok(None) => Recalled::NothingDone,
             Err(error) => Recalled::Unknown { reason: error.to_string() },
         }

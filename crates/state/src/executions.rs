@@ -55,19 +55,35 @@ impl Executions {
         Self { store }
     }
 
-    /// Records an execution inside somebody's transaction; replaces what stands under its id.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// As [`put_sealed_in`](Self::put_sealed_in), with nothing that is sealed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn put_in(tx: &Connection, record: &ExecutionRecord) -> Result<(), StateError> {
+        Self::put_sealed_in(tx, record, None)
+    }
+
+    /// Records an execution inside somebody's transaction, with what is sealed of it; replaces what stands under its id.
     /// What it takes back is marked so, and what those had taken back stands again. One that was
     /// undone stays so: a recovery may come late to say that it was done.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn put_in(tx: &Connection, record: &ExecutionRecord) -> Result<(), StateError> {
+    pub fn put_sealed_in(
+        tx: &Connection,
+        record: &ExecutionRecord,
+        sealed: Option<&[u8]>,
+    ) -> Result<(), StateError> {
         let text = serde_json::to_string(record)?;
         tx.prepare_cached(
             "INSERT INTO execution
-                 (id, started_at, session, status, idempotency_key, run, undoes, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (id) DO UPDATE SET record = excluded.record, status =
+                 (id, started_at, session, status, idempotency_key, run, undoes, record, sealed)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (id) DO UPDATE SET record = excluded.record, sealed = excluded.sealed, status =
                  CASE WHEN undone_by IS NOT NULL AND excluded.status = 'applied' THEN status
                       ELSE excluded.status END",
         )?
@@ -80,6 +96,7 @@ impl Executions {
             record.run_id.as_ref().map(RunId::as_str),
             !record.undo_of.is_empty(),
             text,
+            sealed,
         ])?;
         // Not as the caller has it: of one that was taken back since, a recovery that comes late
         // would turn over what that has turned over.

@@ -13,6 +13,7 @@ mod pins;
 mod prune;
 mod runs;
 mod schema;
+mod sealed_runs;
 mod usage;
 
 pub use approvals::SqliteApprovalStore;
@@ -27,4 +28,5 @@ pub use pins::SqlitePinStore;
 pub use prune::{OldRows, PrunedRows};
 pub use runs::{ClaimedRow, LeaseRow, RunRow, Runs};
 pub use schema::migrations;
+pub use sealed_runs::KeptRun;
 pub use usage::SqliteUsageStore;

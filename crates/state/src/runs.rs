@@ -2,11 +2,12 @@
 //! understands.
 
 use lictor_context::RunId;
-use lictor_store::rusqlite::{Connection, OptionalExtension as _, params};
+use lictor_store::rusqlite::{self, Connection, OptionalExtension as _, Row, params};
 use lictor_store::{Migration, Store};
 use serde_json::Value;
 
 use crate::error::StateError;
+use crate::sealed_runs::KeptRun;
 
 /// Who drives a run, until when, and what is wished of it.
 pub(crate) const LEASES: Migration = Migration {
@@ -40,8 +41,12 @@ pub struct RunRow {
     pub status: String,
     /// When it was submitted, in microseconds since 1970.
     pub created_at: i64,
-    /// Everything else, as JSON.
+    /// Everything else, as JSON: as far as it may be kept in clear.
     pub record: String,
+    /// All of it, sealed, where there is more to it.
+    pub sealed: Option<Vec<u8>>,
+    /// When it came to an end, in microseconds since 1970; none while it has not.
+    pub over_at: Option<i64>,
 }
 
 /// The right to drive a run, as a row has it.
@@ -68,7 +73,7 @@ pub enum ClaimedRow {
     /// It is had.
     Had {
         /// The run's record.
-        record: String,
+        run: KeptRun,
         /// The lease.
         lease: LeaseRow,
     },
@@ -85,6 +90,10 @@ impl Runs {
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Keeps a new run that nobody drives, inside somebody's transaction.
@@ -125,7 +134,7 @@ impl Runs {
         }
         tx.prepare_cached(
             "UPDATE run SET revision = ?2, status = ?3, record = ?4, owner = ?5,
-                 leased_until = ?6, wish = NULL
+                 leased_until = ?6, wish = NULL, sealed = ?7, over_at = ?8, looked = 1
              WHERE id = ?1",
         )?
         .execute(params![
@@ -135,6 +144,8 @@ impl Runs {
             row.record,
             held.map(|lease| &lease.owner),
             held.map_or(0, |lease| lease.until),
+            row.sealed,
+            row.over_at,
         ])?;
         Ok(found.wish)
     }
@@ -167,10 +178,10 @@ impl Runs {
             "UPDATE run SET token = ?2, owner = ?3, leased_until = ?4 WHERE id = ?1",
         )?
         .execute(params![id.as_str(), signed(lease.token), lease.owner, until])?;
-        let record = tx
-            .prepare_cached("SELECT record FROM run WHERE id = ?1")?
-            .query_row([id.as_str()], |row| row.get(0))?;
-        Ok(ClaimedRow::Had { record, lease })
+        let run = tx
+            .prepare_cached("SELECT record, sealed FROM run WHERE id = ?1")?
+            .query_row([id.as_str()], kept)?;
+        Ok(ClaimedRow::Had { run, lease })
     }
 
     /// Makes a lease last longer inside somebody's transaction. Answers with what was wished of
@@ -255,29 +266,29 @@ impl Runs {
         ids.collect::<Result<_, _>>().map_err(|error| StateError::Unavailable(error.to_string()))
     }
 
-    /// One run's record, as JSON.
+    /// One run's record, with what is sealed of it.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn get_text(&self, id: &RunId) -> Result<Option<String>, StateError> {
+    pub fn get_kept(&self, id: &RunId) -> Result<Option<KeptRun>, StateError> {
         Ok(self.store.read(|conn| {
-            let record = conn
-                .prepare_cached("SELECT record FROM run WHERE id = ?1")?
-                .query_row([id.as_str()], |row| row.get(0));
-            Ok::<_, StateError>(record.optional()?)
+            let found = conn
+                .prepare_cached("SELECT record, sealed FROM run WHERE id = ?1")?
+                .query_row([id.as_str()], kept);
+            Ok::<_, StateError>(found.optional()?)
         })?)
     }
 
-    /// One run's record.
+    /// One run's record, without what is sealed.
     ///
     /// # Errors
     /// When the database fails.
     pub fn get(&self, id: &RunId) -> Result<Option<Value>, StateError> {
-        let text = self.get_text(id)?;
-        Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+        let found = self.get_kept(id)?;
+        Ok(found.map(|found| serde_json::from_str(&found.record)).transpose()?)
     }
 
-    /// The records of runs, the newest first.
+    /// The records of runs without what is sealed, the newest first.
     ///
     /// # Errors
     /// When the database fails.
@@ -294,6 +305,10 @@ impl Runs {
             Ok::<_, StateError>(found)
         })?)
     }
+}
+
+fn kept(row: &Row<'_>) -> rusqlite::Result<KeptRun> {
+    Ok(KeptRun { record: row.get(0)?, sealed: row.get(1)? })
 }
 
 struct Stored {
@@ -336,8 +351,9 @@ fn insert(
 ) -> Result<(), StateError> {
     tx.prepare_cached(
         "INSERT INTO run
-             (id, revision, status, created_at, record, token, owner, leased_until, place)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             (id, revision, status, created_at, record, token, owner, leased_until, place,
+              sealed, over_at, looked)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1)",
     )?
     .execute(params![
         row.id.as_str(),
@@ -349,6 +365,8 @@ fn insert(
         held.map(|lease| &lease.owner),
         held.map_or(0, |lease| lease.until),
         row.place,
+        row.sealed,
+        row.over_at,
     ])?;
     Ok(())
 }

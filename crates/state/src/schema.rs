@@ -14,6 +14,7 @@ pub fn migrations() -> &'static [Migration] {
         crate::decisions::MIGRATION,
         crate::runs::PLACES,
         crate::pins::MIGRATION,
+        crate::sealed_runs::SEALED,
     ]
 }
 

@@ -31,5 +31,5 @@ pub use means::Means;
 pub use plan::{OnConflict, UndoError, plan_undo, plan_undo_or};
 pub use purge::{PurgePlan, Purged, Retention, Spared, Stored};
 pub use store::means;
-pub use transaction::{Durability, Transactions};
+pub use transaction::{Durability, RecordFilter, Transactions};
 pub use undo::{UNDO_CAPABILITY, UndoHandler, undo_contract};

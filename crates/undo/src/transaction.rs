@@ -19,8 +19,8 @@ use std::sync::{Arc, OnceLock};
 use lictor_capability::{Conflict, ConflictReason, Item};
 use lictor_context::{ExecutionId, WorkspacePath};
 use lictor_executor::{
-    Applied, ApplyError, ChangeApplier, GrantedChanges, NotApplied, RecoverError, Recovered,
-    RollbackReport, StagedTree, Stuck, ToStage, Unsettled,
+    Applied, ApplyError, ChangeApplier, ExecutionRecord, GrantedChanges, NotApplied, RecoverError,
+    Recovered, RollbackReport, StagedTree, Stuck, ToStage, Unsettled,
 };
 use lictor_lock::Lease;
 use lictor_workspace::Workspace;
@@ -49,6 +49,14 @@ pub struct Transactions {
     /// How things change places on this mount, once that was tried.
     means: Arc<OnceLock<Means>>,
     durability: Durability,
+    filter: Option<Arc<dyn RecordFilter>>,
+}
+
+/// What of an execution's record its journal keeps: journals lie in the workspace for as long as what
+/// was done can be undone.
+pub trait RecordFilter: std::fmt::Debug + Send + Sync {
+    /// The record as it is written into the journal. What identifies the execution has to stay.
+    fn kept(&self, record: ExecutionRecord) -> ExecutionRecord;
 }
 
 /// When a change is acknowledged.
@@ -66,7 +74,7 @@ impl Transactions {
     /// Over a workspace.
     #[must_use]
     pub fn new(workspace: Arc<Workspace>) -> Self {
-        Self { workspace, means: Arc::default(), durability: Durability::Strict }
+        Self { workspace, means: Arc::default(), durability: Durability::Strict, filter: None }
     }
 
     /// Acknowledges changes this early.
@@ -74,6 +82,21 @@ impl Transactions {
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
+    }
+
+    /// Leaves things out of records before they are written into journals; without a filter, they are
+    /// kept whole.
+    #[must_use]
+    pub fn filter(mut self, filter: Arc<dyn RecordFilter>) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    fn kept(&self, record: ExecutionRecord) -> ExecutionRecord {
+        match &self.filter {
+            Some(filter) => filter.kept(record),
+            None => record,
+        }
     }
 
     pub(crate) fn is_lazy(&self) -> bool {
@@ -256,7 +279,7 @@ impl<'a> Doing<'a> {
             back_on_crash: granted.back_on_crash(),
             means: self.means,
             lazy: self.is_lazy(),
-            record: granted.record().clone(),
+            record: self.transactions.kept(granted.record().clone()),
         };
         let text = journal::seal(&header, &self.items).map_err(|e| prepare(e.into()))?;
         self.tx.write_journal(&text).map_err(prepare)?;

@@ -115,6 +115,14 @@ pub enum StoreError {
         /// The run.
         run_id: RunId,
     },
+    /// What the run needs to go on, or to be taken back, is no more.
+    #[error("run `{run_id}` cannot be taken further: {reason}")]
+    Gone {
+        /// The run.
+        run_id: RunId,
+        /// What is gone, and why.
+        reason: String,
+    },
     /// It could not be read or written.
     #[error("the store of runs is not available: {0}")]
     Unavailable(String),

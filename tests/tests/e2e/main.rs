@@ -49,6 +49,7 @@ mod refusals;
 mod requests;
 mod retention;
 mod road;
+mod run_secrets;
 mod secrets;
 mod skills;
 mod staged;

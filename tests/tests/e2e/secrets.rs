@@ -20,7 +20,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// The files of Lictor, in the workspace and in the home, that hold a text.
-fn holders(place: &Place, text: &str) -> Vec<PathBuf> {
+pub(crate) fn holders(place: &Place, text: &str) -> Vec<PathBuf> {
     let mut all = Vec::new();
     files(&place.root.join(".lictor"), &mut all);
     files(&place.home(), &mut all);
@@ -151,39 +151,6 @@ fn a_secret_is_kept_in_clear_not_even_while_people_are_asked() {
     assert_nowhere(&place, CANARY);
     place.run_as_approver(&["approvals", "approve", &id]).done();
     place.run(&["call", "text.render", "--input", &input]).done();
-}
-
-/// A run's record has to hold its input, or a paused run could not go on. Nothing else does: not
-/// the trail, not the approvals, not the executions.
-#[test]
-fn a_password_that_a_run_is_given_is_kept_in_its_record_only() {
-    let place = Place::new();
-    let workflow = "id: w\nversion: 1.0.0\ntitle: W\n\
-        input: { type: object, properties: { password: { type: string } } }\nsteps:\n  \
-        - { id: a, use: text.render, with: { template: \"{{ 1 }}\", variables: { password: \"{{ input.password }}\" } } }\n  \
-        - { id: b, use: fs.write, needs: [a], with: { path: b, content: \"{{ input.password }}\" } }\n";
-    let file = place.document("w.workflow.yaml", workflow);
-    let input = json!({ "password": CANARY }).to_string();
-    place.run(&["run", &file, "--input", &input]).done();
-    assert_eq!(place.read("b"), CANARY);
-    let database = place.root.join(".lictor/lictor.db");
-    let found = holders(&place, CANARY);
-    assert!(
-        found.iter().all(|path| path.to_str().unwrap().starts_with(database.to_str().unwrap())),
-        "{found:?}"
-    );
-    let db = rusqlite::Connection::open(database).unwrap();
-    let columns = "SELECT m.name, p.name FROM sqlite_master m, pragma_table_info(m.name) p \
-                   WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'";
-    let mut columns = db.prepare(columns).unwrap();
-    let columns = columns.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-    let columns: Vec<(String, String)> = columns.map(Result::unwrap).collect();
-    let holds = |(table, column): &(String, String)| {
-        let query = format!("SELECT count(*) FROM \"{table}\" WHERE instr(\"{column}\", ?1) > 0");
-        db.query_row(&query, [CANARY], |row| row.get::<_, u32>(0)).unwrap() > 0
-    };
-    let holding: Vec<_> = columns.iter().filter(|column| holds(column)).collect();
-    assert_eq!(holding, [&("run".to_owned(), "record".to_owned())]);
 }
 
 /// Every place in a schema where a text may stand, each with an input that has `text` there and as

@@ -2,6 +2,7 @@
 //! beside it and the key elsewhere. Without the key nothing of it is known, not even to somebody
 //! who guesses; the event, and every proof of it, stays as it is.
 
+mod content;
 mod subjects;
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+pub use content::ContentError;
 pub use subjects::{SubjectError, SubjectErrorKind};
 pub(crate) use subjects::{SubjectKey, Subjects};
 

@@ -1,7 +1,7 @@
 //! Workflow runs as rows.
 
-use lictor_context::RunId;
-use lictor_state::{ClaimedRow, LeaseRow, RunRow, Runs, StateError};
+use lictor_context::{RunId, Timestamp};
+use lictor_state::{ClaimedRow, KeptRun, LeaseRow, RunRow, Runs, StateError};
 use lictor_store::{Store, WriteError};
 use serde_json::{Value, json};
 
@@ -10,7 +10,8 @@ use crate::support::{open, store};
 fn row(id: &str, revision: u64, status: &str, created_at: i64, record: Value) -> RunRow {
     let id = RunId::parse(id).expect("an id");
     let (place, status) = ("p".to_owned(), status.to_owned());
-    RunRow { id, place, revision, status, created_at, record: record.to_string() }
+    let record = record.to_string();
+    RunRow { id, place, revision, status, created_at, record, sealed: None, over_at: None }
 }
 
 fn lease(owner: &str, token: u64, until: i64) -> LeaseRow {
@@ -71,10 +72,8 @@ fn a_run_is_driven_by_one_at_a_time_and_the_earlier_one_is_fenced() {
     assert_eq!(claim(&store, "b", 8, ""), ClaimedRow::Held { by: "a".to_owned() });
     let ClaimedRow::Had { lease: again, .. } = claim(&store, "a", 8, "") else { unreachable!() };
     assert_eq!((again.token, again.until), (2, 18));
-    let ClaimedRow::Had { lease: taken, record } = claim(&store, "b", 8, "a") else {
-        unreachable!()
-    };
-    assert_eq!((taken.token, record.as_str()), (3, "1"));
+    let ClaimedRow::Had { lease: taken, run } = claim(&store, "b", 8, "a") else { unreachable!() };
+    assert_eq!((taken.token, run.record.as_str()), (3, "1"));
     let late = put(&store, row("wfr_1", 2, "running", 1, json!(2)));
     assert!(matches!(late, Err(WriteError::Job(StateError::Fenced))), "{late:?}");
 
@@ -122,4 +121,59 @@ fn orphans_are_what_nobody_alive_drives_the_oldest_first() {
     assert_eq!(orphans(8, ""), ["wfr_4"]);
     assert_eq!(orphans(9, ""), ["wfr_4", "wfr_2", "wfr_1"]);
     assert_eq!(orphans(0, "a"), ["wfr_4", "wfr_2", "wfr_1"]);
+}
+
+#[test]
+fn what_is_sealed_is_kept_beside_the_record_until_its_time_is_over() {
+    let (store, _dir) = store();
+    let sealed = |id, over_at| RunRow {
+        sealed: Some(b"ciphertext".to_vec()),
+        over_at,
+        ..row(id, 1, "running", 1, json!({ "n": 1 }))
+    };
+    put(&store, sealed("wfr_1", Some(5))).expect("written");
+    put(&store, sealed("wfr_2", Some(50))).expect("written");
+    put(&store, sealed("wfr_3", None)).expect("written");
+    let runs = Runs::new(store.clone());
+    let kept = |id| runs.get_kept(&RunId::parse(id).expect("an id")).expect("read").expect("there");
+    let before = Timestamp::from_micros(50);
+    assert!(runs.forgettable(before).expect("read"));
+    let forgotten = store.write(move |tx| Runs::forget_in(tx, before)).wait();
+    assert_eq!(forgotten.expect("forgotten"), 1);
+    assert!(!runs.forgettable(before).expect("read"));
+    // That there was something stays: what is left is never taken for the whole.
+    assert_eq!(kept("wfr_1").sealed.as_deref(), Some(b"".as_slice()));
+    assert_eq!(kept("wfr_2").sealed.as_deref(), Some(b"ciphertext".as_slice()));
+    assert_eq!(kept("wfr_3").sealed.as_deref(), Some(b"ciphertext".as_slice()));
+}
+
+#[test]
+fn records_of_an_older_version_are_looked_at_once() {
+    let (store, _dir) = store();
+    for id in ["wfr_1", "wfr_2"] {
+        put(&store, row(id, 1, "running", 1, json!("secret"))).expect("written");
+    }
+    let runs = Runs::new(store.clone());
+    assert!(runs.unlooked(9).expect("a list").is_empty());
+    store
+        .write(|tx| Ok::<_, StateError>(tx.execute("UPDATE run SET looked = 0", [])?))
+        .wait()
+        .expect("written");
+    let old = runs.unlooked(9).expect("a list");
+    let ids: Vec<&str> = old.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!((ids, old[0].1.as_str()), (vec!["wfr_1", "wfr_2"], "\"secret\""));
+    // Of one that was saved meanwhile nothing is replaced.
+    put(&store, row("wfr_2", 2, "running", 1, json!("newer"))).expect("written");
+    let sealed = |id| RunRow { sealed: Some(vec![1]), ..row(id, 1, "running", 1, json!(null)) };
+    let (one, late) = (sealed("wfr_1"), sealed("wfr_2"));
+    let looked = store.write(move |tx| {
+        Runs::look_in(tx, &one.id, Some(&one))?;
+        Runs::look_in(tx, &late.id, Some(&late))
+    });
+    looked.wait().expect("looked");
+    assert!(runs.unlooked(9).expect("a list").is_empty());
+    let second = runs.get_kept(&RunId::parse("wfr_2").expect("an id")).expect("read");
+    assert_eq!(second.expect("there"), KeptRun { record: "\"newer\"".to_owned(), sealed: None });
+    let first = runs.get_kept(&RunId::parse("wfr_1").expect("an id")).expect("read");
+    assert_eq!(first.expect("there"), KeptRun { record: "null".to_owned(), sealed: Some(vec![1]) });
 }
