@@ -119,7 +119,8 @@ pub fn otlp_record(line: &[u8]) -> Option<Value> {
     Some(Value::Object(record))
 }
 
-/// Log records as one request of OTLP/JSON (`ExportLogsServiceRequest`).
+/// Log records as one line of OTLP/JSON: a `LogsData`, which is what an `ExportLogsServiceRequest`
+/// looks like as well.
 #[must_use]
 pub fn otlp_request(records: Vec<Value>, origin: &str) -> Value {
     let resource = json!({ "attributes": [

@@ -142,6 +142,9 @@ fn show_lines(found: &[Vec<u8>], output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// So many log records stand in one line of OTLP/JSON at most.
+const OTLP_RECORDS: usize = 1_000;
+
 /// An export in the format of another system.
 async fn copy(
     out: &Path,
@@ -167,7 +170,8 @@ async fn copy(
             Format::Ocsf => ocsf(line),
             Format::Otlp | Format::Jsonl => {
                 records.extend(otlp_record(line));
-                None
+                let full = records.len() >= OTLP_RECORDS;
+                full.then(|| otlp_request(std::mem::take(&mut records), &origin))
             }
         };
         if let Some(made) = made.filter(|_| written.is_ok()) {
@@ -176,7 +180,7 @@ async fn copy(
         Ok(())
     });
     found.map_err(Failure::failed)?;
-    if format == Format::Otlp {
+    if !records.is_empty() {
         written = written.and_then(|()| writeln!(file, "{}", otlp_request(records, &origin)));
     }
     let file =

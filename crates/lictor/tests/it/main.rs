@@ -9,11 +9,13 @@
 
 mod asking;
 mod denying;
+mod formats;
 mod halting;
 mod importing;
 mod layers;
 mod lifecycle;
 mod matrix;
+mod metrics;
 mod moved;
 mod purging;
 mod reload;
