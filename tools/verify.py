@@ -1,17 +1,13 @@
 #!/usr/bin/env python3
-"""Verifies an exported audit trail, from docs/audit-format.md alone: verify.py FILE --key KEY.
-
-Standard Python only. Prints {"verdict", "events", "root", "first_bad_seq", "problem"}; exits 0 for
-`complete` and `pruned`, 6 for everything else, 2 when a file cannot be read."""
+"""Verifies an exported audit trail, or with --proof the proof of one event, from docs/audit-format.md alone.
+Standard Python only. Prints {"verdict", "events", "root", "first_bad_seq", "problem"}; exits 0 for `complete`,
+`pruned` and `proven`, 6 for everything else, 2 when a file cannot be read."""
 import argparse, base64, hashlib, json, re, sys
-
 MAX_LINE = 65536
 sha = lambda *parts: hashlib.sha256(b"".join(parts)).digest()
-
 # Ed25519 (RFC 8032), verification only.
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D, I = -121665 * pow(121666, -1, P) % P, pow(2, (P - 1) // 4, P)
-
 def add(p, q):
     a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
     c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
@@ -20,19 +16,16 @@ def add(p, q):
 def times(n, p):
     q = (0, 1, 1, 0)
     while n:
-        if n & 1: q = add(q, p)
-        p, n = add(p, p), n >> 1
+        q, p, n = add(q, p) if n & 1 else q, add(p, p), n >> 1
     return q
 same = lambda p, q: (p[0] * q[2] - q[0] * p[2]) % P == 0 and (p[1] * q[2] - q[1] * p[2]) % P == 0
 def point(data):
     y = int.from_bytes(data, "little"); sign, y = y >> 255, y & (2**255 - 1)
     if y >= P: return None
-    x2 = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
-    x = pow(x2, (P + 3) // 8, P)
+    x2 = (y * y - 1) * pow(D * y * y + 1, -1, P) % P; x = pow(x2, (P + 3) // 8, P)
     if (x * x - x2) % P: x = x * I % P
     if (x * x - x2) % P or (x == 0 and sign): return None
-    if x & 1 != sign: x = P - x
-    return x, y, 1, x * y % P
+    x = P - x if x & 1 != sign else x; return x, y, 1, x * y % P
 BASE = point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
 weak = lambda p: same(times(8, p), (0, 1, 1, 0))
 def ed25519(key, text, signature):
@@ -40,15 +33,12 @@ def ed25519(key, text, signature):
     if a is None or r is None or s >= L or len(signature) != 64 or weak(a) or weak(r): return False
     h = int.from_bytes(hashlib.sha512(signature[:32] + key + text).digest(), "little") % L
     return same(times(s, BASE), add(r, times(h, a)))
-
 def b64(text):
     """Bytes of standard base64 in its one spelling, or None."""
     try: data = base64.b64decode(text, validate=True)
     except ValueError: return None
     return data if base64.b64encode(data).decode() == text else None
-def hash_of(text):
-    data = b64(text)
-    return data if data is not None and len(data) == 32 else None
+def hash_of(text): return data if (data := b64(text)) is not None and len(data) == 32 else None
 number = lambda text: int(text) if re.fullmatch(r"0|[1-9][0-9]{0,19}", text) and int(text) < 2**64 else None
 is_control = lambda c: ord(c) < 32 or 127 <= ord(c) < 160
 is_name = lambda text: text != "" and not any(c.isspace() or c == "+" or is_control(c) for c in text)
@@ -62,22 +52,19 @@ class Key:
         self.id = sha(self.name.encode(), b"\n\x01", self.key)[:4]
         if self.id.hex() != parts[1] or point(self.key) is None or weak(point(self.key)): raise ValueError(text)
     def __eq__(self, other): return (self.name, self.key) == (other.name, other.key)
-
 class NoteError(Exception): pass
 class NotSigned(NoteError): pass
 def open_note(note, key):
     """(origin, size, root) of a checkpoint that `key` signed."""
     text, _, signatures = note.rpartition("\n\n")
-    lines = signatures[:-1].split("\n") if signatures.endswith("\n") else []
-    head = text.split("\n")
+    head, lines = text.split("\n"), signatures[:-1].split("\n") if signatures.endswith("\n") else []
     size, root = (number(head[1]), hash_of(head[2])) if len(head) == 3 else (None, None)
     if not 1 <= len(lines) <= 100 or size is None or root is None or not is_name(head[0]) \
             or any(is_control(c) and c != "\n" for c in note):
         raise NoteError("it is not a signed note of origin, size and root")
     signed = False
     for line in lines:
-        name, _, encoded = line[2:].partition(" ")
-        data = b64(encoded)
+        name, _, encoded = line[2:].partition(" "); data = b64(encoded)
         if not line.startswith("\u2014 ") or not is_name(name) or data is None or len(data) < 4:
             raise NoteError("it is not a signed note of origin, size and root")
         if name != key.name or data[:4] != key.id: continue
@@ -92,11 +79,9 @@ class Tree:
         while level & 1: leaf, level = sha(b"\1", self.peaks.pop(), leaf), level >> 1
         self.peaks.append(leaf); self.size += 1
     def root(self):
-        if not self.peaks: return sha()
-        root = self.peaks[-1]
+        root = self.peaks[-1] if self.peaks else sha()
         for peak in reversed(self.peaks[:-1]): root = sha(b"\1", peak, root)
         return root
-
 class Evidence:
     """The second file: the note, the list of leaves, the ends of the epochs."""
     def __init__(self, data):
@@ -122,8 +107,7 @@ class Evidence:
         if text[end + 1:end + 2] != ["lictor-epochs/v1"]: self.holds_form = False
         after = b"\n".join(lines[len(lines) - len(text) + end + 2:]) + (b"\n" if whole else b"")
         while self.holds_form and after is not None:
-            note, after = self.cut(after)
-            self.holds_form = note is not None
+            note, after = self.cut(after); self.holds_form = note is not None
             if note is not None: self.epochs.append(note)
     @staticmethod
     def cut(data):
@@ -198,15 +182,14 @@ def verify(events, evidence, key, asked=None):
             if keys: rotations.append((tree.size, tree.root()) + keys)
             else: at(due, "it does not say which key follows which")
         if event["event_type"] == "audit_pruned":
-            data = event.get("metadata") if isinstance(event.get("metadata"), dict) else {}
+            data = event["metadata"] if isinstance(event.get("metadata"), dict) else {}
             pruned = (data.get("first_seq"), data.get("root"))
     def result(verdict, what=None, named=True):
         seq = bad if named and verdict == "tampered" else None
         return {"verdict": verdict, "events": tree.size - first, "root": "sha256:" + tree.root().hex() if tree.size else None,
                 "first_bad_seq": seq, "problem": "event %d: %s" % (seq, problem) if seq is not None else what}
     if evidence.note is None: return result("no_evidence", "there is no checkpoint")
-    known = evidence.epochs[:len(rotations)] if rotations or len(evidence.epochs) else []
-    try: signer = who_signs(rotations, known, key, origin)
+    try: signer = who_signs(rotations, evidence.epochs[:len(rotations)], key, origin)
     except NoteError as error:
         if bad is None and differs is None: return result("tampered", str(error))
         if differs is not None: at(differs, "it is not the event that was signed")
@@ -216,8 +199,7 @@ def verify(events, evidence, key, asked=None):
         except NotSigned:
             if len(evidence.epochs) <= len(rotations): raise
             signed = open_note(evidence.note, key)
-    except NotSigned as error: return result("tampered" if rotations else "no_evidence", str(error), False)
-    except NoteError as error: return result("tampered", str(error), False)
+    except NoteError as error: return result("no_evidence" if isinstance(error, NotSigned) and not rotations else "tampered", str(error), False)
     if asked is not None and asked != signed[0]: return result("tampered", "the checkpoint is of another log", False)
     _, size, root = signed
     holds = evidence.list and evidence.holds_form and (evidence.tree.size, evidence.tree.root()) == (size, root)
@@ -225,26 +207,44 @@ def verify(events, evidence, key, asked=None):
         if bad is not None: return result("tampered")
         if evidence.list and not holds: return result("tampered", "the list of leaves does not hold")
         if len(evidence.epochs) != len(rotations): return result("tampered", "there is a checkpoint of an epoch that no event tells of")
-        if first and pruned != (first, "sha256:" + before.hex()):
-            at(first, "what is missing before it was never pruned"); return result("tampered")
+        if first and pruned != (first, "sha256:" + before.hex()): at(first, "what is missing before it was never pruned"); return result("tampered")
         return result("pruned", "the first %d events were pruned" % first) if first else result("complete")
     if not holds:
         if tree.size < size: at(tree.size, "it is missing, as is all after it")
         return result("tampered", "the events are not those that were signed")
     if differs is not None: at(differs, "it is not the event that was signed, or was never signed")
     return result("tampered") if bad is not None else result("valid_prefix", "%d events were signed" % size)
+def prove(text, key, asked=None):
+    """Judges the proof of one event."""
+    wrong = lambda what: {"verdict": "not_proven", "problem": what}
+    lines, note = text.partition("\n\n")[0].split("\n"), text.partition("\n\n")[2]
+    form = [part[:6] for part in lines[1:3]] == ["extra ", "index "] and lines[0] == "c2sp.org/tlog-proof@v1"
+    line, index, *path = (b64(lines[1][6:]), number(lines[2][6:]), *map(hash_of, lines[3:])) if form else (None, None)
+    if line is None or index is None or None in path: return wrong("it is no C2SP tlog-proof with an event in it")
+    try: origin, size, root = open_note(note, key)
+    except NoteError as error: return wrong(str(error))
+    if asked is not None and asked != origin: return wrong("it is of another log")
+    found, at, last = sha(b"\0", line), index, size - 1
+    for one in path:
+        if last <= 0: return wrong("its path is too long")
+        left = at & 1 or at == last
+        found = sha(b"\1", one, found) if left else sha(b"\1", found, one)
+        while left and at and not at & 1: at, last = at >> 1, last >> 1
+        at, last = at >> 1, last >> 1
+    if index >= size or last or found != root: return wrong("this event does not lead to the root that was signed")
+    event = event_of(line)
+    if event is None or (event["seq"], event["org_id"]) != (index, origin.rsplit("/", 1)[-1]): return wrong("the event says another place of itself")
+    return {"verdict": "proven", "seq": index, "size": size, "origin": origin}
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     for name in ("file", "--checkpoint", "--key", "--origin"): arguments.add_argument(name)
-    given = arguments.parse_args()
+    arguments.add_argument("--proof", action="store_true"); given = arguments.parse_args()
     try:
         key = Key(open(given.key, encoding="utf-8").read().strip())
-        events = open(given.file, "rb").read()
+        data = open(given.file, "rb").read(); proof = data.decode("utf-8") if given.proof else None
     except (OSError, TypeError, ValueError) as error: return print(error, file=sys.stderr) or 2
     try: evidence = open(given.checkpoint or given.file + ".checkpoint", "rb").read()
     except FileNotFoundError: evidence = b""
-    print(json.dumps(found := verify(events, evidence, key, given.origin)))
-    return 0 if found["verdict"] in ("complete", "pruned") else 6
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(json.dumps(found := prove(proof, key, given.origin) if given.proof else verify(data, evidence, key, given.origin)))
+    return 0 if found["verdict"] in ("complete", "pruned", "proven") else 6
+if __name__ == "__main__": sys.exit(main())

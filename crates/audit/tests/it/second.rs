@@ -20,13 +20,13 @@ for case in json.load(open(sys.argv[2])):
     print(json.dumps([found['verdict'], found['events'], found['root'], found['first_bad_seq']]))
 ";
 
-fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Whether there is a Python; without one the test says so, and fails where it must not be missing.
 #[expect(clippy::disallowed_methods, reason = "the other verifier is another program")]
-fn python() -> bool {
+pub(crate) fn python() -> bool {
     let there = Command::new("python3").arg("--version").output().is_ok();
     assert!(there || std::env::var_os("CI").is_none(), "python3 is not installed");
     if !there {
@@ -79,10 +79,10 @@ fn both_judge_alike(folder: &Path, cases: &[Case]) {
 }
 
 /// A small generator: the same cases each time.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use lictor::capability::{Effects, FileChange, LeftAlone};
 use lictor::context::{ExecutionId, RunId, SessionId, WorkspacePath};
 use lictor::governance::Verdict;
-use lictor::undo_records::{Content, History, OnConflict};
-use lictor::{Agent, ErrorCode, UndoDone, UndoRequest};
+use lictor::undo_records::{Content, History, OnConflict, UNDO_CAPABILITY};
+use lictor::{ActError, Agent, ErrorCode, UndoDone, UndoRequest};
 use serde_json::json;
 
 use super::history::one_file;
@@ -23,8 +23,8 @@ pub(crate) async fn undo(wish: Undo, context: &Context, output: &Output) -> Answ
     }
     let request = request(&wish, context)?;
     let agent = history_agent(context).await?;
-    let executions = agent.to_undo(&request)?;
     let dry = wish.dry.dry_run || wish.way.diff;
+    let executions = on_record(&agent, agent.to_undo(&request), dry).await?;
     let way = (wish.way, wish.consent, dry, "undone");
     go(&agent, &executions, way, context, output).await
 }
@@ -32,9 +32,18 @@ pub(crate) async fn undo(wish: Undo, context: &Context, output: &Output) -> Answ
 pub(crate) async fn redo(wish: Redo, context: &Context, output: &Output) -> Answer {
     let agent = history_agent(context).await?;
     let execution = wish.id.as_deref().map(execution_id).transpose()?;
-    let undo = agent.to_redo(execution.as_ref())?;
     let dry = wish.dry.dry_run || wish.way.diff;
+    let undo = on_record(&agent, agent.to_redo(execution.as_ref()), dry).await?;
     go(&agent, &[undo], (wish.way, wish.consent, dry, "redone"), context, output).await
+}
+
+/// What is refused before there is an action is on record as well, unless it was only asked what
+/// would be done.
+async fn on_record<T>(agent: &Agent, found: Result<T, ActError>, dry: bool) -> Result<T, Failure> {
+    if let (Err(error), false) = (&found, dry) {
+        agent.record_refusal(UNDO_CAPABILITY, &error.to_string()).await?;
+    }
+    Ok(found?)
 }
 
 /// Removes what the policy does not keep.
@@ -119,6 +128,8 @@ async fn go(
         let ran = dry_run(agent, executions, way, output);
         return ran.map_err(|failure| explained(failure, agent, executions));
     }
+    let action = |execution| agent.undo_action(execution, on_conflict).map(drop);
+    on_record(agent, executions.iter().try_for_each(action), dry).await?;
     let check = || agent.check_undo(executions, on_conflict);
     let consent = consent::in_advance(agent, check, wish, context, output).await?;
     let done = agent.undo(executions, on_conflict, consent.as_ref()).await;

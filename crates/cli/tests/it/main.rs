@@ -19,5 +19,6 @@ mod place;
 mod doors;
 mod elicitation;
 mod life;
+mod outcomes;
 mod refusals;
 mod session;

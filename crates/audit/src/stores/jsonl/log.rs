@@ -61,6 +61,8 @@ struct Batch {
     events: Vec<(Hash, Option<(String, u64)>)>,
     /// Nothing that we write holds a zero: power was cut before the disk had all of it.
     zeros: bool,
+    /// What announced its events said that they stand elsewhere.
+    misplaced: bool,
 }
 
 impl OrgLog {
@@ -211,8 +213,10 @@ impl OrgLog {
             batch.zeros |= whole.contains(&0);
             match Line::of(whole) {
                 Line::Event(bytes) => batch.events.push(event_of(bytes)),
-                Line::Own(Own::Batch { .. }) => {
+                Line::Own(Own::Batch { first_seq, .. }) => {
                     batch.start.get_or_insert(offset);
+                    let before = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+                    batch.misplaced |= first_seq != segment.end().saturating_add(before);
                 }
                 Line::Own(own) => {
                     if self.take_own(&mut segment, own, &mut batch) {
@@ -246,6 +250,12 @@ impl OrgLog {
                 }
                 if let Some(start) = batch.start.take() {
                     segment.mark(first, start);
+                }
+                if std::mem::take(&mut batch.misplaced) {
+                    self.break_at(
+                        first,
+                        "what announces the events says that they stand elsewhere",
+                    );
                 }
                 for (leaf, session) in batch.events.drain(..) {
                     segment.events += 1;
