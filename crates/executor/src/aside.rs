@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lictor_capability::{Admitted, Contract, Described};
-use lictor_governance::UsageMeter;
 
 use crate::describe::DescribeError;
 use crate::error::ExecuteErrorKind;
 use crate::handler::{Handler, HandlerError};
 use crate::landing::Ran;
 use crate::service::Executor;
+use crate::unwanted::Asker;
 
 /// Whether finding out what an action would do may read files, by its contract: it reads or changes
 /// some, or starts a program, whose file is hashed.
@@ -49,12 +49,12 @@ impl Executor {
         &self,
         handler: Arc<dyn Handler>,
         described: &Described,
-        meter: &UsageMeter,
+        asker: &Asker,
     ) -> Result<Ran, ExecuteErrorKind> {
-        let (executor, described, meter) = (self.clone(), described.clone(), meter.clone());
+        let (executor, described, asker) = (self.clone(), described.clone(), asker.clone());
         let runtime = tokio::runtime::Handle::current();
         let ran =
-            self.aside(move || runtime.block_on(executor.run_here(&*handler, &described, &meter)));
+            self.aside(move || runtime.block_on(executor.run_here(&*handler, &described, &asker)));
         ran.await.unwrap_or_else(|error| Err(ExecuteErrorKind::Stopped(error)))
     }
 

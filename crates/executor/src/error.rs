@@ -88,6 +88,9 @@ pub enum ExecuteErrorKind {
         /// How long it was given.
         limit_ms: u128,
     },
+    /// Whoever asked for it stopped waiting, and so it was stopped.
+    #[error("whoever asked for it stopped waiting")]
+    Unwanted,
     /// The output breaks the contract.
     #[error("the output does not fit the contract: {}", list(.0))]
     Output(Vec<SchemaFinding>),

@@ -70,6 +70,13 @@ pub trait Handler: Send + Sync {
     fn keeps_time(&self) -> bool {
         false
     }
+
+    /// Whether it ends its run by itself when nobody waits for it any more, which
+    /// [`Granted::unwanted`] tells, and says what became of it. It gets a moment to do so. Any other
+    /// comes to its end, whoever waits.
+    fn stops(&self) -> bool {
+        false
+    }
 }
 
 /// A handler could not describe or do an action.

@@ -18,6 +18,7 @@ mod service;
 mod stack; // the standard layers
 mod staged; // checks before anything is visible
 mod under_way; // what runs whether or not somebody waits
+mod unwanted; // telling a run that nobody waits for it any more
 mod waiting; // whoever waits for an answer
 
 pub use check::{

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use lictor_capability::Described;
 use lictor_context::{Event, EventType};
-use lictor_governance::UsageMeter;
 
 use crate::caught::{Caught, Panicked};
 use crate::error::{ExecuteError, ExecuteErrorKind};
@@ -14,8 +13,10 @@ use crate::handler::{Handler, HandlerError, HandlerErrorKind};
 use crate::landing::{Kept, NotStaged, Ran, StagedChanges, Staging, ToFollow};
 use crate::record::{ExecutionRecord, ExecutionStatus};
 use crate::service::{Executor, micros};
+use crate::unwanted::Asker;
 
-/// How much longer a handler that keeps time by itself may take to say what became of it.
+/// How much longer a handler that ends by itself, when its time is over or when nobody waits for it
+/// any more, may take to say what became of it.
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Executor {
@@ -24,11 +25,11 @@ impl Executor {
         &self,
         described: Described,
         mut record: Box<ExecutionRecord>,
-        meter: &UsageMeter,
+        asker: &Asker,
     ) -> Result<Outcome, ExecuteError> {
         let effects = described.effects();
         if !effects.is_read_only() {
-            return self.call_outside(described, record, meter).await;
+            return self.call_outside(described, record, asker).await;
         }
         let fulfilled = !effects.unchanged.is_empty() || !effects.takes_back.is_empty();
         let clock = self.parts.clock.as_ref();
@@ -36,7 +37,7 @@ impl Executor {
         let started =
             Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
         let began = clock.monotonic();
-        let ran = self.run_handler(&described, meter).await.and_then(Ran::without_changes);
+        let ran = self.run_handler(&described, asker).await.and_then(Ran::without_changes);
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
         match ran {
             Ok(ran) => {
@@ -54,7 +55,7 @@ impl Executor {
         &self,
         described: Described,
         mut record: Box<ExecutionRecord>,
-        meter: &UsageMeter,
+        asker: &Asker,
     ) -> Result<Outcome, ExecuteError> {
         let (clock, ledger) = (self.parts.clock.as_ref(), self.parts.ledger.as_ref());
         let refuse = |kind, record: &ExecutionRecord| {
@@ -79,7 +80,7 @@ impl Executor {
         let at_work = ledger.begin(begun, vec![started]).await;
         let at_work = at_work.map_err(|error| refuse(unavailable(error), &record))?;
         let began = clock.monotonic();
-        let ran = self.run_handler(&described, meter).await;
+        let ran = self.run_handler(&described, asker).await;
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
         let ran = ran.and_then(|ran| self.staged(&described, &mut record, ran));
         let kind = match ran {
@@ -136,7 +137,7 @@ impl Executor {
     pub(crate) async fn run_handler(
         &self,
         described: &Described,
-        meter: &UsageMeter,
+        asker: &Asker,
     ) -> Result<Ran, ExecuteErrorKind> {
         self.not_halted(described)?;
         let contract = described.contract();
@@ -152,9 +153,9 @@ impl Executor {
             return Err(ExecuteErrorKind::NoHandler(contract.id.to_string()));
         };
         if handler.blocks() {
-            return self.run_aside(handler, described, meter).await;
+            return self.run_aside(handler, described, asker).await;
         }
-        self.run_here(&*handler, described, meter).await
+        self.run_here(&*handler, described, asker).await
     }
 
     /// Runs a handler on this thread, within its time.
@@ -162,7 +163,7 @@ impl Executor {
         &self,
         handler: &dyn Handler,
         described: &Described,
-        meter: &UsageMeter,
+        asker: &Asker,
     ) -> Result<Ran, ExecuteErrorKind> {
         let contract = described.contract();
         let view = self.parts.run_view.as_ref().unwrap_or(&self.parts.view);
@@ -172,10 +173,23 @@ impl Executor {
             .flatten()
             .fold(contract.timeout.as_duration(), Duration::min);
         let staging = Staging::default();
-        let granted = Granted::new(described, view.as_ref(), meter, (limit, &staging));
+        let granted = Granted::new(described, view.as_ref(), asker, (limit, &staging));
         let grace = if handler.keeps_time() { GRACE } else { Duration::ZERO };
         let run = Caught(handler.run(granted));
-        let output = match tokio::time::timeout(limit + grace, run).await {
+        let ended = tokio::time::timeout(limit + grace, run);
+        let unwanted = async {
+            if !handler.stops() {
+                std::future::pending::<()>().await;
+            }
+            asker.unwanted.told().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = ended => ended,
+            () = unwanted => return Err(ExecuteErrorKind::Unwanted),
+        };
+        let output = match ended {
             Ok(output) => output
                 .unwrap_or_else(|Panicked| Err(HandlerError::unknown("the handler panicked")))
                 .map_err(ExecuteErrorKind::Handler)?,
@@ -203,7 +217,9 @@ fn in_doubt(kind: ExecuteErrorKind) -> ExecuteErrorKind {
             | HandlerErrorKind::Changes(_)
             | HandlerErrorKind::Failed(_) => kind,
         },
-        ExecuteErrorKind::TimedOut { .. } => ExecuteErrorKind::Unknown(kind.to_string()),
+        ExecuteErrorKind::TimedOut { .. } | ExecuteErrorKind::Unwanted => {
+            ExecuteErrorKind::Unknown(kind.to_string())
+        }
         // It happened, and nothing here takes it back.
         ExecuteErrorKind::Output(_) => {
             ExecuteErrorKind::Unknown(format!("it was done, and {kind}"))

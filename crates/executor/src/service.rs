@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use lictor_capability::{Admitted, Described, WorkspaceView};
 use lictor_context::{Clock, Event, EventType, ExecutionId};
-use lictor_governance::{
-    Decision, GateIdentity, Halts, SpentApproval, UsageMeter, Warrant, WarrantParts,
-};
+use lictor_governance::{Decision, GateIdentity, Halts, SpentApproval, Warrant, WarrantParts};
 use lictor_lock::Lease;
 use tokio::sync::oneshot;
 use tower::{BoxError, Service};
@@ -31,6 +29,7 @@ use crate::port::{
 use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
 use crate::under_way::UnderWay;
+use crate::unwanted::{Asker, Unwanted};
 use crate::waiting::Waiting;
 
 /// How often somebody who waits for the lock looks at the kill switch.
@@ -255,6 +254,7 @@ impl Executor {
         }
         let expires_at = warrant.expires_at();
         let WarrantParts { described, decision, approval, meter, .. } = warrant.into_parts();
+        let asker = Asker { meter, unwanted: Unwanted::default() };
         let agreement = approval.as_ref().map(SpentApproval::agreement);
         if !described.effects().conflicts.is_empty() {
             let conflicts = described.effects().conflicts.clone();
@@ -263,7 +263,8 @@ impl Executor {
         let execution = ExecutionId::generate(parts.clock.as_ref());
         let record = ExecutionRecord::begin(execution, &described, &decision, agreement, now);
         if described.effects().is_read_only() {
-            return self.call_handler(described, record, &meter).await;
+            // Dropped with whoever waits: it only looks.
+            return self.call_handler(described, record, &asker).await;
         }
         let lease = match described.effects().changes.items.is_empty() {
             true => None,
@@ -280,14 +281,27 @@ impl Executor {
         };
         // From here on there is something to take back, or to answer for: it runs to its end on
         // its own, whether or not somebody still waits for it.
-        let (answer, outcome) = oneshot::channel();
+        let (mut answer, outcome) = oneshot::channel();
         let executor = self.clone();
         let begun = record.clone();
         let under_way = parts.under_way.begin();
         let task = async move {
-            let outcome = match lease {
-                Some(lease) => executor.change(described, (&decision, &meter), record, lease).await,
-                None => executor.call_handler(described, record, &meter).await,
+            let work = async {
+                match lease {
+                    Some(lease) => {
+                        executor.change(described, (&decision, &asker), record, lease).await
+                    }
+                    None => executor.call_handler(described, record, &asker).await,
+                }
+            };
+            tokio::pin!(work);
+            let outcome = tokio::select! {
+                biased;
+                outcome = &mut work => outcome,
+                () = answer.closed() => {
+                    asker.unwanted.tell();
+                    work.await
+                }
             };
             if let Err(outcome) = answer.send(outcome) {
                 executor.abandon(outcome).await;
@@ -381,7 +395,7 @@ impl Executor {
     async fn change(
         &self,
         described: Described,
-        judged: (&Decision, &UsageMeter),
+        judged: (&Decision, &Asker),
         mut record: Box<ExecutionRecord>,
         lease: Lease,
     ) -> Result<Outcome, ExecuteError> {
@@ -494,7 +508,7 @@ impl Executor {
     async fn prepare(
         &self,
         described: &Described,
-        (decision, meter): (&Decision, &UsageMeter),
+        (decision, asker): (&Decision, &Asker),
         record: &ExecutionRecord,
     ) -> Result<(serde_json::Value, (Vec<Check>, Vec<Check>)), ExecuteError> {
         let fail = |kind| ExecuteError::not_begun(kind).with_record(record.clone());
@@ -503,7 +517,7 @@ impl Executor {
             let detail = failure.to_string();
             fail(ExecuteErrorKind::Check { name: "plan".to_owned(), detail })
         })?;
-        let ran = self.run_handler(described, meter).await.and_then(Ran::without_changes);
+        let ran = self.run_handler(described, asker).await.and_then(Ran::without_changes);
         let output = ran.map_err(fail)?.output;
         Ok((output, checks.into_iter().partition(|check| check.staged.is_some())))
     }

@@ -437,6 +437,7 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
         ExecuteErrorKind::Lock(_)
         | ExecuteErrorKind::Ledger(_)
         | ExecuteErrorKind::TimedOut { .. }
+        | ExecuteErrorKind::Unwanted
         | ExecuteErrorKind::Output(_)
         | ExecuteErrorKind::Apply(_)
         | ExecuteErrorKind::Check { .. }

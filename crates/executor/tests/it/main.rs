@@ -17,5 +17,6 @@ mod landing;
 mod layers;
 mod lock;
 mod support;
+mod unwanted;
 mod view;
 mod warrants;

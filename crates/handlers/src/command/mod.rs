@@ -39,6 +39,8 @@ const OUTPUT: u64 = 1 << 20;
 const FILE: u64 = 64 << 20;
 /// Processes and threads, unless the contract says.
 const PROCESSES: u32 = 64;
+/// Why a command is killed that could have gone on.
+const UNWANTED: &str = "whoever asked for it stopped waiting, and it was killed";
 /// The last bytes of what was printed beside the output that an error repeats.
 const SAID: usize = 400;
 
@@ -163,8 +165,28 @@ impl Handler for Handled {
             };
             Ok::<_, HandlerError>((report, changes))
         };
-        let ran = tokio::task::spawn_blocking(run).await;
-        drop(waiting);
+        let mut running = tokio::task::spawn_blocking(run);
+        let ran = tokio::select! {
+            biased;
+            ran = &mut running => {
+                drop(waiting);
+                ran
+            }
+            () = granted.unwanted() => {
+                drop(waiting);
+                // It is gone when the thread has ended that waits for it.
+                match running.await {
+                    // It had come to its end by itself.
+                    Ok(Ok((report, changes))) if matches!(report.end, End::Exited(_)) => {
+                        Ok(Ok((report, changes)))
+                    }
+                    _ if granted.described().effects().contained => {
+                        return Err(HandlerError::failed(UNWANTED));
+                    }
+                    _ => return Err(HandlerError::unknown(UNWANTED)),
+                }
+            }
+        };
         let (report, changes) = ran.map_err(|error| HandlerError::failed(error.to_string()))??;
         let output = self.output(&report, &secrets)?;
         if !changes.is_empty() {
@@ -174,6 +196,10 @@ impl Handler for Handled {
     }
 
     fn keeps_time(&self) -> bool {
+        true
+    }
+
+    fn stops(&self) -> bool {
         true
     }
 }

@@ -40,8 +40,29 @@ pub(super) struct Prepared {
     pub(super) timeout: Duration,
 }
 
+/// A request on its way.
+pub(super) struct Exchange {
+    agent: ureq::Agent,
+    connected: Arc<AtomicBool>,
+    request: http::Request<Vec<u8>>,
+    mask: Mask,
+    limit: u64,
+    safe: bool,
+}
+
+/// Closes the connection of a request when it is dropped: whoever wanted the answer is gone.
+pub(super) struct Close(Option<ureq::Agent>);
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        if let Some(agent) = self.0.take() {
+            agent.shutdown();
+        }
+    }
+}
+
 impl Prepared {
-    pub(super) fn send(self) -> Result<Value, Failed> {
+    pub(super) fn exchange(self) -> Exchange {
         let Self { request, mask, limit, safe, resolver, roots, timeout } = self;
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(timeout))
@@ -55,7 +76,17 @@ impl Prepared {
         let connector =
             Telling { inner: DefaultConnector::default(), connected: Arc::clone(&connected) };
         let agent = ureq::Agent::with_parts(config, connector, resolver);
-        let mut request = request;
+        Exchange { agent, connected, request, mask, limit, safe }
+    }
+}
+
+impl Exchange {
+    pub(super) fn close(&self) -> Close {
+        Close(Some(self.agent.clone()))
+    }
+
+    pub(super) fn send(self) -> Result<Value, Failed> {
+        let Self { agent, connected, mut request, mask, limit, safe } = self;
         for _ in 0..=MAX_REDIRECTS {
             let origin = request.uri().clone();
             let again = safe.then(|| request.clone());

@@ -107,18 +107,34 @@ impl Handler for Http {
         let attempts = self.retry.as_ref().map_or(1, |retry| retry.attempts.max(1));
         let mut attempt = 1;
         loop {
-            let prepared = self.prepare(granted.input())?;
+            let exchange = self.prepare(granted.input())?.exchange();
+            let close = exchange.close();
             // The client blocks; on a thread of its own, so that limits of time end the wait.
-            let sent = tokio::task::spawn_blocking(move || prepared.send()).await;
+            let mut sending = tokio::task::spawn_blocking(move || exchange.send());
+            let (sent, wanted) = tokio::select! {
+                biased;
+                sent = &mut sending => (sent, true),
+                () = granted.unwanted() => {
+                    drop(close);
+                    (sending.await, false)
+                }
+            };
             let sent = sent.map_err(|error| HandlerError::unknown(error.to_string()))?;
             match (sent, &self.retry) {
-                (Err(failed), Some(retry)) if failed.again && attempt < attempts => {
-                    tokio::time::sleep(retry.pause(attempt)).await;
-                    attempt += 1;
+                (Err(failed), Some(retry)) if wanted && failed.again && attempt < attempts => {
+                    tokio::select! {
+                        biased;
+                        () = granted.unwanted() => return Err(failed.error),
+                        () = tokio::time::sleep(retry.pause(attempt)) => attempt += 1,
+                    }
                 }
                 (sent, _) => return sent.map_err(|failed| failed.error),
             }
         }
+    }
+
+    fn stops(&self) -> bool {
+        true
     }
 }
 
