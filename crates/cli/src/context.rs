@@ -98,11 +98,12 @@ fn no_secret(name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The secrets that were declared: the values of `LICTOR_SECRET_…`, and an approver's token.
+/// The secrets that were declared: the values of `LICTOR_SECRET_…`, and the tokens of approvers and clients.
 pub(crate) fn secrets() -> Vec<String> {
     let declared = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?;
-        let secret = name.starts_with("LICTOR_SECRET_") || name == "LICTOR_APPROVER_TOKEN";
+        let secret = name.starts_with("LICTOR_SECRET_")
+            || ["LICTOR_APPROVER_TOKEN", "LICTOR_CLIENT_TOKEN"].contains(&name.as_str());
         value.into_string().ok().filter(|_| secret)
     });
     declared.collect()

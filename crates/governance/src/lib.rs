@@ -2,6 +2,7 @@
 
 mod approval; // people's answers
 mod catalogue; // which contracts may be used
+mod clients; // programs that come in by a network
 mod decision;
 mod gate; // start here
 mod halt; // the kill switch
@@ -9,6 +10,7 @@ mod judged; // what a decision and an approval bind to, and how people are shown
 mod policy; // what may be done, as files say it
 mod reason; // why, in people's words
 mod replay; // judging again
+mod token; // secrets that are shown once
 mod undoing; // how much could be taken back, and why not more
 mod usage; // how often, and what it cost
 mod warrant;
@@ -27,6 +29,7 @@ pub use catalogue::{
     Catalogue, CatalogueEntry, CatalogueError, CatalogueKey, CatalogueKind, CatalogueRecord,
     CatalogueRules, Document, DocumentUnreadable, LifeEvent, LifeState, Withheld,
 };
+pub use clients::{ClientError, ClientRecord, ClientStore, ClientStoreError, ClientToken, Clients};
 pub use decision::{Decision, DecisionRecord, Layer, Reason, Verdict};
 pub use gate::{GateIdentity, NotAuthorized, NotAuthorizedKind, WriteGate};
 pub use halt::{

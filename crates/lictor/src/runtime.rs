@@ -11,14 +11,14 @@ use lictor_executor::{
     Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, TimeLimits,
 };
 use lictor_governance::{
-    Approvals, Approvers, Catalogue, ChangeDurability, Halts, PolicySet, WriteGate,
+    Approvals, Approvers, Catalogue, ChangeDurability, Clients, Halts, PolicySet, WriteGate,
 };
 use lictor_handlers::CommandHandlers;
 use lictor_lock::{Status, WorkspaceLock};
 use lictor_skills::SkillSettings;
 use lictor_state::{
-    Decisions, Executions, Runs, SqliteApprovalStore, SqliteApproverStore, SqliteGrantStore,
-    SqliteHaltStore, SqlitePinStore, SqliteUsageStore,
+    Decisions, Executions, Runs, SqliteApprovalStore, SqliteApproverStore, SqliteClientStore,
+    SqliteGrantStore, SqliteHaltStore, SqlitePinStore, SqliteUsageStore,
 };
 use lictor_store::{Store, StoreOptions};
 use lictor_undo::{Durability, Transactions, UNDO_CAPABILITY, UndoHandler, undo_contract};
@@ -66,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) gate: Arc<WriteGate>,
     pub(crate) approvals: Approvals,
     pub(crate) approvers: Approvers,
+    clients: Clients,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) halts: Arc<Halts>,
     pub(crate) signs: Signs,
@@ -192,6 +193,10 @@ impl Runtime {
                 Arc::clone(&clock),
             )
             .with_pins(Arc::new(SqlitePinStore::new(store.clone()))),
+            clients: Clients::new(
+                Arc::new(SqliteClientStore::new(store.clone())),
+                Arc::clone(&clock),
+            ),
             shelf,
             halts,
             signs,
@@ -299,6 +304,12 @@ impl Runtime {
     #[must_use]
     pub fn approvers(&self) -> &Approvers {
         &self.parts.approvers
+    }
+
+    /// The programs that may come in by a network.
+    #[must_use]
+    pub fn clients(&self) -> &Clients {
+        &self.parts.clients
     }
 
     /// The capabilities, in every state.

@@ -29,6 +29,8 @@ impl Audience {
     /// A client that said that it is ready.
     pub(crate) fn add_peer(&self, peer: Peer<RoleServer>) {
         let mut inner = self.lock();
+        // Over HTTP they come and go.
+        inner.peers.retain(|peer| !peer.is_transport_closed());
         if inner.peers.len() < MAX {
             inner.peers.push(peer);
         }

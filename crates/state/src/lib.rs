@@ -3,6 +3,7 @@
 mod approvals;
 mod approvers;
 mod catalogue;
+mod clients;
 mod consent;
 mod decisions;
 mod error;
@@ -19,6 +20,7 @@ mod usage;
 pub use approvals::SqliteApprovalStore;
 pub use approvers::SqliteApproverStore;
 pub use catalogue::{CatalogueRow, CatalogueRows};
+pub use clients::SqliteClientStore;
 pub use decisions::{Decisions, NewDecision, StoredDecision};
 pub use error::StateError;
 pub use executions::{ExecutionFilter, Executions, StoredExecution};

@@ -15,6 +15,7 @@ pub fn migrations() -> &'static [Migration] {
         crate::runs::PLACES,
         crate::pins::MIGRATION,
         crate::sealed_runs::SEALED,
+        crate::clients::MIGRATION,
     ]
 }
 

@@ -1,10 +1,10 @@
 //! `mcp`: doors for models.
 
 use lictor::Agent;
-use lictor::context::{AgentProfile, Name, Selection};
+use lictor::context::{AgentProfile, Name, Principal, Selection};
 use lictor_mcp::{Door, Elicitation, ServeError};
 
-use super::Answer;
+use super::{Answer, mcp_clients, mcp_http};
 use crate::args::Mcp;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -14,14 +14,33 @@ use crate::output::Output;
 /// Who asks, when nobody says which agent.
 const AGENT: &str = "mcp";
 
-pub(crate) async fn mcp(wish: Mcp, context: &Context, _: &Output) -> Answer {
+pub(crate) async fn mcp(wish: Mcp, context: &Context, output: &Output) -> Answer {
+    let principal = principal(context)?;
     match wish {
-        Mcp::Serve(wish) => serve(wish, context).await,
+        Mcp::Serve(wish) => match wish.http {
+            Some(address) => mcp_http::serve(wish, address, principal, context, output).await,
+            None => serve(wish, principal, context).await,
+        },
+        Mcp::Clients(wish) => mcp_clients::clients(wish, principal, context, output).await,
     }
 }
 
-async fn serve(wish: Serve, context: &Context) -> Answer {
-    let agent = agent(wish, context).await?;
+fn principal(context: &Context) -> Result<Principal, Failure> {
+    let mut principal = context.principal.clone();
+    if !context.global.given.agent_named {
+        principal.agent = Name::parse(AGENT).map_err(Failure::input)?;
+    }
+    Ok(principal)
+}
+
+pub(super) fn profile(only: Vec<String>) -> AgentProfile {
+    let capabilities = if only.is_empty() { Selection::All } else { Selection::Only(only) };
+    AgentProfile { capabilities, ..AgentProfile::default() }
+}
+
+async fn serve(wish: Serve, principal: Principal, context: &Context) -> Answer {
+    let session = context.session_of(principal)?.with_profile(profile(wish.only));
+    let agent: Agent = context.runtime().await?.agent(&session);
     // Whoever runs the client is who sits behind it.
     let elicitation = Elicitation::new(context.os_user.clone()).map_err(Failure::failed)?;
     let served = lictor_mcp::serve_stdio(&Door::new(agent, Some(elicitation))).await;
@@ -29,16 +48,4 @@ async fn serve(wish: Serve, context: &Context) -> Answer {
         ServeError::Beginning(_) => Failure::input(error),
         ServeError::Task(_) => Failure::failed(error),
     })
-}
-
-async fn agent(wish: Serve, context: &Context) -> Result<Agent, Failure> {
-    let mut principal = context.principal.clone();
-    if !context.global.given.agent_named {
-        principal.agent = Name::parse(AGENT).map_err(Failure::input)?;
-    }
-    let capabilities =
-        if wish.only.is_empty() { Selection::All } else { Selection::Only(wish.only) };
-    let profile = AgentProfile { capabilities, ..AgentProfile::default() };
-    let session = context.session_of(principal)?.with_profile(profile);
-    Ok(context.runtime().await?.agent(&session))
 }

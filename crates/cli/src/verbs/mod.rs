@@ -17,6 +17,10 @@ mod keeping;
 mod lock;
 #[cfg(feature = "mcp")]
 mod mcp;
+#[cfg(feature = "mcp")]
+mod mcp_clients;
+#[cfg(feature = "mcp")]
+mod mcp_http;
 mod policy;
 mod policy_tools;
 mod recover;

@@ -5,16 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lictor_context::{Clock, Digest, Name, Timestamp};
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::pin::{PinError, PinStore, PinStoreError, Pins};
 use super::record::any_of;
 use crate::policy::Channel;
+use crate::token;
 
 /// What tokens begin with, so that scanners for leaked secrets find them.
 const TOKEN_PREFIX: &str = "lat_";
@@ -278,11 +276,8 @@ impl Approvers {
         roles: Vec<Name>,
         by: Option<&ProvenApprover>,
     ) -> Result<(ApproverRecord, ApproverToken), ApproverError> {
-        let mut bytes = Zeroizing::new([0_u8; 32]);
-        random(&mut *bytes)?;
-        let mut token = Zeroizing::new(String::with_capacity(TOKEN_PREFIX.len() + 43));
-        token.push_str(TOKEN_PREFIX);
-        URL_SAFE_NO_PAD.encode_string(*bytes, &mut token);
+        let token = token::fresh(TOKEN_PREFIX);
+        let token = token.map_err(|error| ApproverError::Randomness(error.to_string()))?;
         let record = ApproverRecord {
             name,
             token_digest: Digest::of(token.as_bytes()),
@@ -321,18 +316,8 @@ impl Approvers {
     /// # Errors
     /// When it is nobody's, or its owner was struck off.
     pub fn authenticate(&self, token: &str) -> Result<ProvenApprover, ApproverError> {
-        if !token.starts_with(TOKEN_PREFIX) || token.len() != TOKEN_PREFIX.len() + 43 {
-            return Err(ApproverError::NotRecognised);
-        }
-        let digest = Digest::of(token.as_bytes());
-        let mut found = None;
-        // All of them are compared, each in constant time: how long it takes tells nothing.
-        for record in self.store.list()? {
-            if bool::from(record.token_digest.as_bytes().ct_eq(digest.as_bytes())) {
-                found = Some(record);
-            }
-        }
-        match found {
+        let kept = self.store.list()?;
+        match token::owner(TOKEN_PREFIX, token, kept, |record| record.token_digest) {
             None => Err(ApproverError::NotRecognised),
             Some(record) if record.revoked_at.is_some() => Err(ApproverError::Revoked),
             Some(record) => Ok(ProvenApprover::by(record, Proof::Token)),

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod approvers;
+mod clients;
 mod executions;
 mod runs;
 mod support;
