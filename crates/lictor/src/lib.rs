@@ -17,6 +17,7 @@ mod hiding;
 mod itself; // what a session may know of itself
 mod keys; // idempotency keys
 mod landing; // what commands changed in their copies
+mod leading; // where packs and facades lead
 mod ledger;
 mod options;
 mod outputs;
@@ -50,6 +51,7 @@ pub use cedar::{cedar_schema, load_cedar};
 pub use consent::{Consent, Seen};
 pub use error::{ActError, ActErrorKind, ErrorCode};
 pub use keys::{document_key, idempotency_key};
+pub use leading::{LeadsNowhere, Led};
 pub use lictor_undo::OnConflict;
 pub use options::{KeyPlace, OpenError, RuntimeOptions};
 pub use outside::EnvironmentSecrets;

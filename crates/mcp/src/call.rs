@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use lictor::capability::{Action, CapabilityId, ChangeDocument};
 use lictor::document::{Limits, Source};
-use lictor::{ActError, ActErrorKind, Agent, Done, UndoDone, document_key};
+use lictor::{ActError, ActErrorKind, Agent, Done, Led, UndoDone, document_key};
 use rmcp::model::{MetaObject, ProgressNotificationParam, ProgressToken};
 use rmcp::service::{Peer, RoleServer};
 use serde_json::{Map, Value, json};
 
+use crate::bundles::lead;
 use crate::offer::{Offer, Served, arguments};
 use crate::undo::{Undoing, Wanted};
 
@@ -29,6 +30,8 @@ pub(crate) enum Wish {
     Standing(Box<Done>),
     /// Executions of this session to take back.
     Undo(Undoing),
+    /// One action, to which a pack or a facade led.
+    Led(Box<Action>, Led),
 }
 
 /// What came of it.
@@ -59,6 +62,12 @@ pub(crate) async fn wish(
             match wanted.and_then(|wanted| wanted.undoing(agent)) {
                 Ok(undoing) => Ok(Wish::Undo(undoing)),
                 Err(error) => Err(refused("change.undo", error, agent).await),
+            }
+        }
+        Some(served @ (Served::Pack(_) | Served::Facade(_))) => {
+            match lead(agent, served, given.unwrap_or_default()) {
+                Ok((led, id, input)) => Ok(Wish::Led(Box::new(agent.action(id, input)), led)),
+                Err(error) => Err(refused("tools.call", error, agent).await),
             }
         }
         None => unknown(offer, name, given).await,
@@ -134,8 +143,12 @@ async fn changes(agent: &Agent, given: Map<String, Value>) -> Result<Wish, ActEr
 /// When it is not done; the error says why and what is left.
 pub(crate) async fn go(agent: &Agent, wish: &Wish) -> Result<Outcome, ActError> {
     match wish {
-        Wish::Action(action) => {
-            Ok(Outcome::Done(Box::new(agent.act(action.as_ref().clone(), None).await?)))
+        Wish::Action(action) | Wish::Led(action, _) => {
+            let done = match agent.go_on_waiting(action).await? {
+                Some(done) => done,
+                None => agent.act(action.as_ref().clone(), None).await?,
+            };
+            Ok(Outcome::Done(Box::new(done)))
         }
         Wish::Standing(done) => {
             agent.record_repeat(done).await?;

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::audience::Audience;
 use crate::call::{Outcome, Wish, go, tell_progress, wish};
 use crate::elicit::{About, Asked, Elicitation};
-use crate::offer::{Offer, same};
+use crate::offer::Offer;
 use crate::say;
 
 /// How often the catalogue is looked at for what people let in or took out meanwhile.
@@ -102,7 +102,7 @@ impl Door {
     async fn refresh(&self) -> Arc<Offer> {
         let before = self.offer();
         let agent = before.agent.refreshed();
-        if same(&before.agent, &agent) {
+        if before.is_of(&agent) {
             return before;
         }
         let now = Arc::new(Offer::new(agent));
@@ -147,7 +147,7 @@ impl Door {
             }
         }
         let error = match self.go(agent, &wish, &name, context).await {
-            Ok(outcome) => return Ok(say::outcome(&outcome, &redactor).into()),
+            Ok(outcome) => return Ok(say::outcome(&outcome, &wish, &redactor).into()),
             Err(error) => error,
         };
         match self.ask(&error, &about, context).await {
@@ -155,7 +155,7 @@ impl Door {
             Asked::Refused(error) => refused(&error, Some(&wish)),
             Asked::ByAnswer(asks) => Ok(asks.into()),
             Asked::Agreed => match self.go(agent, &wish, &name, context).await {
-                Ok(outcome) => Ok(say::outcome(&outcome, &redactor).into()),
+                Ok(outcome) => Ok(say::outcome(&outcome, &wish, &redactor).into()),
                 Err(error) => refused(&error, Some(&wish)),
             },
         }

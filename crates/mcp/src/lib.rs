@@ -4,12 +4,17 @@ mod door; // one session, served: begin here
 mod offer; // what the session can ask for, as tools
 
 mod audience; // who hears that the tools have changed
+mod bundles; // packs and facades, as tools
 mod call; // one call, from its arguments to its answer
 mod elicit; // asking the person behind the client
+mod http; // over HTTP
 mod say; // results and refusals, as a model reads them
 mod serve; // on standard input and output
 mod undo; // the tool that takes back
 
 pub use door::Door;
 pub use elicit::{Elicitation, NoRandomness};
+pub use http::{
+    ENDPOINT, HttpError, HttpOptions, HttpServer, Keeper, RegisteredClients, Serving, WeakToken,
+};
 pub use serve::{ServeError, serve_stdio};

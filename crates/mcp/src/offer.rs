@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lictor::Agent;
-use lictor::capability::{CapabilityId, ToolFormat, nearest, tool_name};
+use lictor::capability::{CapabilityId, Facade, Pack, ToolFormat, nearest, tool_name};
 use lictor::undo_records::UNDO_CAPABILITY;
 use rmcp::model::Tool;
 use serde_json::{Map, Value, json};
 
+use crate::bundles::bundles;
 use crate::undo;
 
 /// The capability that applies change sets; here its changes come with the call.
@@ -25,7 +26,7 @@ const IN_A_WORD: [(&str, &str); 4] = [
 ];
 
 /// What a call of a tool means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Served {
     /// A capability, with the arguments as its input.
     Capability(CapabilityId),
@@ -33,12 +34,25 @@ pub(crate) enum Served {
     Apply,
     /// Taking back what this session did.
     Undo,
+    /// A workflow of a pack.
+    Pack(Arc<Pack>),
+    /// A workflow that a facade leads to.
+    Facade(Arc<Facade>),
+}
+
+/// A tool over a pack or a facade.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Bundled {
+    pub(crate) name: String,
+    pub(crate) definition: Value,
+    pub(crate) served: Served,
 }
 
 /// What is offered at one moment, and the session that can ask for it.
 #[derive(Debug)]
 pub(crate) struct Offer {
     pub(crate) agent: Agent,
+    bundles: Vec<Bundled>,
     tools: Vec<Tool>,
     served: BTreeMap<String, (usize, Served)>,
 }
@@ -61,6 +75,11 @@ impl Offer {
             };
             found.insert(served_name(&id), (definition, served));
         }
+        let bundles = bundles(&agent);
+        for bundled in &bundles {
+            let Bundled { name, definition, served } = bundled.clone();
+            found.insert(name, (definition, served));
+        }
         let mut tools = Vec::with_capacity(found.len());
         let mut served = BTreeMap::new();
         for (name, (definition, means)) in found {
@@ -72,7 +91,12 @@ impl Offer {
                 Err(error) => tracing::warn!("`{name}` is no tool: {error}"),
             }
         }
-        Self { agent, tools, served }
+        Self { agent, bundles, tools, served }
+    }
+
+    /// Whether it is what a session is offered now: the very same contracts, packs and facades.
+    pub(crate) fn is_of(&self, agent: &Agent) -> bool {
+        same(&self.agent, agent) && self.bundles == bundles(agent)
     }
 
     pub(crate) fn tools(&self) -> &[Tool] {
@@ -196,8 +220,8 @@ pub(crate) fn arguments(given: Option<Map<String, Value>>) -> Value {
     Value::Object(given.unwrap_or_default())
 }
 
-/// Whether two sessions can ask for the very same contracts, and so have the same tools.
-pub(crate) fn same(one: &Agent, other: &Agent) -> bool {
+/// Whether two sessions can ask for the very same contracts.
+fn same(one: &Agent, other: &Agent) -> bool {
     let (mut one, mut other) = (one.graph().iter(), other.graph().iter());
     loop {
         match (one.next(), other.next()) {

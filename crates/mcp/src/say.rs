@@ -2,7 +2,7 @@
 
 use lictor::audit::Redactor;
 use lictor::capability::CapabilityId;
-use lictor::{ActError, ActErrorKind, Done, ErrorCode, UndoDone};
+use lictor::{ActError, ActErrorKind, Done, ErrorCode, RunWaits, UndoDone};
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Value, json};
 
@@ -13,11 +13,23 @@ use crate::offer::{Offer, served_name};
 const SHOWN_FILES: usize = 20;
 
 /// The answer of something that was done.
-pub(crate) fn outcome(outcome: &Outcome, redactor: &Redactor) -> CallToolResult {
-    match outcome {
+pub(crate) fn outcome(outcome: &Outcome, wish: &Wish, redactor: &Redactor) -> CallToolResult {
+    let mut result = match outcome {
         Outcome::Done(done) => was_done(done, redactor),
         Outcome::Undone(undone) => was_undone(undone, redactor),
-    }
+    };
+    explain(&mut result, wish, redactor);
+    result
+}
+
+/// Where a pack or a facade led, and why.
+fn explain(result: &mut CallToolResult, wish: &Wish, redactor: &Redactor) {
+    let Wish::Led(_, led) = wish else { return };
+    let text = redactor.without_declared(&format!("Why this: {}.", led.because.join("; ")));
+    result.content.push(ContentBlock::text(text));
+    let mut meta = result.meta.take().unwrap_or_default();
+    meta.0.insert("lictor/route".to_owned(), json!(led));
+    result.meta = Some(meta);
 }
 
 fn was_done(done: &Done, redactor: &Redactor) -> CallToolResult {
@@ -79,6 +91,9 @@ pub(crate) fn refusal(
     let text = redactor.without_declared(&text);
     let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
     result.structured_content = Some(without_secrets(&error.to_json(), redactor));
+    if let Some(wish) = wish {
+        explain(&mut result, wish, redactor);
+    }
     result
 }
 
@@ -130,7 +145,11 @@ fn what_now(error: &ActError, offer: &Offer, name: &str) -> String {
 }
 
 fn wait_for_people(error: &ActError, name: &str) -> String {
-    let ActErrorKind::ApprovalRequired(approval) = error.kind() else { return String::new() };
+    let approval = match error.kind() {
+        ActErrorKind::ApprovalRequired(approval) => approval,
+        ActErrorKind::RunWaits(waits) => return wait_for_run(waits, name),
+        _ => return String::new(),
+    };
     let (id, until) = (approval.id(), approval.expires_at());
     let mut text = format!(
         "Nothing was done yet: a person has to agree to exactly this, until {until}. You cannot. \
@@ -150,6 +169,23 @@ fn wait_for_people(error: &ActError, name: &str) -> String {
             format!("{text}\nIt might need no approval with: {}.", required.join("; "))
         }
         _ => text,
+    }
+}
+
+/// Of a run that has begun and goes on later.
+fn wait_for_run(waits: &RunWaits, name: &str) -> String {
+    let again = format!(
+        "then call `{name}` again with the very same arguments: it goes on with this run, and begins \
+         nothing twice."
+    );
+    let run = &waits.run_id;
+    match &waits.approval_id {
+        Some(id) => format!(
+            "The run `{run}` has begun, and waits: a person has to agree before it goes on. You \
+             cannot. Ask them to look at it with `lictor approvals show {id}`, and to answer with \
+             `lictor approvals approve {id}` or `deny`. `pending` shows whether they have; {again}"
+        ),
+        None => format!("The run `{run}` has begun, and somebody paused it. Ask them; {again}"),
     }
 }
 

@@ -82,7 +82,8 @@ impl Wanted {
                 let why = format!("this session has no execution `{id}` that changed anything");
                 return Err(ActErrorKind::NotFound(why).into());
             };
-            if own.record.status == ExecutionStatus::Applied {
+            // What a call of a workflow did is what its run did.
+            if own.record.status == ExecutionStatus::Applied && own.record.began.is_none() {
                 return Ok(vec![id.clone()]);
             }
             return agent.to_undo(&UndoRequest::Execution(id.clone()));

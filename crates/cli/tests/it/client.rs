@@ -4,13 +4,13 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities, ClientConfig,
-    ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData, Implementation,
-    ListToolsResult, ProtocolVersion, SubscriptionFilter, Tool,
+    CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities,
+    ClientConfig, ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData, Implementation,
+    ListToolsResult, ProgressNotificationParam, ProtocolVersion, SubscriptionFilter, Tool,
 };
 use rmcp::service::{
-    ClientLifecycleMode, ClientServiceExt as _, NotificationContext, RequestContext, RoleClient,
-    RunningService,
+    ClientLifecycleMode, ClientServiceExt as _, NotificationContext, PeerRequestOptions,
+    RequestContext, RequestHandle, RoleClient, RunningService,
 };
 use rmcp::{ClientHandler, ServiceError};
 use serde_json::{Map, Value, json};
@@ -35,12 +35,14 @@ pub(crate) type Person =
 #[derive(Clone)]
 pub(crate) struct Ear {
     changed: Arc<Semaphore>,
+    progressed: Arc<Semaphore>,
     person: Option<Person>,
 }
 
 impl Ear {
     fn new(person: Option<Person>) -> Self {
-        Self { changed: Arc::new(Semaphore::new(0)), person }
+        let none = || Arc::new(Semaphore::new(0));
+        Self { changed: none(), progressed: none(), person }
     }
 }
 
@@ -55,6 +57,10 @@ impl ClientHandler for Ear {
 
     async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
         self.changed.add_permits(1);
+    }
+
+    async fn on_progress(&self, _: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
+        self.progressed.add_permits(1);
     }
 
     async fn create_elicitation(
@@ -124,7 +130,11 @@ impl Answer {
 
     /// What stands beside the output.
     pub(crate) fn execution(&self) -> Value {
-        json!(self.result().meta)["lictor/execution"].clone()
+        self.about("lictor/execution")
+    }
+
+    pub(crate) fn about(&self, what: &str) -> Value {
+        json!(self.result().meta)[what].clone()
     }
 
     /// What the model reads.
@@ -203,6 +213,18 @@ impl Client {
 
     pub(crate) async fn call(&self, name: &str, input: Value) -> Answer {
         Answer(self.running.call_tool(params(name, input)).await)
+    }
+
+    /// Begins a call, of which it wants to hear how it goes on.
+    pub(crate) async fn begin(&self, name: &str, input: Value) -> RequestHandle<RoleClient> {
+        let request = CallToolRequest::new(params(name, input)).into();
+        let options = PeerRequestOptions::no_options();
+        self.running.send_cancellable_request(request, options).await.unwrap()
+    }
+
+    /// Waits until the client is told that a call goes on.
+    pub(crate) async fn progressed(&self) {
+        self.ear.progressed.acquire().await.unwrap().forget();
     }
 
     /// One round of a call, as the newer protocol has it.

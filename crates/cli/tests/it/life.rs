@@ -21,7 +21,7 @@ timeout: 5m
 handler: { command: { argv: [sleep, \"600\"], sandbox: best_effort, output: text, inputs: [] } }
 ";
 
-fn let_in(place: &Place, id: &str, contract: &str) {
+pub(crate) fn let_in(place: &Place, id: &str, contract: &str) {
     let file = place.path(format!("../{id}.yaml"));
     std::fs::write(&file, contract).unwrap();
     place.done(&["capability", "propose", file.to_str().unwrap(), "--user", "somebody"]);

@@ -14,10 +14,14 @@
 #![cfg(feature = "mcp")]
 
 mod client;
+mod http_client;
 mod place;
 
+mod bundles;
+mod cancelling;
 mod doors;
 mod elicitation;
+mod http;
 mod life;
 mod outcomes;
 mod refusals;

@@ -83,7 +83,7 @@ impl Runtime {
         route(text, facades.iter().map(AsRef::as_ref), |target| self.usable(target))
     }
 
-    fn usable(&self, target: &RouteTarget) -> Result<(), String> {
+    pub(crate) fn usable(&self, target: &RouteTarget) -> Result<(), String> {
         let workflow = match target {
             RouteTarget::Pack(id) => return self.active_pack(id).map(|_| ()),
             RouteTarget::Workflow(id) => id,
