@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use lictor_capability::{Change, Changes, Described, Entry, Listed, ViewError, WorkspaceView};
 use lictor_context::{Digest, RunId, Usage, WorkspacePath};
-use lictor_governance::UsageStoreError;
+use lictor_governance::{UsageMeter, UsageStoreError};
 use lictor_lock::Lease;
 use serde_json::Value;
 
 use crate::landing::Staging;
 use crate::record::ExecutionRecord;
-use crate::unwanted::Asker;
 
 /// Leave to run a handler once, for the action that was judged. It ends with the run.
 #[must_use = "a grant does nothing until a handler uses it"]
@@ -20,7 +19,7 @@ use crate::unwanted::Asker;
 pub struct Granted<'run> {
     described: &'run Described,
     view: DeclaredView<'run>,
-    asker: &'run Asker,
+    meter: &'run UsageMeter,
     limit: Duration,
     staging: &'run Staging,
     // Invariant in 'run: a grant can be kept neither longer nor as something shorter-lived.
@@ -31,11 +30,11 @@ impl<'run> Granted<'run> {
     pub(crate) fn new(
         described: &'run Described,
         view: &'run dyn WorkspaceView,
-        asker: &'run Asker,
+        meter: &'run UsageMeter,
         (limit, staging): (Duration, &'run Staging),
     ) -> Self {
         let view = DeclaredView { inner: view, described };
-        Self { described, view, asker, limit, staging, _run: PhantomData }
+        Self { described, view, meter, limit, staging, _run: PhantomData }
     }
 
     /// How long the run may take.
@@ -47,7 +46,7 @@ impl<'run> Granted<'run> {
     /// Comes back when nobody waits for the run any more, and never while somebody does. A handler
     /// that says that it [stops](crate::Handler::stops) ends its run then.
     pub async fn unwanted(&self) {
-        self.asker.unwanted.told().await;
+        self.staging.unwanted().told().await;
     }
 
     /// Hands over what was changed in a copy of the workspace. None of it is done by this: it goes
@@ -68,7 +67,7 @@ impl<'run> Granted<'run> {
     /// # Errors
     /// When it cannot be counted.
     pub fn report_usage(&self, usage: Usage) -> Result<(), UsageStoreError> {
-        self.asker.meter.report(usage)
+        self.meter.report(usage)
     }
 
     /// The input that the gate saw.

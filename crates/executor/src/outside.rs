@@ -172,8 +172,8 @@ impl Executor {
             .into_iter()
             .flatten()
             .fold(contract.timeout.as_duration(), Duration::min);
-        let staging = Staging::default();
-        let granted = Granted::new(described, view.as_ref(), asker, (limit, &staging));
+        let staging = Staging::new(asker.unwanted.clone());
+        let granted = Granted::new(described, view.as_ref(), &asker.meter, (limit, &staging));
         let grace = if handler.keeps_time() { GRACE } else { Duration::ZERO };
         let run = Caught(handler.run(granted));
         let ended = tokio::time::timeout(limit + grace, run);
