@@ -18,6 +18,9 @@ usage: cargo xtask <command>
   bench [package..]    everything that measures; writes docs/benchmarks.md, unless only of some packages
   compare [options]    public engines from package registries on the same work; writes docs/comparison.md.
                        --total <n> workflows a run, --rounds <n> runs of which the median counts
+  conformance [--strict]
+                       the official suite of the Model Context Protocol against the door over HTTP; from npm, and
+                       skipped aloud where that is not to be had (a failure with --strict)
   chaos [options]      workflows with failures injected: nothing may be left; `chaos --help`
   load [options]       workflows as fast as they go: throughput, latency, commits; `load --help`
   soak [options]       load, chaos, kills and undo together for minutes, and what grows; `soak --help`
@@ -49,6 +52,10 @@ pub(crate) enum Command {
         wanted: Vec<String>,
     },
     Compare(compare::Options),
+    /// The official suite of the Model Context Protocol.
+    Conformance {
+        strict: bool,
+    },
     /// Start the program for load and chaos, which is built optimised.
     Program {
         args: Vec<String>,
@@ -102,6 +109,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, S
         "test" => Ok(Command::Test { extra: rest }),
         "bench" => Ok(Command::Bench { wanted: rest }),
         "compare" => Ok(Command::Compare(compared(rest)?)),
+        "conformance" => match rest.as_slice() {
+            [] => Ok(Command::Conformance { strict: false }),
+            [only] if only == "--strict" => Ok(Command::Conformance { strict: true }),
+            _ => Err("`conformance` takes `--strict` or nothing\n".to_owned()),
+        },
         "chaos" | "load" | "soak" => {
             let mut args = vec![name];
             args.extend(rest);
@@ -177,6 +189,7 @@ mod tests {
         assert_eq!(parsed("tidy"), Ok(Command::Tidy));
         assert_eq!(parsed("test-matrix"), Ok(Command::TestMatrix));
         assert_eq!(parsed("help"), Ok(Command::Help));
+        assert_eq!(parsed("conformance --strict"), Ok(Command::Conformance { strict: true }));
         let only = vec!["barrier-1".to_owned()];
         let mutants = mutants::Options { list: true, only, ..mutants::Options::default() };
         assert_eq!(parsed("mutants --list --only barrier-1"), Ok(Command::Mutants(mutants)));
@@ -193,7 +206,15 @@ mod tests {
 
     #[test]
     fn the_rest_is_refused_by_name() {
-        for line in ["", "test-matrix x", "layers --dot", "tidy all", "ci --skip", "check --slow"] {
+        for line in [
+            "",
+            "conformance x",
+            "test-matrix x",
+            "layers --dot",
+            "tidy all",
+            "ci --skip",
+            "check --slow",
+        ] {
             assert!(parsed(line).is_err(), "{line}");
         }
         assert_eq!(parsed("fly"), Err("there is no command `fly`\n".to_owned()));
@@ -211,6 +232,7 @@ mod tests {
             "test",
             "ci",
             "bench",
+            "conformance",
             "chaos",
             "load",
             "soak",

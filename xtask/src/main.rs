@@ -17,6 +17,7 @@ mod steps;
 
 mod bench;
 mod compare;
+mod conformance;
 mod mutants;
 
 mod runner;
@@ -81,6 +82,9 @@ fn run(command: Command) -> Result<bool, Failure> {
         }
         Command::Check(options) => steps::check(&options),
         Command::Compare(options) => compare::run(&process::load_workspace()?.root, &options),
+        Command::Conformance { strict } => {
+            conformance::run(&process::load_workspace()?.root, strict)
+        }
         Command::Bench { wanted } => bench::run(&process::load_workspace()?.root, &wanted),
         Command::Program { args } => steps::program(&args),
         Command::Test { extra } => Ok(steps::test(&extra)),

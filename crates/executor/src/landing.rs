@@ -17,13 +17,18 @@ use serde_json::Value;
 use crate::error::ExecuteErrorKind;
 use crate::handler::HandlerError;
 use crate::record::{ExecutionRecord, ExecutionStatus};
+use crate::unwanted::Unwanted;
 
 /// So many are kept for being landed; older ones are given up.
 const MAX_KEPT: usize = 32;
 
-/// Where a handler puts what is to follow on its run, once.
-#[derive(Debug, Default)]
-pub(crate) struct Staging(Mutex<ToFollow>);
+/// What a handler and the executor have between them during a run: where it puts what is to follow
+/// on it, once, and whether the run is still wanted.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    to_follow: Mutex<ToFollow>,
+    unwanted: Unwanted,
+}
 
 /// What follows on the run of a handler, each of it judged by itself.
 #[derive(Debug, Default)]
@@ -35,9 +40,17 @@ pub(crate) struct ToFollow {
 }
 
 impl Staging {
+    pub(crate) fn new(unwanted: Unwanted) -> Self {
+        Self { to_follow: Mutex::default(), unwanted }
+    }
+
+    pub(crate) fn unwanted(&self) -> &Unwanted {
+        &self.unwanted
+    }
+
     // Only exchanges happen under the lock, so a poisoned one holds a whole value.
     fn held(&self) -> MutexGuard<'_, ToFollow> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.to_follow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn put(&self, changes: Vec<Change>) {
@@ -49,7 +62,7 @@ impl Staging {
     }
 
     pub(crate) fn take(self) -> ToFollow {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.to_follow.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,15 +3,15 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use lictor::context::{Digest, canonical_json};
+use lictor::context::{Digest, Timestamp, canonical_json};
 use lictor::executor::UnderWay;
 use lictor::{ActError, ActErrorKind, Agent};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, ErrorData, Implementation,
-    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter,
-    Tool,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+    CreateTaskResult, ErrorData, GetTaskParams, GetTaskResult, Implementation, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool, UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use crate::call::{Outcome, Wish, go, tell_progress, wish};
 use crate::elicit::{About, Asked, Elicitation};
 use crate::offer::Offer;
 use crate::say;
+use crate::tasks::{Call, Tasks, waited_for};
 
 /// How often the catalogue is looked at for what people let in or took out meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,6 +41,8 @@ struct Inner {
     offer: RwLock<Arc<Offer>>,
     audience: Audience,
     elicitation: Option<Elicitation>,
+    /// Calls that wait for people.
+    tasks: Tasks,
     /// Calls that are not answered yet.
     calls: UnderWay,
     /// Whether no new call is taken, and those under way are called off.
@@ -62,6 +65,7 @@ impl Door {
                 offer: RwLock::new(Arc::new(Offer::new(agent))),
                 audience: Audience::default(),
                 elicitation,
+                tasks: Tasks::default(),
                 calls: UnderWay::default(),
                 closed: watch::Sender::new(false),
             }),
@@ -151,7 +155,10 @@ impl Door {
             Err(error) => error,
         };
         match self.ask(&error, &about, context).await {
-            Asked::Waits => refused(&error, Some(&wish)),
+            Asked::Waits => match self.as_task(&error, &wish, &name, context) {
+                Some(task) => Ok(task.into()),
+                None => refused(&error, Some(&wish)),
+            },
             Asked::Refused(error) => refused(&error, Some(&wish)),
             Asked::ByAnswer(asks) => Ok(asks.into()),
             Asked::Agreed => match self.go(agent, &wish, &name, context).await {
@@ -159,6 +166,58 @@ impl Door {
                 Err(error) => refused(&error, Some(&wish)),
             },
         }
+    }
+
+    /// A task in place of a refusal, where people are waited for and the client knows tasks.
+    fn as_task(
+        &self,
+        error: &ActError,
+        wish: &Wish,
+        name: &str,
+        context: &RequestContext<RoleServer>,
+    ) -> Option<CreateTaskResult> {
+        let knows = context.client_capabilities().is_some_and(|client| client.supports_tasks());
+        let id = waited_for(error).filter(|_| knows)?;
+        let call = Call { name: name.to_owned(), wish: wish.clone() };
+        Some(self.inner.tasks.keep(id, call, self.now()))
+    }
+
+    /// What a call of a task comes to; nothing when the server closes before.
+    pub(crate) async fn finish(&self, call: &Call) -> Option<CallToolResult> {
+        let _under_way = self.inner.calls.begin();
+        tokio::select! {
+            biased;
+            () = self.closing() => None,
+            result = async {
+                let offer = self.refresh().await;
+                match go(&offer.agent, &call.wish).await {
+                    Ok(outcome) => {
+                        let redactor = offer.agent.runtime().audit().redactor();
+                        say::outcome(&outcome, &call.wish, &redactor)
+                    }
+                    Err(error) => self.refusal(&error, call),
+                }
+            } => Some(result),
+        }
+    }
+
+    /// The answer of something that was not done.
+    pub(crate) fn refusal(&self, error: &ActError, call: &Call) -> CallToolResult {
+        let offer = self.offer();
+        let redactor = offer.agent.runtime().audit().redactor();
+        say::refusal(error, (&offer, &call.name), Some(&call.wish), &redactor)
+    }
+
+    pub(crate) fn agent(&self) -> Agent {
+        self.offer().agent.clone()
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.inner.tasks
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.offer().agent.runtime().clock().now()
     }
 
     /// Down the road, with word of it to a client that wants to hear.
@@ -209,8 +268,8 @@ fn arguments_digest(arguments: Option<&serde_json::Map<String, serde_json::Value
 impl ServerHandler for Door {
     fn get_info(&self) -> ServerConfig {
         let capabilities =
-            ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
-        ServerConfig::new(capabilities)
+            ServerCapabilities::builder().enable_tools().enable_tool_list_changed().enable_tasks();
+        ServerConfig::new(capabilities.build())
             .with_server_info(Implementation::new("lictor", env!("CARGO_PKG_VERSION")))
             .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
             .with_instructions(INSTRUCTIONS)
@@ -245,6 +304,31 @@ impl ServerHandler for Door {
             () = self.closing() => Err(called_off("the server is closing")),
             response = self.call(request, &context) => response,
         }
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        self.inner.tasks.look(self, &request.task_id).map(GetTaskResult::new)
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        // People answer elsewhere: a task asks its client nothing.
+        self.inner.tasks.look(self, &request.task_id).map(drop)
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.inner.tasks.cancel(self, &request.task_id).await
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {

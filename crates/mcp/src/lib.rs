@@ -10,6 +10,7 @@ mod elicit; // asking the person behind the client
 mod http; // over HTTP
 mod say; // results and refusals, as a model reads them
 mod serve; // on standard input and output
+mod tasks; // calls that wait for people
 mod undo; // the tool that takes back
 
 pub use door::Door;

@@ -62,7 +62,7 @@ impl ClientStore for SqliteClientStore {
         let new = record.clone();
         let change = move |known: Option<ClientRecord>, any: bool| {
             let taken = known.is_some_and(|known| known.revoked_at.is_none());
-            (!taken && !(only_first && any)).then_some(new)
+            if taken || (only_first && any) { None } else { Some(new) }
         };
         if self.change(&record.principal, change)? { Ok(()) } else { Err(ClientStoreError::Exists) }
     }

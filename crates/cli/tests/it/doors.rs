@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, Era};
+use crate::http_client::{HttpClient, HttpServer};
 use crate::place::Place;
 
 const PATHS: [&str; 7] = ["a.txt", "sub/b.txt", "new/c.txt", "no/x", "ask/x", "sub/.env", "../out"];
@@ -145,8 +146,7 @@ async fn over_mcp(place: &Place, wishes: &[Wish], era: Era) -> Vec<Said> {
     let client = Client::connect(place, era, &WHO).await;
     let mut said = Vec::new();
     for (id, input) in wishes {
-        let name = id.strip_prefix("session.").map_or_else(|| id.replace('.', "-"), str::to_owned);
-        let answer = client.call(&name, input.clone()).await;
+        let answer = client.call(&tool(id), input.clone()).await;
         said.push(if answer.is_refused() {
             Said::of_json(&answer.refused())
         } else {
@@ -158,11 +158,39 @@ async fn over_mcp(place: &Place, wishes: &[Wish], era: Era) -> Vec<Said> {
     said
 }
 
+fn tool(id: &str) -> String {
+    id.strip_prefix("session.").map_or_else(|| id.replace('.', "-"), str::to_owned)
+}
+
+/// A token of the test's own making: one that is made would stand in the trail.
+const TOKEN: &str = "a-token-of-this-test-alone-0123456789";
+
+async fn over_http(place: &Place, wishes: &[Wish], era: Era) -> Vec<Said> {
+    let given =
+        |command: &mut tokio::process::Command| _ = command.env("LICTOR_CLIENT_TOKEN", TOKEN);
+    let server = HttpServer::start_with(place, &WHO, given).await;
+    let client = HttpClient::ready(&server, TOKEN, era).await;
+    let mut said = Vec::new();
+    for (id, input) in wishes {
+        let answer = client.call(&tool(id), input.clone()).await;
+        said.push(if answer["isError"] == true {
+            Said::of_json(&answer["structuredContent"])
+        } else {
+            let about = &answer["_meta"]["lictor/execution"];
+            Said::new(&about["status"], about, None)
+        });
+    }
+    server.end().await;
+    said
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn all_doors_lead_to_one_road(wishes in proptest::collection::vec(wish(), 1..5), modern: bool) {
+    fn all_doors_lead_to_one_road(
+        wishes in proptest::collection::vec(wish(), 1..5), modern: bool, http: bool,
+    ) {
         let era = if modern { Era::Modern } else { Era::Legacy };
         let (library, command, mcp) = (furnished(), furnished(), furnished());
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -170,7 +198,10 @@ proptest! {
         drop(tokio);
         prop_assert_eq!(&by_command(&command, &wishes), &expected);
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        prop_assert_eq!(&tokio.block_on(over_mcp(&mcp, &wishes, era)), &expected);
+        let said = tokio.block_on(async {
+            if http { over_http(&mcp, &wishes, era).await } else { over_mcp(&mcp, &wishes, era).await }
+        });
+        prop_assert_eq!(&said, &expected);
         let expected = events(&library);
         prop_assert_eq!(&events(&command), &expected);
         prop_assert_eq!(&events(&mcp), &expected);

@@ -73,6 +73,8 @@ pub(crate) struct HttpClient {
     address: String,
     pub(crate) token: Option<String>,
     era: Era,
+    /// What it says that it can, in the era that says so with each request.
+    pub(crate) can: Value,
     /// What comes along with every request, in place of what would.
     pub(crate) headers: Vec<(&'static str, String)>,
 }
@@ -135,7 +137,7 @@ impl Begun {
 impl HttpClient {
     pub(crate) fn new(server: &HttpServer, token: Option<&str>, era: Era) -> Self {
         let (address, token) = (server.address.clone(), token.map(str::to_owned));
-        Self { address, token, era, headers: Vec::new() }
+        Self { address, token, era, can: json!({}), headers: Vec::new() }
     }
 
     /// One that is ready to call: with a protocol session, in the era that has them.
@@ -173,14 +175,14 @@ impl HttpClient {
             params["_meta"] = json!({
                 "io.modelcontextprotocol/protocolVersion": version,
                 "io.modelcontextprotocol/clientInfo": { "name": "tests", "version": "1" },
-                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientCapabilities": self.can,
             });
             if !token.is_null() {
                 params["_meta"]["progressToken"] = token;
             }
             own.headers.push(("mcp-protocol-version", version));
             own.headers.push(("mcp-method", method.to_owned()));
-            if let Some(name) = params["name"].as_str() {
+            if let Some(name) = params["name"].as_str().or_else(|| params["taskId"].as_str()) {
                 own.headers.push(("mcp-name", name.to_owned()));
             }
         } else {

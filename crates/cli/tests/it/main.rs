@@ -26,3 +26,4 @@ mod life;
 mod outcomes;
 mod refusals;
 mod session;
+mod tasks;

@@ -125,7 +125,7 @@ pub(crate) fn prompt(request: &GetPromptRequestParams) -> Result<GetPromptRespon
             return Err(ErrorData::invalid_params(format!("there is no prompt `{other}`"), None));
         }
     };
-    Ok(of::<GetPromptResult>(json!({ "messages": messages }))?.into())
+    Ok(GetPromptResult::new(of(json!(messages))?).into())
 }
 
 pub(crate) fn resources() -> Result<Vec<Resource>, ErrorData> {
@@ -166,16 +166,15 @@ pub(crate) fn resource(uri: &str) -> Result<ReadResourceResult, ErrorData> {
             return Err(ErrorData::invalid_params("Resource not found", about));
         }
     };
-    of(json!({ "contents": [contents] }))
+    Ok(ReadResourceResult::new(of(json!([contents]))?))
 }
 
 fn said(text: impl Into<String>) -> Result<CallToolResponse, ErrorData> {
-    let content = json!([{ "type": "text", "text": text.into() }]);
-    Ok(of::<CallToolResult>(json!({ "content": content }))?.into())
+    content(json!([{ "type": "text", "text": text.into() }]))
 }
 
 fn content(blocks: Value) -> Result<CallToolResponse, ErrorData> {
-    Ok(of::<CallToolResult>(json!({ "content": blocks }))?.into())
+    Ok(CallToolResult::success(of(blocks)?).into())
 }
 
 fn asking(requests: Value, state: Option<String>) -> Result<InputRequiredResult, ErrorData> {
@@ -276,7 +275,7 @@ impl Fixtures {
                 let content = json!([{
                     "type": "text", "text": "This tool intentionally returns an error for testing",
                 }]);
-                Ok(of::<CallToolResult>(json!({ "content": content, "isError": true }))?.into())
+                Ok(CallToolResult::error(of(content)?).into())
             }
             "test_missing_capability" => missing_capability(context),
             "test_tool_with_logging" => logging(context).await,

