@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::args::Options;
+use crate::conformance::{self, Verdict};
 use crate::model::{Package, Workspace};
 use crate::process::{self, Ended};
 use crate::report::{self, Failure};
@@ -36,6 +37,7 @@ pub(crate) fn ci(options: &Options) -> Result<bool, Failure> {
     steps.push(Step::heavy("faults", || faults(&workspace.root)));
     steps.push(Step::heavy("cedar", || cedar(&workspace.root)));
     steps.push(Step::heavy("postgres", || postgres(&workspace.root)));
+    steps.push(Step::heavy("conformance", || conforms(&workspace.root)));
     run("ci", &steps, options)
 }
 
@@ -178,6 +180,16 @@ fn postgres(root: &Path) -> Outcome {
         }
     }
     Outcome::Passed
+}
+
+/// The official suite of the Model Context Protocol, where npm can be reached.
+fn conforms(root: &Path) -> Outcome {
+    match conformance::judge(root) {
+        Ok(Verdict::Conforms) => Outcome::Passed,
+        Ok(Verdict::Fails) => Outcome::Failed,
+        Ok(Verdict::Absent) => Outcome::Skipped("npm has no suite for us here".to_owned()),
+        Err(failure) => failed(&failure),
+    }
 }
 
 /// `cargo test` for everything, or for the packages that were named.
