@@ -85,9 +85,10 @@ proptest! {
                 let kind = EventType::ALL[kind];
                 let kind = if own(&kind) { EventType::ActionRejected } else { kind };
                 let session = session(ORGS[org], n);
-                let event = Event::new(&session, kind, facts.clone(), &rig.clock);
+                let mut event = Event::new(&session, kind, facts.clone(), &rig.clock);
                 // Other facts make no other session.
-                (org, session, event.with_facts(facts))
+                *event.facts_mut() = facts;
+                (org, session, event)
             })
             .collect();
         log.append(made.iter().map(|(_, _, event)| event.clone()).collect()).unwrap();
