@@ -57,8 +57,8 @@ impl Gathering {
         if state.connection != Some(place_of(connection)) {
             return None;
         }
-        let is = |thing: &Box<dyn Gathered>| (&**thing as &dyn Any).is::<T>();
-        let at = match state.things.iter().position(is) {
+        let found = state.things.iter().position(|thing| (&**thing as &dyn Any).is::<T>());
+        let at = match found {
             Some(at) => at,
             None => {
                 state.things.push(Box::new(make()));
