@@ -98,3 +98,42 @@ proptest! {
         }
     }
 }
+
+/// Values with and without secrets in them, at any depth, in texts, keys and numbers.
+fn values() -> impl Strategy<Value = Value> {
+    const TEXTS: &[&str] =
+        &["plain", SECRET, "run --password=hunter22", "cus_4242", "[redacted]", ""];
+    const KEYS: &[&str] = &["a", "password", SECRET, "x-internal", "cus_1"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        Just(json!(7)),
+        Just(json!({ "redacted": true })),
+        proptest::sample::select(TEXTS).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        let pair = (proptest::sample::select(KEYS).prop_map(str::to_owned), inner.clone());
+        prop_oneof![
+            prop::collection::vec(inner, 0..3).prop_map(Value::from),
+            prop::collection::vec(pair, 0..3)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// Who asks first whether there is something to leave out misses nothing; and what stands below the
+    /// name of a secret is left out wherever else it stands.
+    #[test]
+    fn what_is_said_to_hide_nothing_is_left_as_it_is(value in values()) {
+        let redactor = Redactor::new(["x-internal", "cus_[0-9]+"], [SECRET]).unwrap();
+        if !redactor.hides(&value) {
+            prop_assert_eq!(redactor.value(&value), value.clone());
+        }
+        let named = redactor.named(&json!({ "password": [{ "deep": "a-word-that-is-one" }] }));
+        prop_assert_eq!(&named, &["a-word-that-is-one"]);
+        let more = redactor.and(named).unwrap();
+        let left = more.value(&json!([value, "so a-word-that-is-one is gone"])).to_string();
+        prop_assert!(!left.contains("a-word-that-is-one"), "{}", left);
+    }
+}
