@@ -3,6 +3,7 @@
 //! said.
 
 mod command;
+mod credentials;
 mod openapi;
 mod schema;
 mod skill;

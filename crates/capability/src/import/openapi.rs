@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::credentials::Credentials;
 use super::schema::{Carrier, resolved};
 use super::{Draft, Import, ImportError, id_of};
 use crate::contract::HttpSpec;
@@ -66,13 +67,13 @@ pub fn from_openapi(
     Ok(import)
 }
 
-struct Wish<'a> {
-    namespace: &'a str,
-    document: &'a Value,
+pub(super) struct Wish<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) document: &'a Value,
     server: Option<&'a str>,
     path: &'a str,
     item: &'a Value,
-    operation: &'a Value,
+    pub(super) operation: &'a Value,
     method: &'static str,
     risk: &'static str,
 }
@@ -96,11 +97,12 @@ impl Wish<'_> {
         let mut lost = Vec::new();
         let base = self.base(&mut lost)?;
         let url = format!("{}{}", base.trim_end_matches('/'), self.path);
-        let (input, taken) = self.input(&mut lost)?;
+        let credentials = Credentials::of(self, &mut lost);
+        let (input, taken) = self.input(&credentials, &mut lost)?;
         let output = self.output(&mut lost);
         let mut http = json!({
-            "method": self.method, "url": url, "query": taken.query,
-            "header_inputs": taken.header_inputs, "headers": self.credentials(&mut lost),
+            "method": self.method, "url": url, "query": credentials.query(&taken.query),
+            "header_inputs": taken.header_inputs, "headers": credentials.headers,
         });
         if let (Some(fields), true) = (http.as_object_mut(), taken.body) {
             fields.insert("body".to_owned(), json!("body"));
@@ -144,10 +146,14 @@ impl Wish<'_> {
         Ok(url.clone())
     }
 
-    fn input(&self, lost: &mut Vec<String>) -> Result<(Value, Taken), String> {
+    fn input(
+        &self,
+        credentials: &Credentials,
+        lost: &mut Vec<String>,
+    ) -> Result<(Value, Taken), String> {
         let mut carrier = Carrier::new(self.document);
         let mut taken = Taken::default();
-        self.parameters(&mut taken, &mut carrier, lost)?;
+        self.parameters((&mut taken, credentials), &mut carrier, lost)?;
         self.body(&mut taken, &mut carrier, lost)?;
         let input = json!({
             "type": "object", "additionalProperties": false, "required": taken.required,
@@ -160,7 +166,7 @@ impl Wish<'_> {
 
     fn parameters(
         &self,
-        taken: &mut Taken,
+        (taken, credentials): (&mut Taken, &Credentials),
         carrier: &mut Carrier<'_>,
         lost: &mut Vec<String>,
     ) -> Result<(), String> {
@@ -184,6 +190,8 @@ impl Wish<'_> {
             let spoken = ["accept", "content-type", "authorization"];
             match place {
                 "header" if spoken.contains(&name.to_ascii_lowercase().as_str()) => continue,
+                // A secret stands there, and no input.
+                _ if credentials.hold(place, name) => continue,
                 "path" | "query" | "header" => {}
                 other if required => {
                     return Err(format!(
@@ -292,56 +300,6 @@ impl Wish<'_> {
             1 => bodies.remove(0),
             _ => json!({ "anyOf": bodies }),
         })
-    }
-
-    /// Headers for whoever calls, as far as a header and one secret do it.
-    fn credentials(&self, lost: &mut Vec<String>) -> Map<String, Value> {
-        let mut headers = Map::new();
-        let wanted = self.operation.get("security").or_else(|| self.document.get("security"));
-        let choices = wanted.and_then(Value::as_array).cloned().unwrap_or_default();
-        // No list, an empty one, or an empty choice: nobody has to say who they are.
-        if choices.is_empty()
-            || choices.iter().any(|one| one.as_object().is_some_and(Map::is_empty))
-        {
-            return headers;
-        }
-        let schemes = self.document.pointer("/components/securitySchemes");
-        for choice in &choices {
-            let names: Vec<&String> =
-                choice.as_object().into_iter().flatten().map(|(name, _)| name).collect();
-            let [name] = names.as_slice() else { continue };
-            let scheme = schemes.and_then(|schemes| schemes.get(name.as_str()));
-            let scheme = scheme.and_then(|scheme| resolved(self.document, scheme).ok());
-            let Some((header, prefix)) = scheme.and_then(header_of) else { continue };
-            let secret = super::word_of(&format!("{}_{name}", self.namespace)).to_uppercase();
-            lost.push(format!("who calls: it needs the secret `{secret}` (`{name}`)"));
-            let value = if prefix.is_empty() {
-                json!({ "secret": secret })
-            } else {
-                json!({ "secret": secret, "prefix": prefix })
-            };
-            headers.insert(header, value);
-            return headers;
-        }
-        lost.push("who calls: its security is not one header with one secret".to_owned());
-        headers
-    }
-}
-
-/// The header that a security scheme is, and what stands before the secret in it.
-fn header_of(scheme: &Value) -> Option<(String, &'static str)> {
-    let text = |key: &str| scheme.get(key).and_then(Value::as_str);
-    let authorization = "authorization".to_owned();
-    match (text("type")?, text("scheme"), text("in")) {
-        ("http", Some(scheme), _) if scheme.eq_ignore_ascii_case("bearer") => {
-            Some((authorization, "Bearer "))
-        }
-        ("http", Some(scheme), _) if scheme.eq_ignore_ascii_case("basic") => {
-            Some((authorization, "Basic "))
-        }
-        ("oauth2" | "openIdConnect", ..) => Some((authorization, "Bearer ")),
-        ("apiKey", _, Some("header")) => Some((text("name")?.to_owned(), "")),
-        _ => None,
     }
 }
 

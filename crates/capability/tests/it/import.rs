@@ -188,26 +188,114 @@ fn what_is_not_carried_over_is_said_or_the_operation_is_left_out() {
     assert!(lost.iter().any(|lost| lost.contains("variables")), "{lost:?}");
 }
 
+/// An operation under security schemes: its `http` section, its input, and what was not carried over.
+fn secured(schemes: Value, security: Value, parameters: Value) -> (Value, Value, Vec<String>) {
+    let operation = json!({ "operationId": "p", "responses": {}, "parameters": parameters });
+    let more = json!({ "components": { "securitySchemes": schemes }, "security": security });
+    let (contract, lost) = one(openapi(json!({ "/p": { "get": operation } }), more));
+    let json = contract.to_json();
+    (json["handler"]["http"].clone(), json["input"]["properties"].clone(), lost)
+}
+
+fn key(place: &str, name: &str) -> Value {
+    json!({ "type": "apiKey", "in": place, "name": name })
+}
+
 #[test]
-fn security_becomes_a_secret_in_a_header_and_is_said() {
-    let operation = json!({ "/p": { "get": { "operationId": "p", "responses": {} } } });
-    let with = |scheme: Value, security: Value| {
-        let more = json!({ "components": { "securitySchemes": { "theKey": scheme } }, "security": security });
-        let (contract, lost) = one(openapi(operation.clone(), more));
-        (contract.to_json()["handler"]["http"]["headers"].clone(), lost)
+fn security_becomes_a_secret_where_it_stands_and_is_said() {
+    let with = |scheme: Value| {
+        let (http, _, lost) =
+            secured(json!({ "theKey": scheme }), json!([{ "theKey": [] }]), json!([]));
+        assert!(lost[0].contains("the secret `PETS_THE_KEY` (`theKey`, "), "{lost:?}");
+        (http, lost[0].clone())
     };
-    let wanted = json!([{ "theKey": [] }]);
-    let (headers, lost) = with(json!({ "type": "http", "scheme": "bearer" }), wanted.clone());
-    assert_eq!(headers["authorization"], json!({ "secret": "PETS_THE_KEY", "prefix": "Bearer " }));
-    assert!(lost[0].contains("PETS_THE_KEY"), "{lost:?}");
-    let (headers, _) =
-        with(json!({ "type": "apiKey", "in": "header", "name": "X-Key" }), wanted.clone());
-    assert_eq!(headers, json!({ "X-Key": { "secret": "PETS_THE_KEY" } }));
-    let (headers, lost) = with(json!({ "type": "apiKey", "in": "query", "name": "key" }), wanted);
-    assert_eq!(headers, Value::Null);
-    assert!(lost[0].contains("not one header with one secret"), "{lost:?}");
-    let (headers, lost) = with(json!({ "type": "http", "scheme": "bearer" }), json!([{}]));
-    assert_eq!((headers, lost), (Value::Null, vec![]));
+    let secret = |prefix: &str| json!({ "secret": "PETS_THE_KEY", "prefix": prefix });
+    let (http, said) = with(json!({ "type": "http", "scheme": "bearer" }));
+    assert_eq!(http["headers"], json!({ "authorization": secret("Bearer ") }));
+    assert!(said.contains("header `authorization`"), "{said}");
+    let (http, said) = with(json!({ "type": "http", "scheme": "Basic" }));
+    assert_eq!(http["headers"], json!({ "authorization": secret("Basic ") }));
+    assert!(said.contains("`user:password` in base64"), "{said}");
+    let (http, _) = with(json!({ "type": "oauth2", "flows": {} }));
+    assert_eq!(http["headers"], json!({ "authorization": secret("Bearer ") }));
+    let (http, _) = with(key("header", "X-Key"));
+    assert_eq!(http["headers"], json!({ "X-Key": { "secret": "PETS_THE_KEY" } }));
+    let (http, said) = with(key("query", "api key"));
+    assert_eq!(http["query"], json!({ "api key": { "secret": "PETS_THE_KEY" } }));
+    assert_eq!(http["headers"], Value::Null);
+    assert!(said.contains("`api key` in the query"), "{said}");
+    let (http, said) = with(key("cookie", "SID"));
+    assert_eq!(http["headers"], json!({ "cookie": secret("SID=") }));
+    assert!(said.contains("cookie `SID`"), "{said}");
+}
+
+#[test]
+fn a_secret_stands_where_a_parameter_would_and_beside_the_others() {
+    let parameter = |place: &str, name: &str| json!({ "in": place, "name": name, "required": true, "schema": { "type": "string" } });
+    let parameters = json!([
+        parameter("query", "key"),
+        parameter("query", "page"),
+        parameter("header", "x-key"),
+        parameter("cookie", "SID"),
+        parameter("header", "x-more"),
+    ]);
+    for (place, name) in [("query", "key"), ("header", "X-Key"), ("cookie", "SID")] {
+        let schemes = json!({ "a": key(place, name), "b": key("query", "key"), "c": key("header", "X-Key"),
+            "d": key("cookie", "SID") });
+        let wanted = json!([{ "b": [], "c": [], "d": [] }]);
+        let (http, input, lost) = secured(schemes, wanted, parameters.clone());
+        assert_eq!(
+            http["query"],
+            json!({ "key": { "secret": "PETS_B" }, "page": { "input": "page" } }),
+            "{place} {name}"
+        );
+        assert_eq!(http["headers"]["X-Key"], json!({ "secret": "PETS_C" }));
+        assert_eq!(http["headers"]["cookie"], json!({ "secret": "PETS_D", "prefix": "SID=" }));
+        assert_eq!(http["header_inputs"], json!({ "x-more": "x-more" }));
+        let inputs: Vec<&String> = input.as_object().expect("an object").keys().collect();
+        assert_eq!(inputs, ["page", "x-more"], "no input names a secret");
+        assert_eq!(lost.len(), 3, "{lost:?}");
+    }
+}
+
+#[test]
+fn the_first_choice_that_can_be_carried_over_whole_is_the_one() {
+    let schemes = json!({
+        "digest": { "type": "http", "scheme": "digest" }, "tls": { "type": "mutualTLS" },
+        "one": key("query", "key"), "two": key("header", "X-Key"), "twin": key("header", "x-key"),
+        "host": key("header", "Host"), "sid": key("cookie", "a=b"), "Two": key("header", "X-Other"),
+    });
+    let with = |security: Value| secured(schemes.clone(), security, json!([]));
+    // What is wanted together with something else is not enough alone.
+    let (http, _, lost) = with(json!([{ "digest": [], "one": [] }, { "two": [] }]));
+    assert_eq!(
+        (&http["query"], &http["headers"]),
+        (&Value::Null, &json!({ "X-Key": { "secret": "PETS_TWO" } }))
+    );
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    let (http, _, _) = with(json!([{ "one": [], "two": [] }]));
+    assert_eq!(
+        (http["query"]["key"]["secret"].as_str(), http["headers"]["X-Key"]["secret"].as_str()),
+        (Some("PETS_ONE"), Some("PETS_TWO"))
+    );
+    for (choice, why) in [
+        (json!({ "digest": [] }), "`digest` is neither a key"),
+        (json!({ "tls": [] }), "`tls` is neither a key"),
+        (json!({ "gone": [] }), "no security scheme `gone`"),
+        (json!({ "host": [] }), "the header `Host` is set by the request"),
+        (json!({ "sid": [] }), "a name that no cookie has"),
+        (json!({ "two": [], "twin": [] }), "two of its secrets would stand in"),
+        (json!({ "Two": [], "two": [] }), "would be the secret `PETS_TWO`"),
+    ] {
+        let (http, _, lost) = with(json!([choice]));
+        assert_eq!((&http["query"], &http["headers"]), (&Value::Null, &Value::Null));
+        assert!(lost[0].starts_with("who calls: ") && lost[0].contains(why), "{why}: {lost:?}");
+    }
+    // Whoever may call without saying who they are needs no secret.
+    for nobody in [json!([]), json!([{}]), json!([{ "two": [] }, {}])] {
+        let (http, _, lost) = with(nobody);
+        assert_eq!((&http["headers"], lost), (&Value::Null, vec![]));
+    }
 }
 
 #[test]
