@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use lictor_capability::{Admitted, Contract, Described};
 
 use crate::describe::DescribeError;
 use crate::error::ExecuteErrorKind;
+use crate::grant::Granted;
 use crate::handler::{Handler, HandlerError};
-use crate::landing::Ran;
+use crate::landing::{Ran, Staging};
+use crate::prepared::{Prepared, Ready};
 use crate::service::Executor;
 use crate::unwanted::Asker;
 
@@ -54,8 +57,31 @@ impl Executor {
         let (executor, described, asker) = (self.clone(), described.clone(), asker.clone());
         let runtime = tokio::runtime::Handle::current();
         let ran =
-            self.aside(move || runtime.block_on(executor.run_here(&*handler, &described, &asker)));
+            self.aside(move || runtime.block_on(executor.run_here(handler, &described, &asker)));
         ran.await.unwrap_or_else(|error| Err(ExecuteErrorKind::Stopped(error)))
+    }
+
+    /// What a handler's run needs and may block to get.
+    pub(crate) async fn prepare_aside(
+        &self,
+        handler: &Arc<dyn Handler>,
+        described: &Described,
+        asker: &Asker,
+        limit: Duration,
+    ) -> Result<Option<Prepared>, HandlerError> {
+        if !handler.prepares() {
+            return Ok(None);
+        }
+        let (executor, handler) = (self.clone(), Arc::clone(handler));
+        let (described, asker) = (described.clone(), asker.clone());
+        let prepared = self.aside(move || {
+            let view = executor.parts.run_view.as_ref().unwrap_or(&executor.parts.view);
+            let (staging, ready) = (Staging::new(asker.unwanted.clone()), Ready::default());
+            let granted =
+                Granted::new(&described, view.as_ref(), &asker.meter, (limit, &staging, &ready));
+            handler.prepare(&granted)
+        });
+        prepared.await.unwrap_or_else(|error| Err(HandlerError::failed(error)))
     }
 
     async fn aside<T: Send + 'static>(

@@ -1,6 +1,7 @@
 //! The second key: without a grant no handler runs and no change is applied. Only the executor
 //! makes one, from a warrant, for one run.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use lictor_lock::Lease;
 use serde_json::Value;
 
 use crate::landing::Staging;
+use crate::prepared::Ready;
 use crate::record::ExecutionRecord;
 
 /// Leave to run a handler once, for the action that was judged. It ends with the run.
@@ -22,6 +24,7 @@ pub struct Granted<'run> {
     meter: &'run UsageMeter,
     limit: Duration,
     staging: &'run Staging,
+    ready: &'run Ready,
     // Invariant in 'run: a grant can be kept neither longer nor as something shorter-lived.
     _run: PhantomData<&'run mut &'run ()>,
 }
@@ -31,10 +34,10 @@ impl<'run> Granted<'run> {
         described: &'run Described,
         view: &'run dyn WorkspaceView,
         meter: &'run UsageMeter,
-        (limit, staging): (Duration, &'run Staging),
+        (limit, staging, ready): (Duration, &'run Staging, &'run Ready),
     ) -> Self {
         let view = DeclaredView { inner: view, described };
-        Self { described, view, meter, limit, staging, _run: PhantomData }
+        Self { described, view, meter, limit, staging, ready, _run: PhantomData }
     }
 
     /// How long the run may take.
@@ -47,6 +50,12 @@ impl<'run> Granted<'run> {
     /// that says that it [stops](crate::Handler::stops) ends its run then.
     pub async fn unwanted(&self) {
         self.staging.unwanted().told().await;
+    }
+
+    /// What the handler made ready for this run ([`Handler::prepare`](crate::Handler::prepare)), once.
+    #[must_use]
+    pub fn prepared<T: Any>(&self) -> Option<T> {
+        self.ready.take()
     }
 
     /// Hands over what was changed in a copy of the workspace. None of it is done by this: it goes

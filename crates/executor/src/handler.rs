@@ -10,6 +10,7 @@ use lictor_capability::{
 use serde_json::Value;
 
 use crate::grant::Granted;
+use crate::prepared::Prepared;
 
 /// What a handler sees while it works out what an action would do.
 #[derive(Clone, Copy)]
@@ -62,6 +63,21 @@ pub trait Handler: Send + Sync {
     /// it gets a thread that may be blocked, and comes to its end there even when nobody waits for it
     /// any more. What waits for others without blocking has no need of that.
     fn blocks(&self) -> bool {
+        false
+    }
+
+    /// What its run needs, where getting that may block: copying, hashing. It is asked for on a thread
+    /// that may be blocked, right before the run, within the same time; the run takes it by
+    /// [`Granted::prepared`]. Nothing may be begun by it: what nobody takes is dropped.
+    ///
+    /// # Errors
+    /// When it could not be got; then there is no run.
+    fn prepare(&self, _granted: &Granted<'_>) -> Result<Option<Prepared>, HandlerError> {
+        Ok(None)
+    }
+
+    /// Whether it has to be asked for that. What does not say so is spared the change of threads.
+    fn prepares(&self) -> bool {
         false
     }
 

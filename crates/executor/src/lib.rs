@@ -13,6 +13,7 @@ mod layer;
 mod lease;
 mod outside; // running handlers
 mod port;
+mod prepared; // what a handler made ready
 mod record;
 mod service;
 mod stack; // the standard layers
@@ -38,6 +39,7 @@ pub use port::{
     NotApplied, RecoverError, Recovered, Recovery, RollbackReport, StagedTree, Stuck, ToStage,
     Unsettled,
 };
+pub use prepared::Prepared;
 pub use record::{ExecutionRecord, ExecutionStatus};
 pub use service::{Executor, ExecutorBuilder, TimeLimits};
 pub use stack::ExecutorService;

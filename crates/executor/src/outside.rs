@@ -1,5 +1,6 @@
 //! Running a handler: for what it finds out, and for what it does outside of the workspace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_capability::Described;
@@ -11,6 +12,7 @@ use crate::executed::{Executed, Outcome, execution_facts};
 use crate::grant::Granted;
 use crate::handler::{Handler, HandlerError, HandlerErrorKind};
 use crate::landing::{Kept, NotStaged, Ran, StagedChanges, Staging, ToFollow};
+use crate::prepared::Ready;
 use crate::record::{ExecutionRecord, ExecutionStatus};
 use crate::service::{Executor, micros};
 use crate::unwanted::Asker;
@@ -155,13 +157,13 @@ impl Executor {
         if handler.blocks() {
             return self.run_aside(handler, described, asker).await;
         }
-        self.run_here(&*handler, described, asker).await
+        self.run_here(handler, described, asker).await
     }
 
     /// Runs a handler on this thread, within its time.
     pub(crate) async fn run_here(
         &self,
-        handler: &dyn Handler,
+        handler: Arc<dyn Handler>,
         described: &Described,
         asker: &Asker,
     ) -> Result<Ran, ExecuteErrorKind> {
@@ -172,10 +174,18 @@ impl Executor {
             .into_iter()
             .flatten()
             .fold(contract.timeout.as_duration(), Duration::min);
+        let clock = &self.parts.clock;
+        let began = clock.monotonic();
         let staging = Staging::new(asker.unwanted.clone());
-        let granted = Granted::new(described, view.as_ref(), &asker.meter, (limit, &staging));
         let grace = if handler.keeps_time() { GRACE } else { Duration::ZERO };
-        let run = Caught(handler.run(granted));
+        let run = async {
+            let ready = Ready::of(self.prepare_aside(&handler, described, asker, limit).await?);
+            // What getting ready took is not there any more.
+            let left = limit.saturating_sub(clock.monotonic().saturating_sub(began));
+            let around = (left, &staging, &ready);
+            let granted = Granted::new(described, view.as_ref(), &asker.meter, around);
+            Caught(handler.run(granted)).await.unwrap_or_else(|Panicked| Err(panicked()))
+        };
         let ended = tokio::time::timeout(limit + grace, run);
         let unwanted = async {
             if !handler.stops() {
@@ -190,9 +200,7 @@ impl Executor {
             () = unwanted => return Err(ExecuteErrorKind::Unwanted),
         };
         let output = match ended {
-            Ok(output) => output
-                .unwrap_or_else(|Panicked| Err(HandlerError::unknown("the handler panicked")))
-                .map_err(ExecuteErrorKind::Handler)?,
+            Ok(output) => output.map_err(ExecuteErrorKind::Handler)?,
             Err(_) => {
                 let capability = contract.id.to_string();
                 return Err(ExecuteErrorKind::TimedOut { capability, limit_ms: limit.as_millis() });
@@ -205,6 +213,10 @@ impl Executor {
         }
         Ok(Ran { output, changes, run })
     }
+}
+
+fn panicked() -> HandlerError {
+    HandlerError::unknown("the handler panicked")
 }
 
 /// What a failure outside of the workspace leaves unknown.

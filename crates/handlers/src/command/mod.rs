@@ -20,7 +20,7 @@ use lictor_capability::{
     EnvValue, HandlerSpec, Sandbox, UndoScope, WorkspaceView,
 };
 use lictor_context::WorkspacePath;
-use lictor_executor::{Granted, Handler, HandlerError, HandlerFactory, Request};
+use lictor_executor::{Granted, Handler, HandlerError, HandlerFactory, Prepared, Request};
 use serde_json::{Value, json};
 
 use crate::launch::{End, Limits, Order, Report};
@@ -115,6 +115,13 @@ impl HandlerFactory for CommandHandlers {
     }
 }
 
+/// What a run needs, made on a thread that may be blocked.
+struct Ready {
+    stage: Stage,
+    order: Order,
+    secrets: Vec<String>,
+}
+
 struct Handled {
     spec: CommandSpec,
     most: EffectCeiling,
@@ -145,14 +152,27 @@ impl Handler for Handled {
         })
     }
 
-    async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError> {
+    fn prepare(&self, granted: &Granted<'_>) -> Result<Option<Prepared>, HandlerError> {
+        let stage = self.staged(granted)?;
         let mut secrets = Vec::new();
-        let stage = self.staged(&granted)?;
-        let order = self.order(&granted, &mut secrets)?;
+        let order = self.order(granted, &mut secrets)?;
         if let Some(cwd) = order.cwd.as_deref().filter(|cwd| !stage.holds_folder(cwd)) {
             let problem = format!("`{cwd}` is no folder in the copy that the command begins in");
             return Err(HandlerError::input(problem));
         }
+        Ok(Some(Prepared::new(Ready { stage, order, secrets })))
+    }
+
+    fn prepares(&self) -> bool {
+        true
+    }
+
+    async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError> {
+        let Some(Ready { stage, mut order, secrets }) = granted.prepared() else {
+            return Err(HandlerError::failed("its staging copy was not made"));
+        };
+        // Making it has taken its share.
+        order.limits.time_ms = millis(granted.limit());
         let wanted = Wanted::default();
         let waiting = Waiting(wanted.clone());
         let shared = Arc::clone(&self.shared);
@@ -303,7 +323,7 @@ impl Handled {
             said.map_or(usual, lictor_document::ByteSize::as_bytes)
         };
         let limits = Limits {
-            time_ms: u64::try_from(granted.limit().as_millis()).unwrap_or(u64::MAX),
+            time_ms: millis(granted.limit()),
             output: size(self.spec.max_output, OUTPUT),
             memory: size(self.spec.memory, MEMORY),
             file: size(self.spec.max_file, FILE),
@@ -373,6 +393,10 @@ impl Handled {
                 .map_err(|_| HandlerError::failed("what it printed is no JSON")),
         }
     }
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether a path is one of these, or lies in one of them.
