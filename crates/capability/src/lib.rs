@@ -26,7 +26,7 @@ pub use contract::{
     Confirm, Contract, ContractError, ContractErrorKind, EffectCeiling, EnvValue, FsCeiling,
     HandlerSpec, HttpBody, HttpHeader, HttpMethod, HttpOrigin, HttpQuery, HttpSpec, HttpValue,
     InputValue, InvalidCapabilityId, McpTool, Retry, Sandbox, SchemaFinding, SchemaSide,
-    SecretHeader, SecretName, Undo, UndoStrategy, WorkflowFile, check_header,
+    SecretHeader, SecretName, Undo, UndoStrategy, WorkflowDocument, check_header,
 };
 pub use effects::{
     Beyond, Effect, EffectKind, Effects, Executable, LeftAlone, UndoScope, Violation,

@@ -69,7 +69,7 @@ impl Relations {
         }
         match &contract.handler {
             HandlerSpec::Workflow(workflow) => {
-                self.add(node, RelationKind::ComposedOf, format!("workflow:{}", workflow.id));
+                self.add(node, RelationKind::ComposedOf, format!("workflow:{workflow}"));
             }
             HandlerSpec::Mcp(tool) => {
                 self.add(node, RelationKind::Needs, format!("server:{}", tool.server));

@@ -236,9 +236,10 @@ impl ActError {
             }
             ActErrorKind::NotCallable(refusal) => match refusal.as_ref() {
                 CallRefusal::Changed { .. } => ErrorCode::Integrity,
-                CallRefusal::Unfit { .. } | CallRefusal::Cycle(_) | CallRefusal::TooDeep(_) => {
-                    ErrorCode::InvalidInput
-                }
+                CallRefusal::NoDocument(_)
+                | CallRefusal::Unfit { .. }
+                | CallRefusal::Cycle(_)
+                | CallRefusal::TooDeep(_) => ErrorCode::InvalidInput,
             },
             ActErrorKind::RunEnded(ended) => ended.code,
             ActErrorKind::ApprovalBroken(_) => ErrorCode::Integrity,

@@ -72,7 +72,7 @@ impl Agent {
         let mut found: BTreeMap<Name, CapabilityId> = BTreeMap::new();
         for contract in self.graph().iter() {
             let HandlerSpec::Workflow(file) = &contract.handler else { continue };
-            let known = found.entry(file.id.clone()).or_insert_with(|| contract.id.clone());
+            let known = found.entry(file.clone()).or_insert_with(|| contract.id.clone());
             if contract.id < *known {
                 *known = contract.id.clone();
             }

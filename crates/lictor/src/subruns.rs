@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lictor_capability::WorkspaceView as _;
-use lictor_capability::{Action, CapabilityGraph, Contract, Effects, HandlerSpec, WorkflowFile};
+use lictor_capability::{Action, CapabilityGraph, Contract, Effects};
 use lictor_context::{ApprovalId, Clock, Digest, ExecutionId, RunId, Timestamp};
 use lictor_document::Source;
 use lictor_executor::{ExecutionRecord, Granted, Handler, HandlerError, HandlerFactory, Request};
@@ -27,8 +26,6 @@ use crate::runtime::Runtime;
 
 /// So many workflows may call one another, the first one counted.
 const MAX_DEPTH: usize = 8;
-/// The most bytes of a workflow's document.
-const MAX_BYTES: u64 = 1 << 20;
 /// How often it is looked at a run that somebody else drives.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -40,7 +37,7 @@ pub(crate) struct WorkflowHandlers {
 
 impl HandlerFactory for WorkflowHandlers {
     fn handler(&self, contract: &Contract) -> Option<Arc<dyn Handler>> {
-        let HandlerSpec::Workflow(_) = &contract.handler else { return None };
+        contract.calls_workflow()?;
         Some(Arc::new(Begins { clock: Arc::clone(&self.clock) }))
     }
 }
@@ -75,12 +72,17 @@ pub(crate) struct Bounds {
 /// Why a workflow cannot be called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallRefusal {
-    /// Its file is not what the contract pins.
-    #[error("`{file}` is not the workflow that was let in: pinned is {pinned}, found {found}")]
+    /// Nobody has found out which document its contract means.
+    #[error(
+        "which document `{0}` calls was not found out: contracts of workflows lie in the catalogue"
+    )]
+    NoDocument(String),
+    /// Its file is not the document that the contract was let in over.
+    #[error("`{file}` is not the workflow that was let in: that is {pinned}, found {found}")]
     Changed {
         /// The file.
         file: String,
-        /// What the contract says.
+        /// What was let in.
         pinned: Digest,
         /// What the file holds.
         found: Digest,
@@ -107,23 +109,24 @@ impl Runtime {
     fn called_workflow(
         &self,
         graph: &CapabilityGraph,
-        file: &WorkflowFile,
+        contract: &Contract,
         callers: &[String],
     ) -> Result<Workflow, CallRefusal> {
-        let name = file.file.as_str();
+        let Some(document) = contract.workflow_document() else {
+            // Only the catalogue finds documents; a contract from elsewhere has none.
+            return Err(CallRefusal::NoDocument(contract.id.to_string()));
+        };
+        let name = document.file.as_str();
         let unfit = |why: String| CallRefusal::Unfit { file: name.to_owned(), why };
-        let bytes = self.workspace().read(&file.file, MAX_BYTES);
+        let bytes = self.parts.shelf.read_workflow(document);
         let bytes = bytes.map_err(|error| unfit(error.to_string()))?;
         let found = Digest::of(&bytes);
-        if found != file.digest {
-            let (file, pinned) = (name.to_owned(), file.digest);
+        if found != document.digest {
+            let (file, pinned) = (name.to_owned(), document.digest);
             return Err(CallRefusal::Changed { file, pinned, found });
         }
         let workflow = Workflow::from_yaml(&Source::new(name, &bytes));
         let workflow = workflow.map_err(|error| unfit(error.to_string()))?;
-        if workflow.id != file.id {
-            return Err(unfit(format!("its id is `{}`, and not `{}`", workflow.id, file.id)));
-        }
         workflow.validate_against(graph).map_err(|error| unfit(error.to_string()))?;
         self.check_calls(graph, &workflow, callers)?;
         Ok(workflow)
@@ -144,7 +147,9 @@ impl Runtime {
                 .chain(back.map(|back| (&back.capability, back.version.as_ref())));
             for (id, version) in calls {
                 let Some(contract) = graph.get(id, version) else { continue };
-                let HandlerSpec::Workflow(file) = &contract.handler else { continue };
+                if contract.calls_workflow().is_none() {
+                    continue;
+                }
                 let mut way = callers.to_vec();
                 way.push(id.to_string());
                 if callers.iter().any(|caller| caller == id.as_str()) {
@@ -153,7 +158,7 @@ impl Runtime {
                 if way.len() > MAX_DEPTH {
                     return Err(CallRefusal::TooDeep(way));
                 }
-                self.called_workflow(graph, file, &way)?;
+                self.called_workflow(graph, contract, &way)?;
             }
         }
         Ok(())
@@ -167,9 +172,11 @@ impl Agent {
         action: &Action,
         contract: &Contract,
     ) -> Result<(), ActErrorKind> {
-        let HandlerSpec::Workflow(file) = &contract.handler else { return Ok(()) };
+        if contract.calls_workflow().is_none() {
+            return Ok(());
+        }
         let way = [contract.id.to_string()];
-        let workflow = self.runtime().called_workflow(self.graph(), file, &way);
+        let workflow = self.runtime().called_workflow(self.graph(), contract, &way);
         let workflow = workflow.map_err(|why| ActErrorKind::NotCallable(Box::new(why)))?;
         if let Err(findings) = workflow.check_input(action.input()) {
             let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
@@ -185,7 +192,7 @@ impl Agent {
     pub(crate) fn begun(&self, action: &Action) -> Result<Option<ExecutionRecord>, ActError> {
         let Some(key) = action.idempotency_key() else { return Ok(None) };
         let contract = self.graph().get(action.capability(), action.version());
-        if !contract.is_some_and(|it| matches!(it.handler, HandlerSpec::Workflow(_))) {
+        if contract.and_then(|it| it.calls_workflow()).is_none() {
             return Ok(None);
         }
         // A step of a run is one intent for as long as the run lasts; for others the policy says.
@@ -234,9 +241,8 @@ impl Agent {
         let gone =
             || ActErrorKind::NotFound(format!("there is no `{}` any more", action.capability()));
         let contract = self.graph().get(action.capability(), action.version()).ok_or_else(gone)?;
-        let HandlerSpec::Workflow(file) = &contract.handler else { return Err(gone().into()) };
         let way = [contract.id.to_string()];
-        let workflow = self.runtime().called_workflow(self.graph(), file, &way);
+        let workflow = self.runtime().called_workflow(self.graph(), contract, &way);
         let workflow = workflow.map_err(|why| ActErrorKind::NotCallable(Box::new(why)))?;
         let above = match &action.origin().run_id {
             None => None,

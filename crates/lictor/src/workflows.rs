@@ -213,7 +213,7 @@ impl RuntimeRoad {
             Some(cover) => agent.covered_by(cover),
         };
         let contract = agent.graph().get(&call.capability, call.version.as_ref());
-        if contract.is_some_and(|it| matches!(it.handler, HandlerSpec::Workflow(_))) {
+        if contract.and_then(|it| it.calls_workflow()).is_some() {
             // It ends by itself when it is not wanted any more, and says what it left.
             let bounds = Bounds { stopping: call.stopping.clone(), limit: call.timeout };
             let action = action.with_idempotency_key(call.idempotency_key());

@@ -18,6 +18,7 @@ mod approvals;
 mod audit;
 mod binary;
 mod bound;
+mod called;
 mod catalogue;
 mod cedar;
 mod change;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lictor_context::{CapabilityFacts, Digest, Quote};
+use lictor_context::{CapabilityFacts, Digest, Name, Quote};
 use lictor_document::{
     DocumentError, HumanDuration, Limits, Located, Source, StrictValue, from_yaml,
 };
@@ -26,7 +26,7 @@ pub use http::{
 };
 use schema::Schema;
 pub use schema::{SchemaFinding, SchemaSide};
-pub use workflow::WorkflowFile;
+pub use workflow::WorkflowDocument;
 
 use crate::risk::Risk;
 
@@ -233,8 +233,8 @@ pub enum HandlerSpec {
     Http(Box<HttpSpec>),
     /// A tool of an MCP server.
     Mcp(McpTool),
-    /// A workflow.
-    Workflow(Box<WorkflowFile>),
+    /// A workflow, by its id.
+    Workflow(Name),
 }
 
 /// Names a tool of an MCP server.
@@ -282,7 +282,7 @@ struct RawContract {
 const DEFAULT_TIMEOUT: HumanDuration = HumanDuration::from_secs(30);
 
 /// A contract: read, checked, and with its schemas compiled at first use.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Contract {
     /// Its id.
     pub id: CapabilityId,
@@ -316,6 +316,8 @@ pub struct Contract {
     pub idempotent: bool,
     /// Who does it.
     pub handler: HandlerSpec,
+    handler_at: (u32, u32),
+    workflow: Option<WorkflowDocument>,
     input: Schema,
     output: Schema,
     digest: OnceLock<Digest>,
@@ -371,9 +373,42 @@ impl Contract {
             timeout: raw.timeout.unwrap_or(DEFAULT_TIMEOUT),
             retry: raw.retry.value,
             idempotent: raw.idempotent,
+            handler_at: (raw.handler.line, raw.handler.column),
             handler: raw.handler.value,
+            workflow: None,
             digest: OnceLock::new(),
         })
+    }
+
+    /// The workflow that it calls, where its handler is one.
+    #[must_use]
+    pub fn calls_workflow(&self) -> Option<&Name> {
+        match &self.handler {
+            HandlerSpec::Workflow(id) => Some(id),
+            HandlerSpec::Builtin(_)
+            | HandlerSpec::Command(_)
+            | HandlerSpec::Http(_)
+            | HandlerSpec::Mcp(_) => None,
+        }
+    }
+
+    /// Where its document names the handler: line and column.
+    #[must_use]
+    pub fn handler_at(&self) -> (u32, u32) {
+        self.handler_at
+    }
+
+    /// The document of that workflow, once it was found. A contract without it calls nothing.
+    #[must_use]
+    pub fn workflow_document(&self) -> Option<&WorkflowDocument> {
+        self.workflow.as_ref()
+    }
+
+    /// The same contract over the document that its workflow was found to be. It has another
+    /// digest: it is another thing that is let in.
+    #[must_use]
+    pub fn over_workflow(&self, document: WorkflowDocument) -> Self {
+        Self { workflow: Some(document), digest: OnceLock::new(), ..self.clone() }
     }
 
     /// The schema of the input.
@@ -416,7 +451,7 @@ impl Contract {
     /// The contract as JSON: what `capability show` prints and what the digest is taken of.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "id": self.id, "version": self.version, "title": self.title,
             "description": self.description, "kind": self.kind, "source": self.source,
             "owner": self.owner, "tags": self.tags, "input": self.input.value,
@@ -424,7 +459,11 @@ impl Contract {
             "undo": self.undo, "confirm": self.confirm,
             "timeout": self.timeout, "retry": self.retry,
             "idempotent": self.idempotent, "handler": self.handler,
-        })
+        });
+        if let (Some(fields), Some(document)) = (json.as_object_mut(), &self.workflow) {
+            fields.insert("workflow".to_owned(), json!(document));
+        }
+        json
     }
 
     /// What events say of it.

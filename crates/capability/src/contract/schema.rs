@@ -48,6 +48,7 @@ impl fmt::Display for SchemaFinding {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Schema {
     pub(super) value: Value,
     pub(super) place: (u32, u32),

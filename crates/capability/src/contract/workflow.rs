@@ -1,17 +1,16 @@
-//! The `workflow` section of a contract: a workflow's file, and what it holds.
+//! Which document a workflow was found to be that a contract names by its id.
 
-use lictor_context::{Digest, Name, WorkspacePath};
+use lictor_context::Digest;
 use serde::{Deserialize, Serialize};
 
-/// A workflow that is called like any capability. Whoever lets the contract in lets in exactly this
-/// document: the contract's digest covers that of the file.
+/// The document behind `handler: { workflow: ID }`. A contract says only the id; whoever loads it
+/// finds the document, and from then on the contract's digest covers it: whoever lets the contract
+/// in lets in exactly this document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WorkflowFile {
-    /// The workflow's id, as its document says it.
-    pub id: Name,
-    /// Where the document lies in the workspace.
-    pub file: WorkspacePath,
+pub struct WorkflowDocument {
+    /// Where it lies, for people.
+    pub file: String,
     /// The digest of its bytes.
     pub digest: Digest,
 }

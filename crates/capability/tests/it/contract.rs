@@ -228,3 +228,43 @@ fn pauses_grow_up_to_their_limit() {
     let pauses: Vec<_> = [1, 2, 3, 7, 60].into_iter().map(|n| retry.pause(n)).collect();
     assert_eq!(pauses, [200, 400, 800, 10_000, 10_000].map(Duration::from_millis));
 }
+
+/// A contract whose input is this schema.
+fn of_input(schema: serde_json::Value) -> Result<Contract, String> {
+    let text = serde_json::json!({
+        "id": "a.b", "version": "1.0.0", "title": "T", "description": "D", "kind": "tool", "source": "local",
+        "input": schema, "output": true, "risk": "low", "handler": { "builtin": "a.b" },
+    });
+    let text = text.to_string();
+    Contract::from_yaml(&Source::new("c.yaml", text.as_bytes())).map_err(|error| error.to_string())
+}
+
+#[test]
+fn formats_are_held_to_and_not_only_said() {
+    for (format, good, bad) in [
+        ("date-time", "2026-11-20T10:00:00Z", "yesterday"),
+        ("date", "2026-11-20", "2026-13-40"),
+        ("email", "ann@example.com", "ann at example"),
+        ("uri", "https://example.com/", "not a uri"),
+        ("uuid", "0190163d-8694-739b-aea5-966c26f8ad90", "0190163d"),
+        ("ipv4", "127.0.0.1", "127.0.0.256"),
+    ] {
+        let contract = of_input(serde_json::json!({ "type": "string", "format": format })).unwrap();
+        assert!(contract.check_input(&good.into()).is_ok(), "{format}");
+        assert!(contract.check_input(&bad.into()).is_err(), "{format}");
+    }
+}
+
+#[test]
+fn a_pattern_takes_linear_time_and_bounded_memory() {
+    let contract = of_input(serde_json::json!({ "type": "string", "pattern": "^(a+)+$" })).unwrap();
+    // By backtracking this would not end.
+    let text = format!("{}!", "a".repeat(100_000));
+    assert!(contract.check_input(&text.into()).is_err());
+    // Neither is what only backtracking can do accepted, nor what would be huge.
+    for pattern in ["^(a)\\1$", "(?<=a)b", "((a{1000}){1000}){1000}"] {
+        let refused = of_input(serde_json::json!({ "type": "string", "pattern": pattern }));
+        let said = refused.expect_err(pattern);
+        assert!(said.starts_with("c.yaml:1:"), "{said}");
+    }
+}

@@ -76,6 +76,9 @@ fn summary(entry: &CatalogueEntry) -> Value {
         fields.insert("kind".to_owned(), json!(contract.kind));
         fields.insert("source".to_owned(), json!(contract.source));
         fields.insert("risk".to_owned(), json!(contract.risk));
+        if let Some(workflow) = contract.calls_workflow() {
+            fields.insert("workflow".to_owned(), json!(workflow));
+        }
     }
     shown
 }
@@ -84,8 +87,10 @@ fn line(entry: &CatalogueEntry) -> String {
     let document = &entry.document;
     let risk = document.contract().map_or("", |contract| contract.risk.as_str());
     let changed = if entry.changed() { " (changed since it was proposed)" } else { "" };
+    let calls = document.contract().and_then(|contract| contract.calls_workflow());
+    let calls = calls.map_or_else(String::new, |id| format!(" (workflow {id})"));
     format!(
-        "{:<20} {:<8} {:<10} {risk:<8} {DIM}{}{DIM:#}{changed}\n",
+        "{:<20} {:<8} {:<10} {risk:<8} {DIM}{}{DIM:#}{calls}{changed}\n",
         document.id(),
         document.version(),
         entry.state.as_str(),
@@ -161,6 +166,7 @@ async fn propose(
     let source = given.source();
     if wish.dry.dry_run {
         let document = Document::from_yaml(kind, &source).map_err(Failure::input)?;
+        let document = runtime.as_used(document).map_err(|error| failure(&error))?;
         runtime.catalogue().acceptable(&document).map_err(Failure::input)?;
         let json = json!({ "id": document.id(), "version": document.version(), "digest": document.digest() });
         output.result(&json, || format!("would propose the {}", document.key()));

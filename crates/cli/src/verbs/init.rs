@@ -30,7 +30,8 @@ const POLICY: &str = include_str!("policy.template.yaml");
 const IGNORE: &str = "# Lictor's own state: private, and of this machine.\n\
                       *\n\
                       !.gitignore\n!policy.yaml\n!capabilities/\n!capabilities/**\n\
-                      !*.policy-test.yaml\n!policies/\n!policies/**\n!packs/\n!packs/**\n!facades/\n!facades/**\n";
+                      !*.policy-test.yaml\n!policies/\n!policies/**\n!packs/\n!packs/**\n!facades/\n!facades/**\n\
+                      !workflows/\n!workflows/**\n";
 
 pub(crate) async fn init(wish: Init, context: &Context, output: &Output) -> Answer {
     let root = match &context.global.workspace {

@@ -13,6 +13,9 @@ pub enum CatalogueFailure {
     /// The document cannot be read.
     #[error(transparent)]
     Unreadable(DocumentUnreadable),
+    /// The workflow that it calls is not there, or there are several.
+    #[error("{0}")]
+    NoWorkflow(String),
     /// Another document lies in its place.
     #[error(
         "`{place}` holds another document under the same id and version; change that file and \
@@ -55,9 +58,10 @@ impl CatalogueFailure {
                 | CatalogueError::MissingRole { .. }
                 | CatalogueError::OwnProposal { .. } => ErrorCode::Denied,
             },
-            Self::Unreadable(_) | Self::Occupied { .. } | Self::NotProposed(_) => {
-                ErrorCode::InvalidInput
-            }
+            Self::Unreadable(_)
+            | Self::NoWorkflow(_)
+            | Self::Occupied { .. }
+            | Self::NotProposed(_) => ErrorCode::InvalidInput,
             Self::Unknown(_) => ErrorCode::NotFound,
             Self::Unproven(_) => ErrorCode::Integrity,
             Self::Raced => ErrorCode::Busy,

@@ -1,17 +1,20 @@
 //! The documents on disk: `.lictor/capabilities`, `.lictor/packs`, `.lictor/facades`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use lictor_capability::WorkflowDocument;
 use lictor_context::Digest;
 use lictor_document::{Limits, Source};
 use lictor_governance::{CatalogueKey, CatalogueKind, Document};
 
+use super::flows::{Flows, over};
+
 /// More files than this in one folder are no catalogue.
-const MAX_FILES: usize = 20_000;
+pub(super) const MAX_FILES: usize = 20_000;
 
 /// Something in the folders that is no document of the catalogue, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -28,16 +31,46 @@ struct Seen {
     stamp: Stamp,
     bytes: Digest,
     document: Result<Document, String>,
+    /// Of a contract that calls a workflow: that document, and the contract over it.
+    resolved: Option<(WorkflowDocument, Document)>,
+}
+
+impl Seen {
+    /// The document as it is used: over that of the workflow that it calls, if it calls one.
+    fn resolved(&mut self, flows: &Flows) -> Result<Document, String> {
+        let document = self.document.as_ref().map_err(Clone::clone)?;
+        let Some(found) = flows.called_by(document)? else { return Ok(document.clone()) };
+        match &self.resolved {
+            // The very same one: whoever holds it sees that nothing has changed.
+            Some((of, known)) if *of == found => Ok(known.clone()),
+            _ => {
+                let document = over(document, found.clone());
+                self.resolved = Some((found, document.clone()));
+                Ok(document)
+            }
+        }
+    }
 }
 
 /// Tells whether a file was touched since it was read. It saves reading, and is no proof: what is
 /// used is read anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: u64,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
 }
 
 /// The folders, as they were when they were last looked at.
@@ -46,6 +79,8 @@ pub(super) struct Files {
     seen: BTreeMap<(CatalogueKind, String), Seen>,
     /// Where each document lies.
     places: BTreeMap<CatalogueKey, (CatalogueKind, String)>,
+    /// What contracts may call.
+    flows: Flows,
 }
 
 /// What lies in the folders.
@@ -63,6 +98,7 @@ impl Files {
     /// Looks at the folders below `root` (`.lictor`) again.
     pub(super) fn look(&mut self, root: &Path) -> Found {
         let mut found = Found::default();
+        found.problems.extend(self.flows.look(root));
         let before = std::mem::take(&mut self.seen);
         for kind in CatalogueKind::ALL {
             let folder = root.join(kind.folder());
@@ -110,12 +146,7 @@ impl Files {
                 odd("it is no regular file; links are not followed");
                 continue;
             }
-            let stamp = Stamp {
-                inode: metadata.ino(),
-                size: metadata.size(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-                changed: (metadata.ctime(), metadata.ctime_nsec()),
-            };
+            let stamp = Stamp::of(&metadata);
             let key = (kind, name);
             let known = before.get(&key).filter(|seen| seen.stamp == stamp).cloned();
             let seen = match known {
@@ -123,7 +154,7 @@ impl Files {
                 None => {
                     let bytes = read(&entry.path())?;
                     let document = parse(kind, &key.1, &bytes);
-                    Seen { stamp, bytes: Digest::of(&bytes), document }
+                    Seen { stamp, bytes: Digest::of(&bytes), document, resolved: None }
                 }
             };
             self.seen.insert(key, seen);
@@ -147,8 +178,14 @@ impl Files {
         for (key, places) in holders {
             match places.as_slice() {
                 [place] => {
-                    let seen = self.seen.get(place);
-                    found.documents.extend(seen.and_then(|seen| seen.document.clone().ok()));
+                    let seen = self.seen.get_mut(place);
+                    match seen.map(|seen| seen.resolved(&self.flows)) {
+                        Some(Ok(document)) => found.documents.push(document),
+                        Some(Err(problem)) => found
+                            .problems
+                            .push(CatalogueProblem { file: shown(place.0, &place.1), problem }),
+                        None => {}
+                    }
                     self.places.insert(key, place.clone());
                 }
                 several => {
@@ -163,8 +200,19 @@ impl Files {
         }
     }
 
-    /// The digest of a document as its file holds it at this moment; `None` when it is gone.
-    pub(super) fn digest_now(&self, root: &Path, key: &CatalogueKey) -> io::Result<Option<Digest>> {
+    /// A document over that of the workflow that it calls, as both are now.
+    pub(super) fn resolve(&mut self, root: &Path, document: Document) -> Result<Document, String> {
+        self.flows.look(root);
+        self.flows.resolve(document)
+    }
+
+    /// The digest of a document as its file holds it at this moment, and of a workflow that it calls
+    /// as that one's does; `None` when it is gone.
+    pub(super) fn digest_now(
+        &mut self,
+        root: &Path,
+        key: &CatalogueKey,
+    ) -> io::Result<Option<Digest>> {
         let Some(place) = self.places.get(key) else { return Ok(None) };
         let path = root.join(place.0.folder()).join(&place.1);
         let bytes = match read(&path) {
@@ -178,6 +226,10 @@ impl Files {
             None => parse(place.0, &place.1, &bytes),
         };
         let document = document.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+        let document = match document.contract().and_then(|contract| contract.calls_workflow()) {
+            Some(id) => over(&document, self.flows.find_now(root, id)?),
+            None => document,
+        };
         Ok((document.key() == *key).then(|| document.digest()))
     }
 
@@ -211,7 +263,7 @@ impl Files {
 }
 
 /// A file's bytes, one more than a document may have so that the reader says that it is too large.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;

@@ -3,6 +3,7 @@
 
 mod failure;
 mod files;
+mod flows;
 mod packs;
 mod seal;
 
@@ -10,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lictor_capability::{CapabilityId, Contract};
+use lictor_capability::{CapabilityId, Contract, WorkflowDocument};
 use lictor_context::{CapabilityFacts, Clock, Digest, Event, EventFacts, EventType, Session};
 use lictor_document::Source;
 use lictor_executor::ContractGuard;
@@ -24,6 +25,7 @@ use serde_json::json;
 pub use failure::CatalogueFailure;
 pub use files::CatalogueProblem;
 use files::Files;
+use flows::Flows;
 pub use packs::PackRefusal;
 pub(crate) use seal::Seal;
 
@@ -113,6 +115,11 @@ impl Shelf {
         Ok(CatalogueRow { seal: self.seal.of(&text), record: text })
     }
 
+    /// The bytes of a workflow that a contract calls.
+    pub(crate) fn read_workflow(&self, document: &WorkflowDocument) -> std::io::Result<Vec<u8>> {
+        Flows::read(&self.root, &document.file)
+    }
+
     /// Why there is no such capability for a session, although there is one.
     pub(crate) fn why_not(&self, id: &CapabilityId) -> Option<Withheld> {
         let named =
@@ -198,6 +205,17 @@ impl Runtime {
         self.parts.shelf.refresh();
     }
 
+    /// A document as the catalogue takes it: one that calls a workflow by its id stands for the
+    /// document of that workflow as well, and its digest covers it.
+    ///
+    /// # Errors
+    /// When no file of `.lictor/workflows` holds that workflow, or several do.
+    pub fn as_used(&self, document: Document) -> Result<Document, CatalogueFailure> {
+        let shelf = &self.parts.shelf;
+        let used = shelf.inner().files.resolve(&shelf.root, document);
+        used.map_err(CatalogueFailure::NoWorkflow)
+    }
+
     fn rules(&self) -> CatalogueRules {
         self.gate().policies().settings().catalogue.clone()
     }
@@ -216,6 +234,7 @@ impl Runtime {
     ) -> Result<Proposed, CatalogueFailure> {
         let shelf = &self.parts.shelf;
         let document = Document::from_yaml(kind, source).map_err(CatalogueFailure::Unreadable)?;
+        let document = self.as_used(document)?;
         shelf.catalogue.acceptable(&document)?;
         shelf.refresh();
         let key = document.key();

@@ -8,6 +8,7 @@
 )]
 
 mod asking;
+mod called;
 mod denying;
 mod formats;
 mod halting;

@@ -144,7 +144,7 @@ fn contracts_and_their_schema_agree() {
     corpus.push(json!({
         "id": "a.b", "version": "1.0.0", "title": "T", "description": "D", "kind": "workflow", "source": "local",
         "input": true, "output": true, "risk": "low",
-        "handler": { "workflow": { "id": "w", "file": "flows/w.workflow.yaml", "digest": format!("sha256:{}", "0".repeat(64)) } },
+        "handler": { "workflow": "release_notes" },
     }));
     corpus.push(json!({
         "id": "a.b", "version": "1.0.0", "title": "T", "description": "D", "kind": "tool", "source": "http",
