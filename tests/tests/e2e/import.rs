@@ -96,6 +96,64 @@ fn nobody_else(place: &Place, proposed: &[Value]) {
 }
 
 #[test]
+fn keys_in_the_query_and_in_a_cookie_go_to_the_server_and_are_kept_nowhere() {
+    let (key, sid) = ("k3y-c4n4ry&=", "s1d-c4n4ry");
+    let server =
+        Server::answering(vec![says("200 OK", &format!(r#"{{"echo":"{sid}"}}"#)), String::new()]);
+    let place = Place::with_policy(POLICY);
+    let operation = |id: &str| {
+        json!({ "operationId": id, "responses": {}, "parameters": [
+        { "in": "query", "name": "page", "schema": { "type": "integer" } },
+        { "in": "query", "name": "key", "required": true, "schema": { "type": "string" } },
+    ] })
+    };
+    let document = json!({
+        "openapi": "3.0.0", "info": { "title": "T", "version": "1" },
+        "paths": { "/pets": { "get": operation("listPets"), "post": operation("addPet") } },
+        "security": [{ "inQuery": [], "inCookie": [] }],
+        "components": { "securitySchemes": {
+            "inQuery": { "type": "apiKey", "in": "query", "name": "key" },
+            "inCookie": { "type": "apiKey", "in": "cookie", "name": "SID" },
+        } },
+    });
+    let file = place.document("pets.json", document.to_string());
+    let url = format!("http://127.0.0.1:{}", server.port());
+    let arguments = [file.as_str(), "--from", "openapi", "--namespace", "pets", "--server", &url];
+    let imported = import(&place, &arguments).done();
+    let lost = imported["proposed"][0]["lost"].to_string();
+    for name in ["PETS_IN_QUERY", "PETS_IN_COOKIE"] {
+        assert!(lost.contains(&format!("the secret `{name}`")), "{lost}");
+    }
+    let call = |id: &str| {
+        let arguments = ["call", id, "page=2"];
+        place.run_with(&arguments, |command| {
+            command
+                .env("LICTOR_SECRET_PETS_IN_QUERY", key)
+                .env("LICTOR_SECRET_PETS_IN_COOKIE", sid);
+        })
+    };
+    for id in ["pets.list_pets", "pets.add_pet"] {
+        place.run_as_approver(&["capability", "approve", id]).done();
+    }
+    let done = call("pets.list_pets").done();
+    assert_eq!(done["output"]["body"], json!({ "echo": "[secret]" }));
+    let failed = call("pets.add_pet").ends(8, "incomplete");
+    let seen = server.ended();
+    for (one, method) in seen.iter().zip(["GET", "POST"]) {
+        assert_eq!(one.line, format!("{method} /pets?key=k3y-c4n4ry%26%3D&page=2 HTTP/1.1"));
+        assert!(one.headers.contains(&format!("cookie: sid={sid}")), "{:?}", one.headers);
+    }
+    for secret in [key, "k3y-c4n4ry", "k3y-c4n4ry%26%3D", sid] {
+        assert!(
+            !done.to_string().contains(secret) && !failed.to_string().contains(secret),
+            "{failed}"
+        );
+        crate::secrets::assert_nowhere(&place, secret);
+    }
+    place.verify();
+}
+
+#[test]
 fn documents_of_other_products_give_what_they_can() {
     let place = Place::new();
     for (name, contracts) in

@@ -22,6 +22,7 @@ mod cancelling;
 mod doors;
 mod elicitation;
 mod http;
+mod imported;
 mod life;
 mod outcomes;
 mod refusals;

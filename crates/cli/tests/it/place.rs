@@ -21,6 +21,7 @@ pub(crate) struct Place {
     dir: TempDir,
     pub(crate) root: PathBuf,
     pub(crate) token: String,
+    secret: Option<(&'static str, &'static str)>,
 }
 
 impl Place {
@@ -34,11 +35,17 @@ impl Place {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         let root = dir.path().canonicalize().unwrap().join("workspace");
-        let mut place = Self { dir, root, token: String::new() };
+        let mut place = Self { dir, root, token: String::new(), secret: None };
         let (_, made) = place.run(&["init"]);
         made["approver_token"].as_str().unwrap().clone_into(&mut place.token);
         fs::write(place.root.join(".lictor/policy.yaml"), policy).unwrap();
         place
+    }
+
+    /// The same, where the command finds a secret.
+    pub(crate) fn with_secret(mut self, name: &'static str, secret: &'static str) -> Self {
+        self.secret = Some((name, secret));
+        self
     }
 
     /// Where the keys lie.
@@ -76,7 +83,7 @@ impl Place {
         for name in ours() {
             command.env_remove(name);
         }
-        command.envs(self.environment());
+        command.envs(self.environment()).envs(self.secret);
         command
     }
 
