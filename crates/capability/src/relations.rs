@@ -74,7 +74,10 @@ impl Relations {
             HandlerSpec::Mcp(tool) => {
                 self.add(node, RelationKind::Needs, format!("server:{}", tool.server));
             }
-            HandlerSpec::Builtin(_) | HandlerSpec::Command(_) | HandlerSpec::Http(_) => {}
+            HandlerSpec::Builtin(_)
+            | HandlerSpec::Command(_)
+            | HandlerSpec::Http(_)
+            | HandlerSpec::McpServer(_) => {}
         }
     }
 

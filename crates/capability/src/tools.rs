@@ -6,7 +6,7 @@ use lictor_context::{Digest, Quote};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::contract::{CapabilityId, Contract, EffectCeiling};
+use crate::contract::{CapabilityId, Contract, EffectCeiling, HandlerSpec};
 use crate::graph::CapabilityGraph;
 
 /// The longest name of a tool that all of them accept.
@@ -162,14 +162,15 @@ fn definition(contract: &Contract, format: ToolFormat) -> Result<(String, Value)
 
 fn annotations(contract: &Contract) -> Value {
     let EffectCeiling { fs, net, process, .. } = &contract.effects;
-    let foreign = !net.is_empty() || !process.is_empty();
+    let tool = matches!(contract.handler, HandlerSpec::Mcp(_));
+    let foreign = tool || !net.is_empty() || !process.is_empty();
     let writes = !fs.write.is_empty() || !fs.delete.is_empty();
     json!({
         "title": contract.title,
         "readOnlyHint": !foreign && !writes,
         "destructiveHint": foreign || writes,
         "idempotentHint": contract.idempotent,
-        "openWorldHint": !net.is_empty(),
+        "openWorldHint": tool || !net.is_empty(),
     })
 }
 

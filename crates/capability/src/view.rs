@@ -79,6 +79,12 @@ pub trait WorkspaceView: Send + Sync {
     /// # Errors
     /// As [`WorkspaceView::entry`]; and when it is no directory, or a name in it is not UTF-8.
     fn list(&self, dir: Option<&WorkspacePath>) -> Result<Vec<Listed>, ViewError>;
+
+    /// Whether nobody may look into this, as far as whoever made the view knows: what takes all there
+    /// is can leave it out, in place of being refused for it.
+    fn hides(&self, _path: &WorkspacePath) -> bool {
+        false
+    }
 }
 
 /// The workspace could not be looked at.

@@ -18,6 +18,12 @@ pub(crate) struct Context {
     pub(crate) principal: Principal,
     /// The user of the operating system, whatever name was given: who sits at the terminal.
     pub(crate) os_user: Name,
+    /// The MCP servers that can be started; closed when the verb is done.
+    #[cfg(feature = "mcp")]
+    pub(crate) upstreams: lictor_mcp::Upstreams,
+    /// What configurations say that servers get.
+    #[cfg(feature = "mcp")]
+    pub(crate) given: std::sync::Arc<crate::upstreams::Given>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a door reads the environment, nobody else")]
@@ -44,7 +50,18 @@ impl Context {
             Some(given) => given.clone(),
             None => nearest()?,
         };
-        Ok(Self { workspace, principal, os_user: name(&os_user)?, global })
+        #[cfg(feature = "mcp")]
+        let given = std::sync::Arc::<crate::upstreams::Given>::default();
+        Ok(Self {
+            #[cfg(feature = "mcp")]
+            upstreams: crate::upstreams::of(&workspace, std::sync::Arc::clone(&given)),
+            #[cfg(feature = "mcp")]
+            given,
+            workspace,
+            principal,
+            os_user: name(&os_user)?,
+            global,
+        })
     }
 
     pub(crate) fn session(&self) -> Result<Session, Failure> {
@@ -73,6 +90,8 @@ impl Context {
         };
         options.launcher = std::env::current_exe().ok().map(lictor::handlers::Launcher::new);
         options.declared_secrets = secrets();
+        #[cfg(feature = "mcp")]
+        options.handlers.push(std::sync::Arc::new(self.upstreams.clone()));
         options.ca_file = env("LICTOR_CA_FILE").map(PathBuf::from);
         options.holder = format!("{}/{} by lictor", self.principal.user, self.principal.agent);
         Ok(options)
@@ -86,7 +105,15 @@ impl Context {
         let (cost, tokens) = (self.global.spent_usd, self.global.spent_tokens);
         let usage = Usage::new(cost.unwrap_or(0.0), tokens.unwrap_or(0))
             .map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(self.runtime().await?.agent(&self.session()?).with_usage(usage))
+        let (runtime, session) = (self.runtime().await?, self.session()?);
+        #[cfg(feature = "mcp")]
+        let session = {
+            // What people let in is connected for whoever asks here.
+            let mcp_servers = crate::upstreams::let_in(&runtime);
+            let profile = session.profile().clone();
+            session.with_profile(lictor::context::AgentProfile { mcp_servers, ..profile })
+        };
+        Ok(runtime.agent(&session).with_usage(usage))
     }
 }
 

@@ -13,6 +13,10 @@ mod output;
 mod page;
 mod people_args;
 mod pin;
+#[cfg(feature = "mcp")]
+mod server_file;
+#[cfg(feature = "mcp")]
+mod upstreams;
 mod verbs;
 
 use std::process::ExitCode;

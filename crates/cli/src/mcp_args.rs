@@ -19,6 +19,17 @@ pub(crate) enum Mcp {
     /// The programs that may come in over HTTP, each with a token of its own.
     #[command(subcommand)]
     Clients(McpClients),
+    /// Stand in place of an MCP server: the same tools under the same names, each call governed.
+    ///
+    /// For the configuration of an MCP client, before the server's own command. What nobody let in is not
+    /// served: a person lets in the server and what it has by `--approve-baseline`, at a terminal or with
+    /// a token, and later what has changed.
+    Wrap(Wrap),
+    /// Stand in place of all MCP servers of a client's file, each call governed.
+    ///
+    /// Of several servers, each tool has its server's name before its own: `files__read_file`. They are
+    /// started at once, and each by itself: one that does not begin, or ends, harms no other.
+    Gateway(Gateway),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -52,4 +63,56 @@ pub(crate) enum McpClients {
     Add(DryRun),
     /// Take the token of one back, at once.
     Revoke(DryRun),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Wrap {
+    /// What the server is called here: letters, digits, `_`, `-` and `.`.
+    pub(crate) name: String,
+    /// Let in this way to start the server, and every tool that it lists now: you are shown all of it,
+    /// and prove who you are.
+    #[arg(long)]
+    pub(crate) approve_baseline: bool,
+    /// With `--approve-baseline`: only this tool. May be given several times.
+    #[arg(long, value_name = "TOOL", requires = "approve_baseline")]
+    pub(crate) tool: Vec<String>,
+    /// A variable of this environment that the server gets, beside the usual few. May be given several
+    /// times.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Vec<String>,
+    /// A variable that the server gets with a text; in it and in arguments, `{workspace}` is the folder
+    /// that it works in.
+    #[arg(long, value_name = "NAME=TEXT")]
+    pub(crate) set: Vec<String>,
+    /// A variable that the server gets with a secret, looked up when it is started:
+    /// `LICTOR_SECRET_<SECRET>`.
+    #[arg(long, value_name = "NAME=SECRET")]
+    pub(crate) secret: Vec<String>,
+    /// The folder that the server begins in, relative to the workspace, which it is unless given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<String>,
+    /// The server works on files of the workspace. It gets a copy of them to work in, and what it changes
+    /// there lands by itself: judged, and undone by `lictor undo`.
+    #[arg(long)]
+    pub(crate) files: bool,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
+    /// The server's own command, after `--`. Without one, the one that was proposed last.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Gateway {
+    /// The file: JSON with `mcpServers` or `servers`, as clients have it; comments and trailing commas
+    /// are taken. A server may say `"workspace": true`, as `--files` of `mcp wrap` does, and
+    /// `"secrets": {"NAME": "SECRET"}`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Let in these ways to start the servers, and every tool that they list now: you are shown all of
+    /// it, and prove who you are.
+    #[arg(long)]
+    pub(crate) approve_baseline: bool,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
 }

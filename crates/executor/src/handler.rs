@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lictor_capability::{
-    Action, ChangeSetError, Contract, Effects, HandlerSpec, ResolveError, ViewError, WorkspaceView,
+    Action, CapabilityId, ChangeSetError, Contract, Effects, HandlerSpec, ResolveError, ViewError,
+    WorkspaceView,
 };
 use serde_json::Value;
 
@@ -81,6 +82,12 @@ pub trait Handler: Send + Sync {
         false
     }
 
+    /// What has to be done first, as an action of its own: a program to be started, say, that this
+    /// speaks to.
+    fn first(&self) -> Option<CapabilityId> {
+        None
+    }
+
     /// Whether it ends its run by itself when [`Granted::limit`] is over, and says what became of
     /// it. Then it gets a moment longer to do so.
     fn keeps_time(&self) -> bool {
@@ -117,6 +124,9 @@ pub enum HandlerErrorKind {
     /// What was to be done did not work.
     #[error("{0}")]
     Failed(String),
+    /// What it would reach is not what was let in; nothing was done.
+    #[error("{0}")]
+    Changed(String),
     /// It was begun at the other end of something, and it is not known what became of it.
     #[error("it may or may not have happened: {0}")]
     Unknown(String),
@@ -133,6 +143,12 @@ impl HandlerError {
     #[must_use]
     pub fn failed(message: impl std::fmt::Display) -> Self {
         Self { kind: HandlerErrorKind::Failed(message.to_string()) }
+    }
+
+    /// What it would reach is not what was let in.
+    #[must_use]
+    pub fn changed(message: impl Into<String>) -> Self {
+        Self { kind: HandlerErrorKind::Changed(message.into()) }
     }
 
     /// It may have happened.
@@ -205,6 +221,7 @@ impl Handlers {
             HandlerSpec::Command(_)
             | HandlerSpec::Http(_)
             | HandlerSpec::Mcp(_)
+            | HandlerSpec::McpServer(_)
             | HandlerSpec::Workflow(_) => {
                 self.factories.iter().find_map(|factory| factory.handler(contract))
             }

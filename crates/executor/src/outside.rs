@@ -227,6 +227,7 @@ fn in_doubt(kind: ExecuteErrorKind) -> ExecuteErrorKind {
             HandlerErrorKind::Input(_)
             | HandlerErrorKind::View(_)
             | HandlerErrorKind::Changes(_)
+            | HandlerErrorKind::Changed(_)
             | HandlerErrorKind::Failed(_) => kind,
         },
         ExecuteErrorKind::TimedOut { .. } | ExecuteErrorKind::Unwanted => {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lictor_capability::{Admitted, Described, WorkspaceView};
+use lictor_capability::{Admitted, CapabilityId, Contract, Described, WorkspaceView};
 use lictor_context::{Clock, Event, EventType, ExecutionId};
 use lictor_governance::{Decision, GateIdentity, Halts, SpentApproval, Warrant, WarrantParts};
 use lictor_lock::Lease;
@@ -182,6 +182,12 @@ impl Executor {
             return described.map_err(DescribeError::from);
         }
         describe(&parts.handlers, parts.view.as_ref(), parts.guard.as_ref(), admitted)
+    }
+
+    /// What has to be done before an action of this contract, as an action of its own.
+    #[must_use]
+    pub fn first(&self, contract: &Contract) -> Option<CapabilityId> {
+        self.parts.handlers.of(contract)?.first()
     }
 
     /// The executor behind its standard layers, for at most `at_once` executions at a time.

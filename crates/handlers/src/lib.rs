@@ -7,8 +7,9 @@ mod launch; // the process that holds a command
 mod masked;
 mod secret;
 
-pub use command::{CommandHandlers, Launcher};
+pub use command::{CommandHandlers, Launcher, Programs, Stage, sweep};
 pub use contracts::contracts;
 pub use http::{HttpHandlers, NoPrivateHosts, PrivateHosts, RootsError};
 pub use launch::{LAUNCHER, launch};
+pub use masked::Mask;
 pub use secret::{NoSecrets, SecretSource};

@@ -9,12 +9,14 @@ const MASK: &str = "[secret]";
 /// Takes secrets out of what comes back, in the forms in which they travel. What repeats one does
 /// not carry it any further.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Mask {
+pub struct Mask {
     forms: Vec<String>,
 }
 
 impl Mask {
-    pub(crate) fn new(secrets: &[String]) -> Self {
+    /// Of these secrets.
+    #[must_use]
+    pub fn new(secrets: &[String]) -> Self {
         let mut forms: Vec<String> = secrets
             .iter()
             .flat_map(|secret| {
@@ -30,13 +32,17 @@ impl Mask {
         Self { forms }
     }
 
-    pub(crate) fn text(&self, text: &str) -> String {
+    /// A text without them.
+    #[must_use]
+    pub fn text(&self, text: &str) -> String {
         self.forms.iter().fold(text.to_owned(), |text, form| {
             if text.contains(form.as_str()) { text.replace(form.as_str(), MASK) } else { text }
         })
     }
 
-    pub(crate) fn value(&self, value: Value) -> Value {
+    /// A value without them, wherever in it they stand.
+    #[must_use]
+    pub fn value(&self, value: Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.text(&text)),
             Value::Array(items) => {

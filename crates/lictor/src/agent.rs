@@ -260,6 +260,7 @@ impl Agent {
         if let Some(landing) = self.waiting_landing(&action) {
             return Box::pin(self.act_owing(landing, consent, owing)).await;
         }
+        self.go_first(&action).await?;
         let mut described = self.describe(action).await?;
         if !described.effects().conflicts.is_empty() {
             // Somebody may be at work just now, perhaps on the very same: what they leave counts.

@@ -402,6 +402,7 @@ fn describe_code(error: &DescribeError) -> ErrorCode {
             HandlerErrorKind::Input(_)
             | HandlerErrorKind::View(_)
             | HandlerErrorKind::Changes(_) => ErrorCode::InvalidInput,
+            HandlerErrorKind::Changed(_) => ErrorCode::Integrity,
             HandlerErrorKind::Failed(_) => ErrorCode::Failed,
             HandlerErrorKind::Unknown(_) => ErrorCode::Incomplete,
         },
@@ -430,6 +431,7 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
         ExecuteErrorKind::Recover(_) | ExecuteErrorKind::Stuck(_) => ErrorCode::Incomplete,
         ExecuteErrorKind::Handler(error) => match error.kind() {
             HandlerErrorKind::Input(_) => ErrorCode::InvalidInput,
+            HandlerErrorKind::Changed(_) => ErrorCode::Integrity,
             HandlerErrorKind::View(_)
             | HandlerErrorKind::Changes(_)
             | HandlerErrorKind::Failed(_)

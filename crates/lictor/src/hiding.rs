@@ -60,3 +60,41 @@ impl WorkspaceView for HidingView {
         self.workspace.list(dir)
     }
 }
+
+/// The workspace as handlers see it while they describe: whole, since what they would do has to be
+/// judged, with word of what nobody may look into.
+#[derive(Debug)]
+pub(crate) struct KnowingView {
+    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) gate: Arc<WriteGate>,
+}
+
+impl WorkspaceView for KnowingView {
+    fn entry(&self, path: &WorkspacePath) -> Result<Option<Entry>, ViewError> {
+        self.workspace.entry(path)
+    }
+
+    fn digest(&self, path: &WorkspacePath) -> Result<Digest, ViewError> {
+        self.workspace.digest(path)
+    }
+
+    fn read(&self, path: &WorkspacePath, max_bytes: u64) -> Result<Vec<u8>, ViewError> {
+        self.workspace.read(path, max_bytes)
+    }
+
+    fn names(&self, path: &WorkspacePath) -> Result<Vec<WorkspacePath>, ViewError> {
+        self.workspace.names(path)
+    }
+
+    fn read_link(&self, path: &WorkspacePath) -> Result<String, ViewError> {
+        self.workspace.read_link(path)
+    }
+
+    fn list(&self, dir: Option<&WorkspacePath>) -> Result<Vec<Listed>, ViewError> {
+        self.workspace.list(dir)
+    }
+
+    fn hides(&self, path: &WorkspacePath) -> bool {
+        self.gate.hides(path)
+    }
+}

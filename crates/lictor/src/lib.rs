@@ -11,6 +11,7 @@ mod contents;
 mod decisions;
 mod error;
 mod events;
+mod first; // what has to be done before an action
 mod going;
 mod halting;
 mod hiding;

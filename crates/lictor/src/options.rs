@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lictor_context::{Clock, SystemClock};
+use lictor_executor::HandlerFactory;
 use lictor_governance::{Approver, PolicyLayer};
 use lictor_handlers::{Launcher, SecretSource};
 use lictor_store::{AccessGuard, Durability};
@@ -58,6 +59,9 @@ pub struct RuntimeOptions {
     pub declared_secrets: Vec<String>,
     /// Skills of the program's own, beside those that Lictor brings.
     pub own_skills: Vec<OwnSkill>,
+    /// Who does what contracts name beyond what Lictor brings: tools of MCP servers. They are asked
+    /// after Lictor's own, and what they do goes down the same road.
+    pub handlers: Vec<Arc<dyn HandlerFactory>>,
     /// Who is asked before each access of the database; see [`AccessGuard`].
     pub store_guard: Option<Arc<dyn AccessGuard>>,
 }
@@ -99,6 +103,7 @@ impl RuntimeOptions {
             approvers: Vec::new(),
             declared_secrets: Vec::new(),
             own_skills: Vec::new(),
+            handlers: Vec::new(),
             store_guard: None,
         }
     }

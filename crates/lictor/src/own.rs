@@ -55,6 +55,7 @@ impl OwnSkill {
             HandlerSpec::Command(_)
             | HandlerSpec::Http(_)
             | HandlerSpec::Mcp(_)
+            | HandlerSpec::McpServer(_)
             | HandlerSpec::Workflow(_) => false,
         };
         if !named || contract.source != BUILTIN {

@@ -28,7 +28,7 @@ use crate::agent::Agent;
 use crate::catalogue::{self, Shelf};
 use crate::checks::PolicyChecks;
 use crate::error::{ActError, ActErrorKind};
-use crate::hiding::HidingView;
+use crate::hiding::{HidingView, KnowingView};
 use crate::itself;
 use crate::ledger::StateLedger;
 use crate::options::{OpenError, RuntimeOptions};
@@ -148,7 +148,7 @@ impl Runtime {
                 &audit,
                 &clock,
             ),
-            Arc::<Workspace>::clone(&workspace),
+            Arc::new(KnowingView { workspace: Arc::clone(&workspace), gate: Arc::clone(&gate) }),
             Arc::new(transactions.clone()),
             Arc::<StateLedger>::clone(&ledger),
             LockSettings {
@@ -387,14 +387,16 @@ fn handlers(
         .with_factory(Arc::new(WorkflowHandlers { clock: Arc::clone(clock) }))
         .with_factory(Arc::new(requests::handlers(options, gate)?));
     let handlers = handling(handlers, &options.own_skills);
-    Ok(match &options.launcher {
+    let handlers = match &options.launcher {
         None => handlers,
         Some(launcher) => handlers.with_factory(Arc::new(CommandHandlers::new(
             launcher.clone(),
             options.state_folder().join("staging"),
             Arc::clone(&options.secrets),
         ))),
-    })
+    };
+    let more = options.handlers.iter().cloned();
+    Ok(more.fold(handlers, |handlers, factory| handlers.with_factory(factory)))
 }
 
 /// Opens the database and the trail of a workspace.

@@ -86,9 +86,15 @@ async fn unknown(
 ) -> Result<Wish, ActError> {
     let agent = &offer.agent;
     let id = CapabilityId::parse(&name.replace('-', ".")).ok();
+    let id = id.filter(|_| offer.foreign.is_none());
     // What exists and is not offered has another name here, or none.
     if let Some(id) = id.filter(|id| agent.graph().get(id, None).is_none()) {
         return Ok(action(agent, id, arguments(given)));
+    }
+    if let Some((menu, _)) = &offer.foreign
+        && let Some(why) = menu.why_not(agent, name)
+    {
+        return Err(refused("tools.call", why.into(), agent).await);
     }
     let shown: String = name.chars().take(SHOWN_NAME).collect();
     let why = format!("there is no tool `{}`", shown.escape_debug());

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::audience::Audience;
 use crate::call::{Outcome, Wish, go, tell_progress, wish};
 use crate::elicit::{About, Asked, Elicitation};
+use crate::menu::Menu;
 use crate::offer::Offer;
 use crate::say;
 use crate::tasks::{Call, Tasks, waited_for};
@@ -43,6 +44,8 @@ struct Inner {
     elicitation: Option<Elicitation>,
     /// Calls that wait for people.
     tasks: Tasks,
+    /// The tools of other servers, when it is these that are served.
+    menu: Option<Menu>,
     /// Calls that are not answered yet.
     calls: UnderWay,
     /// Whether no new call is taken, and those under way are called off.
@@ -60,12 +63,24 @@ impl Door {
     /// approve; without, and for everything else, people answer elsewhere.
     #[must_use]
     pub fn new(agent: Agent, elicitation: Option<Elicitation>) -> Self {
+        Self::serving(agent, elicitation, None)
+    }
+
+    /// Serves the tools of other servers, as people let them in, and nothing else: each call goes down
+    /// the road of this session, and what it answers comes back as it is.
+    #[must_use]
+    pub fn over(agent: Agent, elicitation: Option<Elicitation>, menu: Menu) -> Self {
+        Self::serving(agent, elicitation, Some(menu))
+    }
+
+    fn serving(agent: Agent, elicitation: Option<Elicitation>, menu: Option<Menu>) -> Self {
         Self {
             inner: Arc::new(Inner {
-                offer: RwLock::new(Arc::new(Offer::new(agent))),
+                offer: RwLock::new(Arc::new(Offer::of(agent, menu.as_ref()))),
                 audience: Audience::default(),
                 elicitation,
                 tasks: Tasks::default(),
+                menu,
                 calls: UnderWay::default(),
                 closed: watch::Sender::new(false),
             }),
@@ -106,10 +121,10 @@ impl Door {
     async fn refresh(&self) -> Arc<Offer> {
         let before = self.offer();
         let agent = before.agent.refreshed();
-        if before.is_of(&agent) {
+        if before.is_of(&agent, self.inner.menu.as_ref()) {
             return before;
         }
-        let now = Arc::new(Offer::new(agent));
+        let now = Arc::new(Offer::of(agent, self.inner.menu.as_ref()));
         *self.inner.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&now);
         self.inner.audience.tools_changed().await;
         now
@@ -151,7 +166,7 @@ impl Door {
             }
         }
         let error = match self.go(agent, &wish, &name, context).await {
-            Ok(outcome) => return Ok(say::outcome(&outcome, &wish, &redactor).into()),
+            Ok(outcome) => return Ok(say::outcome(&outcome, (&offer, &wish), &redactor).into()),
             Err(error) => error,
         };
         match self.ask(&error, &about, context).await {
@@ -162,7 +177,7 @@ impl Door {
             Asked::Refused(error) => refused(&error, Some(&wish)),
             Asked::ByAnswer(asks) => Ok(asks.into()),
             Asked::Agreed => match self.go(agent, &wish, &name, context).await {
-                Ok(outcome) => Ok(say::outcome(&outcome, &wish, &redactor).into()),
+                Ok(outcome) => Ok(say::outcome(&outcome, (&offer, &wish), &redactor).into()),
                 Err(error) => refused(&error, Some(&wish)),
             },
         }
@@ -193,7 +208,7 @@ impl Door {
                 match go(&offer.agent, &call.wish).await {
                     Ok(outcome) => {
                         let redactor = offer.agent.runtime().audit().redactor();
-                        say::outcome(&outcome, &call.wish, &redactor)
+                        say::outcome(&outcome, (&offer, &call.wish), &redactor)
                     }
                     Err(error) => self.refusal(&error, call),
                 }
@@ -272,7 +287,10 @@ impl ServerHandler for Door {
         ServerConfig::new(capabilities.build())
             .with_server_info(Implementation::new("lictor", env!("CARGO_PKG_VERSION")))
             .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
-            .with_instructions(INSTRUCTIONS)
+            .with_instructions(match &self.inner.menu {
+                None => INSTRUCTIONS.to_owned(),
+                Some(menu) => menu.instructions(),
+            })
     }
 
     async fn list_tools(

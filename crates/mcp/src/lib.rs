@@ -8,14 +8,18 @@ mod bundles; // packs and facades, as tools
 mod call; // one call, from its arguments to its answer
 mod elicit; // asking the person behind the client
 mod http; // over HTTP
+mod menu; // the tools of other servers, as they were let in
 mod say; // results and refusals, as a model reads them
 mod serve; // on standard input and output
 mod tasks; // calls that wait for people
 mod undo; // the tool that takes back
+mod upstream; // other servers: started, listed, called, ended
 
 pub use door::Door;
 pub use elicit::{Elicitation, NoRandomness};
 pub use http::{
     ENDPOINT, HttpError, HttpOptions, HttpServer, Keeper, RegisteredClients, Serving, WeakToken,
 };
+pub use menu::Menu;
 pub use serve::{ServeError, serve_stdio};
+pub use upstream::{Governed, LeftOut, Listing, Standing, StandingKind, Surroundings, Upstreams};

@@ -10,6 +10,7 @@ use rmcp::model::Tool;
 use serde_json::{Map, Value, json};
 
 use crate::bundles::bundles;
+use crate::menu::Menu;
 use crate::undo;
 
 /// The capability that applies change sets; here its changes come with the call.
@@ -55,11 +56,33 @@ pub(crate) struct Offer {
     bundles: Vec<Bundled>,
     tools: Vec<Tool>,
     served: BTreeMap<String, (usize, Served)>,
+    /// Of the tools of other servers: which moment this is of.
+    pub(crate) foreign: Option<(Menu, u64)>,
 }
 
 impl Offer {
+    /// The tools of a session: its own, or those of other servers that it may call.
+    pub(crate) fn of(agent: Agent, menu: Option<&Menu>) -> Self {
+        let Some(menu) = menu else { return Self::new(agent) };
+        // Before it is looked: what changes meanwhile is looked at again.
+        let foreign = Some((menu.clone(), menu.version()));
+        let (mut tools, mut served) = (Vec::new(), BTreeMap::new());
+        for (name, (id, tool)) in menu.tools(&agent) {
+            served.insert(name, (tools.len(), Served::Capability(id)));
+            tools.push(tool);
+        }
+        Self { agent, bundles: Vec::new(), tools, served, foreign }
+    }
+
+    /// Whether it would be the same again.
+    pub(crate) fn is_of(&self, agent: &Agent, menu: Option<&Menu>) -> bool {
+        let seen = self.foreign.as_ref().map(|(_, version)| *version);
+        let bundled = || menu.is_some() || self.bundles == bundles(agent);
+        same(&self.agent, agent) && seen == menu.map(Menu::version) && bundled()
+    }
+
     /// The tools of a session, in the order of their names: the same graph gives the same list.
-    pub(crate) fn new(agent: Agent) -> Self {
+    fn new(agent: Agent) -> Self {
         let list = agent.graph().tools(ToolFormat::Mcp);
         for left_out in &list.left_out {
             tracing::info!("`{}` is no tool: {}", left_out.capability, left_out.why);
@@ -91,12 +114,7 @@ impl Offer {
                 Err(error) => tracing::warn!("`{name}` is no tool: {error}"),
             }
         }
-        Self { agent, bundles, tools, served }
-    }
-
-    /// Whether it is what a session is offered now: the very same contracts, packs and facades.
-    pub(crate) fn is_of(&self, agent: &Agent) -> bool {
-        same(&self.agent, agent) && self.bundles == bundles(agent)
+        Self { agent, bundles, tools, served, foreign: None }
     }
 
     pub(crate) fn tools(&self) -> &[Tool] {

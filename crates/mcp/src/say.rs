@@ -3,7 +3,7 @@
 use lictor::audit::Redactor;
 use lictor::capability::CapabilityId;
 use lictor::{ActError, ActErrorKind, Done, ErrorCode, RunWaits, UndoDone};
-use rmcp::model::{CallToolResult, ContentBlock};
+use rmcp::model::{CallToolResult, ContentBlock, MetaObject, ResultType};
 use serde_json::{Value, json};
 
 use crate::call::{Outcome, Wish, about};
@@ -13,8 +13,13 @@ use crate::offer::{Offer, served_name};
 const SHOWN_FILES: usize = 20;
 
 /// The answer of something that was done.
-pub(crate) fn outcome(outcome: &Outcome, wish: &Wish, redactor: &Redactor) -> CallToolResult {
+pub(crate) fn outcome(
+    outcome: &Outcome,
+    (offer, wish): (&Offer, &Wish),
+    redactor: &Redactor,
+) -> CallToolResult {
     let mut result = match outcome {
+        Outcome::Done(done) if offer.foreign.is_some() => relayed(done, redactor),
         Outcome::Done(done) => was_done(done, redactor),
         Outcome::Undone(undone) => was_undone(undone, redactor),
     };
@@ -46,6 +51,19 @@ fn was_done(done: &Done, redactor: &Redactor) -> CallToolResult {
     }
     let mut result = success(blocks, output, redactor);
     result.meta = Some(about(done));
+    result
+}
+
+/// What another server answered, as it is, with what happened to it here beside it.
+fn relayed(done: &Done, redactor: &Redactor) -> CallToolResult {
+    let output = without_secrets(&done.record.output, redactor);
+    let Ok(mut result) = serde_json::from_value::<CallToolResult>(output) else {
+        return was_done(done, redactor);
+    };
+    result.result_type = Some(ResultType::COMPLETE);
+    let mut meta = result.meta.take().unwrap_or_default();
+    meta.0.extend(about(done).0);
+    result.meta = Some(meta);
     result
 }
 
@@ -90,7 +108,16 @@ pub(crate) fn refusal(
     }
     let text = redactor.without_declared(&text);
     let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
-    result.structured_content = Some(without_secrets(&error.to_json(), redactor));
+    let why = without_secrets(&error.to_json(), redactor);
+    // A tool of another server that says what it answers never said that it answers this.
+    let foreign = offer.foreign.as_ref().and_then(|_| offer.tool(name));
+    if foreign.is_some_and(|tool| tool.output_schema.is_some()) {
+        let mut meta = MetaObject::default();
+        meta.0.insert("lictor/refusal".to_owned(), why);
+        result.meta = Some(meta);
+    } else {
+        result.structured_content = Some(why);
+    }
     if let Some(wish) = wish {
         explain(&mut result, wish, redactor);
     }

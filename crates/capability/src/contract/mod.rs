@@ -4,6 +4,7 @@ mod ceiling;
 mod command;
 mod fill;
 mod http;
+mod mcp;
 mod schema;
 mod workflow;
 
@@ -24,6 +25,7 @@ pub use http::{
     HttpBody, HttpHeader, HttpMethod, HttpOrigin, HttpQuery, HttpSpec, HttpValue, InputValue,
     SecretHeader, check_header,
 };
+pub use mcp::{McpPin, McpServer, McpTool, PIN_FORMULA, looks_like, pin_digest};
 use schema::Schema;
 pub use schema::{SchemaFinding, SchemaSide};
 pub use workflow::WorkflowDocument;
@@ -233,18 +235,10 @@ pub enum HandlerSpec {
     Http(Box<HttpSpec>),
     /// A tool of an MCP server.
     Mcp(McpTool),
+    /// The start of an MCP server.
+    McpServer(Box<McpServer>),
     /// A workflow, by its id.
     Workflow(Name),
-}
-
-/// Names a tool of an MCP server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct McpTool {
-    /// The server.
-    pub server: String,
-    /// The tool.
-    pub tool: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -522,6 +516,17 @@ impl RawContract {
         if let HandlerSpec::Command(command) = &self.handler.value
             && let Err(problem) = command.check(self.input.value.as_value(), &self.effects.value)
         {
+            return at(self.handler.line, self.handler.column, &problem);
+        }
+        let foreign = match &self.handler.value {
+            HandlerSpec::Mcp(tool) => tool.check(&self.id, &self.source),
+            HandlerSpec::McpServer(server) => server.check(&self.id, &self.effects.value.process),
+            HandlerSpec::Builtin(_)
+            | HandlerSpec::Command(_)
+            | HandlerSpec::Http(_)
+            | HandlerSpec::Workflow(_) => Ok(()),
+        };
+        if let Err(problem) = foreign {
             return at(self.handler.line, self.handler.column, &problem);
         }
         if matches!(self.handler.value, HandlerSpec::Workflow(_))

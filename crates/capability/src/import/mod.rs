@@ -4,6 +4,7 @@
 
 mod command;
 mod credentials;
+mod mcp;
 mod openapi;
 mod schema;
 mod skill;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::contract::{CapabilityId, Contract};
 
 pub use command::from_command;
+pub use mcp::{from_mcp_server, from_mcp_tools};
 pub use openapi::from_openapi;
 pub use skill::{SkillFolder, from_claude_skill};
 pub use tools::{from_anthropic, from_openai};
@@ -159,6 +161,12 @@ fn text_of(contract: &Value) -> String {
 /// A text as a template of a command that means nothing but it: braces are written twice.
 fn literal(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
+}
+
+/// A title in one line, without what cannot be seen.
+fn literal_title(text: &str) -> String {
+    let line: String = text.chars().filter(|c| !c.is_control()).take(120).collect();
+    line.trim().to_owned()
 }
 
 /// An id from a namespace and a name of any letters: lower-case words joined by `_`.

@@ -17,6 +17,7 @@ mod effects;
 mod exports;
 mod graph;
 mod import;
+mod mcp;
 mod resolve;
 mod resolve_model;
 mod support;

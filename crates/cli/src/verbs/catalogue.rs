@@ -241,7 +241,7 @@ async fn decide(
     Ok(0)
 }
 
-fn failure(error: &CatalogueFailure) -> Failure {
+pub(super) fn failure(error: &CatalogueFailure) -> Failure {
     if let CatalogueFailure::Unreadable(lictor::governance::DocumentUnreadable::Bundle(error)) =
         error
     {

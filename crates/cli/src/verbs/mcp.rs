@@ -12,7 +12,7 @@ use crate::mcp_args::Serve;
 use crate::output::Output;
 
 /// Who asks, when nobody says which agent.
-const AGENT: &str = "mcp";
+pub(super) const AGENT: &str = "mcp";
 
 pub(crate) async fn mcp(wish: Mcp, context: &Context, output: &Output) -> Answer {
     let principal = principal(context)?;
@@ -22,6 +22,8 @@ pub(crate) async fn mcp(wish: Mcp, context: &Context, output: &Output) -> Answer
             None => serve(wish, principal, context).await,
         },
         Mcp::Clients(wish) => mcp_clients::clients(wish, principal, context, output).await,
+        Mcp::Wrap(wish) => super::mcp_wrap::wrap(wish, context, output).await,
+        Mcp::Gateway(wish) => super::mcp_gateway::gateway(wish, context, output).await,
     }
 }
 

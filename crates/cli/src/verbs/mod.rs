@@ -20,7 +20,11 @@ mod mcp;
 #[cfg(feature = "mcp")]
 mod mcp_clients;
 #[cfg(feature = "mcp")]
+mod mcp_gateway;
+#[cfg(feature = "mcp")]
 mod mcp_http;
+#[cfg(feature = "mcp")]
+mod mcp_wrap;
 mod policy;
 mod policy_tools;
 mod recover;
@@ -59,7 +63,14 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Answer {
         verb => verb,
     };
     let context = Context::new(cli.global)?;
-    let (context, output) = (&context, output);
+    let answer = verb_of(verb, &context, output).await;
+    // Whatever it was, no server that it started is left.
+    #[cfg(feature = "mcp")]
+    context.upstreams.close().await;
+    answer
+}
+
+async fn verb_of(verb: Verb, context: &Context, output: &Output) -> Answer {
     match verb {
         Verb::Init(wish) => init::init(wish, context, output).await,
         Verb::Apply(wish) => apply::apply(wish, context, output).await,

@@ -158,8 +158,17 @@ impl Client {
         arguments: &[&str],
         set: impl FnOnce(&mut Command),
     ) -> (Server,) {
+        Self::spawn_as(place, "serve", arguments, set)
+    }
+
+    fn spawn_as(
+        place: &Place,
+        verb: &str,
+        arguments: &[&str],
+        set: impl FnOnce(&mut Command),
+    ) -> (Server,) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
-        command.args(["mcp", "serve"]).args(arguments).current_dir(&place.root);
+        command.args(["mcp", verb]).args(arguments).current_dir(&place.root);
         for name in ours() {
             command.env_remove(name);
         }
@@ -182,6 +191,18 @@ impl Client {
         set: impl FnOnce(&mut Command),
     ) -> Self {
         let (server,) = Self::spawn(place, arguments, set);
+        Self::over(server, era, Ear::new(None)).await
+    }
+
+    /// A client of another server than `mcp serve`.
+    pub(crate) async fn connect_as(
+        place: &Place,
+        era: Era,
+        verb: &str,
+        arguments: &[&str],
+        set: impl FnOnce(&mut Command),
+    ) -> Self {
+        let (server,) = Self::spawn_as(place, verb, arguments, set);
         Self::over(server, era, Ear::new(None)).await
     }
 

@@ -16,15 +16,20 @@
 mod client;
 mod http_client;
 mod place;
+mod stand_in;
 
 mod bundles;
 mod cancelling;
 mod doors;
 mod elicitation;
+mod gateway;
 mod http;
 mod imported;
 mod life;
 mod outcomes;
+mod real;
 mod refusals;
 mod session;
 mod tasks;
+mod wrap;
+mod wrap_files;

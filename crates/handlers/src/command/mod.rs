@@ -26,10 +26,10 @@ use serde_json::{Value, json};
 use crate::launch::{End, Limits, Order, Report};
 use crate::masked::without;
 use crate::secret::SecretSource;
-use program::Programs;
+pub use program::Programs;
 pub use run::Launcher;
 use run::{NOBODY, Waiting, Wanted, as_nobody};
-use stage::{Stage, sweep};
+pub use stage::{Stage, sweep};
 
 /// Bytes of memory, unless the contract says.
 const MEMORY: u64 = 512 << 20;

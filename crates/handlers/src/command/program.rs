@@ -20,7 +20,7 @@ type Stamp = (PathBuf, u64, u64, u64, i64, i64, i64, i64);
 
 /// Finds programs, and remembers their digests for as long as their files are the same.
 #[derive(Debug, Default)]
-pub(super) struct Programs {
+pub struct Programs {
     known: Mutex<HashMap<Stamp, Digest>>,
 }
 
@@ -28,7 +28,10 @@ impl Programs {
     /// The file that a program is: one of the workspace where its name is a path in it. Behind it,
     /// the file that links lead to, where that is another one: a rule about `dash` is heard where
     /// `sh` is a link to it.
-    pub(super) fn find(
+    ///
+    /// # Errors
+    /// When there is none, or its file cannot be read.
+    pub fn find(
         &self,
         program: &str,
         view: &dyn WorkspaceView,

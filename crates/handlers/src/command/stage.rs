@@ -43,7 +43,7 @@ enum Stood {
 
 /// A folder of its own, with the copy in `work`. It goes with this.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub struct Stage {
     folder: PathBuf,
     /// Held for as long as the folder is in use: whoever finds one that is not takes it away.
     _sign: File,
@@ -57,7 +57,10 @@ fn failed(what: &Path, error: &std::io::Error) -> HandlerError {
 
 impl Stage {
     /// An empty one in a folder.
-    pub(super) fn new(scratch: &Path, name: &str) -> Result<Self, HandlerError> {
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new(scratch: &Path, name: &str) -> Result<Self, HandlerError> {
         let folder = scratch.join(name);
         let dir = |mode: u32, path: &Path| {
             let made = DirBuilder::new().recursive(true).mode(mode).create(path);
@@ -83,12 +86,36 @@ impl Stage {
         matches!(self.put.get(path), Some(Stood::Directory { .. }))
     }
 
-    fn work(&self) -> PathBuf {
+    /// The copy.
+    #[must_use]
+    pub fn work(&self) -> PathBuf {
         self.folder.join("work")
     }
 
+    /// Takes away what the copy holds. The folder itself stays: somebody may stand in it.
+    ///
+    /// # Errors
+    /// When something of it cannot be taken away.
+    pub fn clear(&mut self) -> Result<(), HandlerError> {
+        let work = self.work();
+        let entries = open_folder(&work).map_err(|error| failed(&work, &error))?;
+        for entry in entries {
+            remove(&entry.map_err(|error| failed(&work, &error))?.path());
+        }
+        let left = open_folder(&work).map_err(|error| failed(&work, &error))?.next().is_some();
+        if left {
+            return Err(HandlerError::failed("not all of the staging copy could be taken away"));
+        }
+        self.put.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+
     /// Copies what a path holds, as far as the contract reads it and no policy hides it.
-    pub(super) fn copy_in(
+    ///
+    /// # Errors
+    /// When it cannot be read, or is too much.
+    pub fn copy_in(
         &mut self,
         asked_for: &WorkspacePath,
         view: &dyn WorkspaceView,
@@ -185,7 +212,10 @@ impl Stage {
     }
 
     /// What is different now, as changes. Nobody works in there any more.
-    pub(super) fn changes(&self) -> Result<Vec<Change>, HandlerError> {
+    ///
+    /// # Errors
+    /// When something of it cannot be a change.
+    pub fn changes(&self) -> Result<Vec<Change>, HandlerError> {
         let found = Found::walk(&self.work())?;
         let mut changes = Vec::new();
         // What goes, goes first, the deepest of it before the rest.
@@ -221,7 +251,7 @@ impl Drop for Stage {
 }
 
 /// Takes away what crashes left of staging copies.
-pub(super) fn sweep(scratch: &Path) {
+pub fn sweep(scratch: &Path) {
     let Ok(entries) = std::fs::read_dir(scratch) else { return };
     for entry in entries.flatten() {
         let path = entry.path();

@@ -262,6 +262,36 @@ impl Files {
     }
 }
 
+impl Files {
+    /// Puts other bytes into a file that is there, whole or not at all. `place` is as
+    /// [`Files::place`] gives it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the catalogue's folder is no part of the workspace"
+    )]
+    pub(super) fn replace(root: &Path, place: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = root.join(place.strip_prefix(".lictor/").unwrap_or(place));
+        let folder = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let mut temporary = tempfile_in(folder)?;
+        temporary.1.write_all(bytes)?;
+        temporary.1.sync_all()?;
+        if let Err(error) = fs::rename(&temporary.0, &path) {
+            fs::remove_file(&temporary.0)?;
+            return Err(error);
+        }
+        File::open(folder)?.sync_all()
+    }
+}
+
+/// A new file that no catalogue looks at, for what is to take another one's place.
+fn tempfile_in(folder: &Path) -> io::Result<(PathBuf, File)> {
+    let mut random = [0_u8; 16];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let path = folder.join(format!(".{}.tmp", Digest::of(&random).hex()));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path)?;
+    Ok((path, file))
+}
+
 /// A file's bytes, one more than a document may have so that the reader says that it is too large.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;

@@ -6,6 +6,7 @@ mod files;
 mod flows;
 mod packs;
 mod seal;
+mod superseding; // definitions that changed elsewhere
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

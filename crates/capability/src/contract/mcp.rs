@@ -1,0 +1,285 @@
+//! The sections `mcp` and `mcp_server` of a contract: a tool of another program, as it was when
+//! somebody let it in, and how that program is started.
+
+use std::collections::BTreeMap;
+
+use lictor_context::Digest;
+use lictor_document::StrictValue;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::CapabilityId;
+
+/// How [`McpPin`]s are made: raised when what is hashed changes, so that a new way to hash flags nothing
+/// that did not change.
+pub const PIN_FORMULA: u32 = 1;
+/// The longest name of a server.
+const MAX_SERVER: usize = 64;
+/// The longest name of a tool, as the protocol has it.
+const MAX_TOOL: usize = 128;
+
+/// A tool of an MCP server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpTool {
+    /// The server.
+    pub server: String,
+    /// The tool, as the server calls it.
+    pub tool: String,
+    /// What the tool said of itself when it was let in. A tool without is not called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Box<McpPin>>,
+}
+
+/// Everything that a tool says to a model, and its digest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpPin {
+    /// How the digest was made; see [`PIN_FORMULA`].
+    pub formula: u32,
+    /// The digest of the definition.
+    pub digest: Digest,
+    /// Name, title, description, both schemas, annotations, icons and `_meta`, as it is served.
+    pub definition: StrictValue,
+}
+
+/// How the program behind an MCP server is started. What it is given of the environment is named, and
+/// never held, here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpServer {
+    /// The server.
+    pub server: String,
+    /// The program and its arguments; no shell reads them. In arguments, `{workspace}` is the folder
+    /// that the server works in.
+    pub command: Vec<String>,
+    /// The folder that it begins in: relative to the workspace, which it is unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// The environment variables that it gets, by name, from whoever starts it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// Variables with a text of their own, in which `{workspace}` is the folder that it works in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
+    /// Variables that hold a secret, looked up when it is started.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
+    /// Whether it works on the files of the workspace. Then it gets a copy of them, and what it changes
+    /// there lands by an action of its own, which can be undone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub workspace: bool,
+}
+
+impl McpPin {
+    /// The pin of a definition.
+    ///
+    /// # Errors
+    /// When it is no JSON as contracts hold it: a number, for example, that nobody reads alike.
+    pub fn of(definition: &Value) -> Result<Self, String> {
+        let held: StrictValue =
+            serde_json::from_value(definition.clone()).map_err(|error| error.to_string())?;
+        Ok(Self { formula: PIN_FORMULA, digest: pin_digest(definition)?, definition: held })
+    }
+}
+
+/// The digest of all that a tool says to a model.
+///
+/// # Errors
+/// When it has no canonical form.
+pub fn pin_digest(definition: &Value) -> Result<Digest, String> {
+    Digest::of_json(&json!({ "formula": PIN_FORMULA, "tool": definition }))
+        .map_err(|error| error.to_string())
+}
+
+impl McpTool {
+    /// The id of the capability behind a tool: different tools have different ids.
+    ///
+    /// # Errors
+    /// When a name is none, or too long for an id.
+    pub fn id_of(server: &str, tool: &str) -> Result<CapabilityId, String> {
+        check_server(server)?;
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+        if tool.is_empty() || tool.len() > MAX_TOOL || !tool.bytes().all(known) {
+            return Err(format!(
+                "`{}` is no name of a tool; letters, digits, `_`, `-`, `.` and `/` are accepted, \
+                 {MAX_TOOL} at most",
+                tool.escape_debug()
+            ));
+        }
+        let id = format!("mcp.{}.{}", word_of(server), word_of(tool));
+        CapabilityId::parse(&id).map_err(|_| format!("`{tool}` is too long for a capability id"))
+    }
+
+    pub(super) fn check(&self, id: &CapabilityId, source: &str) -> Result<(), String> {
+        let Some(pin) = &self.pin else { return Ok(()) };
+        if pin.formula != PIN_FORMULA {
+            return Err(format!(
+                "the pin was made by formula {}; this version knows {PIN_FORMULA}",
+                pin.formula
+            ));
+        }
+        let definition = pin.definition.as_value();
+        if pin_digest(definition)? != pin.digest {
+            return Err("the pin's digest is not that of its definition".to_owned());
+        }
+        if definition.get("name").and_then(Value::as_str) != Some(self.tool.as_str()) {
+            return Err("the pin is about another tool".to_owned());
+        }
+        let own = Self::id_of(&self.server, &self.tool)?;
+        if own != *id {
+            return Err(format!("the id of this tool is `{own}`"));
+        }
+        if source.strip_prefix("mcp:") != Some(self.server.as_str()) {
+            return Err(format!("a tool of this server has `source: mcp:{}`", self.server));
+        }
+        Ok(())
+    }
+}
+
+impl McpServer {
+    /// The id of the capability that starts a server.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub fn id_of(server: &str) -> Result<CapabilityId, String> {
+        check_server(server)?;
+        CapabilityId::parse(&format!("mcp_server.{}", word_of(server)))
+            .map_err(|error| error.to_string())
+    }
+
+    pub(super) fn check(&self, id: &CapabilityId, programs: &[String]) -> Result<(), String> {
+        let own = Self::id_of(&self.server)?;
+        if own != *id {
+            return Err(format!("the id of this server is `{own}`"));
+        }
+        let program = self.command.first().filter(|program| !program.is_empty());
+        let Some(program) = program else {
+            return Err("the command is empty; a program and its arguments are accepted".to_owned());
+        };
+        if !programs.contains(program) {
+            return Err(format!("`effects.process` does not name `{}`", program.escape_debug()));
+        }
+        if self.command.iter().any(|part| part.contains('\0')) {
+            return Err("an argument holds a NUL, which none can".to_owned());
+        }
+        let named = self.env.iter().chain(self.set.keys()).chain(self.secrets.keys());
+        for name in named {
+            check_variable(name)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_variable(name: &str) -> Result<(), String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.is_empty()
+        || name.starts_with(|first: char| first.is_ascii_digit())
+        || !name.bytes().all(fits)
+    {
+        return Err(format!("`{}` is no name of a variable", name.escape_debug()));
+    }
+    // An approver's token and every secret stand there.
+    if name.to_ascii_uppercase().starts_with("LICTOR_") {
+        return Err(format!("`{name}` is Lictor's own, and no server gets it"));
+    }
+    Ok(())
+}
+
+fn check_server(server: &str) -> Result<(), String> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if server.is_empty() || server.len() > MAX_SERVER || !server.bytes().all(known) {
+        return Err(format!(
+            "`{}` is no name of a server; letters, digits, `_`, `-` and `.` are accepted, \
+             {MAX_SERVER} at most",
+            server.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+/// A name as a word of an id, and never two names as the same word. What most names are made of stays
+/// as it is: lower-case letters, digits, and `_` before a letter. Anything else is `_` and a digit:
+/// `_0` is `_` itself, `_1` `-`, `_2` `.`, `_5` `/`, `_3s` is `S`; and `x_4` begins a word that would
+/// not begin with a letter.
+fn word_of(name: &str) -> String {
+    let mut word = String::with_capacity(name.len() + 8);
+    let mut bytes = name.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'_' if bytes.peek().is_some_and(u8::is_ascii_lowercase) => word.push('_'),
+            b'_' => word.push_str("_0"),
+            b'-' => word.push_str("_1"),
+            b'.' => word.push_str("_2"),
+            b'/' => word.push_str("_5"),
+            upper if upper.is_ascii_uppercase() => {
+                word.push_str("_3");
+                word.push(char::from(upper.to_ascii_lowercase()));
+            }
+            other if other.is_ascii_alphanumeric() => word.push(char::from(other)),
+            // No name has it; it stays different all the same.
+            other => word.push_str(&format!("_6{other:02x}")),
+        }
+    }
+    if word.starts_with(|first: char| first.is_ascii_lowercase()) {
+        word
+    } else {
+        format!("x_4{word}")
+    }
+}
+
+/// What a name looks like: names that people take for one another have the same. Case and separators
+/// tell names apart, `0` and `O`, `1`, `l` and `I`, and `rn` and `m` do not.
+#[must_use]
+pub fn looks_like(name: &str) -> String {
+    let drawn: String = name
+        .chars()
+        .map(|c| match c {
+            '0' | 'O' => '0',
+            '1' | 'l' | 'I' => '1',
+            other => other,
+        })
+        .collect();
+    drawn.replace("rn", "m").replace("vv", "w")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_names_stay_readable_and_four_stay_four() {
+        let words: Vec<String> = [
+            "read_file",
+            "get-sum",
+            "get_sum",
+            "Send",
+            "send",
+            "a.b",
+            "_x",
+            "9a",
+            "x_49a",
+            "a__b",
+            "a_",
+        ]
+        .iter()
+        .map(|name| word_of(name))
+        .collect();
+        assert_eq!(
+            words,
+            [
+                "read_file",
+                "get_1sum",
+                "get_sum",
+                "x_4_3send",
+                "send",
+                "a_2b",
+                "x_4_x",
+                "x_49a",
+                "x_049a",
+                "a_0_b",
+                "a_0"
+            ]
+        );
+    }
+}

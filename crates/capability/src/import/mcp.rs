@@ -1,0 +1,146 @@
+//! MCP servers: how one is started, and the tools that it lists.
+
+use serde_json::{Value, json};
+
+use super::{Draft, Import, NotImported, literal_title};
+use crate::contract::{McpPin, McpServer, McpTool, looks_like};
+
+/// How long a call gets, unless somebody says otherwise.
+const TIMEOUT: &str = "60s";
+/// The longest description that is repeated as the contract's own; the pin holds all of it.
+const MAX_TEXT: usize = 16 << 10;
+
+/// From how a server is started to the contract of starting it.
+///
+/// # Errors
+/// When its name is none, or its command is empty.
+pub fn from_mcp_server(server: &McpServer) -> Result<Import, super::ImportError> {
+    let id = McpServer::id_of(&server.server).map_err(super::ImportError)?;
+    let program = server.command.first().cloned().unwrap_or_default();
+    let title = format!("Start the MCP server {}", server.server);
+    let what = format!("Start `{}` and keep it running.", server.command.join(" "));
+    let mut draft = Draft::new(&id, &title, &what, "local");
+    draft.set(json!({
+        "input": { "type": "object", "additionalProperties": false },
+        "output": { "type": "object" },
+        "risk": "medium",
+        "effects": { "process": [program] },
+        "undo": { "strategy": "none" },
+        "timeout": TIMEOUT,
+        "handler": { "mcp_server": server },
+    }));
+    draft.lost = vec!["what the program does beside its tools: nothing holds it".to_owned()];
+    let mut import = Import::default();
+    import.take(server.server.clone(), Ok(draft));
+    Ok(import)
+}
+
+/// From the tools that a server lists, as they would be served, to contracts. What a tool says of
+/// itself is a hint of somebody who is not trusted: it may raise the risk that is proposed, and what is
+/// not said is supposed at its worst. Names that are taken twice, or that people would take for one
+/// another, are left out, all of them.
+#[must_use]
+pub fn from_mcp_tools(server: &McpServer, tools: &[Value]) -> Import {
+    let mut import = Import::default();
+    let name_of = |tool: &Value| tool.get("name").and_then(Value::as_str).map(str::to_owned);
+    let names: Vec<Option<String>> = tools.iter().map(name_of).collect();
+    for (tool, name) in tools.iter().zip(&names) {
+        let Some(name) = name else {
+            let why = "it has no name".to_owned();
+            import.left_out.push(NotImported { origin: "a tool".to_owned(), why });
+            continue;
+        };
+        let drawn = looks_like(name);
+        let alike = names.iter().flatten().filter(|other| looks_like(other) == drawn);
+        let others: Vec<&String> = alike.collect();
+        let made = match others.as_slice() {
+            [_] => draft(server, name, tool),
+            several if several.iter().all(|other| *other == name) => {
+                Err("the server lists it more than once".to_owned())
+            }
+            several => {
+                let quoted = several.iter().map(|other| format!("`{other}`"));
+                let list = quoted.collect::<Vec<_>>().join(", ");
+                Err(format!("its name is easily taken for another one: {list}"))
+            }
+        };
+        import.take(name.clone(), made);
+    }
+    import
+}
+
+fn draft(server: &McpServer, name: &str, tool: &Value) -> Result<Draft, String> {
+    let id = McpTool::id_of(&server.server, name)?;
+    let pin = McpPin::of(tool)?;
+    let text = |key: &str| tool.get(key).and_then(Value::as_str).unwrap_or_default();
+    let description: String = text("description").chars().take(MAX_TEXT).collect();
+    let hint = |key: &str| tool.pointer(&format!("/annotations/{key}")).and_then(Value::as_bool);
+    let title = match text("title") {
+        "" => tool.pointer("/annotations/title").and_then(Value::as_str).unwrap_or(name),
+        title => title,
+    };
+    let source = format!("mcp:{}", server.server);
+    let mut draft = Draft::new(&id, &literal_title(title), &description, &source);
+    let files: &[&str] = if server.workspace { &["**"] } else { &[] };
+    draft.set(json!({
+        "kind": "mcp",
+        "input": tool.get("inputSchema").cloned().unwrap_or_else(|| json!({ "type": "object" })),
+        "output": output(),
+        "risk": risk(hint("readOnlyHint"), hint("destructiveHint"), hint("openWorldHint")),
+        "effects": { "fs": { "read": files, "write": files, "delete": files } },
+        "undo": { "strategy": if server.workspace { "automatic" } else { "none" } },
+        "timeout": TIMEOUT,
+        "handler": { "mcp": McpTool {
+            server: server.server.clone(), tool: name.to_owned(), pin: Some(Box::new(pin)),
+        } },
+    }));
+    draft.lost.push("what it does and risks: only its own word stands for that".to_owned());
+    let hidden = hidden(tool);
+    if hidden > 0 {
+        draft.lost.push(format!(
+            "{hidden} characters in what it tells models cannot be seen; look at it with care"
+        ));
+    }
+    Ok(draft)
+}
+
+/// What a call gives: what the tool answered, as it is.
+fn output() -> Value {
+    json!({
+        "type": "object",
+        "required": ["content"],
+        "properties": {
+            "content": { "type": "array", "items": { "type": "object" } },
+            "structuredContent": {},
+            "isError": { "type": "boolean" },
+            "_meta": { "type": "object" },
+        },
+    })
+}
+
+/// The risk that is proposed, by the hints of a tool. As the protocol has it, a tool that does not say
+/// otherwise changes things, destroys, and reaches everywhere.
+fn risk(read_only: Option<bool>, destructive: Option<bool>, open: Option<bool>) -> &'static str {
+    match (read_only.unwrap_or(false), destructive.unwrap_or(true), open.unwrap_or(true)) {
+        (true, _, false) => "low",
+        (true, _, true) | (false, false, _) => "medium",
+        (false, true, _) => "high",
+    }
+}
+
+/// How many characters of all texts of a tool nobody can see: controls, and what turns text around or
+/// takes no room.
+fn hidden(value: &Value) -> usize {
+    let unseen = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}'
+                | '\u{e0000}'..='\u{e01ef}')
+    };
+    match value {
+        Value::String(text) => text.chars().filter(|c| unseen(*c)).count(),
+        Value::Array(items) => items.iter().map(hidden).sum(),
+        Value::Object(fields) => fields.values().map(hidden).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}

@@ -1,0 +1,346 @@
+//! The handlers: starting a server, and calling one of its tools.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lictor::capability::{
+    CapabilityId, Contract, EffectCeiling, Effects, McpPin, McpServer, McpTool, Risk, UndoScope,
+    WorkspaceView,
+};
+use lictor::context::WorkspacePath;
+use lictor::executor::{Granted, Handler, HandlerError, HandlerErrorKind, Request};
+use rmcp::ServiceError;
+use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ErrorCode};
+use serde_json::{Map, Value, json};
+
+use super::diff;
+use super::files::{self, Copy};
+use super::link::Link;
+use super::listing::{Differs, Listing};
+use super::process::Order;
+use super::{Inner, ended};
+
+/// A list that is older is asked for again before a call.
+pub(super) const MAX_AGE: Duration = Duration::from_secs(30);
+/// What stands for the folder that a server works in.
+const WORKSPACE: &str = "{workspace}";
+
+/// Starts a server.
+pub(super) struct StartsServer {
+    spec: McpServer,
+    inner: Arc<Inner>,
+}
+
+impl StartsServer {
+    pub(super) fn new(spec: &McpServer, inner: Arc<Inner>) -> Self {
+        Self { spec: spec.clone(), inner }
+    }
+
+    fn program(&self) -> &str {
+        self.spec.command.first().map_or("", String::as_str)
+    }
+
+    /// What is started, with all that it gets. Secrets are looked up here and kept nowhere.
+    fn order(
+        &self,
+        file: &str,
+        works_in: &Path,
+        secrets: &mut Vec<String>,
+    ) -> Result<Order, HandlerError> {
+        let root = &self.inner.root;
+        let folder = works_in.display().to_string();
+        let filled = |text: &String| text.replace(WORKSPACE, &folder);
+        let mut env: BTreeMap<String, OsString> = BTreeMap::new();
+        for name in &self.spec.env {
+            let value = self.inner.surroundings.variable(&self.spec.server, name);
+            env.extend(value.map(|value| (name.clone(), value)));
+        }
+        env.extend(self.spec.set.iter().map(|(name, text)| (name.clone(), filled(text).into())));
+        for (name, secret) in &self.spec.secrets {
+            let found = self.inner.secrets.secret(secret);
+            let found = found
+                .ok_or_else(|| HandlerError::failed(format!("there is no secret `{secret}`")))?;
+            env.insert(name.clone(), OsString::from(&found));
+            secrets.push(found);
+        }
+        let cwd =
+            self.spec.cwd.as_ref().map_or_else(|| works_in.to_owned(), |cwd| works_in.join(cwd));
+        Ok(Order {
+            // A path of the workspace is one from its root, wherever we stand.
+            program: root.join(Path::new(file)),
+            arguments: self.spec.command.iter().skip(1).map(filled).collect(),
+            cwd,
+            env,
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Handler for StartsServer {
+    fn describe(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
+        let program = self.program();
+        let executables = self.inner.programs.find(program, request.view)?;
+        Ok(Effects {
+            reads: own(&executables.first().map(|one| one.path.clone()), request.view),
+            programs: vec![program.to_owned()],
+            executables,
+            undo: UndoScope::None,
+            ..Effects::default()
+        })
+    }
+
+    async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError> {
+        let found = self.inner.programs.find(self.program(), granted.view())?;
+        let Some(first) =
+            found.first().filter(|_| found == granted.described().effects().executables)
+        else {
+            let program = self.program().escape_debug();
+            let problem = format!("the program `{program}` is another one than was judged");
+            return Err(HandlerError::changed(problem));
+        };
+        let mut secrets = Vec::new();
+        let copy = match self.spec.workspace {
+            true => Some(Copy::new(&self.inner.scratch)?),
+            false => None,
+        };
+        let works_in = copy.as_ref().map_or(self.inner.root.as_path(), Copy::folder);
+        let order = self.order(&first.path, works_in, &mut secrets)?;
+        let starting = self.inner.start(&self.spec, (order, copy), &secrets);
+        let server = &self.spec.server;
+        let link = match tokio::time::timeout(granted.limit(), starting).await {
+            Ok(Ok(link)) => link,
+            Ok(Err(why)) => {
+                return Err(HandlerError::failed(format!("the MCP server `{server}`: {why}")));
+            }
+            // What was started ended with the wait.
+            Err(_) => {
+                let limit = granted.limit().as_millis();
+                let why = format!("the MCP server `{server}` did not begin within {limit} ms");
+                return Err(HandlerError::failed(why));
+            }
+        };
+        let info = link.peer().peer_info();
+        let version = info.as_ref().map(|info| info.protocol_version.to_string());
+        Ok(json!({
+            "server": server, "protocol": version, "tools": link.listing().tools().len(),
+        }))
+    }
+
+    fn keeps_time(&self) -> bool {
+        true
+    }
+}
+
+/// A program that lies in the workspace is read.
+fn own(path: &Option<String>, view: &dyn WorkspaceView) -> Vec<WorkspacePath> {
+    let path = path.as_deref().and_then(|path| WorkspacePath::parse(path).ok());
+    path.filter(|path| matches!(view.entry(path), Ok(Some(_)))).into_iter().collect()
+}
+
+/// Calls one tool.
+pub(super) struct CallsTool {
+    spec: McpTool,
+    risk: Risk,
+    most: EffectCeiling,
+    /// Whether it works on files of the workspace.
+    files: bool,
+    inner: Arc<Inner>,
+}
+
+impl CallsTool {
+    pub(super) fn new(spec: &McpTool, contract: &Contract, inner: Arc<Inner>) -> Self {
+        Self {
+            spec: spec.clone(),
+            risk: contract.risk,
+            most: contract.effects.clone(),
+            files: files::works_on_files(contract),
+            inner,
+        }
+    }
+
+    fn pin(&self) -> Result<&McpPin, HandlerError> {
+        let McpTool { server, tool, pin } = &self.spec;
+        pin.as_deref().ok_or_else(|| {
+            HandlerError::changed(format!(
+                "nobody let in what `{server}` says of `{tool}`: its contract has no `pin`"
+            ))
+        })
+    }
+
+    /// Holds what the server says now against what was let in.
+    fn compare(&self, listing: &Listing) -> Result<(), HandlerError> {
+        let McpTool { server, tool, .. } = &self.spec;
+        let pin = self.pin()?;
+        let why = match listing.fits(tool, pin.digest) {
+            Ok(()) => return Ok(()),
+            Err(Differs::Gone) => format!("`{server}` has no tool `{tool}` any more"),
+            Err(Differs::Several) => format!("`{server}` has several tools `{tool}` now"),
+            Err(Differs::Changed) => {
+                let now = listing.tool(tool).unwrap_or(&Value::Null);
+                let lines = diff::lines(pin.definition.as_value(), now);
+                format!(
+                    "what `{server}` says of its tool `{tool}` is not what was let in:\n{}",
+                    lines.join("\n")
+                )
+            }
+        };
+        Err(HandlerError::changed(why))
+    }
+
+    fn link(&self) -> Result<Arc<Link>, HandlerError> {
+        let name = &self.spec.server;
+        if let Some(link) = self.inner.running(name) {
+            return Ok(link);
+        }
+        let known = self.inner.server(name).state().link.as_ref().and_then(|link| link.ended());
+        Err(HandlerError::failed(match known {
+            Some(known) => ended(name, &known),
+            None => format!("the MCP server `{name}` does not run"),
+        }))
+    }
+}
+
+#[async_trait::async_trait]
+impl Handler for CallsTool {
+    fn describe(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
+        self.pin()?;
+        // Where the server runs nobody is asked about something that would be refused.
+        if let Some(link) = self.inner.running(&self.spec.server) {
+            self.compare(&link.listing())?;
+        }
+        let tools = vec![format!("{}/{}", self.spec.server, self.spec.tool)];
+        if !self.files {
+            return Ok(Effects { tools, undo: UndoScope::None, ..Effects::default() });
+        }
+        // What it changes in its copy lands, and can be undone; what else it does, nobody sees.
+        let reads = files::reads(request.view)?;
+        let undo = UndoScope::Partial;
+        Ok(Effects { tools, reads, reads_root: true, undo, ..Effects::default() })
+    }
+
+    async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError> {
+        let link = self.link()?;
+        let age = if self.risk >= Risk::High { Duration::ZERO } else { MAX_AGE };
+        let listing = link.fresh(age).await;
+        let listing = listing.map_err(|why| {
+            HandlerError::failed(format!("the MCP server `{}`: {why}", self.spec.server))
+        })?;
+        self.compare(&listing)?;
+        let copy = self.inner.server(&self.spec.server).state().copy.clone();
+        match (self.files, copy) {
+            (false, None) => {
+                let input = granted.input().as_object().cloned().unwrap_or_default();
+                let result = self.call(&link, input, granted.limit()).await?;
+                Ok(link.mask().value(output(&result)?))
+            }
+            (true, Some(copy)) => self.call_on_files(&link, &copy, &granted).await,
+            (contract, _) => {
+                let (server, not) = (&self.spec.server, if contract { "not " } else { "" });
+                Err(HandlerError::changed(format!(
+                    "`{server}` was started {not}to work on files of the workspace, and the contract of \
+                     its tool `{}` says otherwise",
+                    self.spec.tool
+                )))
+            }
+        }
+    }
+
+    fn first(&self) -> Option<CapabilityId> {
+        match self.inner.running(&self.spec.server) {
+            Some(_) => None,
+            None => McpServer::id_of(&self.spec.server).ok(),
+        }
+    }
+
+    fn blocks(&self) -> bool {
+        // Copying does.
+        self.files
+    }
+
+    fn keeps_time(&self) -> bool {
+        true
+    }
+}
+
+impl CallsTool {
+    /// A call in a copy of the workspace, and what it changed there.
+    async fn call_on_files(
+        &self,
+        link: &Link,
+        copy: &Copy,
+        granted: &Granted<'_>,
+    ) -> Result<Value, HandlerError> {
+        let filled = copy.filled(granted, &self.most).await?;
+        let root = &self.inner.root;
+        let input = granted.input().as_object().cloned().unwrap_or_default();
+        let input = files::into_copy(input, root, copy.folder());
+        let called = self.call(link, input, granted.limit()).await;
+        if matches!(&called, Err(error) if matches!(error.kind(), HandlerErrorKind::Unknown(_))) {
+            // It may still be at work in the copy, which the next call gets.
+            link.close().await;
+        }
+        let result = called?;
+        let changes = filled.changes()?;
+        if !changes.is_empty() {
+            granted.stage(changes);
+        }
+        let output = files::out_of_copy(output(&result)?, root, copy.folder());
+        Ok(link.mask().value(output))
+    }
+
+    /// One call, and never a second one: what was sent may have happened.
+    async fn call(
+        &self,
+        link: &Link,
+        input: Map<String, Value>,
+        limit: Duration,
+    ) -> Result<CallToolResult, HandlerError> {
+        let server = &self.spec.server;
+        let params = CallToolRequestParams::new(self.spec.tool.clone()).with_arguments(input);
+        let answered = tokio::time::timeout(limit, link.peer().call_tool_once(params)).await;
+        let Ok(answered) = answered else {
+            let limit = limit.as_millis();
+            return Err(HandlerError::unknown(format!(
+                "`{server}` did not answer within {limit} ms"
+            )));
+        };
+        let unknown = |why: String| HandlerError::unknown(link.mask().text(&why));
+        match answered {
+            Ok(CallToolResponse::Complete(result)) => Ok(result),
+            Ok(_) => Err(unknown(format!(
+                "`{server}` began it and wants to be answered or waited for, which it was told is not done"
+            ))),
+            Err(ServiceError::McpError(error)) => {
+                let said = format!("`{server}` refused it: {}", error.message);
+                // These say that the request itself was not taken.
+                let untaken = [
+                    ErrorCode::INVALID_REQUEST,
+                    ErrorCode::METHOD_NOT_FOUND,
+                    ErrorCode::INVALID_PARAMS,
+                ];
+                match untaken.contains(&error.code) {
+                    true => Err(HandlerError::failed(link.mask().text(&said))),
+                    false => Err(unknown(said)),
+                }
+            }
+            Err(error) => match link.end_of().await {
+                Some(why) => Err(unknown(ended(server, &why))),
+                None => Err(unknown(format!("`{server}` gave no answer: {error}"))),
+            },
+        }
+    }
+}
+
+/// What a tool answered, as the capability gives it.
+fn output(result: &CallToolResult) -> Result<Value, HandlerError> {
+    let fail = |error: serde_json::Error| HandlerError::unknown(error.to_string());
+    let mut output = serde_json::to_value(result).map_err(fail)?;
+    if let Some(fields) = output.as_object_mut() {
+        fields.remove("resultType");
+        fields.entry("content").or_insert_with(|| json!([]));
+    }
+    Ok(output)
+}
