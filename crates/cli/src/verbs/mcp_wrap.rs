@@ -176,7 +176,7 @@ impl Deed<'_> {
         let agent = runtime.agent(session);
         let action = agent.action(start.id.clone(), json!({}));
         let approve = crate::args::Consent { approve: true };
-        let asked = std::slice::from_ref(&action);
+        let asked = || Ok(vec![agent.check(action.clone())?]);
         let consent = consent::in_advance(&agent, asked, approve, context, output).await?;
         agent.act(action, consent.as_ref()).await?;
         let listing = upstreams.listed(&spec.server).await.map_err(Failure::failed)?;
