@@ -212,3 +212,23 @@ fn whoever_is_erased_is_erased_in_their_runs_and_these_end() {
     place.run(&["recover"]).done();
     place.verify();
 }
+
+/// Whoever looks at a run before they agree to it is not always whoever gave it its input.
+#[test]
+fn a_question_is_shown_before_the_run_without_the_secrets_of_its_input() {
+    let place = Place::new();
+    let flow = "id: w\nversion: 1.0.0\ninput: { type: object }\nsteps:\n  \
+                - { id: review, approval: { message: \"As {{ input.who }}, {{ input.password }} and {{ input.note }}?\" } }\n";
+    let file = place.document("w.workflow.yaml", flow);
+    let input = json!({ "who": "ann", "password": NAMED, "note": LOOKS }).to_string();
+    let checked = place.run(&["check", "run", &file, "--input", &input]).json.to_string();
+    assert!(checked.contains("As ann, "), "{checked}");
+    assert!(!checked.contains(NAMED) && !checked.contains(LOOKS), "{checked}");
+    let run = ["run", &file, "--input", &input, "--approve"];
+    let mut terminal = crate::terminal::Terminal::start(&place, &run);
+    assert!(terminal.shows("to agree"), "{}", terminal.seen());
+    assert!(terminal.seen().contains("asks: As ann, "), "{}", terminal.seen());
+    assert!(!terminal.seen().contains(NAMED) && !terminal.seen().contains(LOOKS));
+    terminal.types("no");
+    assert_eq!(terminal.ends(), 3);
+}

@@ -1,5 +1,6 @@
 //! `run`, `check run` and `workflow`.
 
+use lictor::audit::Redactor;
 use lictor::context::{ApprovalId, RunId, Session};
 use lictor::document::{Limits, Source};
 use lictor::governance::RunPlan;
@@ -55,6 +56,7 @@ async fn agreed(
     let steps = engine.dry_run(session, document, input).await.map_err(engine_failure)?;
     let run_id = waits.map(|run| &run.run_id);
     let seen = runtime.look_at_run(session, (document, input), &steps, run_id)?;
+    let steps = without_secrets(steps, input, runtime)?;
     let mut text = previewed(document, &steps) + &bound(seen.plan());
     if let Some(run) = waits {
         text.push_str(&shown(run));
@@ -70,6 +72,22 @@ async fn agreed(
     consent::show_before(what, &text, runtime, context, output).await?;
     let (approver, channel) = consent::approver(what, runtime, context, output).await?;
     Ok(Consent { approver, channel, seen: Seen::Run(Box::new(seen)) })
+}
+
+/// The same steps, with questions as they are shown: whoever looks at a run is not always whoever gave
+/// it its input.
+fn without_secrets(
+    mut steps: Vec<Preview>,
+    input: &Value,
+    runtime: &Runtime,
+) -> Result<Vec<Preview>, Failure> {
+    let redactor = runtime.audit().redactor();
+    let named = redactor.named(input);
+    let redactor = Redactor::clone(&redactor).and(named).map_err(Failure::failed)?;
+    for question in steps.iter_mut().filter_map(|step| step.question.as_mut()) {
+        *question = redactor.text(question);
+    }
+    Ok(steps)
 }
 
 /// What agreement to a run at once is bound to, for people.
@@ -121,6 +139,7 @@ pub(crate) async fn check(wish: &RunInput, context: &Context, output: &Output) -
     let (document, input) = read(wish, &agent)?;
     let engine = agent.runtime().engine(None);
     let steps = engine.dry_run(agent.session(), &document, &input).await.map_err(engine_failure)?;
+    let steps = without_secrets(steps, &input, agent.runtime())?;
     let verdict = |name: &str| {
         steps
             .iter()
