@@ -382,7 +382,8 @@ impl Contract {
             HandlerSpec::Builtin(_)
             | HandlerSpec::Command(_)
             | HandlerSpec::Http(_)
-            | HandlerSpec::Mcp(_) => None,
+            | HandlerSpec::Mcp(_)
+            | HandlerSpec::McpServer(_) => None,
         }
     }
 
