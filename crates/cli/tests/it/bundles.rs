@@ -26,17 +26,13 @@ const PACK: &str = "id: docs\nversion: 1.0.0\ntitle: Documents\ncapabilities: [f
 const FACADE: &str = "id: release\nversion: 1.0.0\ntitle: Release\ntriggers: [release it]\n\
     routes: { primary: { workflow: publish }, fallback: { workflow: review } }\n";
 
-/// A contract over a workflow's file.
-fn contract(place: &Place, workflow: &str) -> String {
-    let file = format!("flows/{workflow}.workflow.yaml");
-    let hashed = place.done(&["call", "fs.hash", &format!("path={file}")]);
+/// A contract over a workflow.
+fn contract(workflow: &str) -> String {
     json!({
         "id": format!("notes.{workflow}"), "version": "1.0.0", "title": "T", "description": "D",
         "kind": "workflow", "source": "local", "input": { "type": "object" },
         "output": { "type": "object", "required": ["wrote"] }, "risk": "low", "timeout": "60s",
-        "handler": { "workflow": {
-            "id": workflow, "file": file, "digest": hashed["output"]["digest"],
-        } },
+        "handler": { "workflow": workflow },
     })
     .to_string()
 }
@@ -61,12 +57,12 @@ const ALL: [(&str, &str); 4] = [
 
 fn furnished() -> Place {
     let place = Place::new();
-    place.write("flows/publish.workflow.yaml", PUBLISH);
-    place.write("flows/review.workflow.yaml", REVIEW);
+    place.write(".lictor/workflows/publish.workflow.yaml", PUBLISH);
+    place.write(".lictor/workflows/review.workflow.yaml", REVIEW);
     for (kind, id) in ALL {
         let text = match id {
-            "notes.publish" => contract(&place, "publish"),
-            "notes.review" => contract(&place, "review"),
+            "notes.publish" => contract("publish"),
+            "notes.review" => contract("review"),
             "docs" => PACK.to_owned(),
             _ => FACADE.to_owned(),
         };
