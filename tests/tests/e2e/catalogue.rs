@@ -88,6 +88,16 @@ fn a_proposal_runs_only_after_somebody_else_let_it_in() {
 }
 
 #[test]
+fn the_list_for_people_shows_titles_and_makes_visible_only_what_hides() {
+    let place = Place::new();
+    propose(&place, "capability", "c.yaml", &contract(ID, "1.0.0", "\"Clock \\u202e\""));
+    let listed = place.person(&["capability", "list"]).stdout;
+    let line = listed.lines().find(|line| line.starts_with(ID)).unwrap();
+    assert!(line.ends_with("Clock \\u{202e}"), "{line}");
+    assert!(!listed.contains('\u{1b}') && !listed.contains("u{1b}"), "{listed}");
+}
+
+#[test]
 fn nobody_lets_in_what_they_proposed_themselves() {
     let place = Place::new();
     let file = place.document("c.yaml", contract(ID, "1.0.0", "Clock"));

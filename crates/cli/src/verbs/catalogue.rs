@@ -59,9 +59,10 @@ fn list(kind: CatalogueKind, runtime: &Runtime, output: &Output) -> Answer {
     output.result(&json!({ plural(kind): shown, "problems": problems }), || {
         let mut text: String = entries.iter().map(line).collect();
         for one in &problems {
-            text.push_str(&format!("not counted: {}: {}\n", one.file, one.problem));
+            let problem = visible(&one.problem);
+            text.push_str(&format!("not counted: {}: {problem}\n", visible(&one.file)));
         }
-        visible(&text)
+        text
     });
     Ok(0)
 }
@@ -94,7 +95,7 @@ fn line(entry: &CatalogueEntry) -> String {
         document.id(),
         document.version(),
         entry.state.as_str(),
-        document.title()
+        visible(document.title())
     )
 }
 
