@@ -310,6 +310,8 @@ fn a_facade_leads_to_what_is_active_and_says_why() {
     place.run(&["facade", "route", "What time is it?"]).ends(2, "not_found");
     let_in(&place, "facade", "time");
     let routed = place.run(&["facade", "route", "What time is it?"]).done();
+    let told = place.person(&["facade", "route", "What time is it?"]).stdout;
+    assert!(!told.contains('\u{1b}') && !told.contains("u{1b}"), "{told}");
     assert_eq!(routed["route"], json!({ "workflow": "hours" }), "{routed}");
     assert_eq!(routed["trigger"], "what time");
     propose(&place, "pack", "pack.yaml", PACK);

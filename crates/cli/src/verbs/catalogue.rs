@@ -270,7 +270,7 @@ async fn route(text: &str, context: &Context, output: &Output) -> Answer {
     }
     output.result(&json, || {
         let target = routed.route.as_ref().map(ToString::to_string).unwrap_or_default();
-        visible(&format!("{GREEN}{target}{GREEN:#}\n{}", routed.because.join("\n")))
+        format!("{GREEN}{target}{GREEN:#}\n{}", visible(&routed.because.join("\n")))
     });
     Ok(0)
 }
