@@ -30,6 +30,7 @@ mod plans; // agreement to whole runs
 mod policies;
 mod pruning; // old decisions and counts
 mod reload;
+mod repeats; // what was asked for before
 mod replay;
 mod requests; // whom requests trust, and where they may go
 mod retention; // purging undo records

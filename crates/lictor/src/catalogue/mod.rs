@@ -257,11 +257,22 @@ impl Runtime {
                     .map_err(|error| CatalogueFailure::Unavailable(error.to_string()))?;
             }
         }
+        self.proposed(session, &document, record).await
+    }
+
+    /// A proposal whose file is in its place comes on record, unless it is, and into view.
+    async fn proposed(
+        &self,
+        session: &Session,
+        document: &Document,
+        record: Option<CatalogueRecord>,
+    ) -> Result<Proposed, CatalogueFailure> {
         let already = record.is_none();
         if let Some(record) = record {
-            let event = self.life_event(session, &document, &record, None);
+            let event = self.life_event(session, document, &record, None);
             self.keep(record, event).await?;
         }
+        let (shelf, key) = (&self.parts.shelf, document.key());
         shelf.refresh();
         let entry = shelf.catalogue.get(&key);
         let entry = entry.ok_or_else(|| CatalogueFailure::Unknown(key.clone()))?;

@@ -54,15 +54,7 @@ impl Runtime {
             Files::replace(&shelf.root, &place, source.bytes)
                 .map_err(|error| CatalogueFailure::Unavailable(error.to_string()))?;
         }
-        let already = record.is_none();
-        if let Some(record) = record {
-            let event = self.life_event(session, &document, &record, None);
-            self.keep(record, event).await?;
-        }
-        shelf.refresh();
-        let entry = shelf.catalogue.get(&key);
-        let entry = entry.ok_or_else(|| CatalogueFailure::Unknown(key.clone()))?;
-        Ok(Proposed { entry, file: place, already })
+        self.proposed(session, &document, record).await
     }
 }
 
