@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
-use lictor::audit::Redactor;
+use lictor::audit::{REDACTED, Redactor};
 use serde_json::Value;
 
 use crate::args::Global;
@@ -123,10 +123,31 @@ pub(crate) fn holds_secret(text: &str) -> bool {
     shown(text) != text
 }
 
-/// Whether a part of a text was cut out of a secret in it: in a message nobody would know it by that.
-pub(crate) fn cuts_secret(whole: &str, part: &str) -> bool {
-    let left = shown(whole);
-    left != whole && !left.contains(part) && shown(part) == part
+/// Whether taking a text apart there takes a secret in it apart: nobody would know it by a part.
+pub(crate) fn cuts_secret(parts: &[&str]) -> bool {
+    let apart: String = parts.iter().map(|part| shown(part)).collect();
+    shown(&parts.concat()) != apart
+}
+
+/// Whether what a text was read as lacks a secret that stood in the text: it was taken apart by the syntax.
+pub(crate) fn parts_secret(text: &str, value: &Value) -> bool {
+    SECRETS.is_some() && marks(text) > marks_in(value)
+}
+
+/// How many secrets stand in a text.
+fn marks(text: &str) -> usize {
+    shown(text).matches(REDACTED).count().saturating_sub(text.matches(REDACTED).count())
+}
+
+fn marks_in(value: &Value) -> usize {
+    match value {
+        Value::String(text) => marks(text),
+        Value::Array(items) => items.iter().map(marks_in).sum(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| marks(name).saturating_add(marks_in(value))).sum()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 fn say(text: &str) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::place::Place;
+use crate::place::{Place, message};
 use crate::random::Random;
 
 /// A part of a secret of so many bytes is one too many.
@@ -227,5 +227,53 @@ fn no_message_of_any_verb_holds_a_part_of_a_declared_secret() {
             continue;
         }
         assert_eq!(part_in(&all, &std::fs::read(&file).unwrap()), None, "{}", file.display());
+    }
+}
+
+/// Whatever syntax takes an input apart, no part of a secret is kept as if it were something else.
+#[test]
+fn an_input_that_takes_a_declared_secret_apart_is_refused() {
+    let place = Place::new();
+    place.write("a", "text\n");
+    let cases: &[(&str, &[&str])] = &[
+        // The sign is the secret's own first, last or middle letter.
+        ("=f0rmidable", &["xyz=f0rmidable"]),
+        ("=f0rmidable", &["xyz:=f0rmidable"]),
+        (":=f0rmidable", &["xyz:=f0rmidable"]),
+        ("f0rmidable=", &["f0rmidable=xyz"]),
+        ("f0rmid=able", &["f0rmid=able"]),
+        ("f0rmidable=able", &["xf0rmidable=able"]),
+        ("@f0rmidable", &["path=@f0rmidable"]),
+        // JSON has its own signs.
+        ("\"f0rmidable\"", &["path:=\"f0rmidable\""]),
+        ("\"f0rmidable\"", &["--input", "{\"path\": \"f0rmidable\"}"]),
+        ("{\"key\": \"f0rmidable\"}", &["--input", "{\"path\": {\"key\": \"f0rmidable\"}}"]),
+        ("40961234", &["path:=40961234"]),
+        ("40961234", &["--input", "{\"path\": 40961234}"]),
+    ];
+    for (secret, input) in cases {
+        let line = [&["call", "fs.read"], *input].concat();
+        let answer = place.run_with(&line, |command| {
+            command.env("LICTOR_SECRET_CANARY", secret);
+        });
+        let said = answer.ends(2, "usage");
+        assert!(message(&said).contains("taken apart"), "{input:?}: {said}");
+    }
+    // Whole within a text it is known.
+    for (secret, input) in [("{\"key\": 1}", "path={\"key\": 1}"), ("40961234", "path=40961234")] {
+        let answer = place.run_with(&["call", "fs.read", input], |command| {
+            command.env("LICTOR_SECRET_CANARY", secret);
+        });
+        assert!(!message(&answer.ends_with_one_of(&[1, 2, 3, 7])).contains("taken apart"));
+    }
+    place.trail();
+    place.verify();
+    let mut kept = Vec::new();
+    files(&place.root.join(".lictor"), &mut kept);
+    for file in kept {
+        let bytes = std::fs::read(&file).unwrap();
+        for part in [&b"f0rmid"[..], b"40961234"] {
+            assert!(!bytes.windows(part.len()).any(|at| at == part), "{}", file.display());
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::consent::{self, risk};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::files::{self, MAX_CHANGES};
-use crate::output::{Output, cuts_secret};
+use crate::output::{Output, cuts_secret, parts_secret};
 
 pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answer {
     if wish.dry.dry_run {
@@ -104,33 +104,38 @@ fn value(input: &Input, schema: Option<&Value>) -> Result<Value, Failure> {
 /// A JSON object from the command line, or from standard input for `-`.
 pub(crate) fn object(text: &str) -> Result<Map<String, Value>, Failure> {
     let stdin;
-    let source = if text == "-" {
+    let (name, bytes) = if text == "-" {
         stdin = files::read(Path::new("-"), MAX_CHANGES)?;
-        stdin.source()
+        (stdin.name.as_str(), stdin.bytes.as_slice())
     } else {
-        Source::new("--input", text.as_bytes())
+        ("--input", text.as_bytes())
     };
-    let limits = Limits::default().with_max_bytes(MAX_CHANGES);
-    let value: StrictValue =
-        from_json(&source, &limits).map_err(|error| Failure::document(&error))?;
-    match value.into_inner() {
+    match json(name, bytes, &Limits::default().with_max_bytes(MAX_CHANGES))? {
         Value::Object(object) => Ok(object),
         _ => Err(Failure::usage("--input takes a JSON object")),
     }
 }
 
+/// A value, in which each declared secret of its text is still whole: by a part nobody would know it.
+fn json(name: &str, bytes: &[u8], limits: &Limits) -> Result<Value, Failure> {
+    let value: StrictValue =
+        from_json(&Source::new(name, bytes), limits).map_err(|error| Failure::document(&error))?;
+    let value = value.into_inner();
+    if parts_secret(&String::from_utf8_lossy(bytes), &value) {
+        let why = "a declared secret would be taken apart: write each within one JSON string";
+        return Err(Failure::usage(why));
+    }
+    Ok(value)
+}
+
 fn pair_value(pair: &str, schema: Option<&Value>) -> Result<(String, Value), Failure> {
-    let json = |text: &str| -> Result<Value, Failure> {
-        let value: StrictValue =
-            from_json(&Source::new("KEY:=VALUE", text.as_bytes()), &Limits::default())
-                .map_err(|error| Failure::document(&error))?;
-        Ok(value.into_inner())
-    };
+    let json = |text: &str| json("KEY:=VALUE", text.as_bytes(), &Limits::default());
     let Some((key, value)) = pair.split_once('=') else {
         return Err(Failure::usage(format!("`{pair}` is not KEY=VALUE")));
     };
-    if cuts_secret(pair, key)
-        || value.strip_prefix('@').is_some_and(|path| cuts_secret(value, path))
+    let (name, sign) = key.strip_suffix(':').map_or((key, "="), |name| (name, ":="));
+    if cuts_secret(&[name, sign, value])
+        || value.strip_prefix('@').is_some_and(|path| cuts_secret(&["@", path]))
     {
         let why = "KEY=VALUE would be taken apart within a declared secret; give it with --input";
         return Err(Failure::usage(why));
