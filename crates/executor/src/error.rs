@@ -111,7 +111,7 @@ pub enum ExecuteErrorKind {
         /// What was seen.
         detail: String,
     },
-    /// The end could not be recorded.
+    /// It was not let stand, or it is not known whether it does.
     #[error(transparent)]
     Commit(CommitError),
     /// No limit of its own ended it; whoever waits is told that its outcome is not known yet.
@@ -123,6 +123,13 @@ pub enum ExecuteErrorKind {
     /// The runtime is shutting down, or a task of it died.
     #[error("the executor stopped: {0}")]
     Stopped(String),
+}
+
+impl From<CommitError> for ExecuteError {
+    fn from(error: CommitError) -> Self {
+        let rollback = Rollback::of(error.report().clone());
+        Self::not_begun(ExecuteErrorKind::Commit(error)).left(rollback)
+    }
 }
 
 impl ExecuteError {

@@ -48,8 +48,9 @@ impl ContractGuard for BuiltinsOnly {
 /// stops them half-way. Of [`Applied`], `files` and `settle` are called in place, so they do not
 /// wait for a disk.
 pub trait ChangeApplier: Send + Sync {
-    /// Applies what was granted. When it answers `Ok`, every change is in place and durable, and
-    /// the record of how to take it back was durable before the first of them.
+    /// Applies what was granted. When it answers `Ok`, every change is in place, and what a crash
+    /// leaves of it is decided: the record of how to finish it or to take it back was durable before
+    /// the first of them. [`Applied::make_durable`] waits until no recovery is needed for that.
     ///
     /// # Errors
     /// When nothing was changed, or everything was put back; or, said so, not everything.
@@ -117,6 +118,14 @@ pub trait Applied: Send + Sync {
     /// # Errors
     /// When it could not be noted.
     fn verified(&mut self) -> Result<(), ApplyError>;
+
+    /// Waits until what is in place is durable without a recovery. The executor calls it while the
+    /// ledger commits, and nobody is told, nor the journal closed, before both have succeeded:
+    /// whichever of the two a crash leaves, a recovery brings the other.
+    ///
+    /// # Errors
+    /// When it is not known whether it is durable. It stays open, for a recovery to look at.
+    fn make_durable(&mut self) -> Result<(), NotDurable>;
 
     /// The ledger has how it ended: closes the journal and lets the lock go.
     ///
@@ -227,8 +236,7 @@ pub enum ApplyError {
         /// When the reason is that somebody else changed files meanwhile.
         conflicts: Vec<Conflict>,
     },
-    /// It failed on the way and not everything could be put back; or it is not known whether it
-    /// is durable.
+    /// It failed on the way and not everything could be put back.
     #[error("the change failed and could not be put back: {reason}")]
     Incomplete {
         /// Why.
@@ -236,6 +244,16 @@ pub enum ApplyError {
         /// What was put back and what was not.
         report: RollbackReport,
     },
+}
+
+/// Changes are in place, and it is not known whether that is durable.
+#[derive(Debug, thiserror::Error)]
+#[error("it is in place, and perhaps not durable: {reason}")]
+pub struct NotDurable {
+    /// Why.
+    pub reason: String,
+    /// Of what.
+    pub report: RollbackReport,
 }
 
 /// How a crashed execution was settled.

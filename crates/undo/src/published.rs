@@ -1,8 +1,8 @@
-//! Step 7: what is in place, or was put back, until the ledger has it.
+//! Steps 6 and 7: what is in place, or was put back, until it is durable and the ledger has it.
 
 use lictor_capability::FileChange;
 use lictor_context::ExecutionId;
-use lictor_executor::{Applied, ApplyError, RollbackReport};
+use lictor_executor::{Applied, ApplyError, NotDurable, RollbackReport};
 use lictor_lock::Lease;
 
 use crate::journal::{self, JournalItem};
@@ -55,6 +55,19 @@ impl Applied for Published {
 
     fn verified(&mut self) -> Result<(), ApplyError> {
         self.note(journal::VERIFIED, true)
+    }
+
+    fn make_durable(&mut self) -> Result<(), NotDurable> {
+        // Acknowledged early, it waits for the barrier of a later change.
+        if self.transactions.is_lazy() {
+            return Ok(());
+        }
+        self.root.barrier().map_err(|error| {
+            self.ending = Ending::Stuck;
+            let reason = format!("the barrier after publishing failed: {error}");
+            let stuck = all_stuck(&self.items, "in place, but perhaps not durable");
+            NotDurable { reason, report: RollbackReport { restored: Vec::new(), stuck } }
+        })
     }
 
     fn settle(self: Box<Self>) -> Result<(), ApplyError> {

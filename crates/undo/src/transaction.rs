@@ -8,8 +8,9 @@
 //!    takes it back, when something still had to look at it).
 //! 5. **Publish**: one `renameat2` for each thing; what comes out must be what was judged, or it
 //!    all goes back.
-//! 6. **Barrier 2**: one `syncfs`. From here on it is durable without a recovery.
-//! 7. **Settle**: when the ledger has it, the journal is closed. It stays, with what the slots now
+//! 6. **Barrier 2**: one `syncfs`, while the ledger commits. Behind it, it is durable without a
+//!    recovery.
+//! 7. **Settle**: when both have succeeded, the journal is closed. It stays, with what the slots now
 //!    hold, as the record by which it can be undone.
 
 use std::collections::{HashMap, HashSet};
@@ -278,7 +279,7 @@ impl<'a> Doing<'a> {
             token: granted.lease().token(),
             back_on_crash: granted.back_on_crash(),
             means: self.means,
-            lazy: self.is_lazy(),
+            lazy: self.transactions.is_lazy(),
             record: self.transactions.kept(granted.record().clone()),
         };
         let text = journal::seal(&header, &self.items).map_err(|e| prepare(e.into()))?;
@@ -416,7 +417,7 @@ impl<'a> Doing<'a> {
         Ok(())
     }
 
-    /// Steps 5 and 6.
+    /// Step 5.
     fn publish(&self, lease: &Lease) -> Result<(), ApplyError> {
         let hands = self.hands();
         for (n, (_, operation)) in self.operations.iter().enumerate() {
@@ -433,17 +434,7 @@ impl<'a> Doing<'a> {
                 return Err(self.put_back(&hands, begun, error));
             }
         }
-        if self.is_lazy() {
-            return Ok(());
-        }
-        self.root.barrier().map_err(|error| {
-            let reason = format!("the barrier after publishing failed: {error}");
-            self.incomplete(reason, "in place, but perhaps not durable")
-        })
-    }
-
-    fn is_lazy(&self) -> bool {
-        self.transactions.is_lazy()
+        Ok(())
     }
 
     fn put_back(

@@ -56,9 +56,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "barrier-2",
-        TRANSACTION,
+        PUBLISHED,
         [
-            "        if self.is_lazy() {\n            return Ok(());",
+            "        if self.transactions.is_lazy() {\n            return Ok(());",
             "        if true {\n            return Ok(());",
         ],
         fault!["every_end_is_noted"],

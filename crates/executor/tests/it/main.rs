@@ -11,6 +11,7 @@ mod aside;
 mod attempts;
 mod bypass;
 mod checks;
+mod durable;
 mod events;
 mod failures;
 mod landing;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,8 +20,8 @@ use lictor_document::Source;
 use lictor_executor::{
     Applied, ApplyError, AtWork, ChangeApplier, CheckSource, ExecuteError, ExecutionRecord,
     Executor, Granted, GrantedChanges, Handler, HandlerError, Handlers, Ledger, LedgerError,
-    LockSettings, NotApplied, Outcome, Receipt, RecoverError, Recovered, Recovery, Request,
-    RollbackReport, Stuck, TimeLimits,
+    LockSettings, NotApplied, NotDurable, Outcome, Receipt, RecoverError, Recovered, Recovery,
+    Request, RollbackReport, Stuck, TimeLimits,
 };
 use lictor_governance::{PolicySet, Warrant, WriteGate};
 use lictor_lock::{Claim, Lease, WorkspaceLock};
@@ -235,9 +235,21 @@ pub(crate) enum PutBack {
     Panics,
 }
 
+/// How making it durable goes.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum MakeDurable {
+    #[default]
+    Works,
+    Fails,
+    Panics,
+    /// Says that it has begun, and waits to be let on.
+    Waits(Arc<Mutex<mpsc::Receiver<()>>>),
+}
+
 /// Changes nothing and writes down that it was asked to.
 pub(crate) struct FakeApplier {
     pub(crate) apply: Mutex<Apply>,
+    pub(crate) durable: Mutex<MakeDurable>,
     pub(crate) put_back: Mutex<PutBack>,
     pub(crate) note_fails: AtomicBool,
     pub(crate) recover_fails: AtomicBool,
@@ -248,6 +260,7 @@ pub(crate) struct FakeApplier {
 struct FakeApplied {
     lease: Lease,
     files: Vec<FileChange>,
+    durable: MakeDurable,
     put_back: PutBack,
     note_fails: bool,
     calls: Calls,
@@ -280,6 +293,7 @@ impl ChangeApplier for FakeApplier {
         Ok(Box::new(FakeApplied {
             lease: granted.into_lease(),
             files,
+            durable: self.durable.lock().expect("durable").clone(),
             put_back: *self.put_back.lock().expect("put back"),
             note_fails: self.note_fails.load(Ordering::SeqCst),
             calls: self.calls.clone(),
@@ -316,6 +330,23 @@ impl Applied for FakeApplied {
         }
     }
 
+    fn make_durable(&mut self) -> Result<(), NotDurable> {
+        match &self.durable {
+            MakeDurable::Works => Ok(()),
+            MakeDurable::Panics => panic!("a disk that panics"),
+            MakeDurable::Fails => {
+                let report = RollbackReport { restored: Vec::new(), stuck: vec![stuck()] };
+                Err(NotDurable { reason: "the disk is gone".to_owned(), report })
+            }
+            MakeDurable::Waits(go) => {
+                self.calls.note("makes it durable");
+                go.lock().expect("a way on").recv().expect("it goes on");
+                self.calls.note("durable");
+                Ok(())
+            }
+        }
+    }
+
     fn settle(self: Box<Self>) -> Result<(), ApplyError> {
         let released = self.lease.release();
         self.calls.note("settle");
@@ -339,6 +370,8 @@ impl Applied for FakeApplied {
 pub(crate) struct MemoryLedger {
     pub(crate) find_fails: AtomicBool,
     pub(crate) settle_fails: AtomicBool,
+    /// It records nothing before this was called.
+    pub(crate) settles_after: Mutex<Option<&'static str>>,
     pub(crate) records: Mutex<BTreeMap<ExecutionId, ExecutionRecord>>,
     pub(crate) events: Mutex<Vec<Event>>,
     pub(crate) recovered: Mutex<Vec<Recovery>>,
@@ -384,6 +417,10 @@ impl Ledger for MemoryLedger {
         record: Option<ExecutionRecord>,
         events: Vec<Event>,
     ) -> Result<(), LedgerError> {
+        let after = *self.settles_after.lock().expect("a call");
+        if let Some(call) = after {
+            self.calls.until(call).await;
+        }
         unless(&self.settle_fails)?;
         self.events.lock().expect("events").extend(events);
         if let Some(record) = record {
@@ -462,6 +499,7 @@ pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits)
     let run = Arc::new(Mutex::new(Run::Done));
     let applier = Arc::new(FakeApplier {
         apply: Mutex::default(),
+        durable: Mutex::default(),
         put_back: Mutex::default(),
         note_fails: AtomicBool::new(false),
         recover_fails: AtomicBool::new(false),
@@ -471,6 +509,7 @@ pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits)
     let ledger = Arc::new(MemoryLedger {
         find_fails: AtomicBool::new(false),
         settle_fails: AtomicBool::new(false),
+        settles_after: Mutex::default(),
         records: Mutex::default(),
         events: Mutex::default(),
         recovered: Mutex::default(),
@@ -509,6 +548,10 @@ impl World {
 
     pub(crate) fn applies(&self, apply: Apply) {
         *self.applier.apply.lock().expect("apply") = apply;
+    }
+
+    pub(crate) fn makes_durable(&self, durable: MakeDurable) {
+        *self.applier.durable.lock().expect("durable") = durable;
     }
 
     pub(crate) fn puts_back(&self, put_back: PutBack) {

@@ -10,6 +10,7 @@ use lictor_executor::{Recovered, Recovery};
 use lictor_lock::Claim;
 use lictor_undo::{Purged, Retention};
 
+use crate::choices::{Choice, changes};
 use crate::support::World;
 use crate::tree::{
     Tree, chmod, create, delete, file, mixed_changes, mixed_tree, model, modify, read_tree, rename,
@@ -42,6 +43,10 @@ pub(crate) enum Step {
     Purge,
     /// One of each, to change.
     Small,
+    /// What some random choices mean for the tree that is there.
+    Random,
+    /// Takes that back.
+    UndoRandom,
 }
 
 impl Step {
@@ -73,15 +78,7 @@ impl Case {
 
     /// On a file system without some calls.
     pub(crate) fn lacking(step: Step, lacks: &'static str) -> Self {
-        // In memory where there is such a place: a killed process loses no more there than on a
-        // disk, and hundreds of them wait for no other program's flushes.
-        let memory = Path::new("/dev/shm");
-        let dir = match std::env::var_os("LICTOR_TEST_DIR") {
-            Some(dir) => tempfile::tempdir_in(dir),
-            None if memory.is_dir() => tempfile::tempdir_in(memory),
-            None => tempfile::tempdir(),
-        };
-        let dir = dir.expect("a directory");
+        let dir = scratch();
         let (old, new, before) = (Tree::new(), Tree::new(), Vec::new());
         let case = Self { dir, step, old, new, before, lacks };
         let root = case.root();
@@ -91,6 +88,7 @@ impl Case {
         write_tree(&root, &first);
         let second = model(&first, &changes);
         let (old, new) = match step {
+            Step::Random | Step::UndoRandom => unreachable!("see `random`"),
             Step::Small
             | Step::Apply
             | Step::ApplyChecked
@@ -113,6 +111,44 @@ impl Case {
         };
         let before = World::at(&root).folders();
         Self { old, new, before, ..case }
+    }
+
+    /// What `first` means in an empty workspace was done; the step does, or takes back, what
+    /// `second` means there. Nothing where that is nothing.
+    pub(crate) fn random(step: Step, first: &[Choice], second: &[Choice]) -> Option<Self> {
+        let dir = scratch();
+        let (old, new, before) = (Tree::new(), Tree::new(), Vec::new());
+        let case = Self { dir, step, old, new, before, lacks: "" };
+        let root = case.root();
+        fs::create_dir(&root).expect("a workspace");
+        let made = case.chooses(first);
+        if made != Tree::new() {
+            assert_eq!(case.run_step(Step::Random, "none@0").as_deref(), Some("ok"));
+        }
+        assert_eq!(read_tree(&root), made);
+        let changed = case.chooses(second);
+        if changed == made {
+            return None;
+        }
+        let (old, new) = match step {
+            Step::UndoRandom => {
+                assert_eq!(case.run_step(Step::Random, "none@0").as_deref(), Some("ok"));
+                assert_eq!(read_tree(&root), changed);
+                (changed, made)
+            }
+            _ => (made, changed),
+        };
+        case.points();
+        let before = World::at(&root).folders();
+        Some(Self { old, new, before, ..case })
+    }
+
+    /// Leaves choices to the next child; what they make of the tree that is there.
+    fn chooses(&self, choices: &[Choice]) -> Tree {
+        let text = serde_json::to_string(choices).expect("a text");
+        fs::write(self.dir.path().join("choices"), text).expect("choices");
+        let tree = read_tree(&self.root());
+        model(&tree, &changes(&tree, choices))
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -243,6 +279,18 @@ impl Case {
     }
 }
 
+/// In memory where there is such a place: a killed process loses no more there than on a disk,
+/// and hundreds of them wait for no other program's flushes.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let dir = match std::env::var_os("LICTOR_TEST_DIR") {
+        Some(dir) => tempfile::tempdir_in(dir),
+        None if memory.is_dir() => tempfile::tempdir_in(memory),
+        None => tempfile::tempdir(),
+    };
+    dir.expect("a directory")
+}
+
 /// Purges everything, in the order in which it was planned.
 pub(crate) fn purge_all(world: &World) -> Purged {
     let all = Retention { count: Some(0), ..Retention::default() };
@@ -313,6 +361,11 @@ fn a_step_of_another_test() {
         ExecutionId::parse(&id).expect("an id")
     };
     let outcome = match step.as_str() {
+        "Random" => {
+            let text = fs::read_to_string(dir.join("choices")).expect("choices");
+            let choices: Vec<Choice> = serde_json::from_str(&text).expect("choices");
+            World::at(&ws).try_apply(changes(&read_tree(&ws), &choices))
+        }
         "Small" => World::at(&ws).try_apply(small_changes()),
         "Apply" => World::at(&ws).try_apply(mixed_changes()),
         "ApplyStaged" => World::staged(&ws, &[], |_| true).try_apply(mixed_changes()),
@@ -326,7 +379,7 @@ fn a_step_of_another_test() {
         }
         "NextLazy" => World::lazy(&ws).try_apply(next_changes()),
         "UndoLazy" => World::lazy(&ws).try_undo(&execution()),
-        "Undo" | "Redo" => World::at(&ws).try_undo(&execution()),
+        "Undo" | "Redo" | "UndoRandom" => World::at(&ws).try_undo(&execution()),
         _ => {
             let recovered = World::at(&ws).try_recover();
             let answer = recovered.map_or_else(

@@ -12,10 +12,13 @@
 
 mod behind;
 mod child;
+#[path = "../it/choices.rs"]
+mod choices;
 mod errors;
 mod kills;
 mod people;
 mod purges;
+mod random;
 #[path = "../it/support.rs"]
 #[expect(dead_code, reason = "shared with the other tests")]
 mod support;

@@ -1,7 +1,9 @@
 //! `undo_never_clobbers`: what a person has changed since is reported, and nothing at all is done.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileTypeExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use lictor_capability::ConflictReason;
 use lictor_context::Digest;
@@ -106,4 +108,56 @@ fn a_save_in_the_last_moment_is_given_back() {
     assert_eq!(world.read("f/theirs"), "theirs\n");
     assert_eq!((world.read("b"), world.read("c")), ("old\n".to_owned(), "old\n".to_owned()));
     assert!(!world.path("e").exists() && !world.path("d").exists());
+}
+
+/// Makes something that is no file, directory or link.
+fn special(path: &Path, what: &str) {
+    fs::remove_file(path).expect("a deletion");
+    if what == "socket" {
+        drop(UnixListener::bind(path).expect("a socket"));
+    } else {
+        let mode = rustix::fs::Mode::from_raw_mode(0o644);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).expect("a pipe");
+    }
+}
+
+/// Nobody reads from the pipe or answers at the socket: opening either as a file would hang or fail.
+#[test]
+fn a_pipe_or_a_socket_in_the_place_of_a_file_is_a_conflict_and_never_waited_for() {
+    let changes = || {
+        [
+            modify("a", "old\n", "new\n"),
+            delete("a", "old\n"),
+            rename("a", "b", "old\n"),
+            chmod("a", 0o644, 0o600),
+        ]
+    };
+    for what in ["pipe", "socket"] {
+        for change in changes() {
+            for meanwhile in [false, true] {
+                let world = world();
+                world.write("a", "old\n");
+                let path = world.path("a");
+                if meanwhile {
+                    world.meanwhile(move || special(&path, what));
+                } else {
+                    special(&path, what);
+                }
+                let failure = world.try_apply(vec![change.clone()]).expect_err("a conflict");
+                assert_eq!(failure.left(), "not begun", "{what}: {change:?}: {}", failure.why());
+                let kind = fs::symlink_metadata(world.path("a")).expect("still there").file_type();
+                assert!(kind.is_fifo() || kind.is_socket(), "{what}: {change:?}");
+                assert!(!world.path("b").exists());
+                assert_eq!(world.unsettled(), Vec::<String>::new());
+            }
+        }
+        // In the place of what an undo would take away.
+        let world = world();
+        let execution = world.apply(vec![create("a", "new\n")]);
+        special(&world.path("a"), what);
+        let failure = world.try_undo(&execution).expect_err("a conflict");
+        assert_eq!(failure.left(), "not begun", "{what}: {}", failure.why());
+        assert!(fs::symlink_metadata(world.path("a")).is_ok());
+    }
 }

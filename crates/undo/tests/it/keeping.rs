@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use proptest::prelude::*;
 
-use crate::properties::{Choice, apply, check, choices, edit};
+use crate::choices::{Choice, check, choices};
+use crate::properties::{apply, edit};
 use crate::support::{Temp, world, world_in_memory};
 use crate::tree::{Node, Tree, chmod, create, delete, modify, read_tree, rename, rmdir};
 

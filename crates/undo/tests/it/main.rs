@@ -11,6 +11,7 @@
 
 mod apply;
 mod behind;
+mod choices;
 mod conflicts;
 mod flushes;
 mod keeping;

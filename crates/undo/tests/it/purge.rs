@@ -11,7 +11,8 @@ use lictor_lock::Claim;
 use lictor_undo::{Purged, Retention};
 use proptest::prelude::*;
 
-use crate::properties::{apply, check, choices};
+use crate::choices::{check, choices};
+use crate::properties::apply;
 use crate::support::{Temp, World, world, world_in_memory};
 use crate::tree::{create, delete, modify, read_tree, rmdir};
 
