@@ -112,7 +112,7 @@ fn open_regular(dir: &DirHandle, name: &str) -> Result<(File, Stat), ReadError> 
 fn hash(file: &mut File, size: u64) -> Result<(Digest, u64), ReadError> {
     let mut hasher = Hasher::new();
     // Most files are small, and clearing a large buffer takes longer than hashing one of them. One
-    // byte more than there is to read, so that the end shows in the read that comes after.
+    // byte more than there is to read, so that the end shows in the same read.
     let room = usize::try_from(size).map_or(BUFFER, |size| size.saturating_add(1));
     let mut buffer = vec![0_u8; room.clamp(4096, BUFFER)];
     let mut total = 0_u64;
@@ -122,6 +122,10 @@ fn hash(file: &mut File, size: u64) -> Result<(Digest, u64), ReadError> {
             Ok(n) => {
                 hasher.update(buffer.get(..n).unwrap_or_default());
                 total += n as u64;
+                // Less than there was room for, and all that there was to read: its end.
+                if n < buffer.len() && total >= size {
+                    return Ok((hasher.finish(), total));
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
