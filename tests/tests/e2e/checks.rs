@@ -226,3 +226,49 @@ fn whoever_waits_is_told_who_holds_the_lock() {
     assert!(message(&other).contains(text(&done, "execution_id")), "{other}");
     assert!(!place.exists("x"));
 }
+
+/// Both kinds of health check that need no network: each passed, each failed, and what fails takes
+/// the change back.
+#[test]
+fn a_database_that_answers_and_a_process_that_lives_are_healthy_and_others_take_the_change_back() {
+    let place = Place::new();
+    let database = rusqlite::Connection::open(place.root.join("app.db")).unwrap();
+    database.execute_batch("CREATE TABLE users (id INTEGER); PRAGMA user_version = 1").unwrap();
+    place.write("run/alive.pid", format!("{}\n", std::process::id()));
+    // No process has this number: it is above what the kernel gives out.
+    place.write("run/dead.pid", "4194305\n");
+    place.write("run/odd.pid", "soon\n");
+    place.write("text.db", "this is no database, however long it may be, and never was one\n");
+    let retry = "retry: { attempts: 1 }";
+    let policy = format!(
+        "{POLICY}health_checks:\n\
+         \x20 - {{ name: db, sqlite: {{ path: app.db, query: 'SELECT count(*) FROM users' }}, {retry} }}\n\
+         \x20 - {{ name: no-table, sqlite: {{ path: app.db, query: 'SELECT * FROM others' }}, {retry} }}\n\
+         \x20 - {{ name: no-database, sqlite: {{ path: text.db, query: 'SELECT 1' }}, {retry} }}\n\
+         \x20 - {{ name: alive, process: {{ pid_file: run/alive.pid }}, {retry} }}\n\
+         \x20 - {{ name: dead, process: {{ pid_file: run/dead.pid }}, {retry} }}\n\
+         \x20 - {{ name: odd, process: {{ pid_file: run/odd.pid }}, {retry} }}\n"
+    );
+    place.policy(&policy);
+    for (name, says) in [
+        ("no-table", "no such table"),
+        ("no-database", "not a database"),
+        ("dead", "process 4194305 is not alive"),
+        ("odd", "`run/odd.pid` holds no process id"),
+    ] {
+        let document = document(&place, json!({ "health_checks": [name] }));
+        let before = place.tree();
+        let failed = place.run(&["apply", &document]).ends(1, "failed");
+        assert_eq!(place.tree(), before, "{name}");
+        let check = &failed["error"]["details"]["checks"][0];
+        assert!(text(check, "detail").contains(says), "{name}: {failed}");
+        assert_eq!(check["after"], "failed", "{name}");
+    }
+    let document = document(&place, json!({ "health_checks": ["db", "alive"] }));
+    let done = place.run(&["apply", &document]).done();
+    for n in [0, 1] {
+        let check = &done["checks"][n];
+        assert_eq!((&check["before"], &check["after"]), (&json!("passed"), &json!("passed")));
+    }
+    place.verify();
+}
