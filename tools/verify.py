@@ -139,20 +139,19 @@ def event_of(line):
 def keys_of(event):
     try: return tuple(Key(event["metadata"][name]) for name in ("previous_key", "next_key"))
     except (KeyError, TypeError, AttributeError, ValueError): return None
-def who_signs(rotations, notes, key, origin):
-    """The key that signs at the end; raises what is wrong otherwise."""
-    if not rotations:
-        if notes: raise NoteError("there is a checkpoint of an epoch that no event tells of")
-        return key
-    if len(notes) != len(rotations): raise NoteError("the epochs are not those that the events tell of")
-    signer, believed = rotations[0][2], rotations[0][2] == key
-    for (size, root, previous, following), note in zip(rotations, notes):
-        if previous != signer: raise NoteError("event %d: it ends the epoch of another key" % (size - 1))
-        for one in (previous, following):
-            if open_note(note, one) != (origin, size, root): raise NoteError("event %d: another end of its epoch was signed" % (size - 1))
-        signer, believed = following, believed or following == key
-    if not believed: raise NoteError("none of the keys that signed it is the one that was given")
-    return signer
+def who_signs(rotations, notes, key, origin, first):
+    """The key that signs at the end; from which event on no other one vouches; what is wrong."""
+    signer = rotations[0][2] if rotations else key; believed, start = signer == key, first
+    try:
+        for (size, root, previous, following), note in zip(rotations, notes):
+            if previous != signer: raise NoteError("event %d: it ends the epoch of another key" % (size - 1))
+            for one in (previous, following):
+                if open_note(note, one) != (origin, size, root): raise NoteError("event %d: another end of its epoch was signed" % (size - 1))
+            signer, believed = following, believed or following == key; start = size if believed else start
+        if len(notes) != len(rotations): raise NoteError("the epochs are not those that the events tell of")
+        if not believed: raise NoteError("none of the keys that signed it is the one that was given")
+    except NoteError as error: return signer, start, error
+    return signer, start, None
 def verify(events, evidence, key, asked=None):
     evidence = Evidence(evidence)
     origin = evidence.note.split("\n")[0] if evidence.note is not None else None
@@ -184,36 +183,37 @@ def verify(events, evidence, key, asked=None):
         if event["event_type"] == "audit_pruned":
             data = event["metadata"] if isinstance(event.get("metadata"), dict) else {}
             pruned = (data.get("first_seq"), data.get("root"))
-    def result(verdict, what=None, named=True):
-        seq = bad if named and verdict == "tampered" else None
+    def result(verdict, what=None, seq=None):
         return {"verdict": verdict, "events": tree.size - first, "root": "sha256:" + tree.root().hex() if tree.size else None,
-                "first_bad_seq": seq, "problem": "event %d: %s" % (seq, problem) if seq is not None else what}
+                "first_bad_seq": seq, "problem": "event %d: %s" % (seq, what) if verdict == "tampered" else what}
+    def tampered(seq=None, what=None): return result("tampered", *((what, seq) if bad is None else (problem, bad)))
+    unvouched = "nothing vouches for it and what follows: %s"
     if evidence.note is None: return result("no_evidence", "there is no checkpoint")
-    try: signer = who_signs(rotations, evidence.epochs[:len(rotations)], key, origin)
-    except NoteError as error:
-        if bad is None and differs is None: return result("tampered", str(error))
-        if differs is not None: at(differs, "it is not the event that was signed")
-        return result("tampered")
+    signer, start, error = who_signs(rotations, evidence.epochs[:len(rotations)], key, origin, first)
+    if error:
+        if evidence.list and differs is not None: at(differs, "it is not the event that was signed")
+        return tampered(start, unvouched % error)
     try:
         try: signed = open_note(evidence.note, signer)
         except NotSigned:
             if len(evidence.epochs) <= len(rotations): raise
             signed = open_note(evidence.note, key)
-    except NoteError as error: return result("no_evidence" if isinstance(error, NotSigned) and not rotations else "tampered", str(error), False)
-    if asked is not None and asked != signed[0]: return result("tampered", "the checkpoint is of another log", False)
-    _, size, root = signed
-    holds = evidence.list and evidence.holds_form and (evidence.tree.size, evidence.tree.root()) == (size, root)
+    except NoteError as error:
+        if isinstance(error, NotSigned) and not rotations: return result("no_evidence", str(error), start)
+        return result("tampered", unvouched % error, start)
+    if asked is not None and asked != signed[0]: return result("tampered", unvouched % "the checkpoint is of another log", first)
+    size, root = signed[1:]; holds = evidence.list and evidence.holds_form and (evidence.tree.size, evidence.tree.root()) == signed[1:]
     if (tree.size, tree.root()) == (size, root):
-        if bad is not None: return result("tampered")
-        if evidence.list and not holds: return result("tampered", "the list of leaves does not hold")
-        if len(evidence.epochs) != len(rotations): return result("tampered", "there is a checkpoint of an epoch that no event tells of")
-        if first and pruned != (first, "sha256:" + before.hex()): at(first, "what is missing before it was never pruned"); return result("tampered")
+        if bad is not None: return tampered()
+        if evidence.list and not holds: return tampered(tree.size if differs is None else differs, "the list of leaves does not hold")
+        if len(evidence.epochs) != len(rotations): return tampered(tree.size, "there is a checkpoint of an epoch that no event tells of")
+        if first and pruned != (first, "sha256:" + before.hex()): return tampered(first, "what is missing before it was never pruned")
         return result("pruned", "the first %d events were pruned" % first) if first else result("complete")
     if not holds:
         if tree.size < size: at(tree.size, "it is missing, as is all after it")
-        return result("tampered", "the events are not those that were signed")
+        return tampered(start, unvouched % "the events are not those that were signed")
     if differs is not None: at(differs, "it is not the event that was signed, or was never signed")
-    return result("tampered") if bad is not None else result("valid_prefix", "%d events were signed" % size)
+    return tampered() if bad is not None else result("valid_prefix", "%d events were signed" % size)
 def prove(text, key, asked=None):
     """Judges the proof of one event."""
     wrong = lambda what: {"verdict": "not_proven", "problem": what}

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use lictor_audit::{AuditLog, AuditOptions, Filter, SigningKey, migrations, verify_file};
+use lictor_audit::{AuditLog, AuditOptions, Filter, Redactor, SigningKey, migrations, verify_file};
 use lictor_context::{
     ActionId, CapabilityFacts, Clock as _, Event, EventFacts, EventType, ExecutionId, Name,
     Principal, Session, SystemClock,
 };
 use lictor_store::{Store, StoreOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MANY: u64 = 100_000;
 
@@ -122,9 +122,34 @@ fn verify(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a run costs that holds no secret: a look through what it was given and what its steps gave, at
+/// each time that it is kept.
+fn secrets(c: &mut Criterion) {
+    let redactor = Redactor::new(["cus_[0-9]+"], ["a-declared-secret"]).expect("a redactor");
+    let mut group = c.benchmark_group("secrets");
+    for steps in [4, 100] {
+        let output = |n: u64| {
+            let digest =
+                "sha256:0f343b0931126a20f133d67c2b018a3b5f0d1f2c3a4e5d6c7b8a99887766554433";
+            json!({ "path": format!("src/{n}.rs"), "digest": digest, "bytes": 4_711 * n, "lines": n })
+        };
+        let outputs: Vec<Value> = (0..steps).map(output).collect();
+        let run =
+            json!({ "input": { "title": "Release notes", "since": "v1.2.0" }, "outputs": outputs });
+        group.bench_function(format!("a look through a run of {steps} steps"), |b| {
+            b.iter(|| assert!(!redactor.hides(&run)));
+        });
+        group.bench_function(format!("by name alone, {steps} steps"), |b| {
+            b.iter(|| assert!(redactor.named(&run).is_empty()));
+        });
+    }
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     append(&mut criterion);
     verify(&mut criterion);
+    secrets(&mut criterion);
     criterion.final_summary();
 }

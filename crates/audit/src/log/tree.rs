@@ -18,6 +18,13 @@ pub struct Node {
     pub index: u64,
 }
 
+impl Node {
+    /// The first event that it covers.
+    pub(crate) fn first(self) -> u64 {
+        self.index.checked_shl(NODE_HEIGHT * self.level).unwrap_or(u64::MAX)
+    }
+}
+
 /// An RFC 6962 tree that only grows. It keeps the roots of its perfect subtrees, at most 64
 /// hashes, however many leaves were pushed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
 
 use lictor_context::Name;
+use lictor_store::rusqlite::types::ValueRef;
 use lictor_store::rusqlite::{self, Connection, OptionalExtension as _, Row, params};
 use lictor_store::{ReadError, Store};
 
@@ -130,6 +131,15 @@ fn blob<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
     Ok(row.get_ref(column)?.as_blob().unwrap_or_default())
 }
 
+/// What should be text. What is none is still something that can be judged, and found wrong.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    let bytes = match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => &[],
+    };
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
 /// A number that should not be negative; a negative one fits nothing.
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
@@ -138,7 +148,7 @@ fn unsigned(number: i64) -> u64 {
 impl TrailReader for Tables<'_> {
     fn log_id(&self) -> Result<Option<String>, StoreError> {
         let mut statement = self.connection.prepare_cached("SELECT log_id FROM audit_log")?;
-        Ok(statement.query_row([], |row| row.get(0)).optional()?)
+        Ok(statement.query_row([], |row| text(row, 0)).optional()?)
     }
 
     fn orgs(&self) -> Result<Vec<String>, StoreError> {
@@ -157,7 +167,7 @@ impl TrailReader for Tables<'_> {
                 size: unsigned(row.get(0)?),
                 chain: row.get(1)?,
                 frontier: row.get(2)?,
-                note: row.get(3)?,
+                note: text(row, 3)?,
             })
         });
         Ok(head.optional()?)
@@ -268,8 +278,8 @@ impl TrailReader for Tables<'_> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT session, next_seq FROM audit_session WHERE org = ?1")?;
-        let sessions =
-            statement.query_map([org.as_str()], |row| Ok((row.get(0)?, unsigned(row.get(1)?))))?;
+        let sessions = statement
+            .query_map([org.as_str()], |row| Ok((text(row, 0)?, unsigned(row.get(1)?))))?;
         Ok(Some(sessions.collect::<rusqlite::Result<_>>()?))
     }
 
@@ -309,7 +319,7 @@ impl TrailReader for Tables<'_> {
     fn erased_keys(&self, org: &Name) -> Result<HashSet<String>, StoreError> {
         let mut statement =
             self.connection.prepare_cached("SELECT key_id FROM audit_erased WHERE org = ?1")?;
-        let keys = statement.query_map([org.as_str()], |row| row.get(0))?;
+        let keys = statement.query_map([org.as_str()], |row| text(row, 0))?;
         Ok(keys.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -318,8 +328,8 @@ impl TrailReader for Tables<'_> {
             "SELECT size, note FROM audit_epoch WHERE org = ?1 AND size > \
              (SELECT coalesce(max(first_seq), 0) FROM audit_pruned WHERE org = ?1) ORDER BY size",
         )?;
-        let notes =
-            statement.query_map([org.as_str()], |row| Ok((unsigned(row.get(0)?), row.get(1)?)))?;
+        let notes = statement
+            .query_map([org.as_str()], |row| Ok((unsigned(row.get(0)?), text(row, 1)?)))?;
         Ok(notes.collect::<rusqlite::Result<_>>()?)
     }
 

@@ -26,8 +26,22 @@ impl Rotation {
     }
 }
 
-/// The key that signs at the end of a log, when the checkpoints of its epochs hold. `trusted` is
-/// what somebody believes in beforehand: the first key, or the last.
+/// Who signs at the end of a log, and from which event on nobody else vouches: up to there the
+/// checkpoint of an epoch does.
+pub(super) struct Signer<'a> {
+    pub(super) key: &'a PublicKey,
+    pub(super) from: u64,
+}
+
+/// The keys do not follow one another.
+pub(super) struct NoSigner {
+    /// The first event for which no key vouches that leads to the one that was given.
+    pub(super) from: u64,
+    pub(super) problem: String,
+}
+
+/// Who signs at the end of a log that begins with event `first`, when the checkpoints of its epochs
+/// hold. `trusted` is what somebody believes in beforehand: the first key, or the last.
 ///
 /// INVARIANT: the end of an epoch is signed by its own key and by the next one. So whoever has
 /// only a later key cannot make another beginning, as long as an earlier one is believed in.
@@ -36,40 +50,45 @@ pub(super) fn signer<'a>(
     notes: &[String],
     trusted: &'a PublicKey,
     origin: &str,
-) -> Result<&'a PublicKey, String> {
-    let Some(first) = rotations.first() else {
-        return if notes.is_empty() {
-            Ok(trusted)
-        } else {
-            Err("there is a checkpoint of an epoch that no event tells of".to_owned())
-        };
-    };
-    if notes.len() != rotations.len() {
-        return Err(format!(
-            "{} epochs ended, and there are checkpoints of {}",
-            rotations.len(),
-            notes.len()
-        ));
-    }
-    let mut signer = &first.previous;
-    let mut believed = signer == trusted;
+    first: u64,
+) -> Result<Signer<'a>, NoSigner> {
+    let mut from = first;
+    let mut key = rotations.first().map_or(trusted, |rotation| &rotation.previous);
+    let mut believed = key == trusted;
     for (rotation, note) in rotations.iter().zip(notes) {
-        let size = rotation.size;
-        if rotation.previous != *signer {
-            return Err(format!("event {}: it ends the epoch of another key", size - 1));
+        if let Err(problem) = follows(rotation, note, key, origin) {
+            return Err(NoSigner { from, problem });
         }
-        for key in [&rotation.previous, &rotation.key] {
-            let signed = Checkpoint::open(note, key)
-                .map_err(|error| format!("event {}: the end of its epoch: {error}", size - 1))?;
-            if signed.size != size || signed.root != rotation.root || signed.origin != origin {
-                return Err(format!("event {}: another end of its epoch was signed", size - 1));
-            }
+        key = &rotation.key;
+        believed |= key == trusted;
+        if believed {
+            from = rotation.size;
         }
-        signer = &rotation.key;
-        believed |= signer == trusted;
     }
-    if !believed {
-        return Err("none of the keys that signed it is the one that was given".to_owned());
+    let problem = if notes.len() > rotations.len() {
+        "there is a checkpoint of an epoch that no event tells of".to_owned()
+    } else if notes.len() < rotations.len() {
+        format!("{} epochs ended, and there are checkpoints of {}", rotations.len(), notes.len())
+    } else if !believed {
+        "none of the keys that signed it is the one that was given".to_owned()
+    } else {
+        return Ok(Signer { key, from });
+    };
+    Err(NoSigner { from, problem })
+}
+
+/// Whether an epoch of `key` ends there, signed by both.
+fn follows(rotation: &Rotation, note: &str, key: &PublicKey, origin: &str) -> Result<(), String> {
+    let at = rotation.size - 1;
+    if rotation.previous != *key {
+        return Err(format!("event {at}: it ends the epoch of another key"));
     }
-    Ok(signer)
+    for key in [&rotation.previous, &rotation.key] {
+        let signed = Checkpoint::open(note, key)
+            .map_err(|error| format!("event {at}: the end of its epoch: {error}"))?;
+        if (signed.size, signed.root) != (rotation.size, rotation.root) || signed.origin != origin {
+            return Err(format!("event {at}: another end of its epoch was signed"));
+        }
+    }
+    Ok(())
 }

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufRead, Read as _};
 
-use super::epochs::signer;
-use super::{Verdict, Verification, Walk};
+use super::epochs::{NoSigner, signer};
+use super::{Bad, Verdict, Verification, Walk};
 use crate::error::VerifyError;
 use crate::export::{EPOCHS, LEAVES};
 use crate::line::MAX_LINE;
@@ -55,9 +55,7 @@ pub fn verify_file(
 
     let evidence = FileEvidence { list: list.as_ref(), first_difference, root_before };
     let mut found = judge(walk, note.text.as_deref(), (key, origin), &epochs, &evidence);
-    if found.verdict == Verdict::NoEvidence {
-        found.first_bad_seq = None;
-    } else {
+    if found.verdict != Verdict::NoEvidence {
         found.origin = named;
     }
     Ok(found)
@@ -75,7 +73,7 @@ struct FileEvidence<'a> {
 }
 
 fn judge(
-    walk: Walk,
+    mut walk: Walk,
     note: Option<&str>,
     (key, origin): (&PublicKey, Option<&str>),
     epochs: &[String],
@@ -90,46 +88,40 @@ fn judge(
         };
         return walk.result(Verdict::NoEvidence, Some(problem));
     };
-    // Events may be as they were: it is the evidence that is damaged.
-    let damaged = |walk: Walk, problem: &str| Walk { first_bad: None, ..walk }.tampered(problem);
     let named = origin_of(note).unwrap_or_default();
     // A prefix may end before a key was rotated; its list of leaves does not.
     let ended: Vec<_> = walk.rotations.clone();
     let known = epochs.get(..ended.len()).unwrap_or(epochs);
-    let signer = match signer(&ended, known, key, &named) {
+    let signer = match signer(&ended, known, key, &named, walk.first_seq) {
         Ok(signer) => signer,
-        Err(problem) => {
-            let unsigned = Checkpoint::open(note, key)
-                .is_err_and(|error| error.kind() == CheckpointErrorKind::NotSigned);
-            return if unsigned && ended.is_empty() {
-                walk.result(Verdict::NoEvidence, Some(&problem))
-            } else if walk.first_bad.is_some() || evidence.first_difference.is_some() {
-                // Which event it is says more than what follows from it.
-                let mut walk = walk;
-                if let Some(seq) = evidence.first_difference {
-                    walk.bad_at(seq, "it is not the event that was signed");
-                }
-                walk.tampered("")
-            } else {
-                damaged(walk, &problem)
+        Err(NoSigner { from, problem }) => {
+            // Which event it is says more than what follows from it.
+            if let Some(seq) = evidence.list.and(evidence.first_difference) {
+                walk.bad_at(seq, "it is not the event that was signed");
+            }
+            return match walk.first_bad.take() {
+                Some(bad) => walk.tampered(bad),
+                None => walk.unvouched(from, &problem),
             };
         }
     };
     // When events are missing at the end, so may be those that tell of the last key: the one that
     // is believed in has to have signed then.
-    let opened = Checkpoint::open(note, signer).or_else(|error| {
+    let opened = Checkpoint::open(note, signer.key).or_else(|error| {
         let cut = error.kind() == CheckpointErrorKind::NotSigned && epochs.len() > ended.len();
         if cut { Checkpoint::open(note, key) } else { Err(error) }
     });
     match opened {
         Err(error) if error.kind() == CheckpointErrorKind::NotSigned && ended.is_empty() => {
-            walk.result(Verdict::NoEvidence, Some(&error.to_string()))
+            let found = walk.result(Verdict::NoEvidence, Some(&error.to_string()));
+            Verification { first_bad_seq: Some(signer.from), ..found }
         }
-        Err(error) => damaged(walk, &error.to_string()),
+        Err(error) => walk.unvouched(signer.from, &error.to_string()),
         Ok(signed) if origin.is_some_and(|origin| origin != signed.origin) => {
-            damaged(walk, "the checkpoint is of another log")
+            let first = walk.first_seq;
+            walk.unvouched(first, "the checkpoint is of another log")
         }
-        Ok(signed) => judge_file(walk, &signed, epochs.len(), evidence),
+        Ok(signed) => judge_file(walk, &signed, (epochs.len(), signer.from), evidence),
     }
 }
 
@@ -157,36 +149,38 @@ impl FileWalk {
 fn judge_file(
     mut walk: Walk,
     signed: &Checkpoint,
-    epochs: usize,
+    (epochs, from): (usize, u64),
     evidence: &FileEvidence<'_>,
 ) -> Verification {
     let FileEvidence { list, first_difference, root_before } = *evidence;
     let size = walk.tree.size();
     let list_holds = list.is_some_and(|list| list.holds(signed));
     if size == signed.size && walk.tree.root() == signed.root {
-        return if walk.first_bad.is_some() {
-            walk.tampered("")
+        let bad = if let Some(bad) = walk.first_bad.take() {
+            bad
         } else if list.is_some() && !list_holds {
-            walk.tampered("the events hold, but the list of leaves beside them does not")
+            let seq = first_difference.unwrap_or(size);
+            Bad::at(seq, "the events hold, but the list of leaves beside them does not")
         } else if epochs != walk.rotations.len() {
-            walk.tampered("there is a checkpoint of an epoch that no event tells of")
+            Bad::at(size, "there is a checkpoint of an epoch that no event tells of")
         } else if !walk.pruning_is_told(&root_before) {
-            let first = walk.first_seq;
-            walk.bad_at(first, "what is missing before it was never pruned");
-            walk.tampered("")
+            Bad::at(walk.first_seq, "what is missing before it was never pruned")
         } else {
-            walk.whole()
+            return walk.whole();
         };
+        return walk.tampered(bad);
     }
     if !list_holds {
         if size < signed.size {
             let problem = format!("it is missing, as is all after it: {} were signed", signed.size);
             walk.bad_at(size, problem);
         }
-        return walk.tampered(
-            "the events are not those that were signed; which one cannot be told without the \
-             list of leaves",
-        );
+        let why = "the events are not those that were signed; which one cannot be told without the \
+                   list of leaves";
+        return match walk.first_bad.take() {
+            Some(bad) => walk.tampered(bad),
+            None => walk.unvouched(from, why),
+        };
     }
     match first_difference {
         Some(seq) if seq < signed.size => {
@@ -197,8 +191,8 @@ fn judge_file(
         }
         None => {}
     }
-    if walk.first_bad.is_some() {
-        return walk.tampered("");
+    if let Some(bad) = walk.first_bad.take() {
+        return walk.tampered(bad);
     }
     let problem = if walk.first_seq == 0 {
         format!("the first {size} of {} events are there and hold", signed.size)
@@ -533,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bit_flip_of_the_note_is_found() {
+    fn every_bit_flip_of_the_note_is_found_and_leaves_no_event_vouched_for() {
         let export = export();
         // Nothing of it depends on how many events there are: none are the fastest.
         let note = export.key.sign(&Checkpoint {
@@ -547,29 +541,47 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             let found = verify(&export, b"", &bytes);
             assert!(!found.verdict.is_proven(), "bit {bit}: {found:?}");
+            assert_eq!(found.first_bad_seq, Some(0), "nothing is vouched for, bit {bit}");
         });
     }
 
+    /// The events are proven by the root alone, and still it is said, and where.
     #[test]
-    fn every_bit_flip_of_the_list_is_found() {
+    fn every_bit_flip_of_the_list_is_found_at_its_event() {
         let export = export();
         let start = export.checkpoint.windows(LEAVES.len()).position(|w| w == LEAVES.as_bytes());
         let list = &export.checkpoint[start.unwrap()..];
-        let holds = |mut bytes: &[u8]| {
+        let mut whole = FileWalk::default();
+        for line in &export.lines {
+            whole.line(line, true, Some("acme"), Some(leaf_hash(line)));
+        }
+        let judged = |mut bytes: &[u8]| {
             let mut list = read_list(&mut bytes, true).unwrap().unwrap();
+            let mut first_difference = None;
+            for (seq, line) in (0..).zip(&export.lines) {
+                if list.next(&mut bytes).unwrap() != Some(leaf_hash(line)) {
+                    first_difference.get_or_insert(seq);
+                }
+            }
             while list.next(&mut bytes).unwrap().is_some() {}
-            list.holds(&export.signed)
+            let root_before = Tree::new().root();
+            let evidence = FileEvidence { list: Some(&list), first_difference, root_before };
+            judge_file(whole.walk.clone(), &export.signed, (0, 0), &evidence)
         };
-        assert!(holds(list));
+        assert_eq!(judged(list).verdict, Verdict::Complete);
         on_two_threads(list.len() * 8, |bit| {
             let mut bytes = list.to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(!holds(&bytes), "bit {bit}");
+            let found = judged(&bytes);
+            // The title is of all leaves, and each leaf has 45 bytes.
+            let due = (bit / 8).saturating_sub(LEAVES.len() + 1) as u64 / 45;
+            let named = (found.verdict, found.first_bad_seq);
+            assert_eq!(named, (Verdict::Tampered, Some(due)), "bit {bit}: {found:?}");
         });
-        // The events are proven by the root alone, and still it is said.
+        // And so does the whole verifier.
         let mut checkpoint = export.checkpoint.clone();
         *checkpoint.last_mut().unwrap() ^= 1;
         let found = verify(&export, &joined(&export.lines), &checkpoint);
-        assert_eq!((found.verdict, found.first_bad_seq), (Verdict::Tampered, None));
+        assert_eq!((found.verdict, found.first_bad_seq), (Verdict::Tampered, Some(49)));
     }
 }

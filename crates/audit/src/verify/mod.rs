@@ -82,7 +82,9 @@ pub struct Verification {
     pub events: u64,
     /// The root over them; none when there are none.
     pub root: Option<Digest>,
-    /// The first place at which something is not as it should be, when it can be told.
+    /// The first event that is not as it should be. When the events may be as they were, and what
+    /// vouches for them is not: the first for which nothing vouches any more. Whatever is tampered
+    /// with, there is one.
     pub first_bad_seq: Option<u64>,
     /// What is the matter, in words; nothing when everything is well.
     pub problem: Option<String>,
@@ -132,6 +134,12 @@ impl Walk {
 pub(super) struct Bad {
     pub(super) seq: u64,
     pub(super) problem: String,
+}
+
+impl Bad {
+    pub(super) fn at(seq: u64, problem: &str) -> Self {
+        Self { seq, problem: problem.to_owned() }
+    }
 }
 
 impl Walk {
@@ -205,23 +213,30 @@ impl Walk {
         }
     }
 
+    /// Nothing is tampered with, as far as it can be told.
     pub(super) fn result(self, verdict: Verdict, problem: Option<&str>) -> Verification {
-        let events = self.tree.size() - self.first_seq;
-        let bad = (verdict == Verdict::Tampered).then_some(self.first_bad).flatten();
-        let seq = bad.as_ref().map(|bad| bad.seq);
-        let named = bad.map(|bad| format!("event {}: {}", bad.seq, bad.problem));
+        let size = self.tree.size();
         Verification {
             verdict,
-            events,
-            root: (self.tree.size() > 0).then(|| Digest::from_bytes(self.tree.root())),
-            first_bad_seq: seq,
-            problem: named.or_else(|| problem.map(str::to_owned)),
+            events: size - self.first_seq,
+            root: (size > 0).then(|| Digest::from_bytes(self.tree.root())),
+            first_bad_seq: None,
+            problem: problem.map(str::to_owned),
             origin: None,
         }
     }
 
-    pub(super) fn tampered(self, problem: &str) -> Verification {
-        self.result(Verdict::Tampered, Some(problem))
+    /// Tampered with, there.
+    pub(super) fn tampered(self, bad: Bad) -> Verification {
+        let problem = format!("event {}: {}", bad.seq, bad.problem);
+        let found = self.result(Verdict::Tampered, Some(&problem));
+        Verification { first_bad_seq: Some(bad.seq), ..found }
+    }
+
+    /// What vouches for the events from one on is damaged; they may be as they were.
+    pub(super) fn unvouched(self, from: u64, problem: &str) -> Verification {
+        let problem = format!("nothing vouches for it and what follows: {problem}");
+        self.tampered(Bad { seq: from, problem })
     }
 }
 

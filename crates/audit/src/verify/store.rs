@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use lictor_context::{Digest, Name, Timestamp};
 
 use super::epochs::signer;
-use super::{Verdict, Verification, Walk};
+use super::{Bad, Verdict, Verification, Walk};
 use crate::error::VerifyErrorKind;
 use crate::header::Header;
 use crate::line::{MAX_LINE, contains};
@@ -40,25 +40,29 @@ pub(crate) fn verify_rows(
     if let Some((seq, problem)) = reader.damage(org)? {
         rows.walk.bad_at(seq, problem);
     }
-    let sessions_hold =
-        reader.sessions(org)?.is_none_or(|sessions| sessions_hold(sessions, &rows.walk));
-    let nodes = match stored_nodes.filter(|_| has_nodes) {
-        Some(stored) => nodes_hold(reader, org, &before, (rows.nodes, stored))?,
-        None => true,
+    let bad_session =
+        reader.sessions(org)?.is_some_and(|sessions| !sessions_hold(sessions, &rows.walk));
+    let bad_node = match stored_nodes.filter(|_| has_nodes) {
+        Some(stored) => bad_node(reader, org, &before, (rows.nodes, stored))?,
+        None => None,
     };
     let extra = Extra {
         begins_badly: !begins_well,
-        sealed: reader.count_sealed(org)? == rows.sealed,
-        nodes,
+        strange_seal: reader.count_sealed(org)? != rows.sealed,
+        bad_node,
         epochs: reader.epochs(org)?,
-        sessions_hold,
+        bad_session,
         root_before: before.root(),
     };
+    let first_seq = before.size();
     let mut found = judge_rows(rows, head, evidence, &extra);
     let log_id = reader.log_id()?;
-    if log_id.as_deref() != Some(evidence.log_id) && found.verdict != Verdict::NoEvidence {
-        found.verdict = Verdict::Tampered;
-        found.problem.get_or_insert_with(|| "the store holds the id of another log".to_owned());
+    if log_id.as_deref() != Some(evidence.log_id)
+        && !matches!(found.verdict, Verdict::NoEvidence | Verdict::Tampered)
+    {
+        let walk = Walk::after(before);
+        let other = walk.unvouched(first_seq, "the store holds the id of another log");
+        found = Verification { events: found.events, root: found.root, ..other };
     }
     found.origin = Some(evidence.origin.to_owned());
     Ok(found)
@@ -67,10 +71,10 @@ pub(crate) fn verify_rows(
 /// What was found beside the events.
 struct Extra {
     begins_badly: bool,
-    sealed: bool,
-    nodes: bool,
+    strange_seal: bool,
+    bad_node: Option<u64>,
     epochs: Vec<(u64, String)>,
-    sessions_hold: bool,
+    bad_session: bool,
     root_before: Hash,
 }
 
@@ -83,65 +87,113 @@ fn judge_rows(
     let Rows { mut walk, chain, guarded_root, .. } = rows;
     let size = walk.tree.size();
     let signed_once = evidence.guarded.flatten();
+    let (sizes, notes): (Vec<u64>, Vec<String>) = extra.epochs.iter().cloned().unzip();
+    let rotations = std::mem::take(&mut walk.rotations);
+    let signed_by = signer(&rotations, &notes, evidence.key, evidence.origin, walk.first_seq);
+    let from = signed_by.as_ref().map_or_else(|broken| broken.from, |signer| signer.from);
     let Some(head) = head else {
         return if size > 0 || extra.begins_badly {
-            walk.tampered("there are events, but the end of the log is gone")
+            walk.unvouched(from, "the end of the log is gone")
         } else if signed_once.is_some() {
-            walk.result(Verdict::RolledBack, Some("the log is empty, and events were signed once"))
+            let problem = "the log is empty, and events were signed once";
+            rolled_back(walk, problem)
         } else {
             walk.result(Verdict::NoEvidence, Some("the log is empty, and nothing was ever signed"))
         };
     };
     let signed = match Checkpoint::open(&head.note, evidence.key) {
-        Ok(signed) => signed,
-        Err(error) => return walk.tampered(&error.to_string()),
+        Ok(signed) if signed.origin == evidence.origin => Ok(signed),
+        Ok(_) => Err("the checkpoint is of another log".to_owned()),
+        Err(error) => Err(error.to_string()),
     };
-    if signed.origin != evidence.origin {
-        return walk.tampered("the checkpoint is of another log");
+    if let Ok(signed) = &signed {
+        if size < signed.size {
+            let signed = signed.size;
+            walk.bad_at(
+                size,
+                format!("it is missing, as is everything after it: {signed} were signed"),
+            );
+        } else if size > signed.size {
+            walk.bad_at(signed.size, format!("it was never signed: only {} were", signed.size));
+        }
+        if !walk.pruning_is_told(&extra.root_before) {
+            let first = walk.first_seq;
+            walk.bad_at(first, "what is missing before it was never pruned");
+        }
     }
-    if size != signed.size {
-        walk.bad_at(
-            size.min(signed.size),
-            if size < signed.size {
-                format!("it is missing, as is everything after it: {} were signed", signed.size)
-            } else {
-                format!("it was never signed: only {} were", signed.size)
-            },
-        );
+    if let Some(bad) = walk.first_bad.take() {
+        return walk.tampered(bad);
     }
-    if !walk.pruning_is_told(&extra.root_before) {
-        let first = walk.first_seq;
-        walk.bad_at(first, "what is missing before it was never pruned");
+    match signed {
+        Err(problem) => return walk.unvouched(from, &problem),
+        Ok(signed) if walk.tree.root() != signed.root || extra.begins_badly => {
+            return walk.unvouched(from, "the events are not those that were signed");
+        }
+        Ok(_) => {}
     }
-    if walk.first_bad.is_some() {
-        return walk.tampered("");
+    if let Some(seq) = end_parts(&head, &walk.tree, &chain) {
+        let problem = "the end of the log, as it is stored, does not follow from its events";
+        return walk.tampered(Bad::at(seq, problem));
     }
-    if walk.tree.root() != signed.root || extra.begins_badly {
-        return walk.tampered("the events are not those that were signed");
+    let told: Vec<u64> = rotations.iter().map(|rotation| rotation.size).collect();
+    if let Some(seq) = epochs_part(&told, &sizes) {
+        let problem = "the ends of the epochs do not follow from the events";
+        return walk.tampered(Bad::at(seq, problem));
     }
-    let end = head.parts();
-    if end.is_none_or(|(tree, head_chain)| tree != walk.tree || head_chain != chain) {
-        return walk.tampered("the end of the log does not follow from its events");
+    match signed_by {
+        Ok(signer) if signer.key == evidence.key => {}
+        Ok(_) => return walk.unvouched(from, "the checkpoint is of a key whose epoch ended"),
+        Err(broken) => return walk.unvouched(from, &broken.problem),
     }
-    let (sizes, notes): (Vec<u64>, Vec<String>) = extra.epochs.iter().cloned().unzip();
-    if walk.rotations.iter().map(|rotation| rotation.size).ne(sizes) {
-        return walk.tampered("the ends of the epochs do not follow from the events");
-    }
-    match signer(&walk.rotations, &notes, evidence.key, evidence.origin) {
-        Ok(signer) if signer == evidence.key => {}
-        Ok(_) => return walk.tampered("the checkpoint is of a key whose epoch ended"),
-        Err(problem) => return walk.tampered(&problem),
-    }
-    for (holds, problem) in [
-        (extra.sessions_hold, "the counters of the sessions do not follow from the events"),
-        (extra.nodes, "the stored nodes of the tree do not follow from the events"),
-        (extra.sealed, "there is sealed content that belongs to no event"),
+    // What the log would go on with is no event yet: the next one would not follow.
+    for (bad, problem) in [
+        (extra.bad_node, "a stored node of the tree does not follow from the events"),
+        (extra.bad_session.then_some(size), "a session would go on with another number"),
+        (extra.strange_seal.then_some(size), "there is sealed content that belongs to no event"),
     ] {
-        if !holds {
-            return walk.tampered(problem);
+        if let Some(seq) = bad {
+            return walk.tampered(Bad::at(seq, problem));
         }
     }
     judge_end(walk, guarded_root, evidence)
+}
+
+fn rolled_back(walk: Walk, problem: &str) -> Verification {
+    let missing = walk.tree.size();
+    let found = walk.result(Verdict::RolledBack, Some(problem));
+    Verification { first_bad_seq: Some(missing), ..found }
+}
+
+/// The first event that is under a hash of the stored end that is another one; the last event, when
+/// it is the chain.
+fn end_parts(head: &Head, tree: &Tree, chain: &Hash) -> Option<u64> {
+    let last = tree.size().saturating_sub(1);
+    if head.size != tree.size() {
+        return Some(last);
+    }
+    let other = parting(&head.frontier, tree);
+    other.or_else(|| (head.chain != *chain).then_some(last))
+}
+
+/// The first event under the first hash of a tree in whose place another one is stored.
+fn parting(stored: &[u8], tree: &Tree) -> Option<u64> {
+    let (due, size) = (tree.frontier(), tree.size());
+    if stored == due {
+        return None;
+    }
+    let same = stored.iter().zip(&due).take_while(|(stored, due)| stored == due).count();
+    // Each hash stands for a bit of the size, the largest first.
+    let runs = (0..u64::BITS).rev().map(|bit| size & (1 << bit)).filter(|run| *run > 0);
+    let before: u64 = runs.take(same / size_of::<Hash>()).sum();
+    Some(before.min(size.saturating_sub(1)))
+}
+
+/// The first event that ends an epoch only in one of two lists.
+fn epochs_part(told: &[u64], stored: &[u64]) -> Option<u64> {
+    let longer = told.len().max(stored.len());
+    let at = (0..longer).find(|at| told.get(*at) != stored.get(*at))?;
+    let size = told.get(at).into_iter().chain(stored.get(at)).min()?;
+    Some(size.saturating_sub(1))
 }
 
 /// What the rollback guard says to a log that holds.
@@ -155,7 +207,7 @@ fn judge_end(walk: Walk, guarded_root: Option<Hash>, evidence: &StoreEvidence<'_
         ),
         Some(Some((guarded, _))) if guarded > size => {
             let problem = format!("{guarded} events were signed once: an older copy was put back");
-            walk.result(Verdict::RolledBack, Some(&problem))
+            rolled_back(walk, &problem)
         }
         // The guard lags behind what was pruned since: only what follows can be compared.
         Some(Some((guarded, _))) if guarded < walk.first_seq => walk.whole(),
@@ -232,8 +284,12 @@ impl Walking<'_> {
             grown.push_noting(leaf, |place, hash| made.push((place, hash)));
             for (place, hash) in made {
                 found.nodes += 1;
-                if !node_is(self.reader, self.org, place, &hash)? {
-                    found.walk.bad_at(due, "a node of the tree that it completes is another one");
+                // Above an event that is bad itself, no node can be the one that is due.
+                if found.walk.first_bad.is_none() && !node_is(self.reader, self.org, place, &hash)?
+                {
+                    let (first, problem) =
+                        (place.first(), "a node of the tree over it is another one");
+                    found.walk.bad_at(first, problem);
                 }
             }
         }
@@ -282,22 +338,16 @@ fn node_is(
     Ok(reader.hashes(org, place, 1)?.first() == Some(hash))
 }
 
-/// Whether nothing is stored as a node but what has to be: those that the walk completed, and
-/// below what was pruned those that lead to the root that is said of it.
-fn nodes_hold(
+/// The first event under a node that is not as it has to be: those that the walk completed were
+/// looked at, so it is one too many, or one below what was pruned that does not lead to the root that
+/// is said of it.
+fn bad_node(
     reader: &dyn TrailReader,
     org: &Name,
     before: &Tree,
     (walked, stored): (u64, u64),
-) -> Result<bool, VerifyErrorKind> {
+) -> Result<Option<u64>, VerifyErrorKind> {
     let first = before.size();
-    let pruned: u64 = (1..16).map(|level| first >> (level * 4)).sum();
-    if stored != walked + pruned {
-        return Ok(false);
-    }
-    if first == 0 {
-        return Ok(true);
-    }
     let mut tree = Tree::new();
     for hash in reader.hashes(org, Node { level: 1, index: 0 }, first / 16)? {
         let mut made = Vec::new();
@@ -305,11 +355,15 @@ fn nodes_hold(
         for (place, hash) in made {
             let place = Node { level: place.level + 1, ..place };
             if !node_is(reader, org, place, &hash)? {
-                return Ok(false);
+                return Ok(Some(place.first()));
             }
         }
     }
-    Ok(tree.root() == before.root())
+    if let Some(seq) = parting(&tree.frontier(), before) {
+        return Ok(Some(seq));
+    }
+    let pruned: u64 = (1..16).map(|level| first >> (level * 4)).sum();
+    Ok((stored != walked + pruned).then_some(first))
 }
 
 fn contains_ciphertext(bytes: &[u8]) -> bool {

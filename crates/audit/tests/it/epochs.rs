@@ -108,17 +108,25 @@ fn a_later_key_makes_no_other_beginning() {
 
 #[test]
 fn a_store_whose_epochs_were_tampered_with_is_tampered() {
-    for sql in [
-        "DELETE FROM audit_epoch WHERE size = 9",
-        "UPDATE audit_epoch SET size = 10 WHERE size = 9",
-        "UPDATE audit_epoch SET note = (SELECT checkpoint_note FROM audit_head) WHERE size = 9",
-        "INSERT INTO audit_epoch VALUES ('acme', 20, (SELECT checkpoint_note FROM audit_head))",
-        "UPDATE audit_epoch SET note = replace(note, 'acme', 'evil')",
+    // The first epoch has 9 events, the second ends with 18, and there are 26.
+    for (sql, seq) in [
+        ("DELETE FROM audit_epoch WHERE size = 9", 8),
+        ("UPDATE audit_epoch SET size = 10 WHERE size = 9", 8),
+        (
+            "UPDATE audit_epoch SET note = (SELECT checkpoint_note FROM audit_head) WHERE size = 9",
+            0,
+        ),
+        (
+            "INSERT INTO audit_epoch VALUES ('acme', 20, (SELECT checkpoint_note FROM audit_head))",
+            19,
+        ),
+        ("UPDATE audit_epoch SET note = replace(note, 'acme', 'evil')", 0),
     ] {
         let (rig, log, _) = rotated();
         rig.tamper(sql);
         let found = log.verify_store(&name("acme")).unwrap();
-        assert_eq!(found.verdict, Verdict::Tampered, "{sql}: {found:?}");
+        let named = (found.verdict, found.first_bad_seq);
+        assert_eq!(named, (Verdict::Tampered, Some(seq)), "{sql}: {found:?}");
     }
 }
 

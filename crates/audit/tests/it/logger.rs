@@ -1,55 +1,14 @@
 //! The logger: everything submitted is accounted for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use lictor_audit::{AuditLogger, Filter, LogError, LoggerOptions, LoggerStats, OnFailure, Verdict};
-use lictor_context::{Event, EventFacts, EventSink, EventType, RecordError, Severity, SystemClock};
+use lictor_context::{Event, EventFacts, EventType, Severity, SystemClock};
 use proptest::prelude::*;
-use tokio::sync::Notify;
 
 use crate::rig::{Rig, check, name, session};
-
-/// A sink that a test holds up, or lets fail.
-#[derive(Default)]
-struct Sink {
-    batches: Mutex<Vec<Vec<Event>>>,
-    failing: AtomicBool,
-    held: AtomicBool,
-    released: Notify,
-}
-
-#[async_trait]
-impl EventSink for Sink {
-    async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
-        while self.held.load(Ordering::SeqCst) {
-            self.released.notified().await;
-        }
-        if self.failing.load(Ordering::SeqCst) {
-            return Err(RecordError::new("the disk is full"));
-        }
-        self.batches.lock().unwrap().push(events);
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn release(&self) {
-        self.held.store(false, Ordering::SeqCst);
-        self.released.notify_waiters();
-        self.released.notify_one();
-    }
-
-    fn events(&self) -> Vec<Event> {
-        self.batches.lock().unwrap().iter().flatten().cloned().collect()
-    }
-
-    fn of(&self, kind: EventType) -> Vec<Event> {
-        self.events().into_iter().filter(|event| event.event_type() == kind).collect()
-    }
-}
+use crate::sink::{Sink, start};
 
 fn event(kind: EventType) -> Event {
     Event::new(&session("acme", "ses_1"), kind, EventFacts::default(), &SystemClock)
@@ -57,10 +16,6 @@ fn event(kind: EventType) -> Event {
 
 fn options(on_failure: OnFailure) -> LoggerOptions {
     LoggerOptions { batch_size: 4, queue: 8, on_failure, ..LoggerOptions::default() }
-}
-
-fn start(sink: &Arc<Sink>, options: LoggerOptions) -> AuditLogger {
-    AuditLogger::start(Arc::<Sink>::clone(sink), Arc::new(SystemClock), options)
 }
 
 #[track_caller]
@@ -72,12 +27,12 @@ fn accounted(stats: LoggerStats) {
 #[tokio::test]
 async fn batches_are_never_larger_than_asked_and_a_stop_loses_nothing() {
     let sink = Arc::new(Sink::default());
-    sink.held.store(true, Ordering::SeqCst);
+    sink.hold(true);
     let logger = start(&sink, options(OnFailure::Block));
     for _ in 0..8 {
         logger.offer(event(EventType::StepStarted)).unwrap();
     }
-    sink.release();
+    sink.hold(false);
     logger.stop().await;
     assert!(sink.batches.lock().unwrap().iter().all(|batch| batch.len() <= 4));
     assert_eq!(sink.events().len(), 8);
@@ -110,7 +65,7 @@ async fn a_batch_that_is_not_full_goes_when_its_time_is_up() {
 #[tokio::test]
 async fn no_record_no_effect() {
     let sink = Arc::new(Sink::default());
-    sink.failing.store(true, Ordering::SeqCst);
+    sink.fail(true);
     for mode in [OnFailure::Block, OnFailure::Continue] {
         let logger = start(&sink, options(mode));
         let refused = logger.log(event(EventType::ActionRejected)).await;
@@ -126,13 +81,13 @@ async fn no_record_no_effect() {
 async fn what_is_dropped_is_told_in_the_trail() {
     let sink = Arc::new(Sink::default());
     let logger = start(&sink, options(OnFailure::Continue));
-    sink.failing.store(true, Ordering::SeqCst);
+    sink.fail(true);
     for _ in 0..5 {
         logger.log(event(EventType::StepStarted)).await.unwrap();
     }
     assert!(logger.log(event(EventType::ActionUnknown)).await.is_err());
     assert_eq!(logger.stats().dropped, 5);
-    sink.failing.store(false, Ordering::SeqCst);
+    sink.fail(false);
     logger.log(event(EventType::StepStarted)).await.unwrap();
     let gaps = sink.of(EventType::AuditGap);
     assert_eq!(gaps.len(), 1);
@@ -148,7 +103,7 @@ async fn what_is_dropped_is_told_in_the_trail() {
 #[tokio::test]
 async fn a_full_queue_holds_up_who_waits_and_refuses_who_does_not() {
     let sink = Arc::new(Sink::default());
-    sink.held.store(true, Ordering::SeqCst);
+    sink.hold(true);
     let logger = start(&sink, options(OnFailure::Block));
     let mut full = 0;
     for _ in 0..64 {
@@ -163,7 +118,7 @@ async fn a_full_queue_holds_up_who_waits_and_refuses_who_does_not() {
     };
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
-    sink.release();
+    sink.hold(false);
     waiting.await.unwrap().unwrap();
     logger.stop().await;
     accounted(logger.stats());
@@ -201,23 +156,20 @@ proptest! {
             let logger = start(&sink, options(mode));
             for step in steps {
                 match step {
-                    0 => sink.failing.store(true, Ordering::SeqCst),
-                    1 => sink.failing.store(false, Ordering::SeqCst),
+                    0 => sink.fail(true),
+                    1 => sink.fail(false),
                     2 => drop(logger.offer(event(EventType::ActionRejected))),
                     3 => drop(logger.offer(event(EventType::StepStarted))),
                     4 => drop(logger.log(event(EventType::StepCompleted)).await),
                     _ => logger.flush().await,
                 }
             }
-            sink.failing.store(false, Ordering::SeqCst);
+            sink.fail(false);
             logger.stop().await;
             let stats = logger.stats();
             accounted(stats);
-            let gaps = sink.of(EventType::AuditGap);
-            let told: u64 =
-                gaps.iter().map(|gap| gap.facts().metadata["dropped"].as_u64().unwrap()).sum();
-            assert_eq!(told, stats.dropped);
-            let recorded = sink.events().len() - gaps.len();
+            assert_eq!(sink.told(), stats.dropped);
+            let recorded = sink.events().len() - sink.of(EventType::AuditGap).len();
             assert_eq!(recorded as u64, stats.acknowledged);
         });
     }

@@ -5,62 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use lictor_audit::{AuditLogger, Filter, LogError, LoggerOptions, LoggerStats, OnFailure, Verdict};
-use lictor_context::{Event, EventFacts, EventSink, EventType, RecordError, SystemClock};
+use lictor_context::{Event, EventFacts, EventType, SystemClock};
 use proptest::prelude::*;
 use serde_json::Value;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::rig::{Rig, name, session};
+use crate::sink::{Sink, start};
 
-/// A sink that a test holds up, or lets fail.
-#[derive(Default)]
-struct Sink {
-    batches: Mutex<Vec<Vec<Event>>>,
-    failing: AtomicBool,
-    held: AtomicBool,
-    released: Notify,
-}
-
-#[async_trait]
-impl EventSink for Sink {
-    async fn record(&self, events: Vec<Event>) -> Result<(), RecordError> {
-        while self.held.load(Ordering::SeqCst) {
-            self.released.notified().await;
-        }
-        if self.failing.load(Ordering::SeqCst) {
-            return Err(RecordError::new("the disk is full"));
-        }
-        self.batches.lock().unwrap().push(events);
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn hold(&self, held: bool) {
-        self.held.store(held, Ordering::SeqCst);
-        self.released.notify_one();
-    }
-
-    /// The numbers of the events that were recorded, in order.
-    fn recorded(&self) -> Vec<u64> {
-        let batches = self.batches.lock().unwrap();
-        batches.iter().flatten().filter_map(number).collect()
-    }
-
-    /// How many events the gaps that were recorded tell of.
-    fn told(&self) -> u64 {
-        let batches = self.batches.lock().unwrap();
-        let gaps =
-            batches.iter().flatten().filter_map(|event| event.facts().metadata.get("dropped"));
-        gaps.filter_map(Value::as_u64).sum()
-    }
+/// The numbers of the events that were recorded, in order.
+fn recorded(sink: &Sink) -> Vec<u64> {
+    sink.events().iter().filter_map(number).collect()
 }
 
 fn number(event: &Event) -> Option<u64> {
@@ -169,7 +128,7 @@ impl Model {
 
     /// Nothing is under way any more: everything has one end, and it is the one that was told.
     async fn check(mut self, sink: &Sink, stats: LoggerStats) {
-        let recorded = sink.recorded();
+        let recorded = recorded(sink);
         let once: BTreeSet<u64> = recorded.iter().copied().collect();
         assert_eq!(once.len(), recorded.len(), "an event was recorded twice: {recorded:?}");
         for (n, answer) in std::mem::take(&mut self.waiting) {
@@ -221,8 +180,7 @@ async fn settle() {
 async fn drive(steps: &[Step], options: LoggerOptions) {
     let sink = Arc::new(Sink::default());
     let interval = options.flush_interval;
-    let logger =
-        AuditLogger::start(Arc::<Sink>::clone(&sink), Arc::new(SystemClock), options.clone());
+    let logger = start(&sink, options.clone());
     let mut model =
         Model { options, events: BTreeMap::new(), waiting: Vec::new(), flushes: Vec::new() };
     for step in steps {
@@ -235,7 +193,7 @@ async fn drive(steps: &[Step], options: LoggerOptions) {
                 tokio::time::advance(interval * u32::from(hundredths) / 100).await;
             }
             Step::Hold(held) => sink.hold(held),
-            Step::Fail(failing) => sink.failing.store(failing, Ordering::SeqCst),
+            Step::Fail(failing) => sink.fail(failing),
             Step::Flush => {
                 let logger = logger.clone();
                 model.flushes.push(tokio::spawn(async move { logger.flush().await }));
@@ -248,7 +206,7 @@ async fn drive(steps: &[Step], options: LoggerOptions) {
             "{stats:?}"
         );
         if let Step::Pass(100..) = step
-            && !sink.held.load(Ordering::SeqCst)
+            && !sink.is_held()
         {
             // Each batch waits for the others no longer than the interval; so many may follow.
             while under_way(logger.stats()) > 0 {
@@ -259,7 +217,7 @@ async fn drive(steps: &[Step], options: LoggerOptions) {
             }
         }
     }
-    sink.failing.store(false, Ordering::SeqCst);
+    sink.fail(false);
     sink.hold(false);
     logger.stop().await;
     for flush in std::mem::take(&mut model.flushes) {
@@ -308,25 +266,25 @@ async fn a_batch_does_not_go_before_its_time_unless_it_is_full() {
         flush_interval: Duration::from_millis(100),
         ..LoggerOptions::default()
     };
-    let logger = AuditLogger::start(Arc::<Sink>::clone(&sink), Arc::new(SystemClock), options);
+    let logger = start(&sink, options);
     for n in 0..2 {
         logger.offer(event(n, false)).unwrap();
     }
     settle().await;
     tokio::time::advance(Duration::from_millis(99)).await;
     settle().await;
-    assert!(sink.recorded().is_empty());
+    assert!(recorded(&sink).is_empty());
     logger.offer(event(2, false)).unwrap();
     settle().await;
-    assert_eq!(sink.recorded(), [0, 1, 2], "it is full");
+    assert_eq!(recorded(&sink), [0, 1, 2], "it is full");
     logger.offer(event(3, false)).unwrap();
     settle().await;
     tokio::time::advance(Duration::from_millis(99)).await;
     settle().await;
-    assert_eq!(sink.recorded().len(), 3);
+    assert_eq!(recorded(&sink).len(), 3);
     tokio::time::advance(Duration::from_millis(2)).await;
     settle().await;
-    assert_eq!(sink.recorded(), [0, 1, 2, 3]);
+    assert_eq!(recorded(&sink), [0, 1, 2, 3]);
     logger.stop().await;
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 use lictor_audit::{AuditLog, Proof, PublicKey};
 use serde_json::{Value, json};
 
+use crate::other::{Dice, python, repository, says};
 use crate::rig::{Rig, name, session};
-use crate::second::{Dice, python, repository};
 
 const DRIVER: &str = "\
 import json, pathlib, sys
@@ -138,30 +138,15 @@ fn log_size(log: &AuditLog) -> u64 {
     log.count(&name("acme"), &lictor_audit::Filter::default()).unwrap()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the other verifier is another program")]
 fn both_judge_alike(rig: &Rig, cases: &[Case]) {
     let folder = rig.path("proofs");
     fs::create_dir(&folder).unwrap();
-    let list: Vec<Value> = cases
-        .iter()
-        .enumerate()
-        .map(|(n, case)| {
-            let file = folder.join(format!("{n}.proof"));
-            fs::write(&file, &case.proof).unwrap();
-            json!({ "proof": file, "key": case.key.to_string(), "origin": case.origin })
-        })
-        .collect();
-    fs::write(folder.join("cases.json"), json!(list).to_string()).unwrap();
-    let output = Command::new("python3")
-        .args(["-B", "-c", DRIVER])
-        .arg(repository().join("tools"))
-        .arg(folder.join("cases.json"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let said = String::from_utf8(output.stdout).unwrap();
-    let said: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(said.len(), cases.len());
+    let list = cases.iter().enumerate().map(|(n, case)| {
+        let file = folder.join(format!("{n}.proof"));
+        fs::write(&file, &case.proof).unwrap();
+        json!({ "proof": file, "key": case.key.to_string(), "origin": case.origin })
+    });
+    let said = says(&folder, DRIVER, &list.collect::<Vec<_>>());
     for (case, said) in cases.iter().zip(said) {
         assert_eq!(judged(case), said, "{}", case.what);
     }

@@ -1,93 +1,55 @@
 //! Two verifiers, one of which was written from `docs/audit-format.md`: they judge alike.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use lictor_audit::{AuditLog, Cut, Filter, PublicKey, Verification, verify_file};
+use lictor_audit::{AuditLog, Cut, Filter, PublicKey, Verdict, Verification, verify_file};
 use serde_json::{Value, json};
 
+use crate::other::{Dice, python, says};
 use crate::rig::{Export, Rig, export, session};
 
 /// Reads a list of cases and prints what `tools/verify.py` says to each.
 const DRIVER: &str = "\
-import json, pathlib, sys
+import functools, json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import verify
+verify.ed25519 = functools.lru_cache(verify.ed25519)
 for case in json.load(open(sys.argv[2])):
     read = lambda name: pathlib.Path(case[name]).read_bytes()
     found = verify.verify(read('events'), read('evidence'), verify.Key(case['key']))
     print(json.dumps([found['verdict'], found['events'], found['root'], found['first_bad_seq']]))
 ";
 
-pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Whether there is a Python; without one the test says so, and fails where it must not be missing.
-#[expect(clippy::disallowed_methods, reason = "the other verifier is another program")]
-pub(crate) fn python() -> bool {
-    let there = Command::new("python3").arg("--version").output().is_ok();
-    assert!(there || std::env::var_os("CI").is_none(), "python3 is not installed");
-    if !there {
-        eprintln!("skipped: python3 is not installed");
-    }
-    there
-}
-
-struct Case {
-    name: String,
-    events: Vec<u8>,
-    evidence: Vec<u8>,
-    key: PublicKey,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) events: Vec<u8>,
+    pub(crate) evidence: Vec<u8>,
+    pub(crate) key: PublicKey,
 }
 
 fn judged(found: &Verification) -> Value {
     json!([found.verdict, found.events, found.root, found.first_bad_seq])
 }
 
-#[expect(clippy::disallowed_methods, reason = "the other verifier is another program")]
+/// What both say to each case.
 #[track_caller]
-fn both_judge_alike(folder: &Path, cases: &[Case]) {
-    let list: Vec<Value> = cases
-        .iter()
-        .enumerate()
-        .map(|(n, case)| {
-            let (events, evidence) =
-                (folder.join(format!("{n}.jsonl")), folder.join(format!("{n}.checkpoint")));
-            fs::write(&events, &case.events).unwrap();
-            fs::write(&evidence, &case.evidence).unwrap();
-            json!({ "events": events, "evidence": evidence, "key": case.key.to_string() })
-        })
-        .collect();
-    fs::write(folder.join("cases.json"), json!(list).to_string()).unwrap();
-    let output = Command::new("python3")
-        .args(["-B", "-c", DRIVER])
-        .arg(repository().join("tools"))
-        .arg(folder.join("cases.json"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let said = String::from_utf8(output.stdout).unwrap();
-    let said: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(said.len(), cases.len());
-    for (case, said) in cases.iter().zip(said) {
+pub(crate) fn both_judge_alike(folder: &Path, cases: &[Case]) -> Vec<Verification> {
+    let list = cases.iter().enumerate().map(|(n, case)| {
+        let (events, evidence) =
+            (folder.join(format!("{n}.jsonl")), folder.join(format!("{n}.checkpoint")));
+        fs::write(&events, &case.events).unwrap();
+        fs::write(&evidence, &case.evidence).unwrap();
+        json!({ "events": events, "evidence": evidence, "key": case.key.to_string() })
+    });
+    let said = says(folder, DRIVER, &list.collect::<Vec<_>>());
+    let both = cases.iter().zip(said).map(|(case, said)| {
         let found = verify_file(case.events.as_slice(), case.evidence.as_slice(), &case.key, None);
         let found = found.unwrap();
         assert_eq!(judged(&found), said, "{}: {found:?}", case.name);
-    }
-}
-
-/// A small generator: the same cases each time.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(n).unwrap()).unwrap()
-    }
+        found
+    });
+    both.collect()
 }
 
 struct Good {
@@ -245,7 +207,10 @@ fn two_verifiers_judge_good_and_bad_logs_alike() {
         }
     }
     assert!(cases.len() > 900, "{}", cases.len());
-    both_judge_alike(rigs[0].folder.path(), &cases);
+    for found in both_judge_alike(rigs[0].folder.path(), &cases) {
+        let tampered = found.verdict == Verdict::Tampered;
+        assert!(!tampered || found.first_bad_seq.is_some(), "{found:?}");
+    }
 }
 
 /// The format is frozen: what was exported once verifies for ever.

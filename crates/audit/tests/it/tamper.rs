@@ -71,23 +71,29 @@ fn missing_and_additional_rows_are_named() {
 
 #[test]
 fn the_end_of_the_log_is_checked_as_well() {
-    for sql in [
-        "DELETE FROM audit_head",
-        "UPDATE audit_head SET size = 11",
-        "UPDATE audit_head SET chain = zeroblob(32)",
-        "UPDATE audit_head SET frontier = zeroblob(64)",
-        "UPDATE audit_head SET frontier = x''",
-        "UPDATE audit_head SET checkpoint_note = ''",
-        "UPDATE audit_head SET checkpoint_note = replace(checkpoint_note, '12', '11')",
-        "UPDATE audit_session SET next_seq = next_seq + 1",
-        "DELETE FROM audit_session WHERE session = 'ses_1'",
-        "INSERT INTO audit_session VALUES ('acme', 'ses_9', 1)",
-        "UPDATE audit_log SET log_id = 'another'",
+    for (sql, seq) in [
+        ("DELETE FROM audit_head", 0),
+        ("UPDATE audit_head SET size = 11", 11),
+        ("UPDATE audit_head SET chain = zeroblob(32)", 11),
+        ("UPDATE audit_head SET frontier = zeroblob(64)", 0),
+        (
+            "UPDATE audit_head SET frontier = CAST(substr(frontier, 1, 32) || zeroblob(32) AS BLOB)",
+            8,
+        ),
+        ("UPDATE audit_head SET frontier = x''", 0),
+        ("UPDATE audit_head SET checkpoint_note = ''", 0),
+        ("UPDATE audit_head SET checkpoint_note = replace(checkpoint_note, '12', '11')", 0),
+        // The next event would not follow.
+        ("UPDATE audit_session SET next_seq = next_seq + 1", 12),
+        ("DELETE FROM audit_session WHERE session = 'ses_1'", 12),
+        ("INSERT INTO audit_session VALUES ('acme', 'ses_9', 1)", 12),
+        ("UPDATE audit_log SET log_id = 'another'", 0),
     ] {
         let (rig, log) = filled(12);
         rig.tamper(sql);
         let found = log.verify_store(&name("acme")).unwrap();
-        assert_eq!(found.verdict, Verdict::Tampered, "{sql}");
+        let named = (found.verdict, found.first_bad_seq);
+        assert_eq!(named, (Verdict::Tampered, Some(seq)), "{sql}: {found:?}");
         assert!(found.problem.is_some(), "{sql}");
     }
 }
@@ -122,7 +128,8 @@ fn rewrite_suffix(rig: &Rig, log: &AuditLog, from: u64) {
 fn a_rewritten_suffix_is_neither_believed_nor_signed() {
     let (rig, log) = filled(12);
     rewrite_suffix(&rig, &log, 6);
-    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Tampered, None);
+    // The only checkpoint vouches for none of them any more.
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Tampered, Some(0));
     // Going on would put our signature over the forged events.
     let event = || vec![rig.event(&session("acme", "ses_1"), 1)];
     assert!(log.append(event()).unwrap_err().to_string().contains("not what was signed"));
@@ -148,7 +155,7 @@ fn an_older_copy_is_recognised_and_nothing_is_signed_on_it() {
     copy_file(&copy, &rig.database());
 
     let log = rig.open_guarded();
-    check(&log.verify_store(&name("acme")).unwrap(), Verdict::RolledBack, None);
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::RolledBack, Some(5));
     let event = rig.event(&session("acme", "ses_1"), 1);
     let refused = log.append(vec![event]).unwrap_err().to_string();
     assert!(refused.contains("10 events were signed, and the store has 5"), "{refused}");
@@ -170,7 +177,7 @@ fn an_emptied_log_is_a_rollback_where_a_guard_remembers_it() {
     let log = rig.open_guarded();
     rig.fill(&log, 5);
     rig.tamper("DELETE FROM audit_event; DELETE FROM audit_head; DELETE FROM audit_session");
-    check(&log.verify_store(&name("acme")).unwrap(), Verdict::RolledBack, None);
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::RolledBack, Some(0));
     assert!(log.append(vec![rig.event(&session("acme", "ses_1"), 1)]).is_err());
     check(&rig.open().verify_store(&name("acme")).unwrap(), Verdict::NoEvidence, None);
 }
@@ -202,7 +209,7 @@ fn another_log_under_the_same_key_is_not_believed() {
     rig.tamper("UPDATE audit_log SET log_id = 'another'");
     let other = rig.open();
     assert_ne!(other.origin(&name("acme")), origin);
-    check(&other.verify_store(&name("acme")).unwrap(), Verdict::Tampered, None);
+    check(&other.verify_store(&name("acme")).unwrap(), Verdict::Tampered, Some(0));
     assert!(other.append(vec![rig.event(&session("acme", "ses_1"), 1)]).is_err());
 }
 
@@ -212,7 +219,7 @@ fn another_key_is_not_believed() {
     remove(&rig.path("audit.key"));
     remove(&rig.path("audit.key.pub"));
     let log = open_in(rig.folder.path(), AuditOptions::default());
-    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Tampered, None);
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Tampered, Some(0));
     assert!(log.append(vec![rig.event(&session("acme", "ses_1"), 1)]).is_err());
 }
 

@@ -102,6 +102,17 @@ fn count_signatures(rig: &Rig) {
     connection.execute_batch(count).unwrap();
 }
 
+/// From now on nobody signs an end that was left without a signature, or everybody does again.
+fn refuse_signatures(rig: &Rig, refused: bool) {
+    let sql = if refused {
+        "CREATE TRIGGER refuse BEFORE UPDATE ON audit_head WHEN OLD.checkpoint_note = ''
+         AND NEW.checkpoint_note <> '' BEGIN SELECT RAISE(ABORT, 'no'); END;"
+    } else {
+        "DROP TRIGGER refuse"
+    };
+    Connection::open(rig.database()).unwrap().execute_batch(sql).unwrap();
+}
+
 #[test]
 fn appends_that_share_a_commit_are_signed_once() {
     let scene = Scene::new();
@@ -163,9 +174,7 @@ fn trails_of_one_store_share_a_commit() {
 #[test]
 fn an_end_that_could_not_be_signed_is_not_committed() {
     let scene = Scene::new();
-    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON audit_head WHEN OLD.checkpoint_note = ''
-        AND NEW.checkpoint_note <> '' BEGIN SELECT RAISE(ABORT, 'no'); END;";
-    Connection::open(scene.rig.database()).unwrap().execute_batch(refuse).unwrap();
+    refuse_signatures(&scene.rig, true);
     let held = scene.hold();
     let acme = session("acme", "ses_1");
     let writes: Vec<Write> = (0..4).map(|n| scene.append(&scene.log, &acme, n, n != 2)).collect();
@@ -175,7 +184,7 @@ fn an_end_that_could_not_be_signed_is_not_committed() {
         assert_eq!(matches!(refused, WriteError::NotCommitted(_)), n != 2, "{refused:?}");
     }
     scene.holds("acme", 3);
-    Connection::open(scene.rig.database()).unwrap().execute_batch("DROP TRIGGER refuse").unwrap();
+    refuse_signatures(&scene.rig, false);
     scene.rig.fill(&scene.log, 2);
     scene.holds("acme", 5);
 }
@@ -284,9 +293,7 @@ fn one_who_cannot_append_keeps_nobody_else_from_it() {
 #[test]
 fn what_was_to_be_appended_together_and_was_not_committed_is_not_recorded() {
     let scene = Scene::new();
-    let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON audit_head WHEN OLD.checkpoint_note = ''
-        AND NEW.checkpoint_note <> '' BEGIN SELECT RAISE(ABORT, 'no'); END;";
-    Connection::open(scene.rig.database()).unwrap().execute_batch(refuse).unwrap();
+    refuse_signatures(&scene.rig, true);
     let held = scene.hold();
     let acme = session("acme", "ses_1");
     let records: Vec<_> = (0..4).map(|_| record(&scene, &scene.log, &acme, 1)).collect();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lictor_context::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::JsonlOptions;
@@ -37,6 +38,8 @@ pub(super) struct OrgLog {
     /// The tree and the chain of the lines; nobody signs them.
     tree: Tree,
     chain: Hash,
+    /// The last line `commit` that is there: the first event of its batch, and its digest.
+    committed: Option<(u64, Digest)>,
     /// Why nothing may be appended, and from which event on.
     pub(super) broken: Option<(u64, String)>,
 }
@@ -80,6 +83,7 @@ impl OrgLog {
             nodes: HashMap::new(),
             tree: Tree::new(),
             chain: CHAIN_START,
+            committed: None,
             broken: None,
         };
         log.begin()?;
@@ -219,7 +223,7 @@ impl OrgLog {
                     batch.misplaced |= first_seq != segment.end().saturating_add(before);
                 }
                 Line::Own(own) => {
-                    if self.take_own(&mut segment, own, &mut batch) {
+                    if self.take_own(&mut segment, (own, whole), &mut batch) {
                         segment.len = end;
                     }
                 }
@@ -231,7 +235,12 @@ impl OrgLog {
     }
 
     /// Takes in a line that is not an event; says whether what is before it is committed.
-    fn take_own(&mut self, segment: &mut Segment, own: Own, batch: &mut Batch) -> bool {
+    fn take_own(
+        &mut self,
+        segment: &mut Segment,
+        (own, line): (Own, &[u8]),
+        batch: &mut Batch,
+    ) -> bool {
         let first = segment.end();
         match own {
             Own::Segment { v, log, org, first_seq, chain } => {
@@ -244,10 +253,17 @@ impl OrgLog {
                 true
             }
             Own::Batch { .. } => false,
-            Own::Commit { size, chain, frontier, note, holds } => {
+            Own::Commit { size, chain, frontier, note, holds, after } => {
                 if std::mem::take(&mut batch.zeros) {
                     return false;
                 }
+                // The first that is left may follow on one that was pruned.
+                if let (Some((begun, before)), Some(after)) = (self.committed, after)
+                    && before != after
+                {
+                    self.break_at(begun, "what was committed with it is not what stood there");
+                }
+                self.committed = Some((first, Digest::of(line)));
                 if let Some(start) = batch.start.take() {
                     segment.mark(first, start);
                 }
@@ -360,6 +376,7 @@ impl OrgLog {
             frontier: STANDARD.encode(&head.frontier),
             note: head.note.clone(),
             holds: staged.holds.clone(),
+            after: self.committed.map(|(_, digest)| digest),
         };
         let written = self.write_commit(&commit.line()?, staged.written.get().unwrap_or(0));
         if written.is_err() {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lictor_context::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::point;
@@ -33,6 +34,10 @@ pub(super) enum Own {
         note: String,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         holds: Vec<(String, bool)>,
+        /// The SHA-256 of the line `commit` before it: a checkpoint that a later one took the place
+        /// of is vouched for by nothing else. Files of older versions have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Digest>,
     },
     /// The last line of a file: it goes on in another one.
     Seal { size: u64, chain: String },
