@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::Effects;
-use lictor_executor::{
-    Executor, Granted, Handler, HandlerError, Handlers, LockSettings, Outcome, Prepared, Request,
-};
+use lictor_executor::{Executor, Granted, Handler, HandlerError, Outcome, Prepared, Request};
 use serde_json::{Value, json};
 use tower::Service as _;
 
-use crate::support::{Files, World, world};
+use crate::support::{World, world};
 
 /// Where a handler blocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,20 +68,7 @@ impl Handler for Blocks {
 fn blocking(world: &World, at: Where) -> (Executor, Sender<()>) {
     let (give, turn) = channel();
     let handler = Blocks { at, turn: Mutex::new(turn) };
-    let builder = Executor::builder(
-        world.gate.identity(),
-        world.clock.clone(),
-        Handlers::default().with("script", Arc::new(handler)),
-        Arc::new(Files),
-        world.applier.clone(),
-        world.ledger.clone(),
-        LockSettings {
-            lock: world.lock.clone(),
-            timeout: Duration::from_millis(100),
-            holder: "test".to_owned(),
-        },
-    );
-    (builder.build(), give)
+    (world.executor_with(Arc::new(handler)), give)
 }
 
 #[tokio::test(flavor = "current_thread")]

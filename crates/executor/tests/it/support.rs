@@ -19,8 +19,9 @@ use lictor_context::{
 use lictor_document::Source;
 use lictor_executor::{
     Applied, ApplyError, AtWork, ChangeApplier, CheckSource, ExecuteError, ExecutionRecord,
-    Executor, Granted, GrantedChanges, Handler, HandlerError, Handlers, Ledger, LedgerError,
-    LockSettings, NotApplied, NotDurable, Outcome, Receipt, RecoverError, Recovered, Recovery,
+    Executor, ExecutorBuilder, Granted, GrantedChanges, Handler, HandlerError, Handlers, Ledger,
+    LedgerError, LockSettings, NotApplied, NotDurable, Outcome, Receipt, RecoverError, Recovered,
+    Recovery,
     Request, RollbackReport, Stuck, TimeLimits,
 };
 use lictor_governance::{PolicySet, Warrant, WriteGate};
@@ -516,10 +517,25 @@ pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits)
         calls: calls.clone(),
     });
     let script = Script { run: run.clone(), calls: calls.clone() };
-    let mut builder = Executor::builder(
+    let mut builder = builder((&gate, &clock, &lock), &applier, &ledger, Arc::new(script));
+    if let Some(checks) = checks {
+        builder = builder.checks(checks);
+    }
+    let executor = builder.time_limits(limits).build();
+    World { clock, gate, session, graph, calls, run, applier, ledger, lock, executor, _dir: dir }
+}
+
+/// An executor whose one handler is this one.
+fn builder(
+    (gate, clock, lock): (&WriteGate, &Arc<ManualClock>, &WorkspaceLock),
+    applier: &Arc<FakeApplier>,
+    ledger: &Arc<MemoryLedger>,
+    handler: Arc<dyn Handler>,
+) -> ExecutorBuilder {
+    Executor::builder(
         gate.identity(),
         clock.clone(),
-        Handlers::default().with("script", Arc::new(script)),
+        Handlers::default().with("script", handler),
         Arc::new(Files),
         applier.clone(),
         ledger.clone(),
@@ -528,12 +544,7 @@ pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits)
             timeout: Duration::from_millis(100),
             holder: "test".to_owned(),
         },
-    );
-    if let Some(checks) = checks {
-        builder = builder.checks(checks);
-    }
-    let executor = builder.time_limits(limits).build();
-    World { clock, gate, session, graph, calls, run, applier, ledger, lock, executor, _dir: dir }
+    )
 }
 
 /// An input that writes these files.
@@ -542,6 +553,12 @@ pub(crate) fn writes(files: &[&str]) -> Value {
 }
 
 impl World {
+    /// An executor of this world with another handler.
+    pub(crate) fn executor_with(&self, handler: Arc<dyn Handler>) -> Executor {
+        let shared = (&self.gate, &self.clock, &self.lock);
+        builder(shared, &self.applier, &self.ledger, handler).build()
+    }
+
     pub(crate) fn runs(&self, run: Run) {
         *self.run.lock().expect("run") = run;
     }

@@ -2,16 +2,15 @@
 //! is recorded. The clock is the test's own: it runs where everything waits.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::Effects;
 use lictor_context::EventType;
-use lictor_executor::{Executor, Granted, Handler, HandlerError, Handlers, LockSettings, Request};
+use lictor_executor::{Executor, Granted, Handler, HandlerError, Request};
 use serde_json::{Value, json};
 use tower::Service as _;
 
-use crate::support::{Calls, Files, World, world};
+use crate::support::{Calls, World, world};
 
 /// What it does when nobody waits.
 #[derive(Clone, Copy)]
@@ -53,20 +52,7 @@ impl Handler for Stops {
 
 fn executor(world: &World, then: Then, contained: bool) -> Executor {
     let handler = Stops { then, contained, calls: world.calls.clone() };
-    Executor::builder(
-        world.gate.identity(),
-        world.clock.clone(),
-        Handlers::default().with("script", Arc::new(handler)),
-        Arc::new(Files),
-        world.applier.clone(),
-        world.ledger.clone(),
-        LockSettings {
-            lock: world.lock.clone(),
-            timeout: Duration::from_millis(100),
-            holder: "test".to_owned(),
-        },
-    )
-    .build()
+    world.executor_with(Arc::new(handler))
 }
 
 /// Begins a run, stops waiting for it, and gives the events when all is recorded.
