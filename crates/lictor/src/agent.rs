@@ -204,8 +204,8 @@ impl Agent {
     pub(crate) fn checked(&self, described: Described) -> Result<Checked, ActError> {
         refuse_in_paths(&described, &self.runtime.audit().redactor())?;
         self.can_begin(described.action(), described.contract())?;
-        // Only judged: an invalid file is said so in the decision, and the trail hears nothing.
-        self.runtime.refresh_policies(&self.session)?;
+        // Only judged: what changed stands in the trail before whatever is recorded next.
+        self.runtime.refresh_policies()?;
         let decision = self.runtime.parts.gate.decide(&described).record().clone();
         Ok(Checked { described, decision })
     }
@@ -266,11 +266,10 @@ impl Agent {
             }
             described = self.describe(described.action().clone()).await?;
         }
-        let reloaded = self.runtime.refresh_policies(&self.session)?;
+        self.runtime.refresh_policies()?;
         let decision = self.runtime.parts.gate.decide(&described);
         let inputs = self.runtime.parts.ledger.remember(&decision, &described);
         let mut before = self.prelude();
-        before.extend(reloaded);
         before.push(events::decision_made(
             described.action(),
             described.contract(),
@@ -511,13 +510,16 @@ impl Agent {
         }
     }
 
-    /// The session's first event, once.
+    /// What comes before everything else that is recorded: the session's first event, and what the
+    /// trail has not been told of the policies. Each once.
     pub(crate) fn prelude(&self) -> Vec<Event> {
-        if self.begun.swap(true, Ordering::Relaxed) {
-            return Vec::new();
+        let mut events = Vec::new();
+        if !self.begun.swap(true, Ordering::Relaxed) {
+            let facts = EventFacts::default();
+            events.push(Event::new(&self.session, EventType::SessionStarted, facts, self.clock()));
         }
-        let facts = EventFacts::default();
-        vec![Event::new(&self.session, EventType::SessionStarted, facts, self.clock())]
+        events.extend(self.runtime.policies_told(&self.session));
+        events
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

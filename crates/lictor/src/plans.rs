@@ -58,7 +58,7 @@ impl RuntimeRoad {
         if !wanted {
             return Ok(PlanState::NotNeeded);
         }
-        self.runtime.refresh_policies(agent.session()).map_err(|error| error.to_string())?;
+        self.runtime.refresh_policies().map_err(|error| error.to_string())?;
         let plan = self.plan_of(&agent, call)?;
         let digest = Digest::of_json(&plan).map_err(|error| error.to_string())?;
         if call.granted == Some(digest) {

@@ -28,13 +28,15 @@ struct Seen {
     marks: Vec<Mark>,
     /// The policies whose texts are known to be kept.
     kept: Option<Digest>,
+    /// What the trail has not been told yet of policies that were read again.
+    owed: Vec<EventFacts>,
 }
 
 impl PolicyWatch {
     /// Looks at the files. To be called before they are read: what changes in between is seen
     /// the next time.
     pub(crate) fn new(options: &RuntimeOptions) -> Self {
-        Self { seen: Mutex::new(Seen { marks: marks(options), kept: None }) }
+        Self { seen: Mutex::new(Seen { marks: marks(options), kept: None, owed: Vec::new() }) }
     }
 
     /// Whether a file is another one than when this was asked last.
@@ -47,7 +49,7 @@ impl PolicyWatch {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
-        // Both fields are exchanged whole, and a wrong guess only means reading once more.
+        // Each field is exchanged whole, and a wrong guess only means reading once more.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,30 +71,38 @@ fn mark(path: &Path) -> Mark {
 }
 
 impl Runtime {
-    /// Judges by the policy files as they are now.
+    /// Judges by the policy files as they are now. The trail is told with the next thing that is
+    /// recorded.
     ///
     /// # Errors
     /// When one is not a policy; then the old ones stay in force, and decisions say so.
     pub fn reload_policies(&self) -> Result<(), OpenError> {
         let parts = &self.parts;
         parts.watch.changed(&parts.options);
-        let loaded = crate::policies::load_policies_for(&parts.options);
-        let ready = loaded.and_then(|policies| {
-            self.nothing_gone(&policies)?;
-            Ok((crate::runtime::redactor(&parts.options, &policies)?, policies))
-        });
-        match ready {
-            Ok((redactor, policies)) => {
-                parts.audit.set_redactor(redactor);
-                parts.ledger.trailing().follow(&policies);
-                parts.gate.reload(std::sync::Arc::new(policies));
-                Ok(())
-            }
-            Err(error) => {
-                parts.gate.keep_although(&error.to_string());
-                Err(error)
-            }
+        let before = parts.gate.policies().digest();
+        let loaded = self.read_policies_again();
+        if let Err(error) = &loaded {
+            parts.gate.keep_although(&error.to_string());
         }
+        let now = parts.gate.policies().digest();
+        if before != now || loaded.is_err() {
+            let mut facts = EventFacts { success: Some(loaded.is_ok()), ..EventFacts::default() };
+            facts.error_message = loaded.as_ref().err().map(ToString::to_string);
+            facts.metadata.insert("policy_digest".to_owned(), json!(now));
+            facts.metadata.insert("policy_before".to_owned(), json!(before));
+            parts.watch.lock().owed.push(facts);
+        }
+        loaded
+    }
+
+    fn read_policies_again(&self) -> Result<(), OpenError> {
+        let parts = &self.parts;
+        let policies = crate::policies::load_policies_for(&parts.options)?;
+        self.nothing_gone(&policies)?;
+        parts.audit.set_redactor(crate::runtime::redactor(&parts.options, &policies)?);
+        parts.ledger.trailing().follow(&policies);
+        parts.gate.reload(std::sync::Arc::new(policies));
+        Ok(())
     }
 
     /// A layer whose file vanished would leave what it forbids to the others: whoever takes it away on
@@ -105,23 +115,13 @@ impl Runtime {
     }
 
     /// What comes before a decision: looks whether a policy file changed, and keeps the texts of
-    /// the policies in force, so that the decision can be judged again. Gives the events that
-    /// are owed for it.
-    pub(crate) fn refresh_policies(&self, session: &Session) -> Result<Vec<Event>, ActError> {
+    /// the policies in force, so that the decision can be judged again.
+    pub(crate) fn refresh_policies(&self) -> Result<(), ActError> {
         let parts = &self.parts;
-        let mut events = Vec::new();
-        if parts.watch.changed(&parts.options) {
-            let before = parts.gate.policies().digest();
-            let loaded = self.reload_policies();
-            let now = parts.gate.policies().digest();
-            let mut facts = EventFacts { success: Some(loaded.is_ok()), ..EventFacts::default() };
-            facts.error_message = loaded.err().map(|error| error.to_string());
-            if before != now || facts.error_message.is_some() {
-                facts.metadata.insert("policy_digest".to_owned(), json!(now));
-                facts.metadata.insert("policy_before".to_owned(), json!(before));
-                let clock = parts.clock.as_ref();
-                events.push(Event::new(session, EventType::PolicyLoaded, facts, clock));
-            }
+        if parts.watch.changed(&parts.options)
+            && let Err(error) = self.reload_policies()
+        {
+            tracing::warn!(%error, "the last good policy stays in force");
         }
         let policies = parts.gate.policies();
         if parts.watch.lock().kept != Some(policies.digest()) {
@@ -131,6 +131,15 @@ impl Runtime {
             kept.map_err(|error| ActErrorKind::NotRecorded(error.to_string()))?;
             parts.watch.lock().kept = Some(policies.digest());
         }
-        Ok(events)
+        Ok(())
+    }
+
+    /// The events that are owed for policies that were read again, whoever noticed: they go
+    /// before what is recorded next. Once.
+    pub(crate) fn policies_told(&self, session: &Session) -> Vec<Event> {
+        let owed = std::mem::take(&mut self.parts.watch.lock().owed);
+        let clock = self.parts.clock.as_ref();
+        let event = |facts| Event::new(session, EventType::PolicyLoaded, facts, clock);
+        owed.into_iter().map(event).collect()
     }
 }

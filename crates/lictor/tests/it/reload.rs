@@ -3,10 +3,14 @@
 
 use std::path::PathBuf;
 
-use lictor::context::{Name, Principal, Session, SystemClock};
-use lictor::governance::DecisionRecord;
+use lictor::audit::Filter;
+use lictor::capability::CapabilityId;
+use lictor::context::{EventType, Name, Principal, Session, SystemClock};
+use lictor::document::Source;
+use lictor::governance::{DecisionRecord, Verdict};
+use lictor::workflow::{RunStatus, Workflow};
 use lictor::{ActError, Agent, Runtime, RuntimeOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const OPEN: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\n";
 const CLOSED: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"src/**\"] }\n";
@@ -100,6 +104,62 @@ async fn a_cedar_policy_that_is_none_leaves_the_last_good_ones() {
     assert!(notices(&place.write("c").await.unwrap()).is_empty());
 }
 
+/// Whoever looks first: a call, a check that records nothing itself, a run that is asked about as a
+/// whole, or the program.
+#[tokio::test]
+async fn a_changed_policy_is_on_record_once_whoever_notices_it_first() {
+    let place = Place::open().await;
+    place.write("src/a").await.unwrap();
+    let (runtime, agent) = (place.agent.runtime(), &place.agent);
+    let told = || {
+        let filter = Filter { types: vec![EventType::PolicyLoaded], ..Filter::default() };
+        let found = runtime.audit().query(&Name::parse("acme").unwrap(), &filter).unwrap();
+        let told =
+            found.iter().map(|event| -> Value { serde_json::from_slice(&event.bytes).unwrap() });
+        told.map(|event| event["success"].as_bool().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(), [] as [bool; 0]);
+    place.policy(CLOSED);
+    place.write("src/b").await.unwrap();
+    assert_eq!(told(), [true]);
+    place.policy(OPEN);
+    let capability = CapabilityId::parse("fs.write").unwrap();
+    let action = || agent.action(capability.clone(), json!({ "path": "c", "content": "x" }));
+    for _ in 0..2 {
+        let checked = agent.check(action()).unwrap();
+        assert_eq!(checked.decision.verdict, Verdict::Allow);
+    }
+    assert_eq!(told(), [true], "a check records nothing");
+    place.write("c").await.unwrap();
+    place.write("d").await.unwrap();
+    assert_eq!(told(), [true; 2]);
+    // A broken file is no policy, and that is on record as well; also when a refusal is what comes next.
+    place.policy("rulez: []");
+    assert!(!notices(&agent.check(action()).unwrap().decision).is_empty());
+    agent.call("no.such", json!({})).await.unwrap_err();
+    assert_eq!(told(), [true, true, false]);
+    place.policy(CLOSED);
+    runtime.reload_policies().unwrap();
+    place.write("src/e").await.unwrap();
+    assert_eq!(told(), [true, true, false, true]);
+    place.policy(OPEN);
+    let run = runtime.engine(None).run(agent.session(), &planned(), json!({})).await.unwrap();
+    assert_eq!(
+        run.status(),
+        RunStatus::Paused,
+        "people are asked about all of it: {:?}",
+        run.error
+    );
+    assert_eq!(told(), [true, true, false, true, true]);
+}
+
+/// A run whose plan is looked at before anything is done.
+fn planned() -> Workflow {
+    let text = "id: w\nversion: 1.0.0\napprovals: plan\nsteps:\n  \
+                - { id: one, use: fs.write, with: { path: f, content: x } }\n";
+    Workflow::from_yaml(&Source::new("w.yaml", text.as_bytes())).unwrap()
+}
+
 #[cfg(feature = "cedar")]
 #[tokio::test]
 async fn a_changed_cedar_policy_counts_from_the_next_decision_on() {
@@ -131,7 +191,6 @@ async fn a_changed_cedar_policy_counts_from_the_next_decision_on() {
 #[tokio::test]
 async fn a_cedar_policy_may_name_a_skill_of_the_program_and_its_input() {
     use lictor::capability::Effects;
-    use lictor::document::Source;
     use lictor::executor::{Granted, Handler, HandlerError, Request};
     use lictor::{OwnSkill, cedar_schema};
 
