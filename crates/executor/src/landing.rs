@@ -11,8 +11,8 @@ use lictor_capability::{
     Action, Admitted, Beyond, CapabilityId, Change, ChangeDocument, ChangeSet, Described, Effects,
     Plan, UndoScope, WorkspaceView,
 };
-use lictor_context::{Clock, Digest, ExecutionId, PlanId, Principal, RunId, seal};
-use serde_json::Value;
+use lictor_context::{Clock, Digest, ExecutionId, PlanId, Principal, RunId};
+use serde_json::{Value, json};
 
 use crate::error::ExecuteErrorKind;
 use crate::handler::HandlerError;
@@ -95,10 +95,25 @@ pub struct StagedChanges {
     contract: Digest,
     principal: Principal,
     input: Arc<Value>,
+    salt: String,
     plan: Plan,
     changes: ChangeSet,
     output: Value,
     undo: UndoScope,
+}
+
+/// What nobody can guess, so that a digest says nothing of an input to whoever has only that.
+fn fresh_salt() -> Result<String, HandlerError> {
+    let mut bytes = [0; 16];
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|error| HandlerError::failed(error.to_string()))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+/// The digest by which an input is known again of which the record leaves something out.
+fn digest_of(input: &Value, salt: &str) -> Result<Digest, HandlerError> {
+    let digest = Digest::of_json(&json!({ "lictor": "staged/v1", "salt": salt, "input": input }));
+    digest.map_err(|error| HandlerError::failed(error.to_string()))
 }
 
 /// Changes do not belong to the execution that is said to have made them.
@@ -126,11 +141,23 @@ impl StagedChanges {
             contract: described.contract().digest(),
             principal: record.principal.clone(),
             input: Arc::new(action.input().clone()),
+            salt: fresh_salt()?,
             plan: document.plan,
             changes: document.change_set,
             output: record.output.clone(),
             undo: described.effects().undo,
         })
+    }
+
+    /// What the record of the execution says of them: the digests of the changes and of the input.
+    pub(crate) fn digests(&self) -> Result<(Digest, Digest), HandlerError> {
+        Ok((self.changes.checksum(), digest_of(&self.input, &self.salt)?))
+    }
+
+    /// What is to be kept with the input, so that it is known again.
+    #[must_use]
+    pub fn salt(&self) -> &str {
+        &self.salt
     }
 
     /// The execution that made the changes.
@@ -234,8 +261,10 @@ pub(crate) enum LandError {
 pub struct Kept<'a> {
     /// The action that was executed, as it is asked for again.
     pub admitted: &'a Admitted,
-    /// The record of its execution.
+    /// The record of its execution. Of its input it may leave out what is secret.
     pub record: &'a ExecutionRecord,
+    /// [`StagedChanges::salt`].
+    pub salt: String,
     /// The plan and the changes.
     pub document: ChangeDocument,
 }
@@ -243,7 +272,7 @@ pub struct Kept<'a> {
 impl Kept<'_> {
     /// Held against the record, whose digest of the changes is the truth.
     pub(crate) fn into_staged(self) -> Result<StagedChanges, NotStaged> {
-        let Self { admitted, record, document } = self;
+        let Self { admitted, record, salt, document } = self;
         let fail = |problem| Err(NotStaged { execution_id: record.execution_id.clone(), problem });
         let action = admitted.action();
         if record.status != ExecutionStatus::Applied
@@ -251,10 +280,12 @@ impl Kept<'_> {
         {
             return fail("they are other changes than its record says");
         }
-        if record.capability != action.capability().as_str()
-            || record.params != seal(action.input())
+        if record.capability != action.capability().as_str() {
+            return fail("the capability is another one");
+        }
+        if record.staged_for.is_none() || digest_of(action.input(), &salt).ok() != record.staged_for
         {
-            return fail("the capability or the input is another one");
+            return fail("the input is another one");
         }
         if record.principal != *action.session().principal() {
             return fail("somebody else asks");
@@ -265,6 +296,7 @@ impl Kept<'_> {
             contract: admitted.contract().digest(),
             principal: record.principal.clone(),
             input: Arc::new(action.input().clone()),
+            salt,
             plan: document.plan,
             changes: document.change_set,
             output: record.output.clone(),

@@ -114,7 +114,8 @@ impl Executor {
         let clock = self.parts.clock.as_ref();
         let staged = StagedChanges::new(described, record, ran.changes, clock);
         let staged = staged.map_err(ExecuteErrorKind::Handler)?;
-        record.staged = Some(staged.changes().checksum());
+        let (changes, input) = staged.digests().map_err(ExecuteErrorKind::Handler)?;
+        (record.staged, record.staged_for) = (Some(changes), Some(input));
         // Its intent is fulfilled by the landing, and so it is that which the key answers with.
         record.idempotency_key = None;
         self.parts.landings.keep(staged.clone());

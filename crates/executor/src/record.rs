@@ -81,6 +81,10 @@ pub struct ExecutionRecord {
     /// The digest of the changes that it made in its staging copy. None of them is done by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<Digest>,
+    /// The digest of the input that it made them for, with a salt that is kept with them: what is
+    /// secret in the input stands in no record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged_for: Option<Digest>,
     /// The execution whose staged changes it lands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lands: Option<ExecutionId>,
@@ -136,6 +140,7 @@ impl ExecutionRecord {
             step_id: action.origin().step_id.clone(),
             undo_of: effects.takes_back.clone(),
             staged: None,
+            staged_for: None,
             lands: action.origin().lands.clone(),
             began: None,
             undo: effects.undo,

@@ -25,10 +25,11 @@ impl PendingDecisions {
         &self,
         decision: &Decision,
         described: &Described,
-        redactor: &Redactor,
+        (redactor, of_its_run): (&Redactor, &Redactor),
     ) -> Option<Digest> {
         let mut inputs = DecisionInputs::of(decision, described);
-        redactor.clean(&mut inputs.question.input);
+        // Paths and hosts stay as they are judged: a name of theirs makes none of them a secret.
+        of_its_run.clean(&mut inputs.question.input);
         let targets = inputs.question.effects.iter_mut().map(|effect| &mut effect.target);
         targets.chain(&mut inputs.notice).for_each(|text| redactor.clean_text(text));
         // None of ours refuses to be JSON; if one did, the decision could not be replayed.

@@ -2,7 +2,7 @@
 //! road by themselves, and land, or nothing of them does.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
@@ -15,18 +15,24 @@ use serde_json::Value;
 
 use crate::agent::{Agent, Done};
 use crate::error::{ActError, ActErrorKind};
+use crate::outputs::whole;
 use crate::runtime::Runtime;
 
 /// The most that is kept of one command, in bytes.
 const MAX_KEPT: u64 = 256 << 20;
 
+/// The end of a kept file's name.
+const SEALED: &str = ".sealed";
+
 /// What is kept of a command's changes while people are asked about them: everything that is needed
-/// to ask for the same again. What it says is held against the execution's record.
+/// to ask for the same again, sealed under the key of whoever asked, since the input may hold what no
+/// record does. What it says is held against the execution's record.
 #[derive(Serialize, Deserialize)]
 struct KeptFile {
     capability: String,
     version: Option<String>,
     input: Value,
+    salt: String,
     key: Option<Digest>,
     /// Text, so that it is read as strictly as any document.
     document: String,
@@ -38,7 +44,12 @@ fn folder(runtime: &Runtime) -> PathBuf {
 }
 
 fn file(runtime: &Runtime, id: &ExecutionId) -> PathBuf {
-    folder(runtime).join(format!("{id}.json"))
+    folder(runtime).join(format!("{id}{SEALED}"))
+}
+
+/// What a kept file is sealed for.
+fn purpose(id: &ExecutionId) -> String {
+    format!("lictor/staged/v1 {id}")
 }
 
 impl Agent {
@@ -80,13 +91,19 @@ impl Agent {
             capability: action.capability().to_string(),
             version: action.version().map(ToString::to_string),
             input: action.input().clone(),
+            salt: staged.salt().to_owned(),
             key: action.idempotency_key(),
             document: document.to_json().to_string(),
         };
+        let (id, principal) = (staged.execution_id(), self.session().principal());
+        let person = (&principal.org, &principal.user);
+        let audit = self.runtime().audit();
+        let sealed = audit.seal_content(person, &purpose(id), &serde_json::to_vec(&kept)?);
+        let sealed = sealed.map_err(std::io::Error::other)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder(self.runtime()))?;
-        let path = file(self.runtime(), staged.execution_id());
+        let path = file(self.runtime(), id);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(&serde_json::to_vec(&kept)?)
+        file.write_all(&sealed)
     }
 
     /// The action that lands what an execution of this session's principal changed in its staging
@@ -103,11 +120,17 @@ impl Agent {
             )))
         };
         let opened = File::open(file(self.runtime(), id)).map_err(|_| missing())?;
-        let kept: KeptFile =
-            serde_json::from_reader(std::io::BufReader::new(std::io::Read::take(opened, MAX_KEPT)))
-                .map_err(|error| broken(&error))?;
+        let mut sealed = Vec::new();
+        opened.take(MAX_KEPT).read_to_end(&mut sealed).map_err(|error| broken(&error))?;
         let stored = self.runtime().executions().get(id).map_err(|error| broken(&error))?;
         let record = stored.ok_or_else(missing)?.record;
+        let person = (&record.principal.org, &record.principal.user);
+        let opened = self.runtime().audit().open_content(person, &purpose(id), &sealed);
+        let opened = opened.map_err(|error| broken(&error))?;
+        let kept: KeptFile = serde_json::from_slice(&opened).map_err(|error| broken(&error))?;
+        // The landing answers with what the command gave, secrets included.
+        let record = whole(self.runtime().audit(), self.runtime().executions(), record);
+        let record = record.map_err(|error| broken(&error))?;
         let source = Source::new("staged", kept.document.as_bytes());
         let limits = Limits::default().with_max_bytes(MAX_KEPT);
         let document = ChangeDocument::from_json(&source, &limits);
@@ -123,7 +146,7 @@ impl Agent {
         let admitted = self.graph().admit(action.clone());
         let admitted =
             admitted.map_err(|error| ActError::from(ActErrorKind::NotAdmitted(error)))?;
-        let kept = Kept { admitted: &admitted, record: &record, document };
+        let kept = Kept { admitted: &admitted, record: &record, salt: kept.salt, document };
         let staged = self.runtime().parts.executor.recall(kept).map_err(|error| broken(&error))?;
         Ok(staged.landing(&action, self.clock()))
     }
@@ -135,7 +158,7 @@ impl Agent {
         let entries = std::fs::read_dir(folder(self.runtime())).ok()?;
         entries.flatten().find_map(|entry| {
             let name = entry.file_name();
-            let id = ExecutionId::parse(name.to_str()?.strip_suffix(".json")?).ok()?;
+            let id = ExecutionId::parse(name.to_str()?.strip_suffix(SEALED)?).ok()?;
             // Reading it is cheap beside what it saves, and there are few.
             let landing = self.landing_action(&id).ok()?;
             (landing.idempotency_key() == Some(key)).then(|| landing.with_origin_of(action))

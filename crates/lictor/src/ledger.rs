@@ -18,8 +18,9 @@ use lictor_store::rusqlite::Transaction;
 use serde_json::json;
 
 use crate::decisions::PendingDecisions;
-use crate::outputs::{Kept, output_of, seal_output};
+use crate::outputs::{seal_output, whole};
 use crate::outside::Signs;
+use crate::run_secrets::RunSecrets;
 use crate::trailing::{Trailing, Underway};
 
 /// Records executions, runs and events in the embedded store.
@@ -32,6 +33,7 @@ pub(crate) struct StateLedger {
     decisions: Arc<PendingDecisions>,
     signs: Option<Signs>,
     trailing: Arc<Trailing>,
+    secrets: RunSecrets,
 }
 
 /// What became of the events of a transaction.
@@ -46,7 +48,8 @@ impl StateLedger {
         let executions = Executions::new(store.clone());
         let decisions = Arc::new(PendingDecisions::default());
         let trailing = Arc::default();
-        Self { store, audit, executions, clock, decisions, signs: None, trailing }
+        let secrets = RunSecrets::new(audit.clone());
+        Self { store, audit, executions, clock, decisions, signs: None, trailing, secrets }
     }
 
     /// Puts up a sign for each execution that does something outside of the workspace.
@@ -57,7 +60,14 @@ impl StateLedger {
 
     /// Remembers a decision until its event is recorded; gives the digest of what it was made from.
     pub(crate) fn remember(&self, decision: &Decision, described: &Described) -> Option<Digest> {
-        self.decisions.add(decision, described, &self.audit.redactor())
+        let run = described.action().origin().run_id.as_ref();
+        let redactors = (&*self.audit.redactor(), &*self.secrets.redactor(run));
+        self.decisions.add(decision, described, redactors)
+    }
+
+    /// The secrets of the runs that are driven here.
+    pub(crate) fn secrets(&self) -> &RunSecrets {
+        &self.secrets
     }
 
     /// What the policy says of a trail that fails, and what came of it.
@@ -85,7 +95,7 @@ impl StateLedger {
         let underway = Underway::begin(&self.trailing, events.len());
         let decisions = self.decisions.take(&events);
         // What takes time is done here, and not where everybody else waits for it.
-        let prepared = match self.audit.prepare(events) {
+        let prepared = match self.audit.prepare(self.secrets.leave_out(events)) {
             Ok(prepared) => Some(prepared),
             Err(error) if gaps.is_some() && error.is_outage() => None,
             Err(error) => return Err(unwritten(error)),
@@ -186,13 +196,7 @@ impl Ledger for StateLedger {
         since: Timestamp,
     ) -> Result<Option<ExecutionRecord>, LedgerError> {
         let found = self.executions.find_key(key, since).map_err(unavailable)?;
-        let Some(mut record) = found else { return Ok(None) };
-        match output_of(&self.audit, &self.executions, &record)? {
-            Kept::Output(output) => record.output = output,
-            // The same answer, without what nobody has any more.
-            Kept::InClear | Kept::Gone => {}
-        }
-        Ok(Some(record))
+        found.map(|record| whole(&self.audit, &self.executions, record)).transpose()
     }
 
     async fn settle(
@@ -200,10 +204,11 @@ impl Ledger for StateLedger {
         record: Option<ExecutionRecord>,
         events: Vec<Event>,
     ) -> Result<(), LedgerError> {
-        let redactor = self.audit.redactor();
+        let run = record.as_ref().and_then(|record| record.run_id.as_ref());
+        let redactor = self.secrets.redactor(run);
         let may_drop = self.trailing.may_drop(record.as_ref(), &events);
         let gaps = may_drop.then(|| Gaps::of(&events));
-        let sealed = record.as_ref().and_then(|record| seal_output(&self.audit, record));
+        let sealed = record.as_ref().and_then(|it| seal_output(&self.audit, &redactor, it));
         self.commit_or_drop(gaps, events, move |tx| {
             if let Some(record) = record {
                 let record = redacted(&redactor, record);

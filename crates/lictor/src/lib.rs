@@ -36,6 +36,7 @@ mod requests; // whom requests trust, and where they may go
 mod retention; // purging undo records
 mod revoking; // approvers who are struck off
 mod run_records;
+mod run_secrets;
 mod runs;
 mod runtime;
 mod secrets;

@@ -1,7 +1,7 @@
 //! Outputs of executions, for whoever asks again under the same key. The record is without what the
 //! trail leaves out; the whole output lies beside it, sealed under the key of whoever asked.
 
-use lictor_audit::{AuditLog, ContentError};
+use lictor_audit::{AuditLog, ContentError, Redactor};
 use lictor_context::Name;
 use lictor_executor::{ExecutionRecord, LedgerError};
 use lictor_state::Executions;
@@ -9,6 +9,7 @@ use lictor_undo::RecordFilter;
 use serde_json::Value;
 
 use crate::ledger::redacted;
+use crate::run_secrets::RunSecrets;
 
 /// What is there of an output beside its record.
 pub(crate) enum Kept {
@@ -22,11 +23,11 @@ pub(crate) enum Kept {
 
 /// Leaves out of journals what is left out of records.
 #[derive(Debug)]
-pub(crate) struct Redacting(pub(crate) AuditLog);
+pub(crate) struct Redacting(pub(crate) RunSecrets);
 
 impl RecordFilter for Redacting {
     fn kept(&self, record: ExecutionRecord) -> ExecutionRecord {
-        redacted(&self.0.redactor(), record)
+        redacted(&self.0.redactor(record.run_id.as_ref()), record)
     }
 }
 
@@ -40,8 +41,12 @@ fn person(record: &ExecutionRecord) -> (&Name, &Name) {
 
 /// The output of an execution, sealed, when something of it is not kept in clear. Empty when it cannot
 /// be sealed: what was done is not taken back for that, and nobody is told half of an answer.
-pub(crate) fn seal_output(audit: &AuditLog, record: &ExecutionRecord) -> Option<Vec<u8>> {
-    if !audit.redactor().hides(&record.output) {
+pub(crate) fn seal_output(
+    audit: &AuditLog,
+    redactor: &Redactor,
+    record: &ExecutionRecord,
+) -> Option<Vec<u8>> {
+    if !redactor.hides(&record.output) {
         return None;
     }
     let text = record.output.to_string();
@@ -69,4 +74,17 @@ pub(crate) fn output_of(
         Err(ContentError::Erased { .. }) => Ok(Kept::Gone),
         Err(error) => Err(failed(&error)),
     }
+}
+
+/// A record with its output as it was; without what nobody has any more.
+pub(crate) fn whole(
+    audit: &AuditLog,
+    executions: &Executions,
+    mut record: ExecutionRecord,
+) -> Result<ExecutionRecord, LedgerError> {
+    match output_of(audit, executions, &record)? {
+        Kept::Output(output) => record.output = output,
+        Kept::InClear | Kept::Gone => {}
+    }
+    Ok(record)
 }

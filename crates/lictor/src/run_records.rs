@@ -32,11 +32,15 @@ fn unavailable(error: impl std::fmt::Display) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
-/// A run as it is kept.
-pub(crate) fn row(audit: &AuditLog, place: &str, run: &RunRecord) -> Result<RunRow, StoreError> {
+/// A run as it is kept, without what `redactor` leaves out.
+pub(crate) fn row(
+    audit: &AuditLog,
+    redactor: &Redactor,
+    place: &str,
+    run: &RunRecord,
+) -> Result<RunRow, StoreError> {
     let whole = serde_json::to_string(run).map_err(unavailable)?;
-    let redactor = audit.redactor();
-    let (record, sealed) = if hides(run, &redactor) {
+    let (record, sealed) = if hides(run, redactor) {
         let sealed = audit.seal_content(submitter(run), &purpose(&run.run_id), whole.as_bytes());
         let sealed = sealed.map_err(|error| {
             let help = "it holds a secret; give it as {secret: NAME}";
@@ -44,7 +48,7 @@ pub(crate) fn row(audit: &AuditLog, place: &str, run: &RunRecord) -> Result<RunR
         })?;
         // What the run has as a secret under its name is one wherever a template has put it.
         let named = values(run).flat_map(|value| redactor.named(value));
-        let redactor = Redactor::clone(&redactor).and(named).map_err(unavailable)?;
+        let redactor = redactor.clone().and(named).map_err(unavailable)?;
         (serde_json::to_string(&shown(run, &redactor)).map_err(unavailable)?, Some(sealed))
     } else {
         (whole, None)
@@ -82,7 +86,7 @@ pub(crate) fn whole(audit: &AuditLog, kept: &KeptRun) -> Result<RunRecord, Store
 }
 
 /// What a run was given and what its steps gave.
-fn values(run: &RunRecord) -> impl Iterator<Item = &Value> {
+pub(crate) fn values(run: &RunRecord) -> impl Iterator<Item = &Value> {
     let steps = run.steps.iter();
     let steps = steps.flat_map(|step| {
         [Some(&step.output), step.item.as_ref().map(|item| &item.value)].into_iter().flatten()
@@ -147,6 +151,7 @@ impl Runtime {
         let failed = |error: &dyn std::fmt::Display| {
             OpenError::Recovery(format!("runs of an older version: {error}"))
         };
+        let redactor = self.parts.audit.redactor();
         loop {
             let old = self.parts.runs.unlooked(AT_ONCE).map_err(|error| failed(&error))?;
             if old.is_empty() {
@@ -158,7 +163,8 @@ impl Runtime {
             for (id, record) in old {
                 // One that cannot be read could not be read before either.
                 let run = serde_json::from_str::<RunRecord>(&record);
-                let row = run.ok().map(|run| row(&self.parts.audit, "", &run)).transpose();
+                let row =
+                    run.ok().map(|run| row(&self.parts.audit, &redactor, "", &run)).transpose();
                 rows.push((id, row.map_err(|error| failed(&error))?));
             }
             let looked = self.parts.store.write(move |tx| {

@@ -14,7 +14,8 @@ use lictor_workflow::{
     Claimed, Lease, Owner, RunRecord, RunStatus, RunStore, Save, StoreError, Wish,
 };
 
-use crate::run_records::{in_clear, row, whole};
+use crate::run_records::{in_clear, row, values, whole};
+use crate::run_secrets::RunSecrets;
 use crate::runtime::Runtime;
 
 /// This process, as others can see that it is alive: from its first run on it holds a lock on a
@@ -155,6 +156,23 @@ impl RuntimeRuns {
         &self.runtime.parts.audit
     }
 
+    fn row(&self, run: &RunRecord) -> Result<RunRow, StoreError> {
+        let redactor = self.secrets().redactor(Some(&run.run_id));
+        row(self.audit(), &redactor, &self.place, run)
+    }
+
+    fn secrets(&self) -> &RunSecrets {
+        self.runtime.parts.ledger.secrets()
+    }
+
+    /// What is in a run under the name of a secret, or was in the one that called it.
+    fn learn(&self, run: &RunRecord) {
+        self.secrets().learn(&run.run_id, values(run));
+        if let Some(caller) = run.parent.as_ref().and_then(|parent| parent.run_id.as_ref()) {
+            self.secrets().inherit(&run.run_id, caller);
+        }
+    }
+
     /// Gives back a run that cannot be read whole. One whose secrets are gone ends here: nobody
     /// could ever take it further. That they are gone stays on record.
     async fn cannot_go_on(
@@ -176,7 +194,7 @@ impl RuntimeRuns {
             self.release(&run.run_id, lease).await?;
             return Ok(why);
         };
-        let row = RunRow { sealed: kept.sealed, ..row(self.audit(), &self.place, &ended)? };
+        let row = RunRow { sealed: kept.sealed, ..self.row(&ended)? };
         self.save_row(row, lease, true, events).await?;
         Ok(why)
     }
@@ -221,7 +239,8 @@ impl RuntimeRuns {
 #[async_trait]
 impl RunStore for RuntimeRuns {
     async fn create(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
-        let row = row(self.audit(), &self.place, run)?;
+        self.learn(run);
+        let row = self.row(run)?;
         let created = self.runtime.parts.ledger.commit(events, move |tx| {
             Runs::create_in(tx, &row)?;
             Ok((Vec::new(), ()))
@@ -232,8 +251,13 @@ impl RunStore for RuntimeRuns {
     async fn save(&self, save: Save<'_>) -> Result<Option<Wish>, StoreError> {
         let Save { run, lease, events } = save;
         self.runtime.parts.owners.show().map_err(unavailable)?;
-        let row = row(self.audit(), &self.place, run)?;
-        self.save_row(row, lease, run.status().is_at_rest(), events).await
+        let row = self.row(run)?;
+        let rests = run.status().is_at_rest();
+        let saved = self.save_row(row, lease, rests, events).await;
+        if rests && saved.is_ok() {
+            self.secrets().forget(&run.run_id);
+        }
+        saved
     }
 
     async fn claim(
@@ -256,7 +280,10 @@ impl RunStore for RuntimeRuns {
             ClaimedRow::Had { run, lease } => {
                 let lease = Lease { owner: Owner(lease.owner), token: lease.token, until };
                 match whole(self.audit(), &run) {
-                    Ok(run) => Claimed::Had(Box::new(run), lease),
+                    Ok(run) => {
+                        self.learn(&run);
+                        Claimed::Had(Box::new(run), lease)
+                    }
                     Err(error) => return Err(self.cannot_go_on(run, &lease, error).await?),
                 }
             }

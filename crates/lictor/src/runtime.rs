@@ -134,7 +134,7 @@ impl Runtime {
         });
         let transactions = Transactions::new(Arc::clone(&workspace))
             .durability(changes)
-            .filter(Arc::new(Redacting(audit.clone())));
+            .filter(Arc::new(Redacting(ledger.secrets().clone())));
         let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
         let settings = policies.settings();
         let shelf =

@@ -322,7 +322,13 @@ fn step_failure(error: &ActError) -> StepFailure {
 #[async_trait]
 impl Road for RuntimeRoad {
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure> {
+        let secrets = self.runtime.parts.ledger.secrets();
+        secrets.learn(&call.run_id, [&call.input]);
         let acted = self.act_within(&call).await;
+        if let Ok((done, _)) = &acted {
+            // The next steps may come before the run is kept.
+            secrets.learn(&call.run_id, [&done.record.output]);
+        }
         acted.map(|(done, owed)| step_done(done, owed)).map_err(|error| step_failure(&error))
     }
 

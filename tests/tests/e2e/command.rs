@@ -79,6 +79,11 @@ fn call(place: &Place, x: &str) -> Answer {
     place.run(&["call", ID, &format!("x={x}")])
 }
 
+/// The command that ran, and whose changes wait for people.
+fn waits(asked: &Value) -> String {
+    message(asked).split('`').nth(1).unwrap().to_owned()
+}
+
 /// The processes of this machine whose arguments hold a text.
 fn running(marker: &str) -> Vec<String> {
     let found = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
@@ -167,8 +172,7 @@ fn a_change_that_the_contract_does_not_declare_is_refused_and_nothing_lands() {
 fn people_are_asked_about_what_was_changed_and_it_lands_without_another_run() {
     let script = "echo here > src/a.txt; mkdir -p ask; od -An -N8 -tx8 /dev/urandom > ask/n";
     let Some(place) = in_use(script, text()) else { return };
-    let asked = call(&place, "").ends(4, "approval_required");
-    let ran = asked["error"]["message"].as_str().unwrap().split('`').nth(1).unwrap().to_owned();
+    let ran = waits(&call(&place, "").ends(4, "approval_required"));
     assert!(!place.exists("ask") && place.read("src/a.txt") == "one\n", "all or nothing");
     let approval = place.waiting();
     let shown = place.run(&["approvals", "show", &approval]).done().to_string();
@@ -183,17 +187,54 @@ fn people_are_asked_about_what_was_changed_and_it_lands_without_another_run() {
 }
 
 #[test]
-fn kept_changes_that_somebody_edited_do_not_land() {
-    let Some(place) = in_use("mkdir -p ask; echo good > ask/n", text()) else { return };
-    let asked = call(&place, "").ends(4, "approval_required");
-    let ran = asked["error"]["message"].as_str().unwrap().split('`').nth(1).unwrap().to_owned();
-    place.run_as_approver(&["approvals", "approve", &place.waiting()]).done();
-    let kept = place.root.join(format!(".lictor/staged/{ran}.json"));
-    let edited = std::fs::read_to_string(&kept).unwrap().replace("good", "evil");
-    std::fs::write(&kept, edited).unwrap();
-    place.run(&["land", &ran]).ends(6, "integrity");
+fn kept_changes_that_somebody_edited_or_exchanged_do_not_land() {
+    let Some(place) = in_use("mkdir -p ask; echo \"$1\" > ask/n", text()) else { return };
+    let ran = ["good", "evil"].map(|x| waits(&call(&place, x).ends(4, "approval_required")));
+    let [kept, other] =
+        ran.each_ref().map(|ran| place.root.join(format!(".lictor/staged/{ran}.sealed")));
+    let asked = place.run(&["approvals", "list"]).done();
+    for approval in asked["approvals"].as_array().unwrap() {
+        place.run_as_approver(&["approvals", "approve", approval["id"].as_str().unwrap()]).done();
+    }
+    let whole = std::fs::read(&kept).unwrap();
+    assert!(!String::from_utf8_lossy(&whole).contains("good"), "it is sealed");
+    for at in [0, 40, whole.len() / 2, whole.len() - 1] {
+        let mut edited = whole.clone();
+        edited[at] ^= 1;
+        std::fs::write(&kept, edited).unwrap();
+        place.run(&["land", &ran[0]]).ends(6, "integrity");
+    }
+    std::fs::copy(other, &kept).unwrap();
+    place.run(&["land", &ran[0]]).ends(6, "integrity");
     assert!(!place.exists("ask"));
+    std::fs::write(&kept, whole).unwrap();
+    place.run(&["land", &ran[0]]).done();
+    assert_eq!(place.read("ask/n"), "good\n");
     place.verify();
+}
+
+/// What a command was given may look like a secret: then no record has it whole, and what waits for
+/// people is sealed. It lands all the same, from another process.
+#[test]
+fn what_a_command_changed_lands_whatever_was_left_out_of_the_record_of_its_input() {
+    let script = "mkdir -p ask; printf '%s' \"$1\" | wc -c | tr -d ' ' > ask/n; echo \"$1\"";
+    for x in ["ghp_c4n4ryc4n4ryc4n4ryc4n4ry", "api_key=c4n4ry-value", "plain"] {
+        let Some(place) = in_use(script, text()) else { return };
+        let ran = waits(&call(&place, x).ends(4, "approval_required"));
+        let shown = place.run(&["show", &ran]).done().to_string();
+        assert_eq!(shown.contains("c4n4ry"), false, "{shown}");
+        for entry in std::fs::read_dir(place.root.join(".lictor/staged")).unwrap() {
+            let kept = std::fs::read(entry.unwrap().path()).unwrap();
+            assert!(!String::from_utf8_lossy(&kept).contains(x), "it is sealed");
+        }
+        place.run_as_approver(&["approvals", "approve", &place.waiting()]).done();
+        let landed = place.run(&["land", &ran]).done();
+        assert_eq!(place.read("ask/n"), format!("{}\n", x.len()));
+        // Whoever asked gets what the command said.
+        assert_eq!(landed["output"]["stdout"], format!("{x}\n"), "{landed}");
+        assert!(!place.trail().iter().any(|event| event.to_string().contains("c4n4ry")));
+        place.verify();
+    }
 }
 
 #[test]
@@ -201,8 +242,7 @@ fn a_file_that_was_changed_meanwhile_is_a_conflict() {
     let Some(place) = in_use("echo two > src/a.txt; mkdir -p ask; echo n > ask/n", text()) else {
         return;
     };
-    let asked = call(&place, "").ends(4, "approval_required");
-    let ran = asked["error"]["message"].as_str().unwrap().split('`').nth(1).unwrap().to_owned();
+    let ran = waits(&call(&place, "").ends(4, "approval_required"));
     place.run_as_approver(&["approvals", "approve", &place.waiting()]).done();
     place.write("src/a.txt", "mine\n");
     place.run(&["land", &ran]).ends(5, "conflict");

@@ -20,7 +20,8 @@ const DECLARED: &str = "canary/8d2f+hunter2?x=\"7\"";
 const NEEDLES: [&str; 6] =
     [NAMED, LOOKS, FITS, "canary/8d2f", "8d2f+hunter2", "Y2FuYXJ5LzhkMmYraHVudGVyMj94"];
 
-/// Every secret goes through a template into an output, through a list into items, and into files.
+/// Every secret goes, under names that say nothing of it, through a template into an output, through a list into items, and into
+/// files.
 const WORKFLOW: &str = r#"id: w
 version: 1.0.0
 title: W
@@ -31,9 +32,9 @@ steps:
   - id: render
     use: text.render
     with:
-      template: "{{ a_password }}|{{ b }}|{{ c }}|{{ d }}"
+      template: "{{ a }}|{{ b }}|{{ c }}|{{ d }}"
       variables:
-        a_password: "{{ input.password }}"
+        a: "{{ input.password }}"
         b: "{{ input.deep[0][0].note }}"
         c: "{{ input.customer }}"
         d: "{{ input.declared }}"

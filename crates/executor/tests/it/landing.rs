@@ -85,14 +85,24 @@ async fn what_was_kept_is_taken_up_again_only_as_the_record_has_it() {
         let (plan, changes) = (staged.plan().clone(), changes.changes().to_vec());
         lictor_capability::ChangeDocument::seal(Some(plan), changes).expect("sealed")
     };
-    let kept = |record, document| Kept { admitted: &admitted, record, document };
+    let salt = staged.salt().to_owned();
+    let kept =
+        |record, document| Kept { admitted: &admitted, record, document, salt: salt.clone() };
     let mut other = receipt.record.clone();
     other.staged = Some(lictor_context::Digest::of(b"something else"));
     world.executor.recall(kept(&other, document(staged.changes()))).expect_err("another digest");
+    let different = world.graph.admit(world.action(json!({ "hosts": ["example.org"] })));
+    let different = different.expect("admitted");
+    let good = || kept(&receipt.record, document(staged.changes()));
+    world.executor.recall(Kept { admitted: &different, ..good() }).expect_err("another input");
+    world.executor.recall(Kept { salt: "0".repeat(32), ..good() }).expect_err("another salt");
     let mut other = receipt.record.clone();
-    other.params = json!({ "hosts": ["example.org"] });
-    world.executor.recall(kept(&other, document(staged.changes()))).expect_err("another input");
-    let good = kept(&receipt.record, document(staged.changes()));
+    other.staged_for = None;
+    world.executor.recall(kept(&other, document(staged.changes()))).expect_err("no input");
+    // What the record leaves out of the input makes no difference.
+    let mut other = receipt.record.clone();
+    other.params = json!({ "redacted": true });
+    let good = kept(&other, document(staged.changes()));
     let recalled = world.executor.recall(good).expect("taken up again");
     let landing = recalled.landing(&world.action(elsewhere()), world.clock.as_ref());
     assert_eq!(world.described(landing).effects().changes.items.len(), 1);

@@ -103,6 +103,7 @@ pub(crate) fn record(id: &str, second: i64, undo_of: &[&str]) -> ExecutionRecord
         run_id: None,
         step_id: None,
         staged: None,
+        staged_for: None,
         lands: None,
         began: None,
         undo_of: undo_of.iter().copied().map(execution_id).collect(),
