@@ -34,6 +34,8 @@ const FORBIDDEN: &[(&str, &str)] = &[
     (".lictor/policy.yaml", ".lictor"),
     (".lictor/capabilities/mine.yaml", ".lictor"),
     (".lictor/lictor.db", ".lictor"),
+    // Whoever stands below goes by the policy that lies there.
+    ("deep/.lictor/policy.yaml", ".lictor"),
 ];
 
 /// Refused with 2 or 3, the path and the rule named, nothing changed, and recorded.

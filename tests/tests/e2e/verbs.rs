@@ -21,6 +21,32 @@ fn init_makes_a_workspace_once_and_never_overwrites() {
     place.token.clear();
 }
 
+/// It would be a way around the policy: whoever makes a workspace may approve everything in it.
+#[test]
+fn a_workspace_inside_of_another_is_made_by_an_approver_of_that() {
+    let place = Place::new();
+    place.write("ask/file", "x");
+    let inner = place.root.join("ask");
+    let inner = inner.to_str().unwrap();
+    let tree = place.tree();
+    let refused = place.run(&["init", "--workspace", inner]).ends(3, "denied");
+    assert!(message(&refused).contains("whose policy would not count there"), "{refused}");
+    assert_eq!(place.tree(), tree);
+    let last = place.run(&["audit", "tail", "--limit", "1"]).json;
+    assert_eq!(
+        (&last["event_type"], &last["action_name"]),
+        (&json!("action_rejected"), &json!("init.inside"))
+    );
+    place.run_as_approver(&["init", "--workspace", inner]).done();
+    assert!(place.exists("ask/.lictor/policy.yaml"));
+    let last = place.run(&["audit", "tail", "--limit", "1"]).json;
+    assert_eq!(last["event_type"], "action_completed");
+    // What is there already is not made.
+    place.run(&["init", "--workspace", inner]).done();
+    // Nobody gets at its policy from the outer one.
+    place.run(&["call", "fs.write", "path=ask/.lictor/policy.yaml", "content=x"]).ends(3, "denied");
+}
+
 #[test]
 fn the_first_approver_is_the_user_of_the_system_whatever_name_is_given() {
     let place = Place::bare();

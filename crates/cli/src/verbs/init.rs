@@ -42,6 +42,9 @@ pub(crate) async fn init(wish: Init, context: &Context, output: &Output) -> Answ
     if !root.is_dir() {
         return Err(Failure::input(format!("`{}` is not a folder", root.display())));
     }
+    if !wish.dry.dry_run {
+        inside(&root, context, output).await?;
+    }
     let mut made = Made { root: &root, dry: wish.dry.dry_run, created: Vec::new() };
     made.folder(".lictor", 0o700)?;
     made.file(".lictor/.gitignore", IGNORE)?;
@@ -120,6 +123,34 @@ impl Made<'_> {
 
 fn cannot(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("`{}` cannot be made: {error}", path.display()))
+}
+
+/// A workspace inside of another one opens what the policy of that one closes, so an approver of it
+/// agrees, and its trail hears of it.
+async fn inside(root: &Path, context: &Context, output: &Output) -> Result<(), Failure> {
+    let root = root.canonicalize().map_err(Failure::failed)?;
+    if root.join(".lictor/policy.yaml").exists() {
+        return Ok(());
+    }
+    let is_workspace = |folder: &&Path| folder.join(".lictor/policy.yaml").is_file();
+    let Some(outer) = root.ancestors().skip(1).find(is_workspace) else { return Ok(()) };
+    let what = "init.inside";
+    let mut options = context.options()?;
+    (options.workspace, options.state_dir) = (outer.to_path_buf(), None);
+    let runtime = lictor::Runtime::open(options).await?;
+    let agreed = consent::approver(what, &runtime, context, output).await;
+    let by = agreed.map_err(|mut failure| {
+        failure.message = format!(
+            "`{}` lies in the workspace `{}`, whose policy would not count there; an approver of that \
+             one has to agree: {}",
+            root.display(),
+            outer.display(),
+            failure.message
+        );
+        failure
+    })?;
+    let params = json!({ "workspace": root.strip_prefix(outer).unwrap_or(&root) });
+    record_done(what, params, (&by.0, by.1), &runtime, context).await
 }
 
 /// Binds the workspace to another database. Whoever is an approver of the present one says so, and

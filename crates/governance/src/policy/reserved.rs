@@ -17,8 +17,9 @@ pub(super) fn offence(effect: Effect<'_>) -> Option<(&'static str, &'static str)
         }
         EffectKind::Net | EffectKind::Mcp => return None,
     };
-    let mut segments = path.split('/');
-    if segments.next().is_some_and(|first| is_named(first, ".lictor", "lictor~1")) {
+    // At any depth: a folder with one is a workspace of its own, and whoever stands in it goes by the
+    // policy there.
+    if path.split('/').any(|segment| is_named(segment, ".lictor", "lictor~1")) {
         return Some(("lictor_state", "Lictor's own state and policy are out of reach"));
     }
     let writes = matches!(effect.kind, EffectKind::FsWrite | EffectKind::FsDelete);
@@ -63,8 +64,10 @@ mod tests {
         check(FsWrite, ".l\u{200c}ictor/x", state);
         check(FsWrite, "LICTOR~1/x", state);
         check(Process, "./.lictor/run.sh", state);
-        check(FsWrite, "a/.lictor/x", None);
+        check(FsWrite, "a/.lictor/policy.yaml", state);
+        check(FsRead, "a/b/.Lictor", state);
         check(FsWrite, ".lictors/x", None);
+        check(FsWrite, "a/lictor/x", None);
         check(FsWrite, "a/.GIT/config", git);
         check(FsWrite, ".g\u{200d}it/hooks/x", git);
         check(FsWrite, "git~1/config", git);
