@@ -487,3 +487,45 @@ fn tail_follows_what_comes() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+/// Whoever may ask for a copy of the trail may not overwrite somebody's file with one.
+#[test]
+fn an_export_takes_the_place_of_an_export_only() {
+    let place = Place::new();
+    place.run(&["call", "fs.write", "path=src/main.rs", "content=mine"]).done();
+    let policy = place.read(".lictor/policy.yaml");
+    let outs: &[&[&str]] = &[
+        &["audit", "export"],
+        &["audit", "export", "--format", "cloudevents"],
+        &["audit", "export", "--format", "otlp"],
+        &["audit", "report", "--html"],
+        &["audit", "prove", "0", "--out"],
+    ];
+    for verb in outs {
+        place.run(&[verb, &["src/main.rs"][..]].concat()).ends(2, "invalid_input");
+        place.run(&[verb, &[".lictor/policy.yaml"][..]].concat()).ends(3, "denied");
+        place.run(&[verb, &[".lictor/new"][..]].concat()).ends(3, "denied");
+        // Over its own, again and again; also where nothing but a name stands.
+        let out = place.beside("out");
+        std::fs::write(&out, "").unwrap();
+        for _ in 0..2 {
+            place.run(&[verb, &[out.to_str().unwrap()][..]].concat()).done();
+            place.run(&["call", "fs.write", "path=b", "content=x"]).done();
+        }
+        std::fs::remove_file(&out).unwrap();
+    }
+    assert_eq!(place.read("src/main.rs"), "mine");
+    assert_eq!(place.read(".lictor/policy.yaml"), policy);
+    assert!(!place.exists(".lictor/new") && !place.exists(".lictor/new.checkpoint"));
+    for entry in std::fs::read_dir(place.beside("")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(!name.starts_with('.'), "a rest: {name}");
+    }
+    // What was cut off or changed is no obstacle: nothing of it is lost.
+    let out = place.document("e.jsonl", "");
+    place.run(&["audit", "export", &out]).done();
+    let text = std::fs::read_to_string(&out).unwrap();
+    std::fs::write(&out, &text[..text.len() - 20]).unwrap();
+    place.run(&["audit", "export", &out]).done();
+    place.run(&["audit", "verify", "--file", &out]).done();
+}

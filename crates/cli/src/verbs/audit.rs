@@ -1,14 +1,14 @@
 //! `audit`.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use lictor::audit::{
     Filter as Query, PublicKey, Verification, cloud_event, ocsf, otlp_record, otlp_request,
     verify_file,
 };
-use lictor::context::{ExecutionId, RunId, SessionId, Timestamp};
+use lictor::context::{ExecutionId, Name, RunId, SessionId, Timestamp, WorkspacePath};
 use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use crate::args::{Audit, Filter};
 use crate::audit_args::Format;
 use crate::context::{Context, keys_folder};
 use crate::failure::Failure;
+use crate::files::{self, Out};
 use crate::output::{GREEN, Output, visible};
 
 pub(crate) async fn audit(wish: &Audit, context: &Context, output: &Output) -> Answer {
@@ -157,9 +158,13 @@ async fn copy(
     let filter = filter(wish, context)?;
     let (audit, org) = (runtime.audit(), &context.principal.org);
     let origin = audit.origin(org);
-    let mut file = BufWriter::new(File::create(out).map_err(|error| {
-        Failure::input(format!("`{}` cannot be written: {error}", out.display()))
-    })?);
+    within_reach(out, &runtime, context)?;
+    let mut file = Out::begin(out, |file| {
+        let mut head = Vec::new();
+        file.take(HEAD).read_to_end(&mut head).map_err(Failure::input)?;
+        let head = String::from_utf8_lossy(&head);
+        Ok(head.starts_with("{\"") && head.contains("lictor"))
+    })?;
     let mut records = Vec::new();
     let mut count = 0_u64;
     let mut written = Ok(());
@@ -183,9 +188,8 @@ async fn copy(
     if !records.is_empty() {
         written = written.and_then(|()| writeln!(file, "{}", otlp_request(records, &origin)));
     }
-    let file =
-        written.and_then(|()| file.into_inner().map_err(std::io::IntoInnerError::into_error));
-    file.and_then(|file| file.sync_all()).map_err(Failure::failed)?;
+    written.map_err(Failure::failed)?;
+    file.finish()?;
     let json = json!({ "file": out, "events": count });
     output.result(&json, || format!("{count} events in {}", out.display()));
     Ok(0)
@@ -197,7 +201,10 @@ async fn report(html: Option<&Path>, wish: &Filter, context: &Context, output: &
     let report = audit.report(org, &filter(wish, context)?).map_err(Failure::failed)?;
     let verdict = audit.verify_store(org).map_err(Failure::failed)?.verdict;
     if let Some(html) = html {
-        crate::files::create(html, report.html(verdict.as_str()).as_bytes())?;
+        within_reach(html, &runtime, context)?;
+        let page = report.html(verdict.as_str());
+        let begins = page.split("<title>").next().unwrap_or_default();
+        files::create(html, page.as_bytes(), begins.as_bytes())?;
     }
     let json = json!({ "verdict": verdict, "report": report, "html": html });
     output.result(&json, || visible(&format!("{verdict}\n{}", report.text())));
@@ -225,32 +232,81 @@ fn line(event: &Value) -> String {
     if let Some(error) = event["error_message"].as_str() {
         line.push_str(&format!(": {error}"));
     }
-    visible(&line).replace('\n', " ") + "\n"
+    visible(line.trim_end()).replace('\n', " ") + "\n"
 }
 
 async fn export(out: &Path, wish: &Filter, context: &Context, output: &Output) -> Answer {
     let runtime = context.runtime().await?;
     let filter = filter(wish, context)?;
     let beside = beside(out);
-    let create = |path: &Path| {
-        File::create(path).map_err(|error| {
-            Failure::input(format!("`{}` cannot be written: {error}", path.display()))
-        })
-    };
-    let mut events = BufWriter::new(create(out)?);
-    let mut checkpoint = BufWriter::new(create(&beside)?);
-    let exported =
-        runtime.audit().export(&context.principal.org, &filter, &mut events, &mut checkpoint);
+    within_reach(out, &runtime, context)?;
+    let org = &context.principal.org;
+    let replaces = std::fs::metadata(out).is_ok_and(|found| found.len() > 0);
+    let mut events = Out::begin(out, |file| stands_in(file, &runtime, org))?;
+    // What lies beside an export of ours is its checkpoint, whatever became of it.
+    let mut checkpoint =
+        Out::begin(&beside, |file| Ok(replaces || files::starts_with(file, b"lictor/")?))?;
+    let exported = runtime.audit().export(org, &filter, &mut events, &mut checkpoint);
     let exported = exported.map_err(Failure::failed)?;
-    for file in [events, checkpoint] {
-        let file = file.into_inner().map_err(Failure::failed)?;
-        file.sync_all().map_err(Failure::failed)?;
-    }
+    events.finish()?;
+    checkpoint.finish()?;
     let json = json!({
         "file": out, "checkpoint": beside, "events": exported.events, "size": exported.size,
     });
     output.result(&json, || format!("{} events in {}", exported.events, out.display()));
     Ok(0)
+}
+
+/// As much of a file as is looked at to see what it is.
+const HEAD: u64 = 128 << 10;
+
+/// Whether a file is an export of what the store still holds, by its first or its last event: it gives way
+/// to a newer one, and the only copy of what was archived does not.
+fn stands_in(mut file: File, runtime: &Runtime, org: &Name) -> Result<bool, Failure> {
+    let read = |file: &mut File, from: SeekFrom| -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        file.seek(from)?;
+        file.take(HEAD).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let length = file.metadata().map_err(Failure::input)?.len();
+    let head = read(&mut file, SeekFrom::Start(0)).map_err(Failure::input)?;
+    let tail = SeekFrom::Start(length.saturating_sub(HEAD));
+    let tail = read(&mut file, tail).map_err(Failure::input)?;
+    let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let last = tail.rsplit(|byte| *byte == b'\n').find(|line| !line.is_empty());
+    for line in [first, last.unwrap_or_default()] {
+        let event: Option<Value> = serde_json::from_slice(line).ok();
+        let seq = event.as_ref().and_then(|event| event.get("seq")).and_then(Value::as_u64);
+        let Some(seq) = seq else { continue };
+        let one = Query { after: seq.checked_sub(1), limit: Some(1), ..Query::default() };
+        let found = runtime.audit().query(org, &one).map_err(Failure::failed)?;
+        if found.first().is_some_and(|stored| stored.seq == seq && stored.bytes == line) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Refuses to write where nobody may: Lictor's own state, and what the policy forbids.
+pub(super) fn within_reach(
+    out: &Path,
+    runtime: &Runtime,
+    context: &Context,
+) -> Result<(), Failure> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    let root = context.workspace.canonicalize();
+    // What is not there is not written either.
+    let (Ok(folder), Ok(root)) = (folder, root) else { return Ok(()) };
+    let Ok(below) = folder.strip_prefix(root) else { return Ok(()) };
+    let path = below.join(out.file_name().unwrap_or_default());
+    let path = path.to_str().and_then(|path| WorkspacePath::parse(path).ok());
+    if path.is_some_and(|path| !runtime.gate().policies().hides(&path)) {
+        return Ok(());
+    }
+    let why = format!("`{}` is out of reach: the policy forbids it", out.display());
+    Err(Failure::new(ErrorCode::Denied, why))
 }
 
 fn beside(file: &Path) -> PathBuf {

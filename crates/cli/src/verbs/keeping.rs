@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use super::approvals::record_done;
-use super::audit::public_key;
+use super::audit::{public_key, within_reach};
 use crate::args::Audit;
 use crate::consent;
 use crate::context::Context;
@@ -40,7 +40,9 @@ pub(super) async fn prove(
     let text = proof.text();
     match out {
         Some(out) => {
-            files::create(out, text.as_bytes())?;
+            within_reach(out, &runtime, context)?;
+            let begins = text.lines().next().unwrap_or_default();
+            files::create(out, text.as_bytes(), begins.as_bytes())?;
             let json = json!({ "seq": seq, "file": out });
             output.result(&json, || format!("event {seq} is proven by {}", out.display()));
         }
