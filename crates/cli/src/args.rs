@@ -127,7 +127,7 @@ pub(crate) enum Verb {
     Log(Log),
     /// One execution, decision, approval or run in full.
     Show(Id),
-    /// One execution as a unified diff.
+    /// As a unified diff: what an execution, a decision or a run changed, or what an approval is about.
     Diff(Id),
     /// What people are asked.
     #[command(subcommand)]
@@ -482,7 +482,12 @@ pub(crate) enum Workflow {
     /// One run in full.
     Show(Id),
     /// Let a run wait until it is resumed; one under way stops after the steps that it is at.
-    Pause(Id),
+    Pause {
+        /// The run.
+        id: String,
+        #[command(flatten)]
+        dry: DryRun,
+    },
     /// Go on with a paused run, or with the rollback of one that is stuck.
     Resume {
         /// The run.
@@ -492,6 +497,8 @@ pub(crate) enum Workflow {
         rollback: bool,
         #[command(flatten)]
         consent: Consent,
+        #[command(flatten)]
+        dry: DryRun,
     },
     /// Stop a run and take back what it did.
     Cancel {
@@ -500,6 +507,8 @@ pub(crate) enum Workflow {
         /// Leave what it did.
         #[arg(long)]
         keep: bool,
+        #[command(flatten)]
+        dry: DryRun,
     },
 }
 

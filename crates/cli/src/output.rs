@@ -58,6 +58,21 @@ impl Output {
         }
     }
 
+    /// The result: one JSON object, or a text that other programs read as well. Only a terminal, which
+    /// would act on what stands in it, is shown it otherwise than it is.
+    pub(crate) fn exact(self, json: &Value, text: &str) {
+        if self.json {
+            say(&json.to_string());
+        } else if std::io::stdout().is_terminal() {
+            let text = visible(text);
+            say(text.strip_suffix('\n').unwrap_or(&text));
+        } else {
+            let mut stdout = std::io::stdout().lock();
+            let said = stdout.write_all(shown(text).as_bytes()).and_then(|()| stdout.flush());
+            written(said);
+        }
+    }
+
     /// One line of a stream.
     pub(crate) fn line(self, text: &str) {
         say(text);
@@ -153,7 +168,11 @@ fn marks_in(value: &Value) -> usize {
 fn say(text: &str) {
     let text = shown(text);
     let mut stdout = anstream::stdout().lock();
-    let said = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    written(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
+}
+
+/// A reader who went away is no failure; anything else that keeps a result from being written is one.
+fn written(said: std::io::Result<()>) {
     let gone = said.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe);
     GONE.fetch_or(gone, Ordering::Relaxed);
     if let Err(error) = said

@@ -26,6 +26,8 @@ pub(crate) enum Approvals {
     Answer {
         /// The signed answer: `{"answer": {...}, "signature": "..."}`.
         file: PathBuf,
+        #[command(flatten)]
+        dry: DryRun,
     },
 }
 

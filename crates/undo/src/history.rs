@@ -246,21 +246,22 @@ impl Kept {
 
     /// What was changed, one entry for each index that [`History::contents`] takes.
     #[must_use]
+    pub fn items(&self) -> Vec<Item> {
+        let items = self.journal.items.iter().map(|item| Item {
+            kind: item.kind,
+            from: item.from.clone(),
+            to: item.to.clone(),
+            before: item.before,
+            after: item.after,
+            content: None,
+            implicit: item.implicit,
+        });
+        items.collect()
+    }
+
+    /// The same, as it is shown.
+    #[must_use]
     pub fn files(&self) -> Vec<FileChange> {
-        self.journal
-            .items
-            .iter()
-            .map(|item| {
-                FileChange::from(&Item {
-                    kind: item.kind,
-                    from: item.from.clone(),
-                    to: item.to.clone(),
-                    before: item.before,
-                    after: item.after,
-                    content: None,
-                    implicit: item.implicit,
-                })
-            })
-            .collect()
+        self.items().iter().map(FileChange::from).collect()
     }
 }

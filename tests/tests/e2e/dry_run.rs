@@ -125,3 +125,29 @@ fn recovery_and_the_lock_are_left_alone() {
     changes_nothing(&place, &["lock", "break", "--dry-run"], 0);
     changes_nothing(&place, &["lock", "break", "--force", "--dry-run"], 0);
 }
+
+#[test]
+fn a_run_that_waits_is_left_alone() {
+    let place = Place::new();
+    let workflow = "id: w\nversion: 1.0.0\ntitle: W\nsteps:\n  - id: write\n    use: fs.write\n    \
+                    with: { path: ask/b, content: x }\n";
+    let file = place.document("w.workflow.yaml", workflow);
+    let paused = place.run(&["run", &file]).ends(4, "approval_required");
+    let run = paused["run_id"].as_str().unwrap();
+    for verb in ["pause", "resume", "cancel"] {
+        let shown = changes_nothing(&place, &["workflow", verb, run, "--dry-run"], 0);
+        assert_eq!((&shown["run_id"], &shown["status"]), (&json!(run), &json!("paused")), "{verb}");
+    }
+    // It ends as the real one would.
+    let rollback = ["workflow", "resume", run, "--rollback"];
+    let dry = changes_nothing(&place, &[&rollback[..], &["--dry-run"]].concat(), 2);
+    assert_eq!(place.run(&rollback).ends(2, "invalid_input")["error"], dry["error"]);
+    place.run(&["workflow", "cancel", run]).done();
+    for verb in ["pause", "resume", "cancel"] {
+        let dry = changes_nothing(&place, &["workflow", verb, run, "--dry-run"], 2);
+        let real = place.run(&["workflow", verb, run]).ends(2, "invalid_input");
+        assert_eq!(real["error"], dry["error"], "{verb}");
+    }
+    let missing = "wfr_00000000000000000000000000000000";
+    place.run(&["workflow", "pause", missing, "--dry-run"]).ends(2, "not_found");
+}

@@ -30,6 +30,7 @@ mod crash;
 mod crowd;
 mod demo;
 mod denying;
+mod diffs;
 mod dry_run;
 mod edited;
 mod guide;

@@ -12,7 +12,7 @@ use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
 
 use super::{Answer, grants, view};
-use crate::args::{Answer as Reply, Approvals, Approvers};
+use crate::args::{Answer as Reply, Approvals, Approvers, DryRun};
 use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -52,7 +52,7 @@ pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Outpu
             answer(&runtime, wish.answer, how, context, output).await
         }
         Approvals::Deny(reply) => answer(&runtime, reply, How::Refuse, context, output).await,
-        Approvals::Answer { file } => take(&runtime, &file, context, output).await,
+        Approvals::Answer { file, dry } => take(&runtime, &file, dry, context, output).await,
         Approvals::Cancel(reply) => cancel(&runtime, &reply, context, output).await,
     }
 }
@@ -97,11 +97,23 @@ async fn cancel(runtime: &Runtime, reply: &Reply, context: &Context, output: &Ou
 }
 
 /// An answer that was given elsewhere. Anybody may bring it: its signature says whose it is.
-async fn take(runtime: &Runtime, file: &Path, context: &Context, output: &Output) -> Answer {
+async fn take(
+    runtime: &Runtime,
+    file: &Path,
+    dry: DryRun,
+    context: &Context,
+    output: &Output,
+) -> Answer {
     let given = files::read(file, MAX_ANSWER)?;
     let source = given.source();
     let signed: SignedAnswer = from_json(&source, &Limits::default())
         .map_err(|error| Failure::input(error.to_string()))?;
+    if dry.dry_run {
+        // Whether its signature holds is seen when it is taken.
+        let asked = Asked::read(runtime, signed.answer.approval_id.as_str())?;
+        output.result(&asked.to_json(), || asked.full());
+        return Ok(0);
+    }
     let session = context.session()?;
     match runtime.take_answer(&signed, &session).await {
         Ok(settled) => {

@@ -49,7 +49,9 @@ pub(crate) fn read(proposal: &Proposal) -> Result<Read, Failure> {
     let given = files::read(&proposal.file, MAX_CHANGES)?;
     let plan = proposal.plan.as_deref().map(read_plan).transpose()?;
     let key = document_key(plan.as_ref(), &given.bytes);
-    let first = given.bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    // A byte-order mark is refused by whoever reads the document, and named.
+    let text = given.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&given.bytes);
+    let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'{') || first == Some(&b'[') {
         let document = read_document(&given, plan, proposal)?;
         return Ok(Read { proposed: Proposed::Document(Box::new(document)), key });

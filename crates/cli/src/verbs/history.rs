@@ -1,15 +1,14 @@
-//! `log`, `show` and `diff`.
+//! `log` and `show`.
 
 use lictor::audit::Filter;
-use lictor::context::{ApprovalId, EventType, ExecutionId, RunId, SessionId};
+use lictor::context::{ApprovalId, DecisionId, EventType, ExecutionId, RunId, SessionId};
 use lictor::executor::ExecutionStatus;
 use lictor::state::{ExecutionFilter, StoredExecution};
-use lictor::undo_records::{Content, History};
 use lictor::{Agent, Runtime};
 use serde_json::{Map, Value, json};
 
+use super::Answer;
 use super::undo::size;
-use super::{Answer, view};
 use crate::args::Log;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -46,8 +45,8 @@ fn summary(stored: &StoredExecution) -> String {
     let intent = record.intent.as_deref().map(|text| format!(" \"{}\"", visible(text)));
     let files = match record.files.as_slice() {
         [] => String::new(),
-        [one] => format!(" {}", one.path),
-        [first, rest @ ..] => format!(" {} and {} more", first.path, rest.len()),
+        [one] => format!(" {}", visible(&one.path)),
+        [first, rest @ ..] => format!(" {} and {} more", visible(&first.path), rest.len()),
     };
     format!(
         "{} {DIM}{}{DIM:#} {status:<11} {}{files}{}\n",
@@ -88,7 +87,7 @@ fn record(id: &str, agent: &Agent, context: &Context) -> Result<Option<Value>, F
             let id = RunId::parse(id).map_err(usage)?;
             runtime.runs().get(&id).map_err(Failure::failed)
         }
-        Some("dec") => decision(id, runtime, context),
+        Some(DecisionId::PREFIX) => decision(id, runtime, context),
         _ => {
             let id = ExecutionId::parse(id).map_err(usage)?;
             let stored = runtime.executions().get(&id).map_err(Failure::failed)?;
@@ -170,12 +169,17 @@ const TOLD: [(&str, &str); 9] = [
     ("error", "error_message"),
 ];
 
-/// A decision as it stands in the trail; with its execution's record, when there was one.
+/// A decision as it is kept; of one that is not any more, what its execution's record or the trail says.
 pub(crate) fn decision(
     id: &str,
     runtime: &Runtime,
     context: &Context,
 ) -> Result<Option<Value>, Failure> {
+    let wanted = DecisionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
+    let org = context.principal.org.as_str();
+    if let Some(kept) = runtime.decisions().get(org, &wanted).map_err(Failure::failed)? {
+        return Ok(Some(json!(kept.record)));
+    }
     let filter =
         Filter { types: vec![EventType::DecisionMade], newest_first: true, ..Filter::default() };
     let events = runtime.audit().query(&context.principal.org, &filter).map_err(Failure::failed)?;
@@ -204,62 +208,4 @@ fn as_recorded(id: &str, event: &Value) -> Value {
     let name = event.get("action_name").cloned().unwrap_or_default();
     decision.insert("action_name".to_owned(), name);
     Value::Object(decision)
-}
-
-pub(crate) async fn diff(id: &str, context: &Context, output: &Output) -> Answer {
-    let runtime = context.runtime().await?;
-    let execution = ExecutionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
-    let history = History::open(runtime.transactions()).map_err(Failure::failed)?;
-    let kept = history.get(&execution).map_err(Failure::failed)?;
-    let stored = runtime.executions().get(&execution).map_err(Failure::failed)?;
-    let nothing = stored.is_some_and(|stored| stored.record.changed_nothing());
-    let (mut text, mut files) = (String::new(), Vec::new());
-    if let Some(kept) = kept {
-        files = kept.files();
-        for (index, file) in files.iter().enumerate() {
-            let (old, new) = history.contents(&kept, index).map_err(Failure::failed)?;
-            text.push_str(&one_file(file, &old, &new));
-        }
-    } else if !nothing {
-        return Err(Failure::not_found(format!("there is no record of what `{id}` changed")));
-    }
-    let json = json!({ "execution_id": execution, "files": files, "diff": text });
-    output.result(&json, || text.clone());
-    Ok(0)
-}
-
-pub(crate) fn one_file(
-    file: &lictor::capability::FileChange,
-    old: &Content,
-    new: &Content,
-) -> String {
-    let new_path = file.to.as_deref().unwrap_or(&file.path);
-    let mut text = format!("diff --lictor a/{} b/{new_path}\n", file.path);
-    if file.to.is_some() {
-        text.push_str(&format!("rename from {}\nrename to {new_path}\n", file.path));
-    }
-    if let (Some(before), Some(after)) = (file.before_mode, file.mode) {
-        text.push_str(&format!("old mode {before}\nnew mode {after}\n"));
-    }
-    let side = |content: &Content| match content {
-        Content::Absent => Some(String::new()),
-        Content::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Content::Gone => None,
-    };
-    if matches!(old, Content::Gone) || matches!(new, Content::Gone) {
-        text.push_str("# the content is kept nowhere any more\n");
-        return text;
-    }
-    let name = |content: &Content, prefix: &str, path: &str| match content {
-        Content::Absent => "/dev/null".to_owned(),
-        _ => format!("{prefix}/{path}"),
-    };
-    match (side(old), side(new)) {
-        (Some(before), Some(after)) => {
-            let (a, b) = (name(old, "a", &file.path), name(new, "b", new_path));
-            text.push_str(&view::unified(&a, &b, &before, &after));
-        }
-        _ => text.push_str("# binary content differs\n"),
-    }
-    text
 }

@@ -7,6 +7,7 @@ mod call;
 mod catalogue;
 mod change;
 mod demo;
+mod diff;
 mod doctor;
 mod grants;
 mod halt;
@@ -25,6 +26,7 @@ mod mcp_gateway;
 mod mcp_http;
 #[cfg(feature = "mcp")]
 mod mcp_wrap;
+mod patch;
 mod policy;
 mod policy_tools;
 mod recover;
@@ -86,7 +88,7 @@ async fn verb_of(verb: Verb, context: &Context, output: &Output) -> Answer {
         Verb::Redo(wish) => undo::redo(wish, context, output).await,
         Verb::Log(wish) => history::log(&wish, context, output).await,
         Verb::Show(id) => history::show(&id.id, context, output).await,
-        Verb::Diff(id) => history::diff(&id.id, context, output).await,
+        Verb::Diff(id) => diff::diff(&id.id, context, output).await,
         Verb::Approvals(wish) => approvals::approvals(wish, context, output).await,
         Verb::Grants(wish) => grants::grants(wish, context, output).await,
         Verb::Approvers(wish) => approvals::approvers(wish, context, output).await,

@@ -107,10 +107,6 @@ async fn explain(id: &str, context: &Context, output: &Output) -> Answer {
         found.ok_or_else(|| Failure::not_found(format!("there is no decision `{id}`")))?;
     let wanted = DecisionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
     let org = &context.principal.org;
-    let stored = runtime.decisions().get(org.as_str(), &wanted).map_err(Failure::failed)?;
-    if let Some(stored) = stored {
-        found = json!(stored.record);
-    }
     let proof = runtime.prove(org, &wanted)?.unwrap_or_else(|| Proof {
         status: ProofStatus::Unproven,
         because: vec!["what it was made from was not kept".to_owned()],

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use lictor::capability::{Effects, FileChange, LeftAlone};
+use lictor::capability::{Effects, LeftAlone};
 use lictor::context::{ExecutionId, RunId, SessionId, WorkspacePath};
 use lictor::governance::Verdict;
 use lictor::undo_records::{Content, History, OnConflict, UNDO_CAPABILITY};
 use lictor::{ActError, Agent, ErrorCode, UndoDone, UndoRequest};
 use serde_json::json;
 
-use super::history::one_file;
+use super::patch::patch;
 use super::{Answer, judgement, judgement_code, judgement_text, refused_or, view};
 use crate::args::{Consent, Redo, Undo, UndoWay};
 use crate::consent;
@@ -185,7 +185,7 @@ fn planned_diff(agent: &Agent, plans: &[&Effects]) -> Result<String, Failure> {
                     history.coming(content, item.after).map_err(Failure::failed)?
                 }
             };
-            text.push_str(&one_file(&FileChange::from(item), &old, &new));
+            text.push_str(&patch(item, &old, &new));
             planned.extend(item.from.clone().map(|from| (from, Content::Absent)));
             planned.extend(item.to.clone().map(|to| (to, new)));
         }

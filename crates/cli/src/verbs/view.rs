@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use lictor::capability::{ChangeKind, FileChange};
 use lictor::governance::visible;
 use lictor::{Agent, Checked};
-use similar::TextDiff;
 
 /// An action with everything that it will do, as people are shown it who are asked about it.
 pub(crate) fn described(agent: &Agent, checked: &Checked) -> String {
@@ -48,13 +47,4 @@ pub(crate) fn line(file: &FileChange) -> String {
 /// Changed things, one a line.
 pub(crate) fn files(files: &[FileChange]) -> String {
     files.iter().map(|file| format!("  {}\n", line(file))).collect()
-}
-
-/// A unified diff of two texts under two names.
-pub(crate) fn unified(old_name: &str, new_name: &str, old: &str, new: &str) -> String {
-    TextDiff::from_lines(old, new)
-        .unified_diff()
-        .context_radius(3)
-        .header(old_name, new_name)
-        .to_string()
 }

@@ -332,8 +332,12 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             });
             Ok(0)
         }
-        Workflow::Resume { id: run_id, rollback, consent: wish } => {
+        Workflow::Resume { id: run_id, rollback, consent: wish, dry } => {
             let run_id = id(&run_id)?;
+            if dry.dry_run {
+                let step = if rollback { Step::RollBack } else { Step::Resume };
+                return would(step, &runtime, &run_id, output).await;
+            }
             let consent = match wish.approve {
                 true => Some(agreed_to_go_on(&runtime, &run_id, context, output).await?),
                 false => None,
@@ -342,13 +346,20 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             let run = runtime.engine(consent).resume(&run_id, how).await;
             ended(&run.map_err(engine_failure)?, output)
         }
-        Workflow::Pause(of) => {
-            let run = runtime.engine(None).pause(&id(&of.id)?).await.map_err(engine_failure)?;
+        Workflow::Pause { id: run_id, dry } => {
+            let run_id = id(&run_id)?;
+            if dry.dry_run {
+                return would(Step::Pause, &runtime, &run_id, output).await;
+            }
+            let run = runtime.engine(None).pause(&run_id).await.map_err(engine_failure)?;
             output.result(&run.to_report(), || shown(&run));
             Ok(0)
         }
-        Workflow::Cancel { id: run_id, keep } => {
+        Workflow::Cancel { id: run_id, keep, dry } => {
             let run_id = id(&run_id)?;
+            if dry.dry_run {
+                return would(Step::Cancel, &runtime, &run_id, output).await;
+            }
             let run = runtime.engine(None).cancel(&run_id, !keep).await;
             let run = run.map_err(engine_failure)?;
             runtime.withdraw_approvals_of_run(&run_id, &context.session()?).await?;
@@ -364,6 +375,61 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             Ok(0)
         }
     }
+}
+
+/// What somebody wants of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Pause,
+    Resume,
+    RollBack,
+    Cancel,
+}
+
+impl Step {
+    /// Why the engine would refuse it of a run that stands so.
+    fn refused(self, status: RunStatus) -> Option<&'static str> {
+        use RunStatus::{Completed, Failed, Paused, Pending, RolledBack, RollingBack, Running};
+        match (self, status) {
+            (_, Completed | RolledBack) | (Self::Pause | Self::Cancel, Failed) => {
+                Some("it has ended")
+            }
+            (Self::Pause, Pending) => Some("it has not begun"),
+            (Self::Pause | Self::Cancel, RollingBack) => Some("it is being taken back"),
+            (Self::Resume, Failed) => Some("it has failed; its rollback can be taken up"),
+            (Self::RollBack, Paused) => Some("cancel it with rollback instead"),
+            (Self::Pause, Running | Paused)
+            | (Self::Resume | Self::RollBack, Pending | Running | RollingBack)
+            | (Self::Resume, Paused)
+            | (Self::RollBack, Failed)
+            | (Self::Cancel, Pending | Running | Paused) => None,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pause => "paused",
+            Self::Resume => "resumed",
+            Self::RollBack => "taken back",
+            Self::Cancel => "cancelled",
+        }
+    }
+}
+
+/// The answer of a dry run: the run as it stands, which nothing is done to.
+async fn would(step: Step, runtime: &Runtime, run_id: &RunId, output: &Output) -> Answer {
+    let run = runtime.engine(None).record(run_id).await.map_err(engine_failure)?;
+    let status = run.status();
+    if let Some(reason) = step.refused(status) {
+        let run_id = run.run_id;
+        return Err(engine_failure(EngineError::NotResumable { run_id, status, reason }));
+    }
+    let mut report = run.to_report();
+    if let Value::Object(report) = &mut report {
+        report.remove("error");
+    }
+    output.result(&report, || format!("{}would be {}", shown(&run), step.word()));
+    Ok(0)
 }
 
 fn runs(runtime: &Runtime, limit: u32) -> Result<Vec<RunRecord>, Failure> {

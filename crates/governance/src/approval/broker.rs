@@ -354,11 +354,20 @@ impl Approvals {
     /// # Errors
     /// When there is none, when what is kept is not what was judged, or the store fails.
     pub fn view(&self, id: &ApprovalId) -> Result<Option<String>, ApprovalError> {
+        let judged = self.judged(id)?;
+        Ok(judged.map(|judged| judged.view()).transpose()?)
+    }
+
+    /// What was judged, as it is kept with a request; `None` once that is settled.
+    ///
+    /// # Errors
+    /// When there is none, when what is kept is not what was judged, or the store fails.
+    pub fn judged(&self, id: &ApprovalId) -> Result<Option<Judged>, ApprovalError> {
         let approval = self.get(id)?;
         if !approval.state_at(self.gate.clock.now()).is_open() {
             return Ok(None);
         }
-        Ok(Some(self.kept(&approval)?.view()?))
+        Ok(Some(self.kept(&approval)?))
     }
 
     /// What was judged, as it is kept with an open request.
