@@ -40,7 +40,7 @@ fn session(trace: Option<&str>) -> Session {
 }
 
 /// An event of every type, with every field, and with as few as there may be.
-fn lines() -> Vec<Vec<u8>> {
+pub(crate) fn lines() -> Vec<Vec<u8>> {
     let clock = ManualClock::new(Timestamp::from_micros(1_763_000_000_123_456));
     let traces =
         [None, Some("4BF92F3577B34DA6A3CE929D0E0E4736"), Some(&"0".repeat(32)), Some("x y")]

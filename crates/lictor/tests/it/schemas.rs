@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use jsonschema::{Draft, Validator};
-use lictor::capability::{ChangeDocument, Contract};
+use lictor::capability::{ChangeDocument, Contract, Facade, Pack};
 use lictor::document::{Limits, Source, StrictValue, from_yaml};
-use lictor::governance::{Policy, PolicyLayer};
+use lictor::governance::{DecisionRecord, Policy, PolicyLayer};
 use lictor::workflow::Workflow;
 use serde_json::{Value, json};
 
@@ -220,4 +220,57 @@ fn changes_and_their_schema_agree() {
     check("change", &corpus, |text| {
         ChangeDocument::from_json(&source(text), &Limits::default()).is_ok()
     });
+}
+
+#[test]
+fn packs_and_their_schema_agree() {
+    let corpus = [
+        json!({
+            "id": "docs-pack", "version": "1.0.0", "title": "Docs", "capabilities": ["fs.read", "fs.write"],
+            "workflows": ["release_notes"], "risk_ceiling": "medium", "requires_approval": true,
+            "owner": "platform-team", "compliance_tags": ["soc2"],
+        }),
+        json!({ "id": "p", "version": "0.1.0", "title": "P", "capabilities": [], "workflows": [] }),
+    ];
+    check("pack", &corpus, |text| Pack::from_yaml(&source(text)).is_ok());
+}
+
+#[test]
+fn facades_and_their_schema_agree() {
+    let corpus = [json!({
+        "id": "notes", "version": "1.0.0", "title": "Notes", "triggers": ["release notes"],
+        "examples": ["write the release notes"],
+        "routes": { "primary": { "workflow": "release_notes" }, "fallback": { "pack": "docs-pack" } },
+    })];
+    check("facade", &corpus, |text| Facade::from_yaml(&source(text)).is_ok());
+}
+
+#[test]
+fn decisions_and_their_schema_agree() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let corpus = [json!({
+        "id": "dec_01a1f87195887d508e144ffac6a323e7", "verdict": "need_approval", "risk_proposed": "low",
+        "risk_effective": "high", "required_actions": ["add health_checks to the plan"], "approvals_needed": 1,
+        "reasons": [{ "layer": "workspace", "rule": "escalate[0]", "verdict": "need_approval",
+            "path": "db/migrations/7.sql", "message": "database schema", "where": "policy.yaml:31:5" }],
+        "action_digest": digest, "policy_digest": digest, "expires_at": "2026-11-20T10:00:00.000000Z",
+        "undo": "partial", "undo_because": ["a program runs"],
+    })];
+    check("decision", &corpus, |text| serde_json::from_str::<DecisionRecord>(text).is_ok());
+}
+
+/// Nobody but us writes events, so what is written is what counts: every type, full and bare.
+#[test]
+fn events_and_their_schema_agree() {
+    let schema = schema("event");
+    for line in crate::formats::lines() {
+        let event: Value = serde_json::from_slice(&line).unwrap();
+        let problem = schema.validate(&event).err().map(|error| error.to_string());
+        assert_eq!(problem, None, "{event}");
+        for key in event.as_object().unwrap().keys() {
+            let mut without = event.clone();
+            without.as_object_mut().unwrap().remove(key);
+            assert!(!schema.is_valid(&without), "`{key}` is always there: {without}");
+        }
+    }
 }
