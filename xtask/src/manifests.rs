@@ -4,16 +4,30 @@ use crate::model::{Package, Workspace};
 use crate::report::Finding;
 use crate::tree::Tree;
 
-/// Each crate has a README.
+/// Each crate has a README, whose first paragraph says when to pick the crate.
 pub(crate) fn readme(workspace: &Workspace, tree: &Tree) -> Vec<Finding> {
-    workspace
-        .crates()
-        .filter(|package| !tree.contains(&format!("{}/README.md", package.dir())))
-        .map(|package| {
-            let advice = format!("add `{}/README.md`: what it is for, an example", package.dir());
-            Finding::new(&package.manifest, 1, "readme", advice)
+    let found = workspace.crates().filter_map(|package| {
+        let path = format!("{}/README.md", package.dir());
+        let Some(file) = tree.file(&path) else {
+            let advice = format!("add `{path}`: what it is for, an example");
+            return Some(Finding::new(&package.manifest, 1, "readme", advice));
+        };
+        let text = file.text.as_deref().unwrap_or_default();
+        (!says_when(text)).then(|| {
+            let advice = "say in the first paragraph when to pick it: \"Pick this crate when …\"";
+            Finding::new(&path, 3, "readme", advice)
         })
-        .collect()
+    });
+    found.collect()
+}
+
+/// Whether the paragraph below the title speaks of picking.
+fn says_when(readme: &str) -> bool {
+    let lines = readme.lines().skip_while(|line| line.starts_with('#') || line.trim().is_empty());
+    let mut first = lines.take_while(|line| !line.trim().is_empty());
+    first.any(|line| {
+        line.split(|c: char| !c.is_alphabetic()).any(|word| word.eq_ignore_ascii_case("pick"))
+    })
 }
 
 /// Each crate says in a sentence what it is.
@@ -135,8 +149,15 @@ mod tests {
 
     #[test]
     fn a_crate_has_a_readme() {
-        let tree = tree(&[("crates/good/README.md", "# good")]);
+        let tree = tree(&[("crates/good/README.md", "# good\n\nPick it when it fits.\n")]);
         only_bad(&readme(&workspace(), &tree), "readme");
+    }
+
+    #[test]
+    fn a_readme_says_at_once_when_to_pick_the_crate() {
+        assert!(says_when("# a\n\nThe door:\npick this crate to enter.\n\nMore.\n"));
+        assert!(!says_when("# a\n\nThe door.\n\nPick it.\n") && !says_when("# a\n\nUnpicked.\n"));
+        assert!(!says_when(""));
     }
 
     #[test]

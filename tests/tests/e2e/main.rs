@@ -47,6 +47,7 @@ mod policy_tools;
 mod process;
 mod quoting;
 mod random;
+mod readme;
 mod refusals;
 mod requests;
 mod retention;
