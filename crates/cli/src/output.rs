@@ -126,7 +126,8 @@ static SECRETS: LazyLock<Option<Redactor>> = LazyLock::new(|| {
     if secrets.is_empty() { None } else { Redactor::new([""; 0], secrets).ok() }
 });
 
-fn shown(text: &str) -> Cow<'_, str> {
+/// A text without the secrets that were declared: before it is taken apart, for nobody knows one by a part.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     match &*SECRETS {
         Some(secrets) => Cow::Owned(secrets.without_declared(text)),
         None => Cow::Borrowed(text),

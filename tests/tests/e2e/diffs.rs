@@ -162,3 +162,19 @@ fn what_is_forbidden_by_now_is_not_told_by_the_past() {
     let shown = place.run(&["diff", text(&written, "execution_id")]).done().to_string();
     assert!(shown.contains("keys") && !shown.contains("hush"), "{shown}");
 }
+
+/// Every line of a diff begins with a sign, which would take a secret of two lines apart.
+#[test]
+fn a_secret_of_two_lines_is_in_no_diff() {
+    let place = Place::new();
+    place.write("a", "x\n");
+    let content = "content=x\nfirst-half-of-it\nother-half-of-it\n";
+    let written = place.run(&["call", "fs.write", "path=a", content]).done();
+    let shown = place
+        .run_with(&["diff", text(&written, "execution_id")], |command| {
+            command.env("LICTOR_SECRET_KEY", "first-half-of-it\nother-half-of-it");
+        })
+        .done();
+    let diff = text(&shown, "diff");
+    assert!(!diff.contains("half-of-it") && diff.contains("redacted"), "{diff}");
+}

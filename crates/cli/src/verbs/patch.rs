@@ -5,6 +5,8 @@ use lictor::context::WorkspacePath;
 use lictor::undo_records::Content;
 use similar::{Algorithm, DiffOp, capture_diff_slices, group_diff_ops};
 
+use crate::output::shown;
+
 /// Between larger sides no lines are matched: one goes whole and the other comes whole.
 const MAX_MATCHED: usize = 20_000;
 /// So many lines that stay are shown around those that change.
@@ -111,7 +113,7 @@ fn part(old: Option<Side<'_>>, new: Option<Side<'_>>) -> String {
                 Some(_) if name.contains(' ') => format!("{name}\t"),
                 Some(_) => name.to_owned(),
             };
-            let lines = hunks(before, after);
+            let lines = hunks(&shown(before), &shown(after));
             let names = format!("--- {}\n+++ {}\n", name(old, &a), name(new, &b));
             if lines.is_empty() { lines } else { names + &lines }
         }
@@ -145,6 +147,7 @@ fn text_of(side: Option<Side<'_>>) -> Option<&str> {
 
 /// A name, in quotes where it holds what would end it or what a terminal acts on.
 fn quoted(prefix: &str, path: &str) -> String {
+    let path = &*shown(path);
     let plain = |c: char| !c.is_control() && c != '"' && c != '\\';
     if path.chars().all(plain) {
         return format!("{prefix}{path}");
