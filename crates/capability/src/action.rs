@@ -24,6 +24,8 @@ pub struct Origin {
     /// The execution in whose staging copy its changes were made. It lands them: nothing is run
     /// again, and what was found there is judged as any change is.
     pub lands: Option<ExecutionId>,
+    /// The executions that it makes up for. Once it is done, they stand as undone.
+    pub compensates: Vec<ExecutionId>,
 }
 
 /// What is wanted: a capability, an input, and who asks.

@@ -33,7 +33,7 @@ impl Executor {
         if !effects.is_read_only() {
             return self.call_outside(described, record, asker).await;
         }
-        let fulfilled = !effects.unchanged.is_empty() || !effects.takes_back.is_empty();
+        let fulfilled = !effects.unchanged.is_empty() || !record.undo_of.is_empty();
         let clock = self.parts.clock.as_ref();
         let session = described.action().session().clone();
         let started =
@@ -45,6 +45,10 @@ impl Executor {
             Ok(ran) => {
                 record.output = ran.output;
                 record.began = ran.run;
+                if record.began.is_some() {
+                    // Nothing is made up for by a run that is only begun.
+                    record.undo_of.clear();
+                }
                 Ok(Outcome::Executed(Executed::unchanged(record, session, started, fulfilled)))
             }
             Err(kind) => Err(ExecuteError::not_begun(kind).with_record(record)),
@@ -116,6 +120,8 @@ impl Executor {
         let staged = staged.map_err(ExecuteErrorKind::Handler)?;
         let (changes, input) = staged.digests().map_err(ExecuteErrorKind::Handler)?;
         (record.staged, record.staged_for) = (Some(changes), Some(input));
+        // Nor is anything made up for before they have landed.
+        record.undo_of.clear();
         // Its intent is fulfilled by the landing, and so it is that which the key answers with.
         record.idempotency_key = None;
         self.parts.landings.keep(staged.clone());

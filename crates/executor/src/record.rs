@@ -75,7 +75,7 @@ pub struct ExecutionRecord {
     /// The step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_id: Option<String>,
-    /// The executions that this one takes back.
+    /// The executions that this one takes back, or makes up for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo_of: Vec<ExecutionId>,
     /// The digest of the changes that it made in its staging copy. None of them is done by it.
@@ -138,7 +138,7 @@ impl ExecutionRecord {
             idempotency_key: action.remembered_key(),
             run_id: action.origin().run_id.clone(),
             step_id: action.origin().step_id.clone(),
-            undo_of: effects.takes_back.clone(),
+            undo_of: [&*effects.takes_back, &action.origin().compensates].concat(),
             staged: None,
             staged_for: None,
             lands: action.origin().lands.clone(),

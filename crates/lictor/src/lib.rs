@@ -6,6 +6,7 @@ mod asking; // requests are put to people elsewhere
 mod catalogue;
 mod cedar; // policies in Cedar
 mod checks;
+mod compensating; // making up for what was done elsewhere
 mod consent; // agreeing at once
 mod contents;
 mod decisions;

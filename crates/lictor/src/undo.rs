@@ -331,6 +331,6 @@ fn told<T: serde::de::DeserializeOwned>(output: &serde_json::Value, key: &str) -
     serde_json::from_value(list).unwrap_or_default()
 }
 
-fn unreadable(error: StateError) -> ActError {
+pub(crate) fn unreadable(error: StateError) -> ActError {
     ActErrorKind::NotRecorded(error.to_string()).into()
 }

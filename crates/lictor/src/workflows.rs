@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lictor_capability::{
-    Action, CapabilityId, Contract, ContractError, Effects, HandlerSpec, Origin, UndoStrategy,
+    Action, CapabilityId, Contract, ContractError, Effects, HandlerSpec, Origin, UndoScope,
+    UndoStrategy,
 };
-use lictor_context::{ApprovalId, Event, ExecutionId, RunId, Session, SessionId, Timestamp};
+use lictor_context::{ApprovalId, Event, Session, SessionId, Timestamp};
 use lictor_document::Source;
 use lictor_executor::{
     ExecuteErrorKind, ExecutionRecord, ExecutionStatus, Granted, Handler, HandlerError, Request,
 };
 use lictor_governance::{ApprovalState as Answer, Consented};
-use lictor_undo::OnConflict;
 use lictor_workflow::{
     ApprovalCall, ApprovalState, Engine, FailureKind, Outline, PlanCall, PlanState, Purpose,
     Recalled, Road, RunStatus, RunStore, StepCall, StepDone, StepFailure, UndoBy, UndoCall,
@@ -257,11 +257,13 @@ fn same(one: &Session, other: &Session) -> bool {
         && one.trace_id() == other.trace_id()
 }
 
-fn step_done(done: Done, owed: Vec<Event>) -> StepDone {
+fn step_done(runtime: &Runtime, done: Done, owed: Vec<Event>) -> StepDone {
     let record = done.record;
+    // What its contract makes up for is taken back by asking for that.
+    let made_up_for = runtime.is_made_up_for(&record);
     StepDone {
-        changed: !record.files.is_empty() || record.began.is_some(),
-        undo: record.undo,
+        changed: made_up_for || !record.files.is_empty() || record.began.is_some(),
+        undo: if made_up_for { UndoScope::Full } else { record.undo },
         decision: json!(record.decision),
         output: record.output,
         execution_id: Some(record.execution_id),
@@ -329,7 +331,9 @@ impl Road for RuntimeRoad {
             // The next steps may come before the run is kept.
             secrets.learn(&call.run_id, [&done.record.output]);
         }
-        acted.map(|(done, owed)| step_done(done, owed)).map_err(|error| step_failure(&error))
+        acted
+            .map(|(done, owed)| step_done(&self.runtime, done, owed))
+            .map_err(|error| step_failure(&error))
     }
 
     fn looks_at_runs(&self) -> bool {
@@ -369,34 +373,26 @@ impl Road for RuntimeRoad {
     }
 
     async fn undo(&self, call: UndoCall) -> Result<(), UndoFailure> {
-        let standing = self.standing(&call.execution_id);
-        match standing.map_err(|reason| UndoFailure { reason, retryable: true })? {
-            Some((ExecutionStatus::Undone | ExecutionStatus::RolledBack, _)) => return Ok(()),
-            Some((ExecutionStatus::Applied, Some(run))) => {
-                // Its steps have their own attempts.
-                return self.runtime.take_back_run(&run).await.map_err(UndoFailure::lasting);
-            }
-            Some((ExecutionStatus::Applied, None)) => {}
-            Some((ExecutionStatus::Incomplete, _)) => {
-                let reason = "it is not settled; `lictor recover` comes first";
-                return Err(UndoFailure::lasting(reason));
-            }
-            None => return Err(UndoFailure::lasting("there is no record of it")),
-        }
-        let agent = self.agent(&call.session);
-        let origin = Origin {
-            run_id: Some(call.run_id),
-            step_id: Some(call.step_id),
-            rolls_back: Some(call.execution_id.clone()),
-            lands: None,
+        let stored = self.runtime.executions().get(&call.execution_id);
+        let stored =
+            stored.map_err(|error| UndoFailure { reason: error.to_string(), retryable: true })?;
+        let Some(stored) = stored else {
+            return Err(UndoFailure::lasting("there is no record of it"));
         };
-        let action = agent.undo_action(&call.execution_id, OnConflict::Refuse);
-        let action = action.map_err(|error| UndoFailure::lasting(error.to_string()))?;
-        let done = agent.act(action.with_origin(origin), None).await;
-        done.map(|_| ()).map_err(|error| UndoFailure {
-            reason: error.to_string(),
-            retryable: matches!(error.code(), ErrorCode::Busy | ErrorCode::Failed),
-        })
+        match (stored.record.status, &stored.record.began) {
+            (ExecutionStatus::Undone | ExecutionStatus::RolledBack, _) => Ok(()),
+            // Its steps have their own attempts.
+            (ExecutionStatus::Applied, Some(run)) => {
+                self.runtime.take_back_run(run).await.map_err(UndoFailure::lasting)
+            }
+            (ExecutionStatus::Applied, None) => {
+                self.agent(&call.session).take_back(&stored.record, &call).await
+            }
+            (ExecutionStatus::Incomplete, _) => {
+                let reason = "it is not settled; `lictor recover` comes first";
+                Err(UndoFailure::lasting(reason))
+            }
+        }
     }
 
     async fn request_approval(&self, call: ApprovalCall) -> Result<ApprovalState, String> {
@@ -502,7 +498,7 @@ impl RuntimeRoad {
     /// What is known of a call that is on record as done.
     async fn recalled(&self, done: Done) -> Recalled {
         let Some(run) = done.record.began.clone() else {
-            return Recalled::Done(step_done(done, Vec::new()));
+            return Recalled::Done(step_done(&self.runtime, done, Vec::new()));
         };
         match self.runtime.run_store().load(&run).await {
             // It was to be begun, and was not; or everything of it was taken back.
@@ -510,18 +506,9 @@ impl RuntimeRoad {
             Ok(Some(run)) if run.status() == RunStatus::RolledBack => Recalled::NothingDone,
             Ok(Some(run)) => {
                 let record = ExecutionRecord { output: run.output, ..done.record };
-                Recalled::Done(step_done(Done::before(record), Vec::new()))
+                Recalled::Done(step_done(&self.runtime, Done::before(record), Vec::new()))
             }
             Err(error) => Recalled::Unknown { reason: error.to_string() },
         }
-    }
-
-    /// How an execution stands, and which run it began.
-    fn standing(
-        &self,
-        id: &ExecutionId,
-    ) -> Result<Option<(ExecutionStatus, Option<RunId>)>, String> {
-        let stored = self.runtime.executions().get(id).map_err(|error| error.to_string())?;
-        Ok(stored.map(|stored| (stored.record.status, stored.record.began)))
     }
 }

@@ -35,4 +35,4 @@ pub use state::{
 };
 pub use stopping::Stopping;
 pub use store::MemoryRunStore;
-pub use template::{Template, TemplateError};
+pub use template::{Template, TemplateError, fill};

@@ -65,7 +65,13 @@ impl StepCall {
     /// whenever it is asked for.
     #[must_use]
     pub fn idempotency_key(&self) -> Digest {
-        let key = json!([self.run_id, self.step_id, self.purpose, self.attempt]);
+        Self::key_of(&self.run_id, &self.step_id, self.purpose, self.attempt)
+    }
+
+    /// The key of an attempt, counted from 1.
+    #[must_use]
+    pub fn key_of(run_id: &RunId, step_id: &str, purpose: Purpose, attempt: u32) -> Digest {
+        let key = json!([run_id, step_id, purpose, attempt]);
         Digest::of(key.to_string().as_bytes())
     }
 }
@@ -204,6 +210,9 @@ pub struct UndoCall {
     pub step_id: String,
     /// The execution.
     pub execution_id: ExecutionId,
+    /// Whether the step has a compensation of its own, which was called before this: what the
+    /// contract says of making up for it does not count then.
+    pub compensated: bool,
 }
 
 /// An execution was not taken back.
@@ -351,7 +360,8 @@ pub trait Road: Send + Sync {
         None
     }
 
-    /// Takes back what an execution did, as far as its undo reaches, and verifies that. Asked
+    /// Takes back what an execution did, as far as its undo reaches, and verifies that; where its
+    /// contract says what makes up for the rest, that is done. Asked
     /// again for an execution that is taken back already, it agrees.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod cedar;
 mod change;
 mod checks;
 mod command;
+mod compensation;
 mod concurrency;
 mod consent;
 mod crash;

@@ -288,6 +288,7 @@ impl Driver<'_> {
                 run_id: self.run.run_id.clone(),
                 step_id: step.to_owned(),
                 execution_id,
+                compensated: call.compensate.is_some(),
             };
             self.flush().await?;
             if let Err(problem) = self.try_undo(asked, &call.undo).await? {

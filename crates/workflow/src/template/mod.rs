@@ -64,6 +64,33 @@ impl Scope {
     }
 }
 
+/// What a value with templates comes to, for somebody who has an `output` and nothing else: the input of
+/// a contract's compensation. Keys are no templates, and a `{secret: NAME}` stays one.
+///
+/// # Errors
+/// When a template in it is none, or names what is not there.
+pub fn fill(value: &Value, output: &Value) -> Result<Value, TemplateError> {
+    let scope = Scope::new([("output", Scope::value(output))]);
+    filled(value, &scope)
+}
+
+fn filled(value: &Value, scope: &Scope) -> Result<Value, TemplateError> {
+    Ok(match value {
+        Value::String(text) => Template::parse(text)?.evaluate(scope)?,
+        Value::Array(items) => {
+            items.iter().map(|item| filled(item, scope)).collect::<Result<Value, _>>()?
+        }
+        Value::Object(fields) if fields.len() == 1 && fields.contains_key("secret") => {
+            value.clone()
+        }
+        Value::Object(fields) => {
+            let filled = fields.iter().map(|(key, item)| Ok((key.clone(), filled(item, scope)?)));
+            Value::Object(filled.collect::<Result<_, _>>()?)
+        }
+        other => other.clone(),
+    })
+}
+
 impl Template {
     /// Reads a text.
     ///
