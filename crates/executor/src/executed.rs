@@ -331,10 +331,7 @@ fn completion_events(
     done.metadata = completed_metadata(record);
     events.push(Event::new(session, EventType::ActionCompleted, done, clock));
     if !record.undo_of.is_empty() {
-        let mut undone = facts();
-        undone.success = Some(true);
-        undone.metadata.insert("undo_of".to_owned(), json!(record.undo_of));
-        events.push(Event::new(session, EventType::UndoCompleted, undone, clock));
+        events.push(record.undo_completed(session, clock));
     }
 }
 

@@ -2,12 +2,14 @@
 
 use lictor_capability::{Described, FileChange, UndoScope};
 use lictor_context::{
-    ActionId, CapabilityFacts, ChangeSetId, DecisionId, Digest, ExecutionId, PlanId, Principal,
-    RunId, Session, SessionId, Timestamp, seal,
+    ActionId, CapabilityFacts, ChangeSetId, Clock, DecisionId, Digest, Event, EventType,
+    ExecutionId, PlanId, Principal, RunId, Session, SessionId, Timestamp, seal,
 };
 use lictor_governance::{Agreement, Decision, DecisionRecord};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::executed::execution_facts;
 
 /// How an execution stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -156,6 +158,15 @@ impl ExecutionRecord {
     #[must_use]
     pub fn changed_nothing(&self) -> bool {
         self.files.is_empty() && self.undo == UndoScope::Full && self.began.is_none()
+    }
+
+    /// The event that says what it has undone.
+    #[must_use]
+    pub fn undo_completed(&self, session: &Session, clock: &dyn Clock) -> Event {
+        let mut facts = execution_facts(self);
+        facts.success = Some(true);
+        facts.metadata.insert("undo_of".to_owned(), json!(self.undo_of));
+        Event::new(session, EventType::UndoCompleted, facts, clock)
     }
 
     /// The session that it ran in, rebuilt for recording what became of it.

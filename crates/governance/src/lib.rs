@@ -22,7 +22,7 @@ pub use approval::{
     Approvers, AskError, Cancellation, Consented, Denial, ElicitedChallenge, Grant, GrantRefused,
     GrantStore, GrantTerms, MemoryApprovalStore, MemoryApproverStore, MemoryGrantStore,
     MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError, PlannedCall, PlannedPack,
-    PlannedStep, Proof, ProvenApprover, Reply, Revocation, RunPlan, Says, SignedAnswer,
+    PlannedRun, PlannedStep, Proof, ProvenApprover, Reply, Revocation, RunPlan, Says, SignedAnswer,
     SpentApproval, StoredApproval, StoredGrant, TerminalChallenge,
 };
 pub use catalogue::{

@@ -47,8 +47,8 @@ pub struct Agent {
     only_under: Option<ApprovalId>,
     /// The run that people agreed to as a whole, and which step of it this is.
     under_plan: Option<Arc<Cover>>,
-    /// When the run that an action begins is not wanted any more.
-    bounds: Bounds,
+    /// What an action of a run goes by, and the run that it begins.
+    pub(crate) bounds: Bounds,
     /// What asking costs, as whoever asks reports it.
     usage: Usage,
 }
@@ -118,7 +118,7 @@ impl Agent {
         self
     }
 
-    /// The same session, for an action whose run may not be wanted any more at some time.
+    /// The same session, for an action of a run, or one that may begin one.
     pub(crate) fn within(mut self, bounds: Bounds) -> Self {
         self.bounds = bounds;
         self
@@ -425,7 +425,8 @@ impl Agent {
             before.push(events::granted_in_advance(described, decision, &grant, self.clock()));
             return Ok(Some(spent));
         }
-        let covers = |consent: &Consent| consent.covers(described, decision.record());
+        let way = &self.bounds.way.steps;
+        let covers = |consent: &Consent| consent.covers(described, decision.record(), way);
         let consent = if consent.map_or(Ok(false), covers)? { consent } else { None };
         let contents = self.contents(described);
         let mut approval = approvals.request(described, decision, contents).map_err(refused)?;

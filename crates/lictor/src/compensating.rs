@@ -1,14 +1,19 @@
-//! Making up for what an execution did elsewhere: its contract says what to call, and that goes down
-//! the road as an action of its own.
+//! Making up for what an execution did elsewhere: the document of its run says what to call, or its
+//! contract does, and that goes down the road as an action of its own.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::Arc;
 
 use lictor_capability::{Action, Contract, Origin, UndoScope};
-use lictor_context::{Digest, ExecutionId, Timestamp};
-use lictor_executor::ExecutionRecord;
+use lictor_context::{Digest, ExecutionId, RunId, Timestamp};
+use lictor_executor::{ExecutionRecord, ExecutionStatus, Ledger as _};
 use lictor_governance::{CatalogueKey, CatalogueKind, LifeState};
 use lictor_undo::OnConflict;
-use lictor_workflow::{UndoCall, UndoFailure, fill};
+use lictor_workflow::{
+    RunRecord, RunStatus, StepCompensation, StoreError, UndoCall, UndoFailure, fill,
+};
 use serde_json::Value;
 
 use crate::agent::Agent;
@@ -17,13 +22,27 @@ use crate::outputs::{Kept, output_of};
 use crate::runtime::Runtime;
 use crate::undo::unreadable;
 
-/// How one execution is taken back.
+/// How executions are taken back.
 #[derive(Debug)]
 pub(crate) struct WayBack {
-    /// What makes up for what it did elsewhere, where that has not been done yet.
+    /// The executions: one, and the other attempts of its step that the same call makes up for.
+    pub(crate) executions: Vec<ExecutionId>,
+    /// What makes up for what was done elsewhere, where that has not been done yet.
     pub(crate) compensation: Option<Action>,
     /// Whether files are put back.
     pub(crate) files: bool,
+}
+
+impl WayBack {
+    /// Itself, unless there is nothing left to do.
+    fn unless_done(self) -> Result<Self, ActError> {
+        match self.executions.as_slice() {
+            [execution] if self.compensation.is_none() && !self.files => {
+                Err(invalid(format!("`{execution}` was made up for already")))
+            }
+            _ => Ok(self),
+        }
+    }
 }
 
 /// One execution, one compensation: whoever asks again finds it done.
@@ -61,25 +80,123 @@ impl Runtime {
         };
         entry.document.contract().filter(|_| let_in).cloned()
     }
+
+    /// Those of a step's executions that stand as undone once something has made up for the step: what
+    /// has changed files stands until they are put back.
+    pub(crate) fn settled_by(
+        &self,
+        executions: &[ExecutionId],
+    ) -> Result<Vec<ExecutionId>, ActError> {
+        let mut settled = Vec::new();
+        for id in executions {
+            let Some(stored) = self.executions().get(id).map_err(unreadable)? else { continue };
+            let record = stored.record;
+            if record.status == ExecutionStatus::Applied && !has_files(&record) {
+                settled.push(record.execution_id);
+            }
+        }
+        Ok(settled)
+    }
 }
 
 impl Agent {
-    /// How an execution is taken back.
-    pub(crate) fn way_back(&self, record: &ExecutionRecord) -> Result<WayBack, ActError> {
+    /// How executions are taken back, in this order. What makes up for a step with several attempts is
+    /// called once for all of them.
+    pub(crate) fn ways_back(&self, executions: &[ExecutionId]) -> Result<Vec<WayBack>, ActError> {
+        let mut runs = HashMap::new();
+        let mut ways: Vec<WayBack> = Vec::with_capacity(executions.len());
+        for id in executions {
+            let record = self.stored(id)?.record;
+            let Some(own) = self.own_compensation(&record, &mut runs)? else {
+                ways.push(self.way_back(&record)?.unless_done()?);
+                continue;
+            };
+            let called = |way: &&mut WayBack| {
+                way.compensation.as_ref().and_then(Action::idempotency_key) == Some(own.key)
+            };
+            let files = has_files(&record);
+            match ways.iter_mut().find(called) {
+                Some(_) if files => {
+                    ways.push(WayBack { executions: vec![id.clone()], compensation: None, files });
+                }
+                Some(way) => way.executions.push(id.clone()),
+                None => ways.push(self.way_back_of_step(&record, own)?.unless_done()?),
+            }
+        }
+        Ok(ways)
+    }
+
+    /// What the document of a run says makes up for the step that an execution was an attempt of.
+    fn own_compensation<'r>(
+        &self,
+        record: &ExecutionRecord,
+        runs: &'r mut HashMap<RunId, Vec<StepCompensation>>,
+    ) -> Result<Option<&'r StepCompensation>, ActError> {
+        let Some(run_id) = &record.run_id else { return Ok(None) };
+        let known = match runs.entry(run_id.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => match self.runtime().run_record(run_id) {
+                Ok(Some(run)) => unknown.insert(run.compensations().map_err(invalid)?),
+                Ok(None) => return Ok(None),
+                // Its secrets are not kept any more. Files can be put back without them.
+                Err(StoreError::Gone { .. }) if record.undo == UndoScope::Full => return Ok(None),
+                Err(error) => return Err(invalid(error)),
+            },
+        };
+        Ok(known.iter().find(|one| one.takes_back.contains(&record.execution_id)))
+    }
+
+    /// How an execution is taken back whose step names what makes up for it.
+    fn way_back_of_step(
+        &self,
+        record: &ExecutionRecord,
+        own: &StepCompensation,
+    ) -> Result<WayBack, ActError> {
+        let (execution, step) = (&record.execution_id, &own.step_id);
         let files = has_files(record);
+        if own.done || self.is_done(own.key)? {
+            return Ok(WayBack { executions: vec![execution.clone()], compensation: None, files });
+        }
+        let input = own.input.clone().map_err(|error| {
+            let capability = &own.capability;
+            invalid(format!("what `{capability}` needs to make up for the step `{step}`: {error}"))
+        })?;
+        let origin = Origin {
+            run_id: record.run_id.clone(),
+            step_id: Some(step.clone()),
+            compensates: self.runtime().settled_by(&own.takes_back)?,
+            ..Origin::default()
+        };
+        let action = self.action(own.capability.clone(), input).with_origin(origin);
+        let action = match &own.version {
+            Some(version) => action.with_version(version.clone()),
+            None => action,
+        };
+        let compensation = Some(action.with_idempotency_key(own.key));
+        Ok(WayBack { executions: vec![execution.clone()], compensation, files })
+    }
+
+    /// How an execution is taken back whose contract says so, or nothing does.
+    fn way_back(&self, record: &ExecutionRecord) -> Result<WayBack, ActError> {
+        let (executions, files) = (vec![record.execution_id.clone()], has_files(record));
         let Some(contract) = self.runtime().making_up_for(record) else {
             if files {
-                return Ok(WayBack { compensation: None, files });
+                return Ok(WayBack { executions, compensation: None, files });
             }
-            return Err(ActErrorKind::Invalid(stays(record)).into());
+            return Err(invalid(stays(record)));
         };
-        let key = key(&record.execution_id);
-        let done = self.runtime().executions().find_key(key, Timestamp::from_micros(0));
-        let compensation = match done.map_err(unreadable)? {
-            Some(_) => None,
-            None => Some(self.compensation(record, &contract, !files)?),
+        let compensation = match self.is_done(key(&record.execution_id))? {
+            true => None,
+            false => Some(self.compensation(record, &contract, !files)?),
         };
-        Ok(WayBack { compensation, files })
+        Ok(WayBack { executions, compensation, files })
+    }
+
+    /// Whether a compensation is done: a run that it began has come to its end as well.
+    fn is_done(&self, key: Digest) -> Result<bool, ActError> {
+        let found = self.runtime().executions().find_key(key, Timestamp::from_micros(0));
+        let found = found.map_err(unreadable)?;
+        Ok(found.is_some_and(|done| done.began.is_none() || !done.undo_of.is_empty()))
     }
 
     /// The action that makes up for an execution; the one that `settles` it is recorded as its undo.
@@ -90,17 +207,8 @@ impl Agent {
         settles: bool,
     ) -> Result<Action, ActError> {
         let execution = &record.execution_id;
-        let invalid = |why: String| ActError::from(ActErrorKind::Invalid(why));
-        let Some(call) = &contract.undo.compensate else {
-            return Err(invalid(stays(record)));
-        };
+        let Some(call) = &contract.undo.compensate else { return Err(invalid(stays(record))) };
         let capability = &call.capability;
-        if self.graph().get(capability, None).is_some_and(|it| it.calls_workflow().is_some()) {
-            return Err(invalid(format!(
-                "what makes up for `{execution}` is the workflow `{capability}`: call that, it is \
-                 a run of its own"
-            )));
-        }
         let input = fill(call.with.as_value(), &self.answered(record)?).map_err(|error| {
             invalid(format!("what `{capability}` needs to make up for `{execution}`: {error}"))
         })?;
@@ -112,6 +220,38 @@ impl Agent {
         };
         let action = self.action(capability.clone(), input);
         Ok(action.with_origin(origin).with_idempotency_key(key(execution)))
+    }
+
+    /// Records what a run came to that makes up for executions: these are undone once it has
+    /// completed, and not before. One that was taken back has made up for nothing, and another may be
+    /// begun.
+    pub(crate) async fn settle_compensation(
+        &self,
+        action: &Action,
+        mut record: ExecutionRecord,
+        run: &RunRecord,
+    ) -> Result<(), ActError> {
+        if !record.undo_of.is_empty() {
+            return Ok(());
+        }
+        let mut events = Vec::new();
+        match run.status() {
+            RunStatus::Completed => {
+                record.undo_of.clone_from(&action.origin().compensates);
+                events.push(record.undo_completed(self.session(), self.clock()));
+            }
+            RunStatus::RolledBack => {
+                record.status = ExecutionStatus::RolledBack;
+                record.error = run.error.as_ref().map(|error| error.message.clone());
+            }
+            RunStatus::Pending
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Failed
+            | RunStatus::RollingBack => return Ok(()),
+        }
+        let settled = self.runtime().parts.ledger.settle(Some(record), events).await;
+        settled.map_err(|error| ActErrorKind::NotRecorded(error.to_string()).into())
     }
 
     /// What an execution answered, whole.
@@ -127,7 +267,7 @@ impl Agent {
                      up for it is told by that",
                     record.execution_id
                 );
-                Err(ActErrorKind::Invalid(why).into())
+                Err(invalid(why))
             }
         }
     }
@@ -139,14 +279,14 @@ impl Agent {
         record: &ExecutionRecord,
         call: &UndoCall,
     ) -> Result<(), UndoFailure> {
-        let way = match call.compensated {
-            true => WayBack { compensation: None, files: has_files(record) },
-            false => self.way_back(record).map_err(failure)?,
+        let compensation = match call.compensated {
+            true => None,
+            false => self.way_back(record).map_err(failure)?.compensation,
         };
-        if let Some(compensation) = way.compensation {
+        if let Some(compensation) = compensation {
             self.act(compensation, None).await.map_err(failure)?;
         }
-        if way.files { self.put_back(call).await } else { Ok(()) }
+        if has_files(record) { self.put_back(call).await } else { Ok(()) }
     }
 
     async fn put_back(&self, call: &UndoCall) -> Result<(), UndoFailure> {
@@ -164,6 +304,10 @@ impl Agent {
 /// Whether an execution is undone by putting back files, be it none of them.
 fn has_files(record: &ExecutionRecord) -> bool {
     !record.files.is_empty() || record.undo == UndoScope::Full
+}
+
+fn invalid(why: impl fmt::Display) -> ActError {
+    ActErrorKind::Invalid(why.to_string()).into()
 }
 
 fn failure(error: ActError) -> UndoFailure {

@@ -24,17 +24,19 @@ pub enum Seen {
     /// Actions, by their digests ([`crate::Agent::check`], [`crate::Agent::check_undo`]). Any other that
     /// asks for people is refused: something has changed since they looked.
     Actions(Vec<Digest>),
-    /// A run, before it began or before it goes on ([`crate::Runtime::look_at_run`]). About anything
-    /// else that it turns out to do people are asked when it comes.
+    /// A run, before it began or before it goes on ([`crate::Runtime::look_at_run`]), with the runs that
+    /// its steps begin. About anything else that it turns out to do people are asked when it comes.
     Run(Box<SeenRun>),
 }
 
 impl Consent {
-    /// Whether it is about an action; `false`: people are asked as if nobody had agreed.
+    /// Whether it is about an action of a run to which these steps lead; `false`: people are asked as
+    /// if nobody had agreed.
     pub(crate) fn covers(
         &self,
         described: &Described,
         decision: &DecisionRecord,
+        way: &[String],
     ) -> Result<bool, ActErrorKind> {
         match &self.seen {
             Seen::Actions(seen) if seen.contains(&decision.action_digest) => Ok(true),
@@ -42,7 +44,7 @@ impl Consent {
                 let why = "what it would do now is not what was looked at and agreed to; look at it again";
                 Err(ActErrorKind::ApprovalBroken(why.to_owned()))
             }
-            Seen::Run(run) => Ok(run.covers(described, decision)),
+            Seen::Run(run) => Ok(run.covers(described, decision, way)),
         }
     }
 }

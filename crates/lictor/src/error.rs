@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::subruns::{CallRefusal, RunEnded, RunWaits};
+use crate::undo::UndoStopped;
 
 /// Why something was not done, as every door says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -148,6 +149,14 @@ pub enum ActErrorKind {
     /// The run that it began did not come to its end.
     #[error("it began the run `{}`, which failed: {}", .0.run_id, .0.message)]
     RunEnded(Box<RunEnded>),
+    /// Several were to be undone, and it stopped on the way.
+    #[error("undone are {}; then it stopped: {}", ids(&.0.undone), .0.error)]
+    UndoStopped(Box<UndoStopped>),
+}
+
+fn ids(executions: &[ExecutionId]) -> String {
+    let ids: Vec<String> = executions.iter().map(|id| format!("`{id}`")).collect();
+    ids.join(", ")
 }
 
 fn waits_for(waits: &RunWaits) -> String {
@@ -242,6 +251,11 @@ impl ActError {
                 | CallRefusal::TooDeep(_) => ErrorCode::InvalidInput,
             },
             ActErrorKind::RunEnded(ended) => ended.code,
+            // What was undone stays so, whatever is to come.
+            ActErrorKind::UndoStopped(stopped) => match stopped.error.code() {
+                ErrorCode::ApprovalRequired => ErrorCode::ApprovalRequired,
+                _ => ErrorCode::Incomplete,
+            },
             ActErrorKind::ApprovalBroken(_) => ErrorCode::Integrity,
             ActErrorKind::Conflict(_) => ErrorCode::Conflict,
             ActErrorKind::NotAuthorized(error) if error.is_integrity() => ErrorCode::Integrity,
@@ -318,6 +332,10 @@ impl ActError {
                 json!({ "run_id": waits.run_id, "approval_id": waits.approval_id })
             }
             ActErrorKind::RunEnded(ended) => json!({ "run_id": ended.run_id }),
+            ActErrorKind::UndoStopped(stopped) => {
+                let UndoStopped { undone, left, error } = &**stopped;
+                json!({ "undone": undone, "left": left, "because": error.details() })
+            }
             ActErrorKind::Conflict(conflicts) => json!({ "conflicts": conflicts }),
             ActErrorKind::Execution(error) => {
                 let (rollback, report): (&str, Option<&RollbackReport>) = match error.rollback() {
@@ -363,6 +381,10 @@ impl ActError {
             }
             ActErrorKind::RunEnded(ended) if ended.code == ErrorCode::Incomplete => {
                 vec![format!("lictor workflow resume {} --rollback", ended.run_id)]
+            }
+            ActErrorKind::UndoStopped(stopped) => {
+                let again = "then the same undo again: it goes on with what is left".to_owned();
+                stopped.error.next_steps().into_iter().chain([again]).collect()
             }
             ActErrorKind::Denied(_) => vec![
                 "lictor policy show".to_owned(),

@@ -35,6 +35,8 @@ impl Going {
     pub(crate) async fn go(self, mut answer: Sender<Result<Done, ActError>>) {
         let Self { agent, action, warrant, decision, before, owing, under_way: _under_way } = self;
         let mut service = agent.runtime().parts.service.clone();
+        // Of what reaches outside something is recorded before it ends, and these come before that.
+        let debt = agent.runtime().parts.ledger.owe(decision.id(), before);
         let execution = async {
             poll_fn(|cx| service.poll_ready(cx)).await?;
             service.call(warrant).await
@@ -43,9 +45,12 @@ impl Going {
             outcome = execution => outcome,
             () = answer.closed() => {
                 // The executor takes back what it had begun, and records that by itself.
-                return unrecorded(agent.runtime().record(before).await);
+                let mut before = debt.events().await;
+                let owed = std::mem::take(&mut *before);
+                return unrecorded(agent.runtime().record(owed).await);
             }
         };
+        let before = std::mem::take(&mut *debt.events().await);
         let owing = owing.as_deref();
         let settling = Settling { agent: &agent, action: &action, decision: &decision, owing };
         match outcome {

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use lictor_audit::{AppendError, Appended, AuditLog, Gaps, PreparedEvents, Redactor};
 use lictor_capability::Described;
 use lictor_context::{
-    Clock, Digest, Event, EventFacts, EventSink, EventType, ExecutionId, RecordError, Timestamp,
+    Clock, DecisionId, Digest, Event, EventFacts, EventSink, EventType, ExecutionId, RecordError,
+    Timestamp,
 };
 use lictor_executor::{
     AtWork, ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery,
@@ -20,6 +21,7 @@ use serde_json::json;
 use crate::decisions::PendingDecisions;
 use crate::outputs::{seal_output, whole};
 use crate::outside::Signs;
+use crate::owed::{Debt, Owed};
 use crate::run_secrets::RunSecrets;
 use crate::trailing::{Trailing, Underway};
 
@@ -33,6 +35,7 @@ pub(crate) struct StateLedger {
     decisions: Arc<PendingDecisions>,
     signs: Option<Signs>,
     trailing: Arc<Trailing>,
+    owed: Arc<Owed>,
     secrets: RunSecrets,
 }
 
@@ -47,9 +50,9 @@ impl StateLedger {
     pub(crate) fn new(store: Store, audit: AuditLog, clock: Arc<dyn Clock>) -> Self {
         let executions = Executions::new(store.clone());
         let decisions = Arc::new(PendingDecisions::default());
-        let trailing = Arc::default();
+        let (trailing, owed) = (Arc::default(), Arc::default());
         let secrets = RunSecrets::new(audit.clone());
-        Self { store, audit, executions, clock, decisions, signs: None, trailing, secrets }
+        Self { store, audit, executions, clock, decisions, signs: None, trailing, owed, secrets }
     }
 
     /// Puts up a sign for each execution that does something outside of the workspace.
@@ -68,6 +71,11 @@ impl StateLedger {
     /// The secrets of the runs that are driven here.
     pub(crate) fn secrets(&self) -> &RunSecrets {
         &self.secrets
+    }
+
+    /// Owes events before those of the execution that a decision lets happen.
+    pub(crate) fn owe(&self, decision: &DecisionId, events: Vec<Event>) -> Debt {
+        self.owed.owe(decision, events)
     }
 
     /// What the policy says of a trail that fails, and what came of it.
@@ -204,6 +212,10 @@ impl Ledger for StateLedger {
         record: Option<ExecutionRecord>,
         events: Vec<Event>,
     ) -> Result<(), LedgerError> {
+        let first = events.first().and_then(|event| event.facts().decision_id.as_ref());
+        let mut owed = self.owed.before(first).await;
+        let before = owed.as_deref().cloned().unwrap_or_default();
+        let events = [before, events].concat();
         let run = record.as_ref().and_then(|record| record.run_id.as_ref());
         let redactor = self.secrets.redactor(run);
         let may_drop = self.trailing.may_drop(record.as_ref(), &events);
@@ -217,7 +229,11 @@ impl Ledger for StateLedger {
             Ok((Vec::new(), ()))
         })
         .await
-        .map_err(unavailable)
+        .map_err(unavailable)?;
+        if let Some(owed) = &mut owed {
+            owed.clear();
+        }
+        Ok(())
     }
 
     async fn begin(

@@ -24,8 +24,10 @@ mod ledger;
 mod options;
 mod outputs;
 mod outside;
+mod owed; // events before those of an execution
 mod owing;
 mod own; // skills of the program that embeds this
+mod pausing; // letting runs wait
 mod pinned; // where the database lies
 mod plans; // agreement to whole runs
 mod policies;
@@ -68,7 +70,7 @@ pub use runtime::Runtime;
 pub use seen::SeenRun;
 pub use shared::SharedState;
 pub use subruns::{CallRefusal, RunEnded, RunWaits};
-pub use undo::{UndoDone, UndoRequest};
+pub use undo::{Compensated, UndoDone, UndoRequest, UndoStopped};
 pub use workflows::WorkflowRefusal;
 
 pub use lictor_audit as audit;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use lictor_capability::{Action, CapabilityId, Contract, Described, EffectCeiling, Origin};
 use lictor_context::{ApprovalId, Digest};
 use lictor_governance::{
-    ApprovalError, Approvals, CatalogueKind, Decision, PlannedCall, PlannedPack, PlannedStep,
-    RunPlan, SpentApproval,
+    ApprovalError, Approvals, CatalogueKind, Decision, PlannedCall, PlannedPack, PlannedRun,
+    PlannedStep, RunPlan, SpentApproval,
 };
-use lictor_workflow::{AskFor, PlanCall, PlanState, Purpose, StepCall, Work};
+use lictor_workflow::{AgreedPlan, AskFor, PlanCall, PlanState, Purpose, StepCall, Work, Workflow};
 use semver::VersionReq;
 use serde_json::json;
 
@@ -18,11 +18,28 @@ use crate::workflows::{Asked, RuntimeRoad};
 /// The capability by which people are asked about whole runs.
 pub(crate) const PLAN_CAPABILITY: &str = "workflow.plan";
 
+/// A run above the one at hand that people agreed to as a whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Above {
+    pub(crate) plan: Arc<AgreedPlan>,
+    /// The steps that lead from it to the run at hand, the outermost first.
+    pub(crate) way: Vec<String>,
+}
+
+impl Above {
+    /// The same, for the run that a step begins.
+    pub(crate) fn then(mut self, step_id: &str) -> Self {
+        self.way.push(planned_step(step_id).0.to_owned());
+        self
+    }
+}
+
 /// A step of a run that people agreed to as a whole.
 #[derive(Debug)]
 pub(crate) struct Cover {
     approval: ApprovalId,
     plan: Described,
+    way: Vec<String>,
     step: String,
     compensates: bool,
     item: bool,
@@ -36,7 +53,8 @@ impl Cover {
         described: &Described,
         decision: &Decision,
     ) -> Result<Option<SpentApproval>, ApprovalError> {
-        let call = PlannedCall { step: &self.step, compensates: self.compensates, item: self.item };
+        let Self { way, step, compensates, item, .. } = self;
+        let call = PlannedCall { within: way, step, compensates: *compensates, item: *item };
         approvals.spend_plan((&self.approval, &self.plan), (described, call), decision)
     }
 }
@@ -44,7 +62,7 @@ impl Cover {
 impl RuntimeRoad {
     /// Whether a run may go on: nobody has to agree to it, or people did and it is what it was.
     pub(crate) async fn run_plan(&self, call: &PlanCall) -> Result<PlanState, String> {
-        let agent = self.agent(&call.session);
+        let agent = self.agent_here(&call.session);
         self.hold_against_consent(&agent, call);
         let wanted = match &call.workflow.pack {
             None => call.workflow.approvals == AskFor::Plan,
@@ -74,9 +92,17 @@ impl RuntimeRoad {
         })
     }
 
+    /// The run that people agreed to as a whole and that a call belongs to: its own, else one above.
+    pub(crate) fn agreed(&self, call: &StepCall) -> Option<Above> {
+        match &call.plan {
+            Some(own) => Some(Above { plan: Arc::clone(own), way: Vec::new() }),
+            None => self.way.above.clone(),
+        }
+    }
+
     /// What people's agreement to the run covers of a call, where there is one.
     pub(crate) fn cover(&self, agent: &Agent, call: &StepCall) -> Option<Cover> {
-        let agreed = call.plan.as_ref()?;
+        let Above { plan: agreed, way } = self.agreed(call)?;
         let approval = ApprovalId::parse(&agreed.approval_id).ok()?;
         let plan = self.plan_of(agent, &agreed.call).ok()?;
         let action = plan_action(agent, &plan).ok()?;
@@ -84,7 +110,7 @@ impl RuntimeRoad {
         let plan = agent.runtime().parts.executor.describe(admitted).ok()?;
         let (step, item) = planned_step(&call.step_id);
         let compensates = call.purpose == Purpose::Compensation;
-        Some(Cover { approval, plan, step: step.to_owned(), compensates, item })
+        Some(Cover { approval, plan, way, step: step.to_owned(), compensates, item })
     }
 
     pub(crate) fn plan_of(&self, agent: &Agent, call: &PlanCall) -> Result<RunPlan, String> {
@@ -101,19 +127,7 @@ impl RuntimeRoad {
                 Some(PlannedPack { id: id.clone(), digest: pack.digest() })
             }
         };
-        let mut steps = Vec::new();
-        for id in &workflow.plan().order {
-            let Some(step) = workflow.step(id) else { continue };
-            let Work::Call(one) = &step.work else { continue };
-            let each = step.foreach.is_some();
-            let contract = contract(agent, &one.capability, one.version.as_ref())?;
-            let effects = one.effects.as_ref();
-            steps.push(planned((id, false, each), &contract, effects));
-            if let Some(back) = &one.compensate {
-                let contract = self::contract(agent, &back.capability, back.version.as_ref())?;
-                steps.push(planned((id, true, each), &contract, None));
-            }
-        }
+        let steps = planned_steps(agent, workflow, &[])?;
         Ok(RunPlan {
             run_id: call.run_id.clone(),
             workflow: workflow.id.clone(),
@@ -133,6 +147,51 @@ pub(crate) fn planned_step(step_id: &str) -> (&str, bool) {
         Some((step, _)) => (step, true),
         None => (step_id, false),
     }
+}
+
+/// The calls of a workflow, in the order of its plan, with those of the workflows that they call;
+/// `way` are the capabilities that lead to it.
+fn planned_steps(
+    agent: &Agent,
+    workflow: &Workflow,
+    way: &[String],
+) -> Result<Vec<PlannedStep>, String> {
+    let mut steps = Vec::new();
+    for id in &workflow.plan().order {
+        let Some(step) = workflow.step(id) else { continue };
+        let Work::Call(one) = &step.work else { continue };
+        let each = step.foreach.is_some();
+        let back = one.compensate.as_ref();
+        let calls = [(&one.capability, one.version.as_ref(), one.effects.as_ref(), false)]
+            .into_iter()
+            .chain(back.map(|it| (&it.capability, it.version.as_ref(), None, true)));
+        for (capability, version, effects, compensates) in calls {
+            let contract = contract(agent, capability, version)?;
+            let mut step = planned((id, compensates, each), &contract, effects);
+            step.calls = called(agent, &contract, way)?.map(Box::new);
+            steps.push(step);
+        }
+    }
+    Ok(steps)
+}
+
+/// The workflow behind a contract, if there is one.
+fn called(
+    agent: &Agent,
+    contract: &Contract,
+    way: &[String],
+) -> Result<Option<PlannedRun>, String> {
+    if contract.calls_workflow().is_none() {
+        return Ok(None);
+    }
+    let way = [way, &[contract.id.to_string()]].concat();
+    let called = agent.runtime().called_workflow(agent.graph(), contract, &way);
+    let called = called.map_err(|refusal| refusal.to_string())?;
+    Ok(Some(PlannedRun {
+        workflow: called.id.clone(),
+        document: called.digest(),
+        steps: planned_steps(agent, &called, &way)?,
+    }))
 }
 
 fn contract(
@@ -157,6 +216,7 @@ fn planned(
         risk: contract.risk,
         effects: effects.unwrap_or(&contract.effects).clone(),
         each,
+        calls: None,
     }
 }
 

@@ -236,6 +236,14 @@ impl RuntimeRuns {
     }
 }
 
+impl Runtime {
+    /// A run, whole.
+    pub(crate) fn run_record(&self, run_id: &RunId) -> Result<Option<RunRecord>, StoreError> {
+        let found = self.parts.runs.get_kept(run_id).map_err(unavailable)?;
+        found.map(|kept| whole(&self.parts.audit, &kept)).transpose()
+    }
+}
+
 #[async_trait]
 impl RunStore for RuntimeRuns {
     async fn create(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
@@ -319,8 +327,7 @@ impl RunStore for RuntimeRuns {
     }
 
     async fn load(&self, run_id: &RunId) -> Result<Option<RunRecord>, StoreError> {
-        let found = self.runs().get_kept(run_id).map_err(unavailable)?;
-        found.map(|kept| whole(self.audit(), &kept)).transpose()
+        self.runtime.run_record(run_id)
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<RunRecord>, StoreError> {

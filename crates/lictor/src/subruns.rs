@@ -6,6 +6,7 @@
 //! happen once: whoever asks again under the same key takes up the same run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,7 +22,9 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::agent::{Agent, Done};
+use crate::consent::Consent;
 use crate::error::{ActError, ActErrorKind, ErrorCode};
+use crate::plans::{Above, planned_step};
 use crate::runtime::Runtime;
 
 /// So many workflows may call one another, the first one counted.
@@ -60,13 +63,37 @@ impl Handler for Begins {
     }
 }
 
-/// When whoever waits for a run does not want it any more.
+/// What an action of a run goes by, and the run that it begins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bounds {
-    /// The run that asked is being stopped.
+    /// Whether the run that asked is being stopped, or is to wait.
     pub(crate) stopping: Stopping,
-    /// How long it may take.
+    /// How long what it begins may take.
     pub(crate) limit: Option<Duration>,
+    /// Who agrees at once to what that does.
+    pub(crate) consent: Option<Arc<Consent>>,
+    /// From where the run is driven that it is of.
+    pub(crate) way: Way,
+}
+
+/// From where a run is driven that a step of another one began.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Way {
+    /// The steps that lead to it from the run that is driven for itself, the outermost first.
+    pub(crate) steps: Vec<String>,
+    /// What people agreed to as a whole.
+    pub(crate) above: Option<Above>,
+}
+
+impl Way {
+    /// The same for the run that an action begins.
+    fn on(mut self, action: &Action) -> Self {
+        if let Some(step_id) = &action.origin().step_id {
+            self.steps.push(planned_step(step_id).0.to_owned());
+            self.above = self.above.map(|above| above.then(step_id));
+        }
+        self
+    }
 }
 
 /// Why a workflow cannot be called.
@@ -106,7 +133,7 @@ pub enum CallRefusal {
 impl Runtime {
     /// The workflow behind a contract, with everything that it calls held against the session's
     /// graph; `callers` are the capabilities on the way to it, itself the last.
-    fn called_workflow(
+    pub(crate) fn called_workflow(
         &self,
         graph: &CapabilityGraph,
         contract: &Contract,
@@ -195,11 +222,13 @@ impl Agent {
         if contract.and_then(|it| it.calls_workflow()).is_none() {
             return Ok(None);
         }
-        // A step of a run is one intent for as long as the run lasts; for others the policy says.
-        let found = match action.origin().run_id {
-            Some(_) => self.runtime().executions().find_key(key, Timestamp::from_micros(0)),
-            None => return Ok(None),
-        };
+        // A step of a run is one intent for as long as the run lasts, and so is making up for something;
+        // for others the policy says.
+        let origin = action.origin();
+        if origin.run_id.is_none() && origin.compensates.is_empty() {
+            return Ok(None);
+        }
+        let found = self.runtime().executions().find_key(key, Timestamp::from_micros(0));
         let found = found.map_err(|error| ActErrorKind::NotRecorded(error.to_string()))?;
         Ok(found.filter(|record| record.began.is_some()))
     }
@@ -215,10 +244,19 @@ impl Agent {
         let bounds = self.bounds();
         let limit = [most, bounds.limit].into_iter().flatten().min();
         let bounds = Bounds { limit, ..bounds };
-        let run = if ended { run } else { self.driven(&run_id, bounds).await? };
+        let run = match ended {
+            true => run,
+            false => {
+                let way = bounds.way.clone().on(action);
+                self.driven(&run_id, Bounds { way, ..bounds }).await?
+            }
+        };
         let decision = done.record.decision.clone();
         let execution = done.record.execution_id.clone();
         let outcome = self.outcome(&run, &execution);
+        if !action.origin().compensates.is_empty() {
+            self.settle_compensation(action, done.record.clone(), &run).await?;
+        }
         let output = outcome.map_err(|kind| ActError::from(kind).with_decision(&decision))?;
         let duplicate = done.duplicate && ended;
         let record = ExecutionRecord { output, ..done.record };
@@ -276,37 +314,36 @@ impl Agent {
         }
     }
 
-    /// Drives a run until it rests, here or by whoever has it. When it is not wanted any more it is
-    /// cancelled, and what it did is taken back, before this comes back; also when nobody waits.
+    /// The workflow that an action calls; `None` when it calls none.
+    ///
+    /// # Errors
+    /// When it cannot be called.
+    pub fn workflow_of(&self, action: &Action) -> Result<Option<Workflow>, CallRefusal> {
+        let contract = self.graph().get(action.capability(), action.version());
+        let Some(contract) = contract.filter(|it| it.calls_workflow().is_some()) else {
+            return Ok(None);
+        };
+        let way = [contract.id.to_string()];
+        self.runtime().called_workflow(self.graph(), contract, &way).map(Some)
+    }
+
+    /// The same session, with somebody who agrees at once to what a workflow does that it calls: they
+    /// looked at it as at a run ([`Runtime::look_at_run`]).
+    #[must_use]
+    pub fn agreeing(mut self, consent: Consent) -> Self {
+        self.bounds.consent = Some(Arc::new(consent));
+        self
+    }
+
+    /// Drives a run until it rests, here or by whoever has it. When it is to wait, it waits from its
+    /// next step on; when it is not wanted any more it is cancelled, and what it did is taken back,
+    /// before this comes back; also when nobody waits.
     async fn driven(&self, run_id: &RunId, bounds: Bounds) -> Result<RunRecord, ActError> {
         let (wanted, gone) = oneshot::channel::<()>();
-        let (engine, run_id) = (self.runtime().engine(None), run_id.clone());
-        let driving = tokio::spawn(async move {
-            let unwanted = async {
-                let over = async {
-                    match bounds.limit {
-                        Some(limit) => tokio::time::sleep(limit).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    () = bounds.stopping.stopped() => {}
-                    () = over => {}
-                    _ = gone => {}
-                }
-            };
-            let rested = rested(&engine, &run_id);
-            tokio::pin!(rested);
-            tokio::select! {
-                run = &mut rested => return run,
-                () = unwanted => {}
-            }
-            // Asked of whoever drives it, which may be the other future here.
-            match engine.cancel(&run_id, true).await {
-                Ok(_) | Err(EngineError::NotResumable { .. }) => rested.await,
-                Err(error) => Err(error),
-            }
-        });
+        let engine = self.runtime().engine_below(bounds.consent.clone(), bounds.way.clone());
+        let run_id = run_id.clone();
+        let driving =
+            tokio::spawn(async move { Driven { engine, run_id }.until(&bounds, gone).await });
         let outcome = driving.await;
         drop(wanted);
         match outcome {
@@ -331,7 +368,8 @@ impl Agent {
         };
         match run.status() {
             RunStatus::Completed => Ok(run.output.clone()),
-            RunStatus::Paused => {
+            // One that was to wait before it had begun waits as well.
+            RunStatus::Paused | RunStatus::Pending => {
                 let waits = run.steps.iter().find_map(|step| step.waiting_for.as_deref());
                 let approval_id = run.plan_waits_for().or(waits);
                 let approval_id = approval_id.and_then(|id| ApprovalId::parse(id).ok());
@@ -355,10 +393,9 @@ impl Agent {
             RunStatus::Failed if run.steps.iter().all(|step| step.start_order.is_none()) => {
                 ended(ErrorCode::Failed, message)
             }
-            RunStatus::Failed
-            | RunStatus::Pending
-            | RunStatus::Running
-            | RunStatus::RollingBack => ended(ErrorCode::Incomplete, message),
+            RunStatus::Failed | RunStatus::Running | RunStatus::RollingBack => {
+                ended(ErrorCode::Incomplete, message)
+            }
         }
     }
 }
@@ -390,17 +427,80 @@ impl Runtime {
     }
 }
 
-/// Drives a run until it rests, or waits until whoever drives it has.
-async fn rested(engine: &Engine, run_id: &RunId) -> Result<RunRecord, EngineError> {
-    loop {
-        match engine.resume(run_id, Resume::Continue).await {
-            Ok(run) if run.status().is_at_rest() => return Ok(run),
-            // It has ended; by which end its record says.
-            Err(EngineError::NotResumable { .. }) => return engine.record(run_id).await,
-            Ok(_) | Err(EngineError::Busy(_)) => {}
-            Err(error) => return Err(error),
+/// A run on behalf of a call.
+struct Driven {
+    engine: Engine,
+    run_id: RunId,
+}
+
+impl Driven {
+    /// Drives it until it rests, as long as it is wanted.
+    async fn until(
+        &self,
+        bounds: &Bounds,
+        gone: oneshot::Receiver<()>,
+    ) -> Result<RunRecord, EngineError> {
+        let unwanted = async {
+            let over = async {
+                match bounds.limit {
+                    Some(limit) => tokio::time::sleep(limit).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = bounds.stopping.stopped() => {}
+                () = over => {}
+                _ = gone => {}
+            }
+        };
+        let waits = AtomicBool::new(false);
+        let rested = self.rested(&waits);
+        tokio::pin!(rested, unwanted);
+        tokio::select! {
+            run = &mut rested => return run,
+            () = &mut unwanted => {}
+            () = bounds.stopping.pausing() => {
+                waits.store(true, Ordering::Release);
+                // Asked of whoever drives it, which may be the other future here.
+                match self.engine.pause(&self.run_id).await {
+                    Ok(_) | Err(EngineError::NotResumable { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                tokio::select! {
+                    run = &mut rested => return run,
+                    () = &mut unwanted => {}
+                }
+            }
         }
-        tokio::time::sleep(LOOK).await;
+        match self.engine.cancel(&self.run_id, true).await {
+            Ok(_) | Err(EngineError::NotResumable { .. }) => rested.await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Drives it until it rests, or waits until whoever drives it has. One that is to wait is not
+    /// taken up again by this.
+    async fn rested(&self, waits: &AtomicBool) -> Result<RunRecord, EngineError> {
+        let Self { engine, run_id } = self;
+        loop {
+            let outcome = match waits.load(Ordering::Acquire) {
+                false => engine.resume(run_id, Resume::Continue).await,
+                true => engine.pause(run_id).await,
+            };
+            match outcome {
+                Ok(run) if run.status().is_at_rest() => return Ok(run),
+                // It has ended, or has not begun; which of it its record says.
+                Err(EngineError::NotResumable { .. }) => {
+                    let run = engine.record(run_id).await?;
+                    if run.status() != RunStatus::RollingBack {
+                        return Ok(run);
+                    }
+                }
+                Ok(_) | Err(EngineError::Busy(_)) => {}
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use lictor_undo::{OnConflict, UNDO_CAPABILITY, plan_undo_or};
 use serde_json::json;
 
 use crate::agent::{Agent, Checked};
+use crate::compensating::WayBack;
 use crate::consent::Consent;
 use crate::error::{ActError, ActErrorKind};
 
@@ -38,8 +39,30 @@ pub struct UndoDone {
     pub kept: Vec<LeftAlone>,
     /// What was merged with what somebody has made of it since.
     pub merged: Vec<String>,
+    /// What was made up for.
+    pub compensated: Vec<Compensated>,
     /// The decisions.
     pub decisions: Vec<DecisionRecord>,
+}
+
+/// Several executions were to be undone, and only some were.
+#[derive(Debug)]
+pub struct UndoStopped {
+    /// Those that are undone.
+    pub undone: Vec<ExecutionId>,
+    /// Those that are not.
+    pub left: Vec<ExecutionId>,
+    /// Why it stopped.
+    pub error: ActError,
+}
+
+/// An execution is made up for: what it did elsewhere stays done, and something else is done.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Compensated {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The capability that is called.
+    pub by: CapabilityId,
 }
 
 impl Agent {
@@ -116,7 +139,7 @@ impl Agent {
         }
     }
 
-    fn stored(&self, id: &ExecutionId) -> Result<StoredExecution, ActError> {
+    pub(crate) fn stored(&self, id: &ExecutionId) -> Result<StoredExecution, ActError> {
         let stored = self.runtime().executions().get(id).map_err(unreadable)?;
         stored.ok_or_else(|| {
             let why = format!("there is no execution `{id}` that changed anything");
@@ -176,18 +199,21 @@ impl Agent {
         Ok(self.action(capability, input))
     }
 
-    /// Undoes executions, in this order. Before the first of them all are planned together: when
-    /// somebody has changed any of the files since, or one is not what `consent` is about, nothing at
-    /// all is done.
+    /// Undoes executions, in this order: calls what makes up for what was done elsewhere, and puts
+    /// files back. Before the first of them all are planned together: when somebody has changed any of
+    /// the files since, something would stay done, or one is not what `consent` is about, nothing at all
+    /// is done.
     ///
     /// # Errors
-    /// When one cannot be undone. Those before it are undone then, and stand in the trail.
+    /// When one cannot be undone. Those before it are undone then, and stand in the trail
+    /// ([`ActErrorKind::UndoStopped`] names them).
     pub async fn undo(
         &self,
         executions: &[ExecutionId],
         on_conflict: OnConflict,
         consent: Option<&Consent>,
     ) -> Result<UndoDone, ActError> {
+        let ways = self.ways_back(executions)?;
         if let [_, _, ..] = executions {
             self.plan_all(executions, on_conflict).await?;
             if let Some(consent) = consent {
@@ -200,18 +226,59 @@ impl Agent {
             files: Vec::new(),
             kept: Vec::new(),
             merged: Vec::new(),
+            compensated: Vec::new(),
             decisions: Vec::new(),
         };
-        for execution in executions {
-            let undone = self.act(self.undo_action(execution, on_conflict)?, consent).await?;
-            done.undo_of.push(execution.clone());
-            done.executions.push(undone.record.execution_id);
-            done.files.extend(undone.record.files);
-            done.kept.extend(told(&undone.record.output, "kept"));
-            done.merged.extend(told(&undone.record.output, "merged"));
-            done.decisions.push(undone.record.decision);
+        for way in ways {
+            if let Err(error) = self.undo_one(way, on_conflict, consent, &mut done).await {
+                return Err(stopped(&done, executions, error));
+            }
         }
         Ok(done)
+    }
+
+    async fn undo_one(
+        &self,
+        WayBack { executions, compensation, files }: WayBack,
+        on_conflict: OnConflict,
+        consent: Option<&Consent>,
+        done: &mut UndoDone,
+    ) -> Result<(), ActError> {
+        let mut by = None;
+        if let Some(action) = compensation {
+            let capability = action.capability().clone();
+            let made_up = self.act(action, consent).await?;
+            done.compensated.extend(compensated(&executions, &capability));
+            done.decisions.push(made_up.record.decision);
+            by = Some(made_up.record.execution_id);
+        }
+        for execution in executions {
+            if files {
+                let action = self.undo_action(&execution, on_conflict)?;
+                let undone = self.act(action, consent).await?;
+                done.files.extend(undone.record.files);
+                done.kept.extend(told(&undone.record.output, "kept"));
+                done.merged.extend(told(&undone.record.output, "merged"));
+                done.decisions.push(undone.record.decision);
+                by = Some(undone.record.execution_id);
+            }
+            done.undo_of.push(execution);
+            done.executions.extend(by.clone());
+        }
+        Ok(())
+    }
+
+    /// What undoing executions would make up for, and by which capabilities. Changes nothing.
+    ///
+    /// # Errors
+    /// When one of them cannot be undone.
+    pub fn made_up_for(&self, executions: &[ExecutionId]) -> Result<Vec<Compensated>, ActError> {
+        let ways = self.ways_back(executions)?;
+        let of = |way: &WayBack| {
+            let by = way.compensation.as_ref().map(|action| action.capability().clone());
+            by.map(|by| compensated(&way.executions, &by))
+        };
+        Ok(ways.iter().filter_map(of).flatten().collect())
     }
 
     /// What the gate would say to these undos, in this order, to each as it will be when it is its
@@ -224,14 +291,22 @@ impl Agent {
         executions: &[ExecutionId],
         on_conflict: OnConflict,
     ) -> Result<Vec<Checked>, ActError> {
-        let plans = self.undo_plans(executions, on_conflict)?;
-        let check = |(execution, effects)| {
-            let action = self.undo_action(execution, on_conflict)?;
-            let admitted = self.graph.admit(action).map_err(|error| self.not_admitted(error))?;
-            let described = self.runtime().parts.executor.describe_planned(admitted, effects);
-            self.checked(described.map_err(ActErrorKind::NotDescribed)?)
-        };
-        executions.iter().zip(plans).map(check).collect()
+        let ways = self.ways_back(executions)?;
+        let mut plans = self.plans(&ways, on_conflict)?.into_iter();
+        let mut checked = Vec::with_capacity(ways.len());
+        for WayBack { executions, compensation, files } in ways {
+            if let Some(action) = compensation {
+                checked.push(self.check(action)?);
+            }
+            for (execution, effects) in executions.iter().filter(|_| files).zip(&mut plans) {
+                let action = self.undo_action(execution, on_conflict)?;
+                let admitted =
+                    self.graph.admit(action).map_err(|error| self.not_admitted(error))?;
+                let described = self.runtime().parts.executor.describe_planned(admitted, effects);
+                checked.push(self.checked(described.map_err(ActErrorKind::NotDescribed)?)?);
+            }
+        }
+        Ok(checked)
     }
 
     /// Whether all of them are what somebody looked at who agrees to them.
@@ -244,7 +319,7 @@ impl Agent {
         let checked = self.check_undo(executions, on_conflict)?;
         let asked = checked.iter().filter(|one| one.decision.verdict == Verdict::NeedApproval);
         for one in asked {
-            if let Err(kind) = consent.covers(&one.described, &one.decision) {
+            if let Err(kind) = consent.covers(&one.described, &one.decision, &[]) {
                 self.record_refusal(UNDO_CAPABILITY, &kind.to_string()).await?;
                 return Err(ActError::from(kind).with_decision(&one.decision));
             }
@@ -252,8 +327,8 @@ impl Agent {
         Ok(())
     }
 
-    /// What these undos, in this order, would do, and where somebody has changed what they would
-    /// put back.
+    /// What these undos, in this order, would do to files, and where somebody has changed what they
+    /// would put back.
     ///
     /// # Errors
     /// When one of them cannot be planned.
@@ -262,7 +337,14 @@ impl Agent {
         executions: &[ExecutionId],
         on_conflict: OnConflict,
     ) -> Result<Vec<Effects>, ActError> {
-        plan_undo_or(self.runtime().transactions(), executions, on_conflict)
+        self.plans(&self.ways_back(executions)?, on_conflict)
+    }
+
+    fn plans(&self, ways: &[WayBack], on_conflict: OnConflict) -> Result<Vec<Effects>, ActError> {
+        let with_files = ways.iter().filter(|way| way.files);
+        let executions: Vec<_> =
+            with_files.flat_map(|way| way.executions.iter().cloned()).collect();
+        plan_undo_or(self.runtime().transactions(), &executions, on_conflict)
             .map_err(|error| ActErrorKind::Invalid(error.to_string()).into())
     }
 
@@ -311,6 +393,26 @@ impl Agent {
         self.runtime().record(vec![event]).await?;
         Err(ActErrorKind::Conflict(conflicts).into())
     }
+}
+
+/// Why not all of several were undone: when some were, these are named.
+fn stopped(done: &UndoDone, asked: &[ExecutionId], error: ActError) -> ActError {
+    if done.undo_of.is_empty() {
+        return error;
+    }
+    let undone = done.undo_of.clone();
+    let left = asked.iter().filter(|id| !undone.contains(id)).cloned().collect();
+    let decision = error.decision().cloned();
+    let error =
+        ActError::from(ActErrorKind::UndoStopped(Box::new(UndoStopped { undone, left, error })));
+    match &decision {
+        Some(decision) => error.with_decision(decision),
+        None => error,
+    }
+}
+
+fn compensated(executions: &[ExecutionId], by: &CapabilityId) -> Vec<Compensated> {
+    executions.iter().map(|id| Compensated { execution: id.clone(), by: by.clone() }).collect()
 }
 
 /// Why there is nothing to take back of an execution that changed nothing.

@@ -29,7 +29,7 @@ use crate::error::{ActError, ActErrorKind, ErrorCode};
 use crate::outputs::{Kept, output_of};
 use crate::runs::RuntimeRuns;
 use crate::runtime::Runtime;
-use crate::subruns::{Bounds, CallRefusal};
+use crate::subruns::{Bounds, CallRefusal, Way};
 
 /// The capability behind approval steps.
 pub(crate) const APPROVAL_CAPABILITY: &str = "workflow.approval";
@@ -67,7 +67,12 @@ impl Runtime {
     /// approved at once by somebody who proved who they are, as far as it is what they looked at.
     #[must_use]
     pub fn engine(&self, consent: Option<Consent>) -> Engine {
-        let road = RuntimeRoad::new(self.clone(), consent);
+        self.engine_below(consent.map(Arc::new), Way::default())
+    }
+
+    /// The same for a run that a step of another one begins.
+    pub(crate) fn engine_below(&self, consent: Option<Arc<Consent>>, way: Way) -> Engine {
+        let road = RuntimeRoad { way, ..RuntimeRoad::new(self.clone(), consent) };
         let store = RuntimeRuns::new(self.clone());
         Engine::new(Arc::new(road), Arc::new(store), Arc::clone(self.clock()))
             .with_owner(self.parts.owners.next())
@@ -123,7 +128,8 @@ pub(crate) enum Asked {
 
 pub(crate) struct RuntimeRoad {
     pub(crate) runtime: Runtime,
-    consent: Option<Consent>,
+    consent: Option<Arc<Consent>>,
+    pub(crate) way: Way,
     /// Whether a run turned out not to be the one that `consent` is about.
     other: AtomicBool,
     /// The agents of sessions, with the contracts that were active when each was set up.
@@ -131,19 +137,40 @@ pub(crate) struct RuntimeRoad {
 }
 
 impl RuntimeRoad {
-    pub(crate) fn new(runtime: Runtime, consent: Option<Consent>) -> Self {
-        Self { runtime, consent, other: AtomicBool::new(false), agents: Mutex::default() }
+    pub(crate) fn new(runtime: Runtime, consent: Option<Arc<Consent>>) -> Self {
+        let (way, other, agents) = (Way::default(), AtomicBool::new(false), Mutex::default());
+        Self { runtime, consent, way, other, agents }
     }
 
     /// Agreement at once, as long as it is about what is done here.
-    fn consent(&self) -> Option<&Consent> {
+    fn consent(&self) -> Option<&Arc<Consent>> {
         self.consent.as_ref().filter(|_| !self.other.load(Ordering::Relaxed))
+    }
+
+    fn agreeing(&self) -> Option<&Consent> {
+        self.consent().map(AsRef::as_ref)
+    }
+
+    /// What a call goes by that begins a run. Nobody agrees at once to what is done inside of what takes
+    /// back.
+    fn bounds_of(&self, call: &StepCall) -> Bounds {
+        let forward = call.purpose == Purpose::Step;
+        Bounds {
+            stopping: call.stopping.clone(),
+            limit: call.timeout,
+            consent: self.consent().filter(|_| forward).map(Arc::clone),
+            way: Way {
+                steps: self.way.steps.clone(),
+                above: self.agreed(call).filter(|_| forward),
+            },
+        }
     }
 
     /// Holds a run against the one that was looked at.
     pub(crate) fn hold_against_consent(&self, agent: &Agent, call: &PlanCall) {
-        if let Some(Consent { seen: Seen::Run(seen), .. }) = self.consent()
-            && !self.plan_of(agent, call).is_ok_and(|plan| seen.is_about(&plan))
+        if let Some(consent) = self.consent()
+            && let Seen::Run(seen) = &consent.seen
+            && !self.plan_of(agent, call).is_ok_and(|plan| seen.is_about(&plan, &self.way.steps))
         {
             self.other.store(true, Ordering::Relaxed);
         }
@@ -168,6 +195,15 @@ impl RuntimeRoad {
         agent
     }
 
+    /// The agent of a session for what is asked on behalf of the run that is driven here.
+    pub(crate) fn agent_here(&self, session: &Session) -> Agent {
+        let agent = self.agent(session);
+        if self.way.steps.is_empty() {
+            return agent;
+        }
+        agent.within(Bounds { way: self.way.clone(), ..Bounds::default() })
+    }
+
     /// The agent of a session as it was set up last: for what builtin contracts say, which never
     /// change, and whose ids nothing else can have.
     fn agent_for_builtins(&self, session: &Session) -> Agent {
@@ -182,17 +218,18 @@ impl RuntimeRoad {
         agent.graph().get(&call.capability, call.version.as_ref()).is_some_and(|it| only_looks(it))
     }
 
-    fn action(&self, agent: &Agent, call: &StepCall) -> Action {
+    fn action(&self, agent: &Agent, call: &StepCall) -> Result<Action, ActError> {
         let origin = Origin {
             run_id: Some(call.run_id.clone()),
             step_id: Some(call.step_id.clone()),
+            compensates: self.runtime.settled_by(&call.takes_back)?,
             ..Origin::default()
         };
         let action = agent.action(call.capability.clone(), call.input.clone()).with_origin(origin);
-        match &call.version {
+        Ok(match &call.version {
             Some(version) => action.with_version(version.clone()),
             None => action,
-        }
+        })
     }
 
     fn check_pack(&self, call: &StepCall) -> Result<(), ActError> {
@@ -203,11 +240,11 @@ impl RuntimeRoad {
     }
 
     async fn act_within(&self, call: &StepCall) -> Result<(Done, Vec<Event>), ActError> {
-        let agent = self.agent(&call.session);
+        let agent = self.agent_here(&call.session);
         // Looked at before every step: a pack that is frozen under a running workflow stops it.
         // What takes back is not stopped.
         self.check_pack(call)?;
-        let action = self.action(&agent, call);
+        let action = self.action(&agent, call)?;
         let agent = match self.cover(&agent, call) {
             None => agent,
             Some(cover) => agent.covered_by(cover),
@@ -215,9 +252,8 @@ impl RuntimeRoad {
         let contract = agent.graph().get(&call.capability, call.version.as_ref());
         if contract.and_then(|it| it.calls_workflow()).is_some() {
             // It ends by itself when it is not wanted any more, and says what it left.
-            let bounds = Bounds { stopping: call.stopping.clone(), limit: call.timeout };
             let action = action.with_idempotency_key(call.idempotency_key());
-            let done = agent.within(bounds).act(action, self.consent()).await;
+            let done = agent.within(self.bounds_of(call)).act(action, self.agreeing()).await;
             return done.map(|done| (done, Vec::new()));
         }
         let act = async {
@@ -226,7 +262,7 @@ impl RuntimeRoad {
                 return agent.look(action).await;
             }
             let action = action.with_idempotency_key(call.idempotency_key());
-            agent.act(action, self.consent()).await.map(|done| (done, Vec::new()))
+            agent.act(action, self.agreeing()).await.map(|done| (done, Vec::new()))
         };
         match call.timeout {
             None => act.await,
@@ -347,7 +383,7 @@ impl Road for RuntimeRoad {
     async fn check(&self, call: StepCall) -> Result<Value, StepFailure> {
         self.check_pack(&call).map_err(|error| step_failure(&error))?;
         let agent = self.agent(&call.session);
-        let checked = agent.check(self.action(&agent, &call));
+        let checked = self.action(&agent, &call).and_then(|action| agent.check(action));
         checked.map(|checked| json!(checked.decision)).map_err(|error| step_failure(&error))
     }
 
@@ -396,7 +432,7 @@ impl Road for RuntimeRoad {
     }
 
     async fn request_approval(&self, call: ApprovalCall) -> Result<ApprovalState, String> {
-        let agent = self.agent(&call.session);
+        let agent = self.agent_here(&call.session);
         let capability =
             CapabilityId::parse(APPROVAL_CAPABILITY).map_err(|error| error.to_string())?;
         let origin = Origin {
@@ -479,7 +515,7 @@ impl RuntimeRoad {
                 Answer::Pending | Answer::Granted => {}
             }
         }
-        match agent.act(action, self.consent()).await {
+        match agent.act(action, self.agreeing()).await {
             Ok(done) => {
                 Ok(Asked::Granted(done.record.agreement.and_then(|agreed| match agreed.by {
                     Consented::Approval(id) => Some(id),

@@ -83,7 +83,8 @@ impl Executions {
             "INSERT INTO execution
                  (id, started_at, session, status, idempotency_key, run, undoes, record, sealed)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-             ON CONFLICT (id) DO UPDATE SET record = excluded.record, sealed = excluded.sealed, status =
+             ON CONFLICT (id) DO UPDATE SET record = excluded.record, sealed = excluded.sealed,
+                 undoes = excluded.undoes, status =
                  CASE WHEN undone_by IS NOT NULL AND excluded.status = 'applied' THEN status
                       ELSE excluded.status END",
         )?

@@ -13,7 +13,7 @@ mod stopping;
 mod store;
 mod template;
 
-pub use engine::{Engine, Limits, Preview, Resume, SubRun};
+pub use engine::{Engine, Limits, Preview, Resume, StepCompensation, SubRun};
 pub use error::{EngineError, StoreError, WorkflowError};
 pub use lease::{Claimed, LEASE, Lease, Owner, Wish};
 pub use port::{

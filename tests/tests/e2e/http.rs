@@ -135,9 +135,38 @@ fn a_request_goes_out_as_the_contract_says_and_its_secret_stays_in_it() {
     let trail = place.trail();
     let of = |kind: &str| trail.iter().filter(|event| event["event_type"] == kind).count();
     assert_eq!((of("action_started"), of("action_completed")), (1, 1));
+    assert_eq!(on_the_way(&place), ["decision_made", "action_started", "action_completed"]);
     for (path, bytes) in files(&place) {
         assert!(!bytes.windows(CANARY.len()).any(|w| w == CANARY.as_bytes()), "{path}");
     }
+    place.verify();
+}
+
+/// The events of the last action, in the order of the trail.
+fn on_the_way(place: &Place) -> Vec<String> {
+    let trail = place.trail();
+    let id = |event: &Value| event["action_id"].as_str().map(str::to_owned);
+    let last = trail.iter().filter(|event| event["event_type"] == "action_started");
+    let last = last.filter_map(id).last().unwrap();
+    let its = trail.iter().filter(|event| event["action_id"] == last.as_str());
+    its.map(|event| event["event_type"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A step that nobody waits for any more, whose request has gone out.
+#[test]
+fn what_is_given_up_was_decided_before_it_began() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = in_use(&post(listener.local_addr().unwrap().port()));
+    let workflow = format!(
+        "id: w\nversion: 1.0.0\ntitle: W\nsteps:\n  \
+         - {{ id: tell, use: {ID}, with: {{ id: x }}, timeout: 1s }}\n"
+    );
+    let file = place.document("w.workflow.yaml", workflow);
+    let run = ["run", &file];
+    let ended = place.run_with(&run, |command| _ = command.env("LICTOR_SECRET_DESK", CANARY));
+    ended.ends_with_one_of(&[1, 8]);
+    read(&listener.accept().unwrap().0);
+    assert_eq!(on_the_way(&place)[..2], ["decision_made", "action_started"]);
     place.verify();
 }
 

@@ -38,6 +38,7 @@ mod guide;
 mod hostile;
 mod http;
 mod import;
+mod inside;
 mod lazy;
 mod links;
 mod place;

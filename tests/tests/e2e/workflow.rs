@@ -132,6 +132,33 @@ fn a_run_waits_for_its_approval_and_goes_on() {
 }
 
 #[test]
+fn a_run_that_waits_ends_under_the_version_that_it_began_with() {
+    let place = Place::new();
+    let document = |version: &str, content: &str, more: &str| {
+        let text = format!(
+            "id: w\nversion: {version}\ntitle: W\nsteps:\n  \
+             - {{ id: ask, use: fs.write, with: {{ path: ask/a.txt, content: a }} }}\n  \
+             - {{ id: write, needs: [ask], use: fs.write, with: {{ path: b.txt, content: {content} }} }}\n{more}"
+        );
+        place.document("w.workflow.yaml", text)
+    };
+    let waits = place.run(&["run", &document("1.0.0", "old", "")]).ends(4, "approval_required");
+    let run = text(&waits, "run_id").to_owned();
+    let third = "  - { id: third, use: fs.write, with: { path: c.txt, content: c } }\n";
+    let newer = document("2.0.0", "new", third);
+    place.run_as_approver(&["approvals", "approve", &place.waiting()]).done();
+    let done = place.run(&["workflow", "resume", &run]).done();
+    assert_eq!(done["steps"].as_array().unwrap().len(), 2, "{done}");
+    assert_eq!((place.read("b.txt"), place.exists("c.txt")), ("old".to_owned(), false));
+    let shown = place.run(&["workflow", "show", &run]).done();
+    assert_eq!(shown["workflow"]["version"], "1.0.0");
+    // A new run is one of the newer version.
+    place.run_as_approver(&["run", &newer, "--approve"]).done();
+    assert_eq!((place.read("b.txt"), place.exists("c.txt")), ("new".to_owned(), true));
+    place.verify();
+}
+
+#[test]
 fn a_denied_approval_ends_the_run() {
     let place = Place::new();
     let file = place.document("w.workflow.yaml", EXAMPLE);

@@ -8,7 +8,7 @@ use lictor::document::{Limits, Source, StrictValue, from_json};
 use lictor::{Agent, Done};
 use serde_json::{Map, Value};
 
-use super::{Answer, checked, view};
+use super::{Answer, checked, view, workflow};
 use crate::args::{Call, Consent, Input, Land};
 use crate::consent::{self, risk};
 use crate::context::Context;
@@ -22,6 +22,7 @@ pub(crate) async fn call(wish: Call, context: &Context, output: &Output) -> Answ
     }
     let agent = consent::under(context.agent().await?, &wish.under)?;
     let action = action(&agent, &wish.input)?;
+    let agent = workflow::agreeing(wish.consent, agent, &action, context, output).await?;
     let outcome = act(&agent, action, wish.consent, context, output).await?;
     said(&outcome, output);
     Ok(0)

@@ -6,7 +6,7 @@ use lictor::capability::{Effects, LeftAlone};
 use lictor::context::{ExecutionId, RunId, SessionId, WorkspacePath};
 use lictor::governance::Verdict;
 use lictor::undo_records::{Content, History, OnConflict, UNDO_CAPABILITY};
-use lictor::{ActError, Agent, ErrorCode, UndoDone, UndoRequest};
+use lictor::{ActError, Agent, Compensated, ErrorCode, UndoDone, UndoRequest};
 use serde_json::json;
 
 use super::patch::patch;
@@ -128,8 +128,7 @@ async fn go(
         let ran = dry_run(agent, executions, way, output);
         return ran.map_err(|failure| explained(failure, agent, executions));
     }
-    let action = |execution| agent.undo_action(execution, on_conflict).map(drop);
-    on_record(agent, executions.iter().try_for_each(action), dry).await?;
+    on_record(agent, agent.made_up_for(executions), dry).await?;
     let check = || agent.check_undo(executions, on_conflict);
     let consent = consent::in_advance(agent, check, wish, context, output).await?;
     let done = agent.undo(executions, on_conflict, consent.as_ref()).await;
@@ -142,6 +141,7 @@ async fn go(
 fn dry_run(agent: &Agent, executions: &[ExecutionId], way: UndoWay, output: &Output) -> Answer {
     let on_conflict = on_conflict(way);
     let checked = agent.check_undo(executions, on_conflict)?;
+    let compensated = agent.made_up_for(executions)?;
     let plans: Vec<&Effects> = checked.iter().map(|one| one.described.effects()).collect();
     let conflicts: Vec<_> = plans.iter().flat_map(|plan| plan.conflicts.clone()).collect();
     let denied = checked.iter().any(|one| one.decision.verdict == Verdict::Deny);
@@ -153,11 +153,15 @@ fn dry_run(agent: &Agent, executions: &[ExecutionId], way: UndoWay, output: &Out
     let mut json = judgement(&checked, &conflicts);
     json.insert("undo_of".to_owned(), json!(executions));
     json.insert("kept".to_owned(), json!(kept));
+    json.insert("compensated".to_owned(), json!(compensated));
     json.extend(diff.clone().map(|diff| ("diff".to_owned(), json!(diff))));
     let shown = || match &diff {
         Some(diff) => visible(diff),
         None => {
-            judgement_text(&checked, agent) + &kept.iter().map(|one| left(one)).collect::<String>()
+            let mut text = judgement_text(&checked, agent);
+            text.extend(kept.iter().map(|one| left(one)));
+            text.extend(compensated.iter().map(|one| made_up_for("would make", one)));
+            text
         }
     };
     refused_or(json.into(), shown, judgement_code(&checked, &conflicts), output)
@@ -214,6 +218,10 @@ fn explained(mut failure: Failure, agent: &Agent, executions: &[ExecutionId]) ->
     }
 }
 
+fn made_up_for(made: &str, one: &Compensated) -> String {
+    format!("  {made} up for {} by {}\n", one.execution, one.by)
+}
+
 fn left(left: &LeftAlone) -> String {
     match &left.beside {
         Some(beside) => format!("  kept   {} (the old one is {beside})\n", left.path),
@@ -225,14 +233,15 @@ fn show(done: &UndoDone, word: &str, output: &Output) {
     let json = json!({
         "undo_of": done.undo_of, "status": "undone", "executions": done.executions,
         "execution_id": done.executions.last(), "files": done.files, "kept": done.kept,
-        "merged": done.merged, "decision": done.decisions.last(),
+        "merged": done.merged, "compensated": done.compensated, "decision": done.decisions.last(),
     });
     output.result(&json, || {
         let mut text = String::new();
         for (undone, by) in done.undo_of.iter().zip(&done.executions) {
             text.push_str(&format!("{GREEN}{word}{GREEN:#} {undone} by {by}\n"));
         }
-        if done.files.is_empty() {
+        text.extend(done.compensated.iter().map(|one| made_up_for("made", one)));
+        if done.files.is_empty() && done.compensated.is_empty() {
             text.push_str("  nothing was left to put back: all of it was as it was before\n");
         }
         text.push_str(&view::files(&done.files));

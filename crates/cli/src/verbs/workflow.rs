@@ -1,9 +1,10 @@
 //! `run`, `check run` and `workflow`.
 
 use lictor::audit::Redactor;
+use lictor::capability::Action;
 use lictor::context::{ApprovalId, RunId, Session};
 use lictor::document::{Limits, Source};
-use lictor::governance::RunPlan;
+use lictor::governance::{PlannedStep, RunPlan};
 use lictor::workflow::{
     EffectState, EngineError, FailureKind, Preview, Resume, RollbackStatus, RunRecord, RunStatus,
     StoreError, UndoBy, Workflow as Document,
@@ -14,12 +15,15 @@ use serde_json::{Value, json};
 use super::approvals::approval_failure;
 use super::call::object;
 use super::{Answer, refused_or};
-use crate::args::{Run, RunInput, Workflow};
+use crate::args::{self, Run, RunInput, Workflow};
 use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{DIM, GREEN, Output, RED, visible};
+
+/// What people agree to who agree to a run at once.
+const RUN: &str = "workflow.run";
 
 pub(crate) async fn run(wish: Run, context: &Context, output: &Output) -> Answer {
     if wish.dry.dry_run {
@@ -29,13 +33,13 @@ pub(crate) async fn run(wish: Run, context: &Context, output: &Output) -> Answer
     let (document, input) = match read(&wish.input, &agent) {
         Ok(read) => read,
         Err(failure) => {
-            return Err(consent::refused("workflow.run", failure, agent.runtime(), context).await);
+            return Err(consent::refused(RUN, failure, agent.runtime(), context).await);
         }
     };
     let consent = match wish.consent.approve {
         true => {
             let about = (agent.session(), &document, &input);
-            Some(agreed(agent.runtime(), about, None, context, output).await?)
+            Some(agreed(agent.runtime(), RUN, about, None, context, output).await?)
         }
         false => None,
     };
@@ -47,6 +51,7 @@ pub(crate) async fn run(wish: Run, context: &Context, output: &Output) -> Answer
 /// Agreement to a run at once: whoever gives it is shown the run first, and what it waits for.
 async fn agreed(
     runtime: &Runtime,
+    what: &str,
     (session, document, input): (&Session, &Document, &Value),
     waits: Option<&RunRecord>,
     context: &Context,
@@ -61,17 +66,36 @@ async fn agreed(
     if let Some(run) = waits {
         text.push_str(&shown(run));
         let asked = run.steps.iter().filter_map(|step| step.waiting_for.as_deref());
-        for id in asked.chain(run.plan_waits_for()) {
+        // A step may wait for a run that is to wait: then nobody was asked.
+        let asked = asked.chain(run.plan_waits_for()).filter_map(|id| ApprovalId::parse(id).ok());
+        for id in asked {
             // What is settled already is nothing to look at.
-            let id = ApprovalId::parse(id).map_err(Failure::input)?;
             let view = runtime.approvals().view(&id).map_err(approval_failure)?;
             text.push_str(&view.unwrap_or_default());
         }
     }
-    let what = "workflow.run";
     consent::show_before(what, &text, runtime, context, output).await?;
     let (approver, channel) = consent::approver(what, runtime, context, output).await?;
     Ok(Consent { approver, channel, seen: Seen::Run(Box::new(seen)) })
+}
+
+/// The agent, for an action that may call a workflow: whoever agrees to that at once agrees to what the
+/// workflow does, which they are shown as a run.
+pub(super) async fn agreeing(
+    wish: args::Consent,
+    agent: Agent,
+    action: &Action,
+    context: &Context,
+    output: &Output,
+) -> Result<Agent, Failure> {
+    // What cannot be called is refused on the road, and recorded there.
+    let called = agent.workflow_of(action).ok().flatten().filter(|_| wish.approve);
+    let fits = |workflow: &Document| workflow.check_input(action.input()).is_ok();
+    let Some(workflow) = called.filter(fits) else { return Ok(agent) };
+    let about = (agent.session(), &workflow, action.input());
+    let what = action.capability().to_string();
+    let consent = agreed(agent.runtime(), &what, about, None, context, output).await?;
+    Ok(agent.agreeing(consent))
 }
 
 /// The same steps, with questions as they are shown: whoever looks at a run is not always whoever gave
@@ -95,18 +119,24 @@ fn bound(plan: &RunPlan) -> String {
     let RunPlan { document, input, policy, pack, steps, .. } = plan;
     let mut text = format!("document {document}\ninput    {input}\npolicies {policy}\n");
     text.extend(pack.iter().map(|pack| format!("pack     {} {}\n", pack.id, pack.digest)));
-    for step in steps {
-        let back = if step.compensates { " (to take it back)" } else { "" };
-        let most = serde_json::to_string(&step.effects).unwrap_or_default();
+    bound_steps(&mut text, steps, "  ");
+    text
+}
+
+fn bound_steps(text: &mut String, steps: &[PlannedStep], indent: &str) {
+    for PlannedStep { id, compensates, capability, contract, risk, effects, each, calls } in steps {
+        let back = if *compensates { " (to take it back)" } else { "" };
+        let each = if *each { " (for each item)" } else { "" };
+        let most = serde_json::to_string(effects).unwrap_or_default();
         text.push_str(&format!(
-            "  {}{back}: {} by the contract {}, at most {}\n",
-            step.id,
-            step.capability,
-            step.contract,
+            "{indent}{id}{back}{each}: {capability}, {risk} risk, by the contract {contract}, at most {}\n",
             visible(&most)
         ));
+        if let Some(run) = calls {
+            text.push_str(&format!("{indent}  a run of {} ({})\n", run.workflow, run.document));
+            bound_steps(text, &run.steps, &format!("{indent}    "));
+        }
     }
-    text
 }
 
 /// The same for a run that waits.
@@ -120,7 +150,8 @@ async fn agreed_to_go_on(
     let source = Source::new(&run.workflow.source_name, run.workflow.source.as_bytes());
     let document = Document::from_yaml(&source).map_err(Failure::input)?;
     let session = run.session();
-    agreed(runtime, (&session, &document, &run.input), Some(&run), context, output).await
+    let about = (&session, &document, &run.input);
+    agreed(runtime, RUN, about, Some(&run), context, output).await
 }
 
 fn read(wish: &RunInput, agent: &Agent) -> Result<(Document, Value), Failure> {
@@ -217,11 +248,12 @@ fn ended(run: &RunRecord, output: &Output) -> Answer {
                 ErrorCode::ApprovalRequired,
                 format!("run `{}` waits for an answer", run.run_id),
             );
-            if let Some(approval) = waits {
+            if let Some(approval) = waits.filter(|id| ApprovalId::parse(id).is_ok()) {
                 failure.details = json!({ "approval_id": approval });
-                failure = failure
-                    .with_step(format!("lictor approvals approve {approval}"))
-                    .with_step(format!("lictor workflow resume {}", run.run_id));
+                failure = failure.with_step(format!("lictor approvals approve {approval}"));
+            }
+            if waits.is_some() {
+                failure = failure.with_step(format!("lictor workflow resume {}", run.run_id));
             }
             failure
         }
@@ -351,7 +383,7 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             if dry.dry_run {
                 return would(Step::Pause, &runtime, &run_id, output).await;
             }
-            let run = runtime.engine(None).pause(&run_id).await.map_err(engine_failure)?;
+            let run = runtime.pause_run(&run_id).await.map_err(engine_failure)?;
             output.result(&run.to_report(), || shown(&run));
             Ok(0)
         }

@@ -24,7 +24,7 @@ pub use error::ApprovalError;
 pub use grant::{Grant, GrantRefused, GrantTerms, Revocation};
 pub use grant_store::{GrantStore, MemoryGrantStore, StoredGrant};
 pub use pin::{MemoryPinStore, PinError, PinRecord, PinStore, PinStoreError};
-pub use plan::{PlannedCall, PlannedPack, PlannedStep, RunPlan};
+pub use plan::{PlannedCall, PlannedPack, PlannedRun, PlannedStep, RunPlan};
 pub use port::{Answered, ApprovalRequest, Approver, AskError, Reply, Says};
 pub use record::{
     ActionSummary, Answer, AnswerRefused, Approval, ApprovalState, Cancellation, Denial,

@@ -43,6 +43,18 @@ pub struct PlannedPack {
     pub digest: Digest,
 }
 
+/// A workflow with its calls, and with the workflows that these call in turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedRun {
+    /// The workflow's id.
+    pub workflow: Name,
+    /// The digest of its document.
+    pub document: Digest,
+    /// Its steps.
+    pub steps: Vec<PlannedStep>,
+}
+
 /// A call that a plan allows for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,13 +75,40 @@ pub struct PlannedStep {
     /// Whether it is done for each item of a list.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub each: bool,
+    /// The workflow that it calls, if it calls one: whatever that may do is agreed to with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<Box<PlannedRun>>,
+}
+
+impl PlannedStep {
+    fn risk(&self) -> Risk {
+        let begun = self.calls.iter().flat_map(|run| run.steps.iter().map(Self::risk));
+        begun.fold(self.risk, Risk::max)
+    }
+
+    fn is(&self, call: PlannedCall<'_>) -> bool {
+        self.id == call.step && self.compensates == call.compensates && self.each == call.item
+    }
 }
 
 impl RunPlan {
-    /// The highest risk of its steps.
+    /// The highest risk of its steps, and of theirs.
     #[must_use]
     pub fn risk(&self) -> Risk {
-        self.steps.iter().map(|step| step.risk).max().unwrap_or(Risk::Low)
+        self.steps.iter().map(PlannedStep::risk).max().unwrap_or(Risk::Low)
+    }
+
+    /// The run that steps lead to, the outermost first; none when they lead to none, or there are no
+    /// steps.
+    #[must_use]
+    pub fn inside(&self, way: &[String]) -> Option<&PlannedRun> {
+        let mut found: Option<&PlannedRun> = None;
+        for outer in way {
+            let steps = found.map_or(&self.steps, |run| &run.steps);
+            let begins = |step: &&PlannedStep| step.id == *outer && !step.compensates;
+            found = Some(steps.iter().find(begins)?.calls.as_deref()?);
+        }
+        found
     }
 
     /// The plan that an action asks people about: it stands in its input.
@@ -82,12 +121,15 @@ impl RunPlan {
     /// no more than was agreed to.
     #[must_use]
     pub fn allows_for(&self, described: &Described, call: PlannedCall<'_>) -> bool {
-        let contract = described.contract();
-        described.action().origin().run_id.as_ref() == Some(&self.run_id)
-            && self.steps.iter().any(|step| {
-                step.id == call.step
-                    && step.compensates == call.compensates
-                    && step.each == call.item
+        let (contract, run) = (described.contract(), described.action().origin().run_id.as_ref());
+        // Of the runs that its steps begin the plan cannot know the ids.
+        let (of_it, steps) = match call.within {
+            [] => (run == Some(&self.run_id), Some(&self.steps)),
+            way => (run.is_some(), self.inside(way).map(|run| &run.steps)),
+        };
+        of_it
+            && steps.into_iter().flatten().any(|step| {
+                step.is(call)
                     && step.capability == contract.id
                     && step.contract == contract.digest()
                     && described.effects().beyond(&step.effects).is_none()
@@ -98,6 +140,8 @@ impl RunPlan {
 /// Which of a run's calls an action is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlannedCall<'a> {
+    /// The steps of the runs above that begin its run, the outermost first.
+    pub within: &'a [String],
     /// The step, as its document names it.
     pub step: &'a str,
     /// Whether it takes the step back.

@@ -6,7 +6,7 @@ use lictor_capability::{Action, CapabilityId, Described, EffectCeiling, Origin, 
 use lictor_context::{ApprovalId, Clock, Digest, ManualClock, RunId};
 use lictor_governance::{
     Approvals, Approvers, Channel, Consented, MemoryApprovalStore, MemoryApproverStore,
-    PlannedCall, PlannedPack, PlannedStep, ProvenApprover, RunPlan, WriteGate,
+    PlannedCall, PlannedPack, PlannedRun, PlannedStep, ProvenApprover, RunPlan, WriteGate,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -51,8 +51,15 @@ impl House {
                 risk: contract.risk,
                 effects,
                 each: false,
+                calls: None,
             }
         };
+        let inner = PlannedRun {
+            workflow: name("inner"),
+            document: Digest::of(b"inner document"),
+            steps: vec![step("one", &Ask::new("fs.put"), "in/**")],
+        };
+        let begins = step("begin", &Ask::new("flow.inner"), "none");
         RunPlan {
             run_id: run("1"),
             workflow: name("release"),
@@ -65,6 +72,7 @@ impl House {
                 step("two", &Ask::new("fs.put"), "out/**"),
                 PlannedStep { compensates: true, ..step("two", &Ask::new("fs.back"), "out/**") },
                 PlannedStep { each: true, ..step("all", &Ask::new("fs.write"), "all/**") },
+                PlannedStep { calls: Some(Box::new(inner)), ..begins },
             ],
         }
     }
@@ -94,8 +102,12 @@ impl House {
         let described = called.ask.describe_as(action);
         let decision = self.gate.decide(&described);
         let plan = self.asking(plan);
-        let call =
-            PlannedCall { step: called.step, compensates: called.compensates, item: called.item };
+        let call = PlannedCall {
+            within: &called.within,
+            step: called.step,
+            compensates: called.compensates,
+            item: called.item,
+        };
         let spent = self.approvals.spend_plan((id, &plan), (&described, call), &decision).unwrap();
         let Some(spent) = spent else { return false };
         assert_eq!(spent.by(), &Consented::Plan(id.clone()));
@@ -110,6 +122,7 @@ impl House {
 struct Called {
     ask: Ask,
     run: &'static str,
+    within: Vec<String>,
     step: &'static str,
     compensates: bool,
     item: bool,
@@ -118,7 +131,13 @@ struct Called {
 impl Called {
     fn new(step: &'static str, capability: &str, path: &str) -> Self {
         let ask = Ask::new(capability).write(path);
-        Self { ask, run: "1", step, compensates: false, item: false }
+        Self { ask, run: "1", within: Vec::new(), step, compensates: false, item: false }
+    }
+
+    /// The step of the run that a step begins.
+    fn inside() -> Self {
+        let within = vec!["begin".to_owned()];
+        Self { run: "7", within, ..Self::new("one", "fs.put", "in/a") }
     }
 
     fn action(&self) -> Action {
@@ -148,6 +167,7 @@ fn a_plan_answers_for_the_calls_that_it_names() {
     assert!(house.passes(&id, &plan, &back));
     let item = Called { item: true, ..Called::new("all", "fs.write", "all/a") };
     assert!(house.passes(&id, &plan, &item));
+    assert!(house.passes(&id, &plan, &Called::inside()), "what one of its steps begins");
 }
 
 #[test]
@@ -159,6 +179,21 @@ fn a_plan_answers_for_nothing_else() {
     let others = [
         ("another step", Called { step: "three", ..one.clone() }),
         ("another run", Called { run: "2", ..one.clone() }),
+        ("inside of what begins nothing", {
+            Called { within: vec!["one".to_owned()], ..Called::inside() }
+        }),
+        ("inside of no step", Called { within: vec!["x".to_owned()], ..Called::inside() }),
+        ("deeper than it goes", {
+            Called { within: vec!["begin".to_owned(), "one".to_owned()], ..Called::inside() }
+        }),
+        ("another step inside", Called { step: "two", ..Called::inside() }),
+        ("beyond the ceiling inside", {
+            Called { ask: Ask::new("fs.put").write("src/a"), ..Called::inside() }
+        }),
+        (
+            "outside what is allowed inside",
+            Called { within: Vec::new(), run: "1", ..Called::inside() },
+        ),
         ("taking it back", Called { compensates: true, ..one.clone() }),
         ("an item", Called { item: true, ..one.clone() }),
         ("another capability", Called::new("one", "fs.put", "src/a")),
@@ -246,6 +281,11 @@ fn a_plan_that_nobody_agreed_to_answers_for_nothing() {
     assert!(!house.passes(asked.id(), &plan, &one));
 }
 
+/// The run that a step begins.
+fn inner(plan: &mut RunPlan) -> &mut PlannedRun {
+    plan.steps.iter_mut().find_map(|step| step.calls.as_deref_mut()).unwrap()
+}
+
 /// One thing about a plan made another.
 fn mutated(mut plan: RunPlan, what: u8, at: prop::sample::Index) -> RunPlan {
     let other = || Digest::of(b"other");
@@ -273,6 +313,12 @@ fn mutated(mut plan: RunPlan, what: u8, at: prop::sample::Index) -> RunPlan {
         14 => plan.pack = Some(PlannedPack { id: name("docs"), digest: other() }),
         15 => plan.run_id = run("2"),
         16 => plan.policy = other(),
+        18 => inner(&mut plan).document = other(),
+        19 => inner(&mut plan).workflow = name("another"),
+        20 => inner(&mut plan).steps[0].contract = other(),
+        21 => inner(&mut plan).steps[0].effects.fs.write.push("more/**".to_owned()),
+        22 => drop(inner(&mut plan).steps.pop()),
+        23 => plan.steps.iter_mut().for_each(|step| step.calls = None),
         _ => plan.workflow = name("another"),
     }
     plan
@@ -284,7 +330,7 @@ proptest! {
     /// Whatever is changed of a plan that was agreed to, nothing of it is covered any more: people
     /// are asked again.
     #[test]
-    fn any_change_of_an_agreed_plan_asks_again(what in 0_u8..18, at: prop::sample::Index) {
+    fn any_change_of_an_agreed_plan_asks_again(what in 0_u8..24, at: prop::sample::Index) {
         let house = House::new();
         let plan = house.plan();
         let id = house.agree(&plan);
@@ -295,6 +341,7 @@ proptest! {
             Called::new("two", "fs.put", "out/a"),
             Called { compensates: true, ..Called::new("two", "fs.back", "out/a") },
             Called { item: true, ..Called::new("all", "fs.write", "all/a") },
+            Called::inside(),
         ] {
             prop_assert!(house.passes(&id, &plan, &called), "as it was agreed to");
             prop_assert!(!house.passes(&id, &changed, &called), "{} {:?}", what, changed);

@@ -13,6 +13,7 @@ mod denying;
 mod formats;
 mod halting;
 mod importing;
+mod inside;
 mod layers;
 mod lifecycle;
 mod matrix;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Engine;
 use super::going::{Ended, Going};
+use super::scope::scope;
 use super::seat::Seat;
 use crate::error::EngineError;
 use crate::lease::{LEASE, Lease, Wish};
@@ -145,8 +146,10 @@ impl<'e> Driver<'e> {
             if stop.is_some() {
                 self.going.wake_nobody();
             }
-            if stop > Some(Stop::Pause) {
-                self.stopping.stop();
+            match stop {
+                None => {}
+                Some(Stop::Pause) => self.stopping.pause(),
+                Some(Stop::Failed | Stop::Cancel { .. }) => self.stopping.stop(),
             }
             if self.going.is_empty() {
                 return self.at_rest(stop);
@@ -298,37 +301,12 @@ impl<'e> Driver<'e> {
     /// What the templates of a step see: nothing of steps that it does not need. Without a step,
     /// all of them.
     pub(super) fn scope(&mut self, idx: Option<usize>, output: Option<&Value>) -> Scope {
-        let item = idx.and_then(|idx| self.run.steps.get(idx)?.item.clone());
-        let planned = item.as_ref().map(|item| item.of).or(idx);
-        let position = planned.and_then(|idx| self.workflow.schedule.positions.get(idx).copied());
-        let reach = position.and_then(|position| self.workflow.reach.get(position));
-        let mut steps: Vec<(String, Any)> = Vec::new();
-        let records = self.run.steps.iter().zip(&mut self.outputs);
-        for ((record, cached), position) in records.zip(&self.workflow.schedule.positions) {
-            if idx.is_some() && !reach.is_some_and(|reach| reach.contains(*position)) {
-                continue;
-            }
-            let output = cached.get_or_insert_with(|| Scope::value(&record.output)).clone();
-            let status = Any::from(record.status.as_str());
-            let seen = Scope::object([("output", output), ("status", status)]);
-            steps.push((record.id.clone(), seen));
-        }
-        let workflow = Scope::object([
-            ("id", Any::from(self.workflow.id.as_str())),
-            ("version", Any::from(self.workflow.version.to_string())),
-        ]);
-        let mut entries = vec![
-            ("input", self.input.clone()),
-            ("run_id", Any::from(self.run.run_id.as_str())),
-            ("workflow", workflow),
-            ("steps", Scope::object(steps)),
-        ];
-        entries.extend(output.map(|output| ("output", Scope::value(output))));
-        if let Some(item) = &item {
-            entries.push(("item", Scope::value(&item.value)));
-            entries.push(("index", Any::from(item.index)));
-        }
-        Scope::new(entries)
+        let outputs = &mut self.outputs;
+        let seen = |at: usize, record: &StepRecord| match outputs.get_mut(at) {
+            Some(cached) => cached.get_or_insert_with(|| Scope::value(&record.output)).clone(),
+            None => Scope::value(&record.output),
+        };
+        scope((&self.workflow, &self.run), (idx, output), self.input.clone(), seen)
     }
 
     pub(super) fn set_output(&mut self, idx: usize, output: Value) {

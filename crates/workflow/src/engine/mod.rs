@@ -5,9 +5,11 @@ mod control; // submit, resume, pause, cancel, recover
 mod documents; // workflows, read once
 mod driver; // one run on its way
 mod going; // what it has under way
+mod making_up; // for a step, by somebody else
 mod plan; // agreement to a whole run
 mod preview; // dry runs
 mod rollback; // and back
+mod scope; // what templates see
 mod seat; // where a driver is reached
 mod settle; // what came of a step
 mod slots; // how much at a time
@@ -25,6 +27,7 @@ use serde_json::Value;
 
 pub use control::{Resume, SubRun};
 use documents::Documents;
+pub use making_up::StepCompensation;
 pub use preview::Preview;
 use seat::Seat;
 use slots::Slots;
