@@ -98,7 +98,10 @@ impl Context {
     }
 
     pub(crate) async fn runtime(&self) -> Result<Runtime, Failure> {
-        Ok(Runtime::open(self.options()?).await?)
+        let runtime = Runtime::open(self.options()?).await?;
+        #[cfg(feature = "mcp")]
+        self.upstreams.reach_by(runtime.requests()?);
+        Ok(runtime)
     }
 
     pub(crate) async fn agent(&self) -> Result<Agent, Failure> {
@@ -148,17 +151,24 @@ fn nearest() -> Result<PathBuf, Failure> {
 pub(crate) fn keys_folder() -> Result<PathBuf, Failure> {
     let state = env("XDG_STATE_HOME")
         .map(PathBuf::from)
-        .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+        .or_else(|| home().map(|home| home.join(".local/state")));
     state
         .map(|state| state.join("lictor"))
         .ok_or_else(|| Failure::usage("the signing key has no place: set HOME or XDG_STATE_HOME"))
 }
 
 fn config_folder() -> Option<PathBuf> {
-    env("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".config")))
-        .map(|config| config.join("lictor"))
+    config_home().map(|config| config.join("lictor"))
+}
+
+/// Where this user's programs keep what they are told.
+pub(crate) fn config_home() -> Option<PathBuf> {
+    env("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| home().map(|home| home.join(".config")))
+}
+
+/// The home of this user.
+pub(crate) fn home() -> Option<PathBuf> {
+    env("HOME").map(PathBuf::from)
 }
 
 /// The name of the user that this process runs as; what the environment says only where the

@@ -3,6 +3,8 @@
 mod args;
 mod audit_args;
 mod catalogue_args;
+#[cfg(feature = "mcp")]
+mod clients;
 mod consent;
 mod context;
 mod failure;

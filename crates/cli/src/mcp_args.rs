@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::args::DryRun;
+use crate::clients::places::{Client, Scope};
 
 /// What can be done with the Model Context Protocol.
 #[derive(Debug, Clone, Subcommand)]
@@ -30,6 +31,41 @@ pub(crate) enum Mcp {
     /// Of several servers, each tool has its server's name before its own: `files__read_file`. They are
     /// started at once, and each by itself: one that does not begin, or ends, harms no other.
     Gateway(Gateway),
+    /// Put the servers that your clients start behind Lictor: `mcp wrap` in place of each command.
+    ///
+    /// Shows each command whole and the difference, and asks. What stands beside a command in the file
+    /// stays: names, variables, comments. What stood there is kept, and `--revert` brings it back.
+    Import(Import),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Import {
+    /// Only the files of this client; of all unless given. May be given several times.
+    #[arg(long, value_enum, value_name = "CLIENT")]
+    pub(crate) client: Vec<Client>,
+    /// Whose files.
+    #[arg(long, value_enum, value_name = "SCOPE", default_value = "project")]
+    pub(crate) scope: Scope,
+    /// This file, of any client: JSON with `mcpServers` or `servers`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["client", "scope"])]
+    pub(crate) file: Option<PathBuf>,
+    /// Only this server. May be given several times.
+    #[arg(long, value_name = "NAME", conflicts_with = "revert")]
+    pub(crate) server: Vec<String>,
+    /// The command by which clients start Lictor.
+    #[arg(long, value_name = "PROGRAM", default_value = "lictor", conflicts_with = "revert")]
+    pub(crate) lictor: String,
+    /// Write without asking.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Bring back what stood in the files before they were changed last.
+    #[arg(long)]
+    pub(crate) revert: bool,
+    /// Also where somebody changed a file since; what is there then is kept as a copy.
+    #[arg(long, requires = "revert")]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) dry: DryRun,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -76,6 +112,10 @@ pub(crate) struct Wrap {
     /// With `--approve-baseline`: only this tool. May be given several times.
     #[arg(long, value_name = "TOOL", requires = "approve_baseline")]
     pub(crate) tool: Vec<String>,
+    /// The URL of a server that is reached over HTTP, in place of a command. `--set` and `--secret` name
+    /// headers then; a secret for `Authorization` gets `Bearer` before it, unless it names a scheme.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["env", "cwd", "files", "command"])]
+    pub(crate) url: Option<String>,
     /// A variable of this environment that the server gets, beside the usual few. May be given several
     /// times.
     #[arg(long, value_name = "NAME")]

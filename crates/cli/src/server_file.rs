@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use lictor::capability::HttpOrigin;
 use lictor::document::{Limits, Source, StrictValue, from_json};
 use serde_json::{Map, Value};
 
+use crate::clients::text::plain;
 use crate::context::env_text;
 use crate::failure::Failure;
 use crate::files;
@@ -15,7 +17,11 @@ use crate::files;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Said {
     pub(crate) name: String,
+    /// Empty when it has a URL.
     pub(crate) command: Vec<String>,
+    pub(crate) url: Option<String>,
+    /// Headers with what they hold; that may be a secret.
+    pub(crate) headers: BTreeMap<String, String>,
     pub(crate) cwd: Option<String>,
     /// Variables with what they hold; that may be a secret.
     pub(crate) env: BTreeMap<String, String>,
@@ -64,20 +70,91 @@ fn server(name: &str, said: &Map<String, Value>) -> Result<Said, String> {
     if said.get("disabled") == Some(&Value::Bool(true)) {
         return Err("it is disabled".to_owned());
     }
-    if said.contains_key("url") || said.contains_key("serverUrl") {
-        return Err("it is reached over HTTP, which is not done yet".to_owned());
-    }
     for key in ["autoApprove", "alwaysAllow", "envFile"] {
         if said.contains_key(key) {
             tracing::warn!("`{key}` of the MCP server `{name}` is not taken over");
         }
     }
-    let text = |key: &str| match said.get(key) {
+    match URLS.iter().find(|key| said.contains_key(**key)) {
+        Some(key) => elsewhere(name, said, key),
+        None => program(name, said),
+    }
+}
+
+/// What clients call the URL of a server that is reached over HTTP.
+const URLS: [&str; 3] = ["url", "serverUrl", "httpUrl"];
+
+fn text(said: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match said.get(key) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(format!("`{key}` is no text")),
+    }
+}
+
+fn texts(said: &Map<String, Value>, key: &str) -> Result<BTreeMap<String, String>, String> {
+    let fields = match said.get(key) {
+        None => return Ok(BTreeMap::new()),
+        Some(Value::Object(fields)) => fields,
+        Some(_) => return Err(format!("`{key}` is no object")),
     };
-    let mut command = vec![text("command")?.ok_or("it has no `command`")?];
+    let pair = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => Ok((name.clone(), text.clone())),
+        Value::Number(number) => Ok((name.clone(), number.to_string())),
+        Value::Bool(flag) => Ok((name.clone(), flag.to_string())),
+        _ => Err(format!("`{key}.{name}` is no text")),
+    };
+    fields.iter().map(pair).collect()
+}
+
+/// The same, with what stands for something else filled in.
+fn filled_texts(said: &Map<String, Value>, key: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut texts = texts(said, key)?;
+    for value in texts.values_mut() {
+        *value = filled(value)?;
+    }
+    Ok(texts)
+}
+
+/// A server that is reached by a URL.
+fn elsewhere(name: &str, said: &Map<String, Value>, key: &str) -> Result<Said, String> {
+    let kinds = ["type", "transport", "transportType"];
+    let kind = kinds.iter().find_map(|key| said.get(*key)).and_then(Value::as_str);
+    match kind {
+        None | Some("http" | "streamable-http" | "streamableHttp") => {}
+        Some("sse") => {
+            return Err(
+                "it is reached by the old HTTP+SSE, which is not spoken; `http` is".to_owned()
+            );
+        }
+        Some(other) => {
+            return Err(format!("its type `{}` is not known; `http` is", other.escape_debug()));
+        }
+    }
+    if said.get("workspace") == Some(&Value::Bool(true)) {
+        return Err("`workspace` is of servers with a command".to_owned());
+    }
+    let url = text(said, key)?.unwrap_or_default();
+    // It is pinned, shown and kept: it is no place for what is filled in later.
+    if url.contains("${") {
+        return Err("its URL has a `${…}`; put what is secret into `headers`".to_owned());
+    }
+    HttpOrigin::of_input(key, &Value::String(url.clone()))?;
+    Ok(Said {
+        name: name.to_owned(),
+        command: Vec::new(),
+        url: Some(url),
+        headers: filled_texts(said, "headers")?,
+        cwd: None,
+        env: BTreeMap::new(),
+        secrets: texts(said, "secrets")?,
+        workspace: false,
+    })
+}
+
+/// A server that is a program.
+fn program(name: &str, said: &Map<String, Value>) -> Result<Said, String> {
+    let mut command = vec![text(said, "command")?.ok_or("it has neither `command` nor `url`")?];
     let args = match said.get("args") {
         None => Vec::new(),
         Some(Value::Array(args)) => args.clone(),
@@ -93,27 +170,16 @@ fn server(name: &str, said: &Map<String, Value>) -> Result<Said, String> {
             "its command has a `${…}`; only `${workspaceFolder}` is filled in there".to_owned()
         );
     }
-    let texts = |key: &str| -> Result<BTreeMap<String, String>, String> {
-        let fields = match said.get(key) {
-            None => return Ok(BTreeMap::new()),
-            Some(Value::Object(fields)) => fields,
-            Some(_) => return Err(format!("`{key}` is no object")),
-        };
-        let pair = |(name, value): (&String, &Value)| match value {
-            Value::String(text) => Ok((name.clone(), text.clone())),
-            Value::Number(number) => Ok((name.clone(), number.to_string())),
-            Value::Bool(flag) => Ok((name.clone(), flag.to_string())),
-            _ => Err(format!("`{key}.{name}` is no text")),
-        };
-        fields.iter().map(pair).collect()
-    };
-    let mut env = texts("env")?;
-    for value in env.values_mut() {
-        *value = filled(value)?;
-    }
-    let workspace = said.get("workspace") == Some(&Value::Bool(true));
-    let (name, cwd, secrets) = (name.to_owned(), text("cwd")?, texts("secrets")?);
-    Ok(Said { name, command, cwd, env, secrets, workspace })
+    Ok(Said {
+        name: name.to_owned(),
+        command,
+        url: None,
+        headers: BTreeMap::new(),
+        cwd: text(said, "cwd")?,
+        env: filled_texts(said, "env")?,
+        secrets: texts(said, "secrets")?,
+        workspace: said.get("workspace") == Some(&Value::Bool(true)),
+    })
 }
 
 /// A value with `${NAME}`, `${NAME:-default}` and `${env:NAME}` filled in.
@@ -140,74 +206,11 @@ fn filled(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// JSON without comments and trailing commas; every byte keeps its place, so that errors name it.
-fn plain(bytes: &[u8]) -> Vec<u8> {
-    let mut out = bytes.to_vec();
-    let (mut at, mut in_text) = (0, false);
-    // Where a comma stands that nothing but room has followed.
-    let mut comma: Option<usize> = None;
-    let get = |at: usize| bytes.get(at).copied().unwrap_or(0);
-    let blank = |out: &mut Vec<u8>, at: usize| {
-        if let Some(byte) = out.get_mut(at).filter(|byte| **byte != b'\n') {
-            *byte = b' ';
-        }
-    };
-    while at < bytes.len() {
-        match (in_text, get(at)) {
-            (true, b'\\') => at += 1,
-            (true, b'"') => in_text = false,
-            (true, _) => {}
-            (false, b'"') => (in_text, comma) = (true, None),
-            (false, b'/') if get(at + 1) == b'/' => {
-                while at < bytes.len() && get(at) != b'\n' {
-                    blank(&mut out, at);
-                    at += 1;
-                }
-                continue;
-            }
-            (false, b'/') if get(at + 1) == b'*' => {
-                let begin = at;
-                while at < bytes.len()
-                    && !(at >= begin + 2 && get(at) == b'*' && get(at + 1) == b'/')
-                {
-                    blank(&mut out, at);
-                    at += 1;
-                }
-                blank(&mut out, at);
-                blank(&mut out, at + 1);
-                at += 2;
-                continue;
-            }
-            (false, b',') => comma = Some(at),
-            (false, b'}' | b']') => {
-                if let Some(comma) = comma.take() {
-                    blank(&mut out, comma);
-                }
-            }
-            (false, byte) if byte.is_ascii_whitespace() => {}
-            (false, _) => comma = None,
-        }
-        at += 1;
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn comments_and_trailing_commas_are_taken_out_and_texts_stay() {
-        let text = "{ // one, two }\n \"a\": [1, 2, /* ] */ ], \"b\": \"// no, \\\" /* comment */ ,}\", }\n";
-        let read: Value = serde_json::from_slice(&plain(text.as_bytes())).unwrap();
-        assert_eq!(read, json!({ "a": [1, 2], "b": "// no, \" /* comment */ ,}" }));
-        assert_eq!(plain(text.as_bytes()).len(), text.len());
-        for odd in ["", "/", "/*", "//", "\"\\", "[1,,]", "/* *"] {
-            assert_eq!(plain(odd.as_bytes()).len(), odd.len(), "{odd}");
-        }
-    }
 
     #[test]
     fn what_is_filled_in_later_stands_in_variables_only() {
@@ -218,13 +221,28 @@ mod tests {
         let one = one.unwrap();
         assert_eq!(one.command, ["c", "{workspace}/x"]);
         assert_eq!(one.env["A"], "bc");
+        let reached = said(json!({
+            "type": "http", "url": "https://a.example/mcp",
+            "headers": { "Authorization": "Bearer ${NO_SUCH:-b}c" },
+        }));
+        let reached = reached.unwrap();
+        assert_eq!(reached.url.as_deref(), Some("https://a.example/mcp"));
+        assert_eq!(reached.headers["Authorization"], "Bearer bc");
+        assert!(reached.command.is_empty());
         for (bad, why) in [
             (json!({ "command": "c", "args": ["${KEY}"] }), "only `${workspaceFolder}`"),
             (json!({ "command": "c", "env": { "A": "${LICTOR_SECRET_X}" } }), "Lictor's own"),
             (json!({ "command": "c", "env": { "A": "${input:key}" } }), "secret"),
-            (json!({ "url": "http://x" }), "HTTP"),
+            (json!({ "type": "sse", "url": "http://x" }), "not spoken"),
+            (json!({ "type": "pigeon", "url": "http://x" }), "`pigeon`"),
+            (json!({ "url": "http://x/${KEY}" }), "`headers`"),
+            (
+                json!({ "url": "http://x", "headers": { "A": "${LICTOR_SECRET_X}" } }),
+                "Lictor's own",
+            ),
+            (json!({ "url": "http://x", "workspace": true }), "with a command"),
             (json!({ "command": "c", "disabled": true }), "disabled"),
-            (json!({}), "no `command`"),
+            (json!({}), "neither `command` nor `url`"),
         ] {
             let told = said(bad).unwrap_err();
             assert!(told.contains(why), "{told}");

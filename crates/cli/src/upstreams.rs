@@ -14,6 +14,7 @@ use lictor_mcp::{Surroundings, Upstreams};
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     said: Mutex<BTreeMap<(String, String), OsString>>,
+    headers: Mutex<BTreeMap<(String, String), String>>,
 }
 
 impl Given {
@@ -26,6 +27,16 @@ impl Given {
     pub(crate) fn say(&self, server: &str, name: &str, value: &str) {
         self.said().insert((server.to_owned(), name.to_owned()), value.into());
     }
+
+    fn headers(&self) -> MutexGuard<'_, BTreeMap<(String, String), String>> {
+        // Whole entries come and stay.
+        self.headers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A configuration says what a header for a server holds. It goes nowhere else.
+    pub(crate) fn say_header(&self, server: &str, name: &str, value: &str) {
+        self.headers().insert((server.to_owned(), name.to_owned()), value.to_owned());
+    }
 }
 
 impl Surroundings for Given {
@@ -33,6 +44,10 @@ impl Surroundings for Given {
     fn variable(&self, server: &str, name: &str) -> Option<OsString> {
         let said = self.said().get(&(server.to_owned(), name.to_owned())).cloned();
         said.or_else(|| std::env::var_os(name))
+    }
+
+    fn header(&self, server: &str, name: &str) -> Option<String> {
+        self.headers().get(&(server.to_owned(), name.to_owned())).cloned()
     }
 }
 

@@ -9,7 +9,10 @@ mod secret;
 
 pub use command::{CommandHandlers, Launcher, Programs, Stage, sweep};
 pub use contracts::contracts;
-pub use http::{HttpHandlers, NoPrivateHosts, PrivateHosts, RootsError};
+pub use http::{
+    HttpAnswer, HttpAsk, HttpClient, HttpHandlers, HttpLost, NoPrivateHosts, PrivateHosts,
+    RootsError,
+};
 pub use launch::{LAUNCHER, launch};
 pub use masked::Mask;
 pub use secret::{NoSecrets, SecretSource};

@@ -7,6 +7,7 @@ use lictor_governance::WriteGate;
 use lictor_handlers::{HttpHandlers, PrivateHosts};
 
 use crate::options::{OpenError, RuntimeOptions};
+use crate::runtime::Runtime;
 
 /// The handlers of requests. A file of certificate authorities that is named and cannot be read
 /// opens nothing: trusting others instead is not what was asked for.
@@ -20,6 +21,17 @@ pub(crate) fn handlers(
     let refused = |reason: String| OpenError::Certificates { path: path.clone(), reason };
     let pem = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
     handlers.with_roots(&pem).map_err(|error| refused(error.to_string()))
+}
+
+impl Runtime {
+    /// Requests as capabilities send them: whom TLS trusts, which private hosts the policies name. For
+    /// handlers of the program's own that speak another protocol over HTTP.
+    ///
+    /// # Errors
+    /// When the certificate authorities that were named cannot be read.
+    pub fn requests(&self) -> Result<HttpHandlers, OpenError> {
+        handlers(&self.parts.options, &self.parts.gate)
+    }
 }
 
 /// The private hosts of the policies that hold at the moment.

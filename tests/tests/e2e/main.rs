@@ -41,6 +41,7 @@ mod import;
 mod inside;
 mod lazy;
 mod links;
+mod mcp_import;
 mod place;
 mod plan;
 mod policy;

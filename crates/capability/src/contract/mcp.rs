@@ -8,7 +8,7 @@ use lictor_document::StrictValue;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::CapabilityId;
+use super::{CapabilityId, EffectCeiling, HttpOrigin, check_header};
 
 /// How [`McpPin`]s are made: raised when what is hashed changes, so that a new way to hash flags nothing
 /// that did not change.
@@ -43,8 +43,8 @@ pub struct McpPin {
     pub definition: StrictValue,
 }
 
-/// How the program behind an MCP server is started. What it is given of the environment is named, and
-/// never held, here.
+/// How the program behind an MCP server is started, or at which URL one is reached. What it is given of
+/// the environment is named, and never held, here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct McpServer {
@@ -52,17 +52,25 @@ pub struct McpServer {
     pub server: String,
     /// The program and its arguments; no shell reads them. In arguments, `{workspace}` is the folder
     /// that the server works in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// The URL, of a server that is reached over HTTP instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The headers that it is sent, by name, as whoever reaches it says what they hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<String>,
     /// The folder that it begins in: relative to the workspace, which it is unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// The environment variables that it gets, by name, from whoever starts it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
-    /// Variables with a text of their own, in which `{workspace}` is the folder that it works in.
+    /// Variables with a text of their own, in which `{workspace}` is the folder that it works in; of a
+    /// URL, headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, String>,
-    /// Variables that hold a secret, looked up when it is started.
+    /// Variables that hold a secret, looked up when it is started; of a URL, headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, String>,
     /// Whether it works on the files of the workspace. Then it gets a copy of them, and what it changes
@@ -148,10 +156,72 @@ impl McpServer {
             .map_err(|error| error.to_string())
     }
 
-    pub(super) fn check(&self, id: &CapabilityId, programs: &[String]) -> Result<(), String> {
+    /// Whether a server may be given a variable of this name.
+    ///
+    /// # Errors
+    /// When it is no name, or that of one of Lictor's own.
+    pub fn check_variable(name: &str) -> Result<(), String> {
+        check_variable(name)
+    }
+
+    /// Whether a server at a URL may be sent a header of this name.
+    ///
+    /// # Errors
+    /// When it is no name, or one that the protocol sets by itself.
+    pub fn check_header(name: &str) -> Result<(), String> {
+        check_header(name)?;
+        let lower = name.to_ascii_lowercase();
+        let own = ["accept", "content-type", "last-event-id"].contains(&lower.as_str());
+        match own || lower.starts_with("mcp-") {
+            true => Err(format!("the header `{name}` is set by the protocol itself")),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn check(&self, id: &CapabilityId, most: &EffectCeiling) -> Result<(), String> {
         let own = Self::id_of(&self.server)?;
         if own != *id {
             return Err(format!("the id of this server is `{own}`"));
+        }
+        match &self.url {
+            Some(url) => self.check_url(url, &most.net),
+            None => self.check_command(&most.process),
+        }
+    }
+
+    fn check_url(&self, url: &str, hosts: &[String]) -> Result<(), String> {
+        let (origin, _) = HttpOrigin::of_input("url", &json!(url))?;
+        if !self.command.is_empty() || self.cwd.is_some() || !self.env.is_empty() || self.workspace
+        {
+            return Err(
+                "a server has a `url` or a `command`; `cwd`, `env` and `workspace` are of commands"
+                    .to_owned(),
+            );
+        }
+        if !hosts.contains(&origin.effect()) {
+            return Err(format!("`effects.net` does not name `{}`", origin.effect()));
+        }
+        let named = self.headers.iter().chain(self.set.keys()).chain(self.secrets.keys());
+        let mut known: Vec<String> = Vec::new();
+        for name in named {
+            Self::check_header(name)?;
+            let lower = name.to_ascii_lowercase();
+            if known.contains(&lower) {
+                return Err(format!("the header `{name}` is there twice"));
+            }
+            known.push(lower);
+        }
+        let fits =
+            |text: &String| text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
+        match self.set.values().all(fits) {
+            true => Ok(()),
+            false => Err("a header holds what none can".to_owned()),
+        }
+    }
+
+    fn check_command(&self, programs: &[String]) -> Result<(), String> {
+        if !self.headers.is_empty() {
+            return Err("`headers` are of servers with a `url`".to_owned());
         }
         let program = self.command.first().filter(|program| !program.is_empty());
         let Some(program) = program else {

@@ -521,7 +521,7 @@ impl RawContract {
         }
         let foreign = match &self.handler.value {
             HandlerSpec::Mcp(tool) => tool.check(&self.id, &self.source),
-            HandlerSpec::McpServer(server) => server.check(&self.id, &self.effects.value.process),
+            HandlerSpec::McpServer(server) => server.check(&self.id, &self.effects.value),
             HandlerSpec::Builtin(_)
             | HandlerSpec::Command(_)
             | HandlerSpec::Http(_)

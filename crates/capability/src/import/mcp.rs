@@ -3,33 +3,46 @@
 use serde_json::{Value, json};
 
 use super::{Draft, Import, NotImported, literal_title};
-use crate::contract::{McpPin, McpServer, McpTool, looks_like};
+use crate::contract::{HttpOrigin, McpPin, McpServer, McpTool, looks_like};
 
 /// How long a call gets, unless somebody says otherwise.
 const TIMEOUT: &str = "60s";
 /// The longest description that is repeated as the contract's own; the pin holds all of it.
 const MAX_TEXT: usize = 16 << 10;
 
-/// From how a server is started to the contract of starting it.
+/// From how a server is started, or reached, to the contract of that.
 ///
 /// # Errors
-/// When its name is none, or its command is empty.
+/// When its name is none, its command is empty, or its URL has no host.
 pub fn from_mcp_server(server: &McpServer) -> Result<Import, super::ImportError> {
     let id = McpServer::id_of(&server.server).map_err(super::ImportError)?;
-    let program = server.command.first().cloned().unwrap_or_default();
-    let title = format!("Start the MCP server {}", server.server);
-    let what = format!("Start `{}` and keep it running.", server.command.join(" "));
+    let (verb, what, effects) = match &server.url {
+        None => {
+            let program = server.command.first().cloned().unwrap_or_default();
+            let what = format!("Start `{}` and keep it running.", server.command.join(" "));
+            ("Start", what, json!({ "process": [program] }))
+        }
+        Some(url) => {
+            let origin = HttpOrigin::of(url).map_err(super::ImportError)?;
+            let what = format!("Connect to `{url}` and stay connected.");
+            ("Reach", what, json!({ "net": [origin.effect()] }))
+        }
+    };
+    let title = format!("{verb} the MCP server {}", server.server);
     let mut draft = Draft::new(&id, &title, &what, "local");
     draft.set(json!({
         "input": { "type": "object", "additionalProperties": false },
         "output": { "type": "object" },
         "risk": "medium",
-        "effects": { "process": [program] },
+        "effects": effects,
         "undo": { "strategy": "none" },
         "timeout": TIMEOUT,
         "handler": { "mcp_server": server },
     }));
-    draft.lost = vec!["what the program does beside its tools: nothing holds it".to_owned()];
+    draft.lost = match &server.url {
+        None => vec!["what the program does beside its tools: nothing holds it".to_owned()],
+        Some(_) => vec!["what its machine does: nothing there is held or seen".to_owned()],
+    };
     let mut import = Import::default();
     import.take(server.server.clone(), Ok(draft));
     Ok(import)

@@ -12,6 +12,8 @@ fn server() -> McpServer {
     McpServer {
         server: "desk".to_owned(),
         command: vec!["desk-server".to_owned(), "--fast".to_owned()],
+        url: None,
+        headers: Vec::new(),
         cwd: None,
         env: Vec::new(),
         set: Default::default(),
@@ -184,4 +186,55 @@ fn a_pin_keeps_a_definition_as_it_is() {
     let pin = McpPin::of(&whole).unwrap();
     assert_eq!(pin.definition.as_value(), &whole);
     assert_eq!(pin.digest, pin_digest(&whole).unwrap());
+}
+
+fn reached() -> McpServer {
+    let secrets = [("Authorization".to_owned(), "KEY".to_owned())].into_iter().collect();
+    McpServer {
+        command: Vec::new(),
+        url: Some("https://Tools.example:8443/mcp".to_owned()),
+        headers: vec!["X-Team".to_owned()],
+        secrets,
+        ..server()
+    }
+}
+
+#[test]
+fn a_server_with_a_url_is_a_contract_that_names_its_host() {
+    let import = from_mcp_server(&reached()).unwrap();
+    assert!(import.left_out.is_empty(), "{:?}", import.left_out);
+    let contract = contract(&import.contracts[0].contract).unwrap();
+    assert_eq!(contract.effects.net, ["tools.example:8443"]);
+    assert!(contract.effects.process.is_empty());
+    let HandlerSpec::McpServer(spec) = &contract.handler else { panic!() };
+    assert_eq!(**spec, reached());
+}
+
+#[test]
+fn a_contract_of_a_server_is_of_one_kind_and_sends_what_it_may() {
+    let good = from_mcp_server(&reached()).unwrap().contracts[0].contract.clone();
+    let with = |key: &str, value: Value| {
+        let mut bad = good.clone();
+        bad["handler"]["mcp_server"][key] = value;
+        contract(&bad).unwrap_err()
+    };
+    for (key, value, why) in [
+        ("command", json!(["c"]), "a `url` or a `command`"),
+        ("env", json!(["PATH"]), "a `url` or a `command`"),
+        ("workspace", json!(true), "a `url` or a `command`"),
+        ("url", json!("https://other.example/mcp"), "does not name `other.example`"),
+        ("url", json!("https://me@tools.example:8443/"), "without a user"),
+        ("url", json!("ftp://tools.example:8443/"), "begins with"),
+        ("headers", json!(["Mcp-Session-Id"]), "by the protocol itself"),
+        ("headers", json!(["Accept"]), "by the protocol itself"),
+        ("headers", json!(["Host"]), "by the request itself"),
+        ("headers", json!(["authorization"]), "there twice"),
+        ("set", json!({ "X-A": "a\r\nX-B: b" }), "what none can"),
+    ] {
+        let told = with(key, value);
+        assert!(told.contains(why), "{key}: {told}");
+    }
+    let mut command = from_mcp_server(&server()).unwrap().contracts[0].contract.clone();
+    command["handler"]["mcp_server"]["headers"] = json!(["X-Team"]);
+    assert!(contract(&command).unwrap_err().contains("with a `url`"));
 }

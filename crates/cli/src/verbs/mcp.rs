@@ -24,6 +24,7 @@ pub(crate) async fn mcp(wish: Mcp, context: &Context, output: &Output) -> Answer
         Mcp::Clients(wish) => mcp_clients::clients(wish, principal, context, output).await,
         Mcp::Wrap(wish) => super::mcp_wrap::wrap(wish, context, output).await,
         Mcp::Gateway(wish) => super::mcp_gateway::gateway(wish, context, output).await,
+        Mcp::Import(wish) => super::mcp_import::import(wish, context, output).await,
     }
 }
 

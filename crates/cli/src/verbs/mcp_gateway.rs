@@ -21,22 +21,28 @@ pub(crate) async fn gateway(wish: Gateway, context: &Context, output: &Output) -
         for (name, value) in &said.env {
             context.given.say(&said.name, name, value);
         }
+        for (name, value) in &said.headers {
+            context.given.say_header(&said.name, name, value);
+        }
         specs.push(McpServer {
             server: said.name,
             command: said.command,
             cwd: said.cwd,
             // Their names; what they hold is in the file, and goes to the server only.
-            env: variables(said.env.keys()),
+            env: if said.url.is_some() { Vec::new() } else { variables(said.env.keys()) },
+            headers: said.headers.into_keys().collect(),
+            url: said.url,
             set: Default::default(),
             secrets: said.secrets,
             workspace: said.workspace,
         });
     }
-    if specs.is_empty() {
-        return Err(Failure::input("the file names no server that can be started here"));
-    }
     let left_out: Vec<Value> =
         left_out.iter().map(|(name, why)| json!({ "server": name, "why": why })).collect();
+    if specs.is_empty() {
+        let why = "the file names no server that can be started or reached";
+        return Err(Failure::input(why).with_details(json!({ "left_out": left_out })));
+    }
     if wish.dry.dry_run {
         let json = json!({ "start": specs, "left_out": left_out });
         let texts = specs.iter().map(|spec| visible(&start_text(spec))).collect::<Vec<_>>();

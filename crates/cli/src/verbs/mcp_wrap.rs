@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lictor::capability::{HandlerSpec, McpServer};
+use lictor::capability::{HandlerSpec, HttpOrigin, McpServer};
 use lictor::context::{AgentProfile, Name, Selection, Session};
 use lictor::governance::{CatalogueKey, CatalogueKind, LifeState};
 use lictor::{LifeStep, Runtime};
@@ -76,6 +76,20 @@ pub(super) async fn serve(
 fn spec(wish: &Wrap, runtime: &Runtime) -> Result<McpServer, Failure> {
     let usage = |problem: String| Failure::usage(problem);
     let id = McpServer::id_of(&wish.name).map_err(usage)?;
+    if let Some(url) = &wish.url {
+        HttpOrigin::of_input("url", &json!(url)).map_err(usage)?;
+        return Ok(McpServer {
+            server: wish.name.clone(),
+            command: Vec::new(),
+            url: wish.url.clone(),
+            headers: Vec::new(),
+            cwd: None,
+            env: Vec::new(),
+            set: pairs(&wish.set)?,
+            secrets: pairs(&wish.secret)?,
+            workspace: false,
+        });
+    }
     if wish.command.is_empty() {
         let known = runtime.catalogue().versions(CatalogueKind::Capability, id.as_str());
         let contract = known.first().and_then(|entry| entry.document.contract().cloned());
@@ -91,6 +105,8 @@ fn spec(wish: &Wrap, runtime: &Runtime) -> Result<McpServer, Failure> {
     Ok(McpServer {
         server: wish.name.clone(),
         command: wish.command.clone(),
+        url: None,
+        headers: Vec::new(),
         cwd: wish.cwd.clone(),
         env: variables(&wish.env),
         set: pairs(&wish.set)?,
@@ -222,6 +238,9 @@ impl Deed<'_> {
 
 /// The whole command, and all that it gets.
 pub(super) fn start_text(spec: &McpServer) -> String {
+    if let Some(url) = &spec.url {
+        return reach_text(spec, url);
+    }
     let mut text = format!("The MCP server `{}` is started by this command, whole:\n", spec.server);
     for part in &spec.command {
         text.push_str(&format!("  {}\n", part.escape_debug()));
@@ -244,6 +263,23 @@ pub(super) fn start_text(spec: &McpServer) -> String {
         );
     }
     text.push_str("\nNothing holds the program itself: it can do what you can.");
+    text
+}
+
+/// The whole URL, and all that is sent there.
+fn reach_text(spec: &McpServer, url: &str) -> String {
+    let mut text =
+        format!("The MCP server `{}` is reached at\n  {}", spec.server, url.escape_debug());
+    for name in &spec.headers {
+        text.push_str(&format!("\n  {name}: as the configuration says"));
+    }
+    for (name, value) in &spec.set {
+        text.push_str(&format!("\n  {name}: {}", value.escape_debug()));
+    }
+    for (name, secret) in &spec.secrets {
+        text.push_str(&format!("\n  {name}: the secret `{secret}`"));
+    }
+    text.push_str("\nNothing of what its machine does is held or seen.");
     text
 }
 

@@ -25,6 +25,8 @@ mod mcp_gateway;
 #[cfg(feature = "mcp")]
 mod mcp_http;
 #[cfg(feature = "mcp")]
+mod mcp_import;
+#[cfg(feature = "mcp")]
 mod mcp_wrap;
 mod patch;
 mod policy;

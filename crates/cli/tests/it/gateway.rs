@@ -62,7 +62,7 @@ async fn one_server_that_does_not_begin_is_nothing_to_the_others() {
     let one = StandIn::named(&place, "one", &[looks("echo"), looks("environment")]);
     let two = StandIn::named(&place, "two", &[looks("echo"), looks("dies")]);
     let broken = json!({ "command": "false", "args": [] });
-    let far = json!({ "type": "http", "url": "https://example.org/mcp" });
+    let far = json!({ "type": "sse", "url": "https://example.org/sse" });
     write(&place, &[("one", entry(&one)), ("broken", broken), ("two", entry(&two)), ("far", far)]);
     let (code, told) = baseline(&place);
     assert_ne!(code, 0, "{told}");

@@ -14,12 +14,14 @@
 #![cfg(feature = "mcp")]
 
 mod client;
+mod elsewhere;
 mod http_client;
 mod place;
 mod stand_in;
 
 mod bundles;
 mod cancelling;
+mod client_files;
 mod doors;
 mod elicitation;
 mod gateway;
@@ -27,6 +29,7 @@ mod http;
 mod imported;
 mod life;
 mod outcomes;
+mod reached;
 mod real;
 mod refusals;
 mod session;

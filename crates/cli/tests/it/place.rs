@@ -79,7 +79,7 @@ impl Place {
 
     fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
-        command.args(arguments).arg("--json").current_dir(&self.root).stdin(Stdio::null());
+        command.arg("--json").args(arguments).current_dir(&self.root).stdin(Stdio::null());
         for name in ours() {
             command.env_remove(name);
         }
@@ -96,8 +96,14 @@ impl Place {
     /// The same, as the approver whom `init` made.
     #[track_caller]
     pub(crate) fn approver(&self, arguments: &[&str]) -> Value {
+        self.approver_with(arguments, &[])
+    }
+
+    /// The same, with more variables.
+    #[track_caller]
+    pub(crate) fn approver_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Value {
         let mut command = self.command(arguments);
-        command.env("LICTOR_APPROVER_TOKEN", &self.token);
+        command.env("LICTOR_APPROVER_TOKEN", &self.token).envs(more.iter().copied());
         let (code, json) = answer(command, arguments);
         assert_eq!(code, 0, "{arguments:?}: {json}");
         json

@@ -17,7 +17,12 @@ rules:
 ";
 
 pub(crate) fn place() -> Place {
-    Place::with_policy(&format!("{POLICY}{RULES}"))
+    place_with("")
+}
+
+/// The same, with more rules.
+pub(crate) fn place_with(rules: &str) -> Place {
+    Place::with_policy(&format!("{POLICY}{RULES}{rules}"))
 }
 
 async fn wrapped(place: &Place, era: Era, stand_in: &StandIn) -> Client {

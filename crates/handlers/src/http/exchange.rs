@@ -104,16 +104,7 @@ impl Exchange {
 /// No answer came. Before there is a connection, and with TLS one to whom it says that it is,
 /// nothing was sent.
 fn unsent(error: &ureq::Error, connected: bool, safe: bool, mask: &Mask) -> Failed {
-    let message = match error {
-        ureq::Error::HostNotFound => {
-            "the host is not found, or has only private addresses that the contract does not name, \
-             and neither does the policy"
-                .to_owned()
-        }
-        // It quotes the URL, which may hold a secret.
-        ureq::Error::BadUri(_) => "the URL is none that the client takes".to_owned(),
-        other => mask.text(&other.to_string()),
-    };
+    let message = said(error, mask);
     let error = if connected && !safe {
         HandlerError::unknown(format!("no answer came: {message}"))
     } else {
@@ -122,14 +113,37 @@ fn unsent(error: &ureq::Error, connected: bool, safe: bool, mask: &Mask) -> Fail
     Failed { error, again: true }
 }
 
+/// What the client says, without what may be a secret.
+pub(super) fn said(error: &ureq::Error, mask: &Mask) -> String {
+    match error {
+        ureq::Error::HostNotFound => {
+            "the host is not found, or has only private addresses that the contract does not name, \
+             and neither does the policy"
+                .to_owned()
+        }
+        // It quotes the URL, which may hold a secret.
+        ureq::Error::BadUri(_) => "the URL is none that the client takes".to_owned(),
+        other => mask.text(&other.to_string()),
+    }
+}
+
 /// Follows a redirect to the same scheme, host and port, and to nowhere else.
 fn redirected(
-    mut request: http::Request<Vec<u8>>,
+    request: http::Request<Vec<u8>>,
     response: &http::Response<ureq::Body>,
     origin: &http::Uri,
 ) -> Result<http::Request<Vec<u8>>, Failed> {
+    asked_elsewhere(request, response, origin).map_err(definite)
+}
+
+/// The same; why not, in words.
+pub(super) fn asked_elsewhere(
+    mut request: http::Request<Vec<u8>>,
+    response: &http::Response<ureq::Body>,
+    origin: &http::Uri,
+) -> Result<http::Request<Vec<u8>>, &'static str> {
     let to = response.headers().get("location").and_then(|value| value.to_str().ok());
-    let to = to.ok_or_else(|| definite("it was redirected to nowhere"))?;
+    let to = to.ok_or("it was redirected to nowhere")?;
     let (scheme, authority) = (origin.scheme_str().unwrap_or_default(), origin.authority());
     let base = format!("{scheme}://{}", authority.map_or("", |authority| authority.as_str()));
     let target = if to.starts_with('/') && !to.starts_with("//") {
@@ -137,10 +151,9 @@ fn redirected(
     } else {
         to.to_owned()
     };
-    let target: http::Uri =
-        target.parse().map_err(|_| definite("it was redirected to what is no URL"))?;
+    let target: http::Uri = target.parse().map_err(|_| "it was redirected to what is no URL")?;
     if target.scheme() != origin.scheme() || target.authority() != authority {
-        return Err(definite("it was redirected to another host, and that is not followed"));
+        return Err("it was redirected to another host, and that is not followed");
     }
     *request.uri_mut() = target;
     Ok(request)
@@ -148,9 +161,9 @@ fn redirected(
 
 /// Connects, and tells when it has: from then on something may have been sent.
 #[derive(Debug)]
-struct Telling {
-    inner: DefaultConnector,
-    connected: Arc<AtomicBool>,
+pub(super) struct Telling {
+    pub(super) inner: DefaultConnector,
+    pub(super) connected: Arc<AtomicBool>,
 }
 
 impl Connector for Telling {

@@ -1,6 +1,7 @@
 //! HTTP: one request a call, as the contract writes it, and its answer.
 
 mod answer; // what comes back, without the secrets that went out
+mod client; // for protocols of their own over HTTP
 mod exchange; // sending, and following at home
 mod reach; // which addresses may be talked to
 mod request; // from a contract and an input to a request
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use crate::masked::Mask;
 use crate::secret::SecretSource;
+pub use client::{HttpAnswer, HttpAsk, HttpClient, HttpLost};
 use exchange::Prepared;
 use reach::Reach;
 pub use reach::{NoPrivateHosts, PrivateHosts};
@@ -57,6 +59,15 @@ impl HttpHandlers {
     pub fn with_roots(mut self, pem: &[u8]) -> Result<Self, RootsError> {
         self.roots = Roots::of(pem)?;
         Ok(self)
+    }
+
+    /// A client for somebody who speaks a protocol of its own to one URL. Its host counts as named by a
+    /// contract: by number, or as `localhost`, it may be a private one.
+    ///
+    /// # Errors
+    /// When the URL has no host that is written in one way only.
+    pub fn client(&self, url: &str) -> Result<HttpClient, String> {
+        HttpClient::new(url, Arc::clone(&self.private), self.roots.clone())
     }
 }
 

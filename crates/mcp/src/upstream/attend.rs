@@ -19,6 +19,22 @@ const LOOK: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// After so long at the earliest a server is asked again what it has.
+const SOONEST: Duration = Duration::from_secs(20);
+/// A list that is younger was asked for meanwhile, by a call.
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// How long until a server is asked again: before calls would have to, and not all servers of a machine
+/// at one moment.
+fn until_asked() -> Duration {
+    let mut random = [0_u8; 2];
+    // Where there is none they are asked at one moment.
+    if getrandom::fill(&mut random).is_err() {
+        return SOONEST;
+    }
+    let most = super::handler::MAX_AGE.saturating_sub(SOONEST);
+    SOONEST + most.mul_f64(f64::from(u16::from_le_bytes(random)) / 65_536.0)
+}
 
 impl Upstreams {
     /// Stays with servers until the future is dropped. That one of them is not let in, does not begin
@@ -70,7 +86,7 @@ impl One {
                     }
                 }
             }
-            match self.upstreams.listed(&self.spec.server).await {
+            match self.upstreams.listed_within(&self.spec.server, YOUNG).await {
                 Ok(listing) => {
                     let known =
                         looked_at.as_ref().is_some_and(|known| known.tools() == listing.tools());
@@ -86,7 +102,7 @@ impl One {
             tokio::select! {
                 // It never closes while we hold it.
                 _ = news.changed() => {}
-                () = tokio::time::sleep(super::handler::MAX_AGE) => {}
+                () = tokio::time::sleep(until_asked()) => {}
             }
         }
     }
@@ -157,4 +173,17 @@ enum Begun {
     Runs,
     NotLetIn,
     Refused,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_asked_again_before_their_lists_are_old_and_not_all_at_one_moment() {
+        let waits: std::collections::BTreeSet<Duration> = (0..200).map(|_| until_asked()).collect();
+        assert!(waits.iter().all(|wait| (SOONEST..super::super::handler::MAX_AGE).contains(wait)));
+        // 200 draws of 65,536: one alone cannot come by chance.
+        assert!(waits.len() > 1);
+    }
 }

@@ -248,7 +248,9 @@ fn merged(before: &Contract, now: &Value) -> Value {
         take("risk");
     }
     let files = now.pointer("/effects/fs/write").and_then(Value::as_array);
-    if works_on_files(before) != files.is_some_and(|files| !files.is_empty()) {
+    // Another program, or another host, is what a start is about.
+    let start = matches!(before.handler, HandlerSpec::McpServer(_));
+    if start || works_on_files(before) != files.is_some_and(|files| !files.is_empty()) {
         take("effects");
     }
     if before.undo.strategy != UndoStrategy::Compensate {

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor::capability::{
-    CapabilityId, Contract, EffectCeiling, Effects, McpPin, McpServer, McpTool, Risk, UndoScope,
-    WorkspaceView,
+    CapabilityId, Contract, EffectCeiling, Effects, HttpOrigin, McpPin, McpServer, McpTool, Risk,
+    UndoScope, UndoStrategy, WorkspaceView,
 };
 use lictor::context::WorkspacePath;
 use lictor::executor::{Granted, Handler, HandlerError, HandlerErrorKind, Request};
+use lictor::handlers::HttpClient;
 use rmcp::ServiceError;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ErrorCode};
 use serde_json::{Map, Value, json};
 
+use super::dial::{self, Dial};
 use super::diff;
 use super::files::{self, Copy};
-use super::link::Link;
+use super::link::{Link, Way};
 use super::listing::{Differs, Listing};
 use super::process::Order;
 use super::{Inner, ended};
@@ -37,6 +39,68 @@ pub(super) struct StartsServer {
 impl StartsServer {
     pub(super) fn new(spec: &McpServer, inner: Arc<Inner>) -> Self {
         Self { spec: spec.clone(), inner }
+    }
+
+    fn client(&self, url: &str) -> Result<HttpClient, HandlerError> {
+        let requests = self.inner.requests.get();
+        let requests = requests.ok_or_else(|| {
+            HandlerError::failed("this program does not say how servers with a URL are reached")
+        })?;
+        requests.client(url).map_err(HandlerError::input)
+    }
+
+    /// How it is reached, with all that it is sent. Secrets are looked up here and kept nowhere else.
+    fn dial(&self, url: &str, secrets: &mut Vec<String>) -> Result<Dial, HandlerError> {
+        let server = &self.spec.server;
+        let mut headers: Vec<(String, String)> = Vec::new();
+        for name in &self.spec.headers {
+            let Some(value) = self.inner.surroundings.header(server, name) else {
+                let why = format!("nobody says what the header `{name}` of `{server}` holds");
+                return Err(HandlerError::failed(why));
+            };
+            // `Bearer …`: what comes back may repeat the one without the other.
+            secrets.extend(value.split_whitespace().last().map(str::to_owned));
+            secrets.push(value.clone());
+            headers.push((name.clone(), value));
+        }
+        headers.extend(self.spec.set.iter().map(|(name, text)| (name.clone(), text.clone())));
+        for (name, secret) in &self.spec.secrets {
+            let found = self.secret(secret)?;
+            // Every other scheme is a word before a space.
+            let bare = name.eq_ignore_ascii_case("authorization") && !found.contains(' ');
+            headers
+                .push((name.clone(), if bare { format!("Bearer {found}") } else { found.clone() }));
+            secrets.push(found);
+        }
+        Ok(Dial::new(self.client(url)?, url, headers))
+    }
+
+    fn secret(&self, name: &str) -> Result<String, HandlerError> {
+        let found = self.inner.secrets.secret(name);
+        found.ok_or_else(|| HandlerError::failed(format!("there is no secret `{name}`")))
+    }
+
+    /// The program that was judged, ready to be started, and what it works in.
+    fn program_of(
+        &self,
+        granted: &Granted<'_>,
+        secrets: &mut Vec<String>,
+    ) -> Result<(Way, Option<Copy>), HandlerError> {
+        let found = self.inner.programs.find(self.program(), granted.view())?;
+        let Some(first) =
+            found.first().filter(|_| found == granted.described().effects().executables)
+        else {
+            let program = self.program().escape_debug();
+            let problem = format!("the program `{program}` is another one than was judged");
+            return Err(HandlerError::changed(problem));
+        };
+        let copy = match self.spec.workspace {
+            true => Some(Copy::new(&self.inner.scratch)?),
+            false => None,
+        };
+        let works_in = copy.as_ref().map_or(self.inner.root.as_path(), Copy::folder);
+        let order = self.order(&first.path, works_in, secrets)?;
+        Ok((Way::Program(order), copy))
     }
 
     fn program(&self) -> &str {
@@ -60,9 +124,7 @@ impl StartsServer {
         }
         env.extend(self.spec.set.iter().map(|(name, text)| (name.clone(), filled(text).into())));
         for (name, secret) in &self.spec.secrets {
-            let found = self.inner.secrets.secret(secret);
-            let found = found
-                .ok_or_else(|| HandlerError::failed(format!("there is no secret `{secret}`")))?;
+            let found = self.secret(secret)?;
             env.insert(name.clone(), OsString::from(&found));
             secrets.push(found);
         }
@@ -81,6 +143,12 @@ impl StartsServer {
 #[async_trait::async_trait]
 impl Handler for StartsServer {
     fn describe(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
+        if let Some(url) = &self.spec.url {
+            self.client(url)?.check()?;
+            let origin = HttpOrigin::of(url).map_err(HandlerError::input)?;
+            let undo = UndoScope::None;
+            return Ok(Effects { hosts: vec![origin.effect()], undo, ..Effects::default() });
+        }
         let program = self.program();
         let executables = self.inner.programs.find(program, request.view)?;
         Ok(Effects {
@@ -93,22 +161,12 @@ impl Handler for StartsServer {
     }
 
     async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError> {
-        let found = self.inner.programs.find(self.program(), granted.view())?;
-        let Some(first) =
-            found.first().filter(|_| found == granted.described().effects().executables)
-        else {
-            let program = self.program().escape_debug();
-            let problem = format!("the program `{program}` is another one than was judged");
-            return Err(HandlerError::changed(problem));
-        };
         let mut secrets = Vec::new();
-        let copy = match self.spec.workspace {
-            true => Some(Copy::new(&self.inner.scratch)?),
-            false => None,
+        let way = match &self.spec.url {
+            Some(url) => (Way::Url(self.dial(url, &mut secrets)?), None),
+            None => self.program_of(&granted, &mut secrets)?,
         };
-        let works_in = copy.as_ref().map_or(self.inner.root.as_path(), Copy::folder);
-        let order = self.order(&first.path, works_in, &mut secrets)?;
-        let starting = self.inner.start(&self.spec, (order, copy), &secrets);
+        let starting = self.inner.start(&self.spec, way, &secrets);
         let server = &self.spec.server;
         let link = match tokio::time::timeout(granted.limit(), starting).await {
             Ok(Ok(link)) => link,
@@ -147,6 +205,8 @@ pub(super) struct CallsTool {
     most: EffectCeiling,
     /// Whether it works on files of the workspace.
     files: bool,
+    /// What of a call can be taken back.
+    undo: UndoScope,
     inner: Arc<Inner>,
 }
 
@@ -157,6 +217,11 @@ impl CallsTool {
             risk: contract.risk,
             most: contract.effects.clone(),
             files: files::works_on_files(contract),
+            // What the contract calls afterwards makes up for it, as far as that goes.
+            undo: match contract.undo.strategy {
+                UndoStrategy::Compensate => UndoScope::Partial,
+                UndoStrategy::Automatic | UndoStrategy::None => UndoScope::None,
+            },
             inner,
         }
     }
@@ -213,7 +278,7 @@ impl Handler for CallsTool {
         }
         let tools = vec![format!("{}/{}", self.spec.server, self.spec.tool)];
         if !self.files {
-            return Ok(Effects { tools, undo: UndoScope::None, ..Effects::default() });
+            return Ok(Effects { tools, undo: self.undo, ..Effects::default() });
         }
         // What it changes in its copy lands, and can be undone; what else it does, nobody sees.
         let reads = files::reads(request.view)?;
@@ -326,9 +391,15 @@ impl CallsTool {
                     false => Err(unknown(said)),
                 }
             }
+            Err(error) if let Some(why) = dial::untaken(&error) => Err(HandlerError::failed(
+                link.mask().text(&format!("`{server}` was not asked: {why}")),
+            )),
             Err(error) => match link.end_of().await {
                 Some(why) => Err(unknown(ended(server, &why))),
-                None => Err(unknown(format!("`{server}` gave no answer: {error}"))),
+                None => {
+                    let why = dial::plainly(&error);
+                    Err(unknown(format!("`{server}` gave no answer: {why}")))
+                }
             },
         }
     }

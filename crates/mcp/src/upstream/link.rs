@@ -16,6 +16,7 @@ use rmcp::service::{
 };
 use tokio::sync::{oneshot, watch};
 
+use super::dial::{self, Dial};
 use super::listing::Listing;
 use super::process::{Order, Process, Said};
 
@@ -60,6 +61,15 @@ impl ClientHandler for Ear {
     }
 }
 
+/// How a server is had.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// It is a program that is started.
+    Program(Order),
+    /// It is somewhere else, and is reached.
+    Url(Dial),
+}
+
 /// Why a server is not there.
 #[derive(Debug, Clone)]
 pub(super) struct Ended(pub(super) String);
@@ -82,22 +92,22 @@ impl Link {
     /// Starts a server and asks what it has. One that does not know the first way to begin is
     /// started again and spoken to the other way.
     pub(super) async fn start(
-        order: &Order,
+        way: &Way,
         era: Option<Era>,
         secrets: &[String],
         news: &watch::Sender<u64>,
     ) -> Result<Self, String> {
         let mask = Mask::new(secrets);
         let first = era.unwrap_or(Era::Initialize);
-        let begun = begin(order, first, news, &mask).await;
+        let begun = begin(way, first, news, &mask).await;
         let begun = match begun {
             Err(Refused { other_way: true, .. }) if era.is_none() => {
-                begin(order, Era::Discover, news, &mask).await
+                begin(way, Era::Discover, news, &mask).await
             }
             begun => begun,
         };
         let begun = begun.map_err(|refused| refused.why)?;
-        let Begun { running, process, stale, era } = begun;
+        let Begun { running, source, stale, era } = begun;
         let peer = running.peer().clone();
         // A pin is held against what the server says, not against what it said once.
         peer.set_response_cache_config(ClientCacheConfig::disabled()).await;
@@ -107,9 +117,9 @@ impl Link {
         let listing = match Listing::ask(&peer).await {
             Ok(listing) => listing,
             Err(why) => {
-                let said = process.said();
+                let said = source.said();
                 drop(running);
-                process.end().await;
+                source.end().await;
                 return Err(mask.text(&with_words(&why, &said)));
             }
         };
@@ -117,7 +127,7 @@ impl Link {
         let (tell, ended) = watch::channel(None);
         let (news, masked) = (news.clone(), mask.clone());
         tokio::spawn(async move {
-            let why = attend(running, process, asked, &masked).await;
+            let why = attend(running, source, asked, &masked).await;
             tell.send_replace(Some(why));
             news.send_modify(|count| *count += 1);
         });
@@ -205,7 +215,7 @@ impl Link {
 
 struct Begun {
     running: RunningService<RoleClient, Ear>,
-    process: Process,
+    source: Source,
     stale: Arc<AtomicBool>,
     era: Era,
 }
@@ -216,16 +226,45 @@ struct Refused {
     other_way: bool,
 }
 
+/// What is at the other end of a connection.
+enum Source {
+    Program(Process),
+    Url(Dial),
+}
+
+impl Source {
+    /// What it says beside the protocol.
+    fn said(&self) -> Said {
+        match self {
+            Self::Program(process) => process.said(),
+            Self::Url(_) => Said::default(),
+        }
+    }
+
+    /// Comes back when it is not reached any more, with the reason; a program ends its connection.
+    async fn lost(&self) -> String {
+        if let Self::Url(dial) = self
+            && let Ok(why) = dial.lost().wait_for(Option::is_some).await
+        {
+            return why.clone().unwrap_or_default();
+        }
+        std::future::pending().await
+    }
+
+    async fn end(self) {
+        match self {
+            Self::Program(process) => process.end().await,
+            Self::Url(_) => {}
+        }
+    }
+}
+
 async fn begin(
-    order: &Order,
+    way: &Way,
     era: Era,
     news: &watch::Sender<u64>,
     mask: &Mask,
 ) -> Result<Begun, Refused> {
-    let (process, output, input) = Process::start(order).map_err(|error| {
-        let why = format!("`{}` does not start: {error}", order.program.display());
-        Refused { why, other_way: false }
-    })?;
     let stale = Arc::new(AtomicBool::new(false));
     let ear = Ear { stale: Arc::clone(&stale), news: news.clone() };
     let mode = match era {
@@ -234,17 +273,40 @@ async fn begin(
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
         },
     };
-    match ear.serve_with_lifecycle((output, input), mode).await {
-        Ok(running) => Ok(Begun { running, process, stale, era }),
+    let (source, served) = match way {
+        Way::Program(order) => {
+            let (process, output, input) = Process::start(order).map_err(|error| {
+                let why = format!("`{}` does not start: {error}", order.program.display());
+                Refused { why, other_way: false }
+            })?;
+            let served = ear.serve_with_lifecycle((output, input), mode).await;
+            (Source::Program(process), served)
+        }
+        Way::Url(dial) => {
+            let dial = dial.anew();
+            let served = ear.serve_with_lifecycle(dial.transport(), mode).await;
+            (Source::Url(dial), served)
+        }
+    };
+    match served {
+        Ok(running) => Ok(Begun { running, source, stale, era }),
         Err(error) => {
-            let other_way = !matches!(
-                error,
-                ClientInitializeError::ConnectionClosed(_)
-                    | ClientInitializeError::TransportError { .. }
-                    | ClientInitializeError::Cancelled
-            );
-            let said = process.said();
-            process.end().await;
+            let other_way = match &source {
+                // Whoever answers, and not so, may want to be spoken to otherwise.
+                Source::Url(dial) => dial.lost().borrow().is_none(),
+                Source::Program(_) => !matches!(
+                    error,
+                    ClientInitializeError::ConnectionClosed(_)
+                        | ClientInitializeError::TransportError { .. }
+                        | ClientInitializeError::Cancelled
+                ),
+            };
+            let said = source.said();
+            source.end().await;
+            let error = match &error {
+                ClientInitializeError::TransportError { error, .. } => dial::of_transport(error),
+                other => other.to_string(),
+            };
             let why = mask.text(&with_words(&format!("it does not begin: {error}"), &said));
             Err(Refused { why, other_way })
         }
@@ -267,27 +329,26 @@ fn subscribe(peer: &Peer<RoleClient>, stale: Arc<AtomicBool>, news: watch::Sende
 /// Stays with a server until it ends or is to, and sees to it that nothing of it is left.
 async fn attend(
     running: RunningService<RoleClient, Ear>,
-    process: Process,
+    source: Source,
     asked: oneshot::Receiver<()>,
     mask: &Mask,
 ) -> Ended {
     let cancel = running.cancellation_token();
     let waiting = running.waiting();
     tokio::pin!(waiting);
-    let wanted = tokio::select! {
-        _ = &mut waiting => false,
-        _ = asked => true,
+    let why = tokio::select! {
+        _ = &mut waiting => None,
+        _ = asked => Some("it was closed".to_owned()),
+        why = source.lost() => Some(format!("it is not reached any more: {why}")),
     };
-    if wanted {
+    if why.is_some() {
         cancel.cancel();
         drop(waiting.await);
     }
-    let said = process.said();
-    process.end().await;
-    match wanted {
-        true => Ended("it was closed".to_owned()),
-        false => Ended(mask.text(&with_words("it ended by itself", &said))),
-    }
+    let said = source.said();
+    source.end().await;
+    let why = why.unwrap_or_else(|| with_words("it ended by itself", &said));
+    Ended(mask.text(&why))
 }
 
 fn with_words(why: &str, said: &Said) -> String {

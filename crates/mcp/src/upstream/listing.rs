@@ -10,6 +10,8 @@ use rmcp::service::{Peer, RoleClient};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::dial;
+
 /// So many pages are asked for: a server that always has one more would hold everybody up.
 const MAX_PAGES: usize = 64;
 /// So many tools may one server have.
@@ -84,7 +86,7 @@ async fn pages(peer: &Peer<RoleClient>) -> Result<Vec<Value>, String> {
     let (mut tools, mut cursor, mut bytes) = (Vec::new(), None, 0_usize);
     for _ in 0..MAX_PAGES {
         let params = PaginatedRequestParams::default().with_cursor(cursor.take());
-        let page = peer.list_tools(Some(params)).await.map_err(|error| error.to_string())?;
+        let page = peer.list_tools(Some(params)).await.map_err(|error| dial::plainly(&error))?;
         for tool in page.tools {
             let tool = serde_json::to_value(&tool).map_err(|error| error.to_string())?;
             bytes = bytes.saturating_add(tool.to_string().len());

@@ -2,6 +2,7 @@
 //! somebody let in, and everything that is done with them goes down the road.
 
 mod attend; // staying with servers
+mod dial; // servers that are reached by a URL
 mod diff; // two definitions, for people
 mod files; // servers that work on files of the workspace
 mod govern; // what is proposed of a server, and what has changed
@@ -19,16 +20,15 @@ use std::time::Duration;
 
 use lictor::capability::{Contract, HandlerSpec, McpServer};
 use lictor::executor::{Handler, HandlerFactory};
-use lictor::handlers::{Programs, SecretSource};
+use lictor::handlers::{HttpHandlers, Programs, SecretSource};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use files::Copy;
 pub use govern::{Governed, LeftOut, Standing, StandingKind};
 use handler::{CallsTool, StartsServer};
-use link::{Ended, Era, Link};
+use link::{Ended, Era, Link, Way};
 pub use listing::Listing;
-use process::Order;
 
 /// The first pause before a server that ended is started again; it doubles with each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -41,6 +41,12 @@ const RAN_WELL: Duration = Duration::from_secs(60);
 pub trait Surroundings: Send + Sync + fmt::Debug {
     /// The value of a variable for a server; `None` when there is none.
     fn variable(&self, server: &str, name: &str) -> Option<OsString>;
+
+    /// What a header holds for a server that is reached by a URL; `None` when nobody says.
+    fn header(&self, server: &str, name: &str) -> Option<String> {
+        let (_, _) = (server, name);
+        None
+    }
 }
 
 /// The MCP servers that a runtime can start and call: the handlers behind contracts of kind `mcp`.
@@ -57,6 +63,8 @@ struct Inner {
     surroundings: Arc<dyn Surroundings>,
     secrets: Arc<dyn SecretSource>,
     programs: Programs,
+    /// How requests go out, once somebody said.
+    requests: std::sync::OnceLock<HttpHandlers>,
     servers: Mutex<BTreeMap<String, Arc<Server>>>,
     news: watch::Sender<u64>,
     /// Whether nothing is started any more.
@@ -101,12 +109,19 @@ impl Upstreams {
                 surroundings,
                 secrets,
                 programs: Programs::default(),
+                requests: std::sync::OnceLock::new(),
                 servers: Mutex::default(),
                 news: watch::Sender::new(0),
                 closed: std::sync::atomic::AtomicBool::new(false),
                 superseded: Mutex::default(),
             }),
         }
+    }
+
+    /// How servers with a URL are reached: as requests of the runtime's capabilities are
+    /// (`Runtime::requests`). Nothing reaches them before; the first one counts.
+    pub fn reach_by(&self, requests: HttpHandlers) {
+        self.inner.requests.get_or_init(|| requests);
     }
 
     /// Counts up whenever a server began, ended, or said that its tools have changed.
@@ -126,8 +141,13 @@ impl Upstreams {
     /// # Errors
     /// When it does not run, or does not say.
     pub async fn listed(&self, server: &str) -> Result<Arc<Listing>, String> {
+        self.listed_within(server, handler::MAX_AGE).await
+    }
+
+    /// The same, asked now when it is older than that.
+    async fn listed_within(&self, server: &str, most: Duration) -> Result<Arc<Listing>, String> {
         let link = self.inner.running(server).ok_or_else(|| format!("`{server}` does not run"))?;
-        link.fresh(handler::MAX_AGE).await
+        link.fresh(most).await
     }
 
     /// Why a server does not run, when it has ended; and when it may be started again.
@@ -204,7 +224,7 @@ impl Inner {
     async fn start(
         &self,
         spec: &McpServer,
-        (order, copy): (Order, Option<Copy>),
+        (way, copy): (Way, Option<Copy>),
         secrets: &[String],
     ) -> Result<Arc<Link>, String> {
         let server = self.server(&spec.server);
@@ -228,7 +248,7 @@ impl Inner {
             }
             state.era
         };
-        let started = Link::start(&order, era, secrets, &self.news).await;
+        let started = Link::start(&way, era, secrets, &self.news).await;
         let mut state = server.state();
         match started {
             Ok(link) => {
@@ -243,6 +263,8 @@ impl Inner {
             }
             Err(why) => {
                 state.failed();
+                // Whoever is another one by then may want to be spoken to otherwise.
+                state.era = None;
                 Err(why)
             }
         }
