@@ -128,6 +128,16 @@ impl Answer {
         self.result().structured_content.clone().expect("a refusal says why")
     }
 
+    /// Why it was refused, also where the schema of the tool's own answer leaves no room for that.
+    #[track_caller]
+    pub(crate) fn error(&self) -> Value {
+        assert!(self.is_refused(), "{}", self.whole());
+        let own = self.result().structured_content.clone().unwrap_or_default();
+        let said = [own, self.about("lictor/refusal")].map(|one| one["error"].clone());
+        let why = said.into_iter().find(|error| error["code"].is_string());
+        why.unwrap_or_else(|| panic!("it says no reason of ours: {}", self.whole()))
+    }
+
     /// What stands beside the output.
     pub(crate) fn execution(&self) -> Value {
         self.about("lictor/execution")

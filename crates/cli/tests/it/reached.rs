@@ -125,7 +125,7 @@ async fn another_workspace_is_reached_by_its_url_and_token_and_both_keep_their_r
         let answer = match answer.is_refused() {
             false => answer,
             true => {
-                let why = answer.refused()["error"].clone();
+                let why = answer.error();
                 assert_eq!(why["code"], "approval_required", "{}", answer.whole());
                 let id = why["details"]["approval_id"].as_str().unwrap().to_owned();
                 place.approver(&["approvals", "approve", &id]);
