@@ -222,7 +222,7 @@ fn what_a_command_changed_lands_whatever_was_left_out_of_the_record_of_its_input
         let Some(place) = in_use(script, text()) else { return };
         let ran = waits(&call(&place, x).ends(4, "approval_required"));
         let shown = place.run(&["show", &ran]).done().to_string();
-        assert_eq!(shown.contains("c4n4ry"), false, "{shown}");
+        assert!(!shown.contains("c4n4ry"), "{shown}");
         for entry in std::fs::read_dir(place.root.join(".lictor/staged")).unwrap() {
             let kept = std::fs::read(entry.unwrap().path()).unwrap();
             assert!(!String::from_utf8_lossy(&kept).contains(x), "it is sealed");

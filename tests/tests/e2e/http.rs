@@ -147,7 +147,7 @@ fn on_the_way(place: &Place) -> Vec<String> {
     let trail = place.trail();
     let id = |event: &Value| event["action_id"].as_str().map(str::to_owned);
     let last = trail.iter().filter(|event| event["event_type"] == "action_started");
-    let last = last.filter_map(id).last().unwrap();
+    let last = last.filter_map(id).next_back().unwrap();
     let its = trail.iter().filter(|event| event["action_id"] == last.as_str());
     its.map(|event| event["event_type"].as_str().unwrap().to_owned()).collect()
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use lictor::capability::{ChangeKind, FileChange};
 use lictor::governance::visible;
 use lictor::{Agent, Checked};
+use similar::TextDiff;
 
 /// An action with everything that it will do, as people are shown it who are asked about it.
 pub(crate) fn described(agent: &Agent, checked: &Checked) -> String {
@@ -42,6 +43,12 @@ pub(crate) fn line(file: &FileChange) -> String {
         write!(text, " ({before} -> {after})").unwrap_or_default();
     }
     text
+}
+
+/// A unified diff of two texts under two names.
+pub(crate) fn unified(old_name: &str, new_name: &str, old: &str, new: &str) -> String {
+    let diff = TextDiff::from_lines(old, new);
+    diff.unified_diff().context_radius(3).header(old_name, new_name).to_string()
 }
 
 /// Changed things, one a line.

@@ -133,7 +133,7 @@ async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         let text = String::from_utf8_lossy(&seen).into_owned();
         let whole = text.split_once("\r\n\r\n").and_then(|(head, body)| {
             let length = header(head, "content-length").map_or(0, |n| n.parse().unwrap());
-            (body.len() >= length).then(|| (head.to_owned(), body[..length].to_owned()))
+            body.get(..length).map(|body| (head.to_owned(), body.to_owned()))
         });
         let Some((head, body)) = whole else {
             match stream.read(&mut buffer).await {

@@ -21,8 +21,7 @@ use lictor_executor::{
     Applied, ApplyError, AtWork, ChangeApplier, CheckSource, ExecuteError, ExecutionRecord,
     Executor, ExecutorBuilder, Granted, GrantedChanges, Handler, HandlerError, Handlers, Ledger,
     LedgerError, LockSettings, NotApplied, NotDurable, Outcome, Receipt, RecoverError, Recovered,
-    Recovery,
-    Request, RollbackReport, Stuck, TimeLimits,
+    Recovery, Request, RollbackReport, Stuck, TimeLimits,
 };
 use lictor_governance::{PolicySet, Warrant, WriteGate};
 use lictor_lock::{Claim, Lease, WorkspaceLock};
