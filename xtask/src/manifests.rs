@@ -115,7 +115,7 @@ fn inherits_lints(package: &Package) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{description, lints_inherited, readme, rust_version, same_version};
+    use super::{description, lints_inherited, readme, rust_version, same_version, says_when};
     use crate::model::{Package, Workspace};
     use crate::report::Finding;
     use crate::tree::tests::tree;
