@@ -14,6 +14,7 @@ pub(super) struct Mutant {
     pub(super) survives: Option<&'static str>,
 }
 
+const EXECUTED: &str = "crates/executor/src/executed.rs";
 const TRANSACTION: &str = "crates/undo/src/transaction.rs";
 const PUBLISHED: &str = "crates/undo/src/published.rs";
 const OPERATION: &str = "crates/undo/src/operation.rs";
@@ -62,6 +63,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "        if true {\n            return Ok(());",
         ],
         fault!["every_end_is_noted"],
+    ),
+    mutant(
+        "told-before-it-is-durable",
+        EXECUTED,
+        ["        if let Err(error) = durable {", "        if let (Err(error), true) = (durable, false) {"],
+        &["-p", "lictor-executor", "--test", "it", "--", "durable::"],
+    ),
+    mutant(
+        "perhaps-not-durable-and-not-on-record",
+        EXECUTED,
+        ["            if recorded.is_ok() {", "            if false {"],
+        &["-p", "lictor-executor", "--test", "it", "--", "durable::"],
     ),
     mutant(
         "barrier-of-a-rollback",
