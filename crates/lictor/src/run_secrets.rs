@@ -6,7 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use lictor_audit::{AuditLog, Redactor};
 use lictor_context::{Event, RunId};
+use lictor_workflow::RunRecord;
 use serde_json::Value;
+
+use crate::run_records::values;
 
 /// The secrets of the runs that this process drives.
 #[derive(Debug, Clone)]
@@ -44,8 +47,16 @@ impl RunSecrets {
         runs.extend(Known::new(texts, base).map(|known| (run.clone(), known)));
     }
 
+    /// Looks for secrets in all of a run that is about to be kept or driven.
+    pub(crate) fn take_up(&self, run: &RunRecord) {
+        self.learn(&run.run_id, values(run));
+        if let Some(caller) = run.parent.as_ref().and_then(|parent| parent.run_id.as_ref()) {
+            self.inherit(&run.run_id, caller);
+        }
+    }
+
     /// A run that was begun by a step of another one has the other's secrets.
-    pub(crate) fn inherit(&self, run: &RunId, from: &RunId) {
+    fn inherit(&self, run: &RunId, from: &RunId) {
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
         let Some(texts) = runs.get(from).map(|known| known.texts.clone()) else { return };
         let own = runs.get(run).into_iter().flat_map(|known| &known.texts).cloned();

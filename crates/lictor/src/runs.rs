@@ -14,7 +14,7 @@ use lictor_workflow::{
     Claimed, Lease, Owner, RunRecord, RunStatus, RunStore, Save, StoreError, Wish,
 };
 
-use crate::run_records::{in_clear, row, values, whole};
+use crate::run_records::{in_clear, row, whole};
 use crate::run_secrets::RunSecrets;
 use crate::runtime::Runtime;
 
@@ -165,14 +165,6 @@ impl RuntimeRuns {
         self.runtime.parts.ledger.secrets()
     }
 
-    /// What is in a run under the name of a secret, or was in the one that called it.
-    fn learn(&self, run: &RunRecord) {
-        self.secrets().learn(&run.run_id, values(run));
-        if let Some(caller) = run.parent.as_ref().and_then(|parent| parent.run_id.as_ref()) {
-            self.secrets().inherit(&run.run_id, caller);
-        }
-    }
-
     /// Gives back a run that cannot be read whole. One whose secrets are gone ends here: nobody
     /// could ever take it further. That they are gone stays on record.
     async fn cannot_go_on(
@@ -247,7 +239,7 @@ impl Runtime {
 #[async_trait]
 impl RunStore for RuntimeRuns {
     async fn create(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
-        self.learn(run);
+        self.secrets().take_up(run);
         let row = self.row(run)?;
         let created = self.runtime.parts.ledger.commit(events, move |tx| {
             Runs::create_in(tx, &row)?;
@@ -288,10 +280,7 @@ impl RunStore for RuntimeRuns {
             ClaimedRow::Had { run, lease } => {
                 let lease = Lease { owner: Owner(lease.owner), token: lease.token, until };
                 match whole(self.audit(), &run) {
-                    Ok(run) => {
-                        self.learn(&run);
-                        Claimed::Had(Box::new(run), lease)
-                    }
+                    Ok(run) => Claimed::Had(Box::new(run), lease),
                     Err(error) => return Err(self.cannot_go_on(run, &lease, error).await?),
                 }
             }

@@ -17,8 +17,8 @@ use lictor_executor::{
 use lictor_governance::{ApprovalState as Answer, Consented};
 use lictor_workflow::{
     ApprovalCall, ApprovalState, Engine, FailureKind, Outline, PlanCall, PlanState, Purpose,
-    Recalled, Road, RunStatus, RunStore, StepCall, StepDone, StepFailure, UndoBy, UndoCall,
-    UndoFailure, Workflow, WorkflowError,
+    Recalled, Road, RunRecord, RunStatus, RunStore, StepCall, StepDone, StepFailure, UndoBy,
+    UndoCall, UndoFailure, Workflow, WorkflowError,
 };
 use semver::VersionReq;
 use serde_json::{Value, json};
@@ -359,6 +359,10 @@ fn step_failure(error: &ActError) -> StepFailure {
 
 #[async_trait]
 impl Road for RuntimeRoad {
+    fn takes_up(&self, run: &RunRecord) {
+        self.runtime.parts.ledger.secrets().take_up(run);
+    }
+
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure> {
         let secrets = self.runtime.parts.ledger.secrets();
         secrets.learn(&call.run_id, [&call.input]);

@@ -330,6 +330,10 @@ pub trait Road: Send + Sync {
     /// When it was not done; the failure says what is left of it.
     async fn act(&self, call: StepCall) -> Result<StepDone, StepFailure>;
 
+    /// A run is about to be driven, a new one or one that is taken up again: for what a road has to
+    /// know of all of it before its steps.
+    fn takes_up(&self, _run: &RunRecord) {}
+
     /// Whether a call only looks and leaves nothing, so that doing it again after a crash is as
     /// good as the first time. No intent is saved before it, and its result is saved with
     /// whatever comes next. False is always right.

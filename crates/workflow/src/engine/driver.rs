@@ -67,6 +67,7 @@ impl<'e> Driver<'e> {
         seat: Arc<Seat>,
         events: Vec<Event>,
     ) -> Self {
+        engine.road.takes_up(&run);
         let mut places = vec![0; workflow.steps.len()];
         for (idx, position) in workflow.schedule.positions.iter().enumerate() {
             if let Some(place) = places.get_mut(*position) {
