@@ -398,3 +398,36 @@ async fn nobody_without_proof_lets_anything_in() {
     assert_eq!(code, 3, "{refused}");
     assert!(stand_in.processes().is_empty(), "it was started");
 }
+
+#[tokio::test]
+async fn what_a_tool_did_elsewhere_is_made_up_for_by_what_its_contract_says() {
+    let place = place();
+    let stand_in = StandIn::new(&place, &[looks("add"), looks("remove")]);
+    let_in(&place, &stand_in);
+    // A person says in the contract what makes up for it, and it is let in as that.
+    let file = ".lictor/capabilities/mcp.desk.add.yaml";
+    let mut contract: Value = serde_json::from_str(&place.read(file).unwrap()).unwrap();
+    let with = json!({ "text": "{{ output.structuredContent.said }}" });
+    contract["undo"] = json!({ "strategy": "compensate", "compensate": { "use": "mcp.desk.remove", "with": with } });
+    place.write(file, &contract.to_string());
+    let proposed = ["--user", "somebody", "capability", "propose", file];
+    place.done(&proposed);
+    place.approver(&["capability", "approve", "mcp.desk.add"]);
+    let client = wrapped(&place, Era::Legacy, &stand_in).await;
+    let answer = client.call("add", json!({ "text": "a page" })).await;
+    assert_eq!(answer.text(), "a page");
+    let execution = answer.execution();
+    assert_eq!(execution["undo"], "partial", "{execution}");
+    client.end().await;
+    let id = execution["execution_id"].as_str().unwrap();
+    let undone = place.done(&["undo", id]);
+    assert_eq!(undone["compensated"], json!([{ "execution": id, "by": "mcp.desk.remove" }]));
+    let calls = stand_in.calls();
+    let called: Vec<&Value> = calls.iter().map(|call| &call["name"]).collect();
+    assert_eq!(called, ["add", "remove"], "{calls:?}");
+    assert_eq!(calls[1]["arguments"]["text"], "a page");
+    // Once, whoever asks again.
+    let (code, again) = place.run(&["undo", id]);
+    assert_ne!((code, stand_in.calls().len()), (0, 3), "{again}");
+    assert_eq!(stand_in.calls().len(), 2);
+}
