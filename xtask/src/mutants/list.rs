@@ -67,7 +67,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "told-before-it-is-durable",
         EXECUTED,
-        ["        if let Err(error) = durable {", "        if let (Err(error), true) = (durable, false) {"],
+        [
+            "        if let Err(error) = durable {",
+            "        if let (Err(error), true) = (durable, false) {",
+        ],
         &["-p", "lictor-executor", "--test", "it", "--", "durable::"],
     ),
     mutant(
