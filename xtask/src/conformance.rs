@@ -1,5 +1,6 @@
 //! `cargo xtask conformance`: the official suite of the Model Context Protocol against the door over HTTP,
-//! with what the suite wants to find beside its own tools. Needs npm once, for the suite and for a node
+//! with what the suite wants to find beside its own tools; and through `lictor mcp wrap --http` over the same
+//! as a server of somebody else's. Needs npm once, for the suite and for a node
 //! that is new enough; where that cannot be had it is skipped, and says so.
 
 use std::path::Path;
@@ -50,17 +51,28 @@ pub(crate) fn judge(root: &Path) -> Result<Verdict, Failure> {
         }
     }
     let (node, suite) = (node.to_string_lossy(), suite.to_string_lossy());
+    let build = ["build", "--quiet", "--package", "lictor-cli", "--bin", "lictor"];
+    if process::cargo(root, &build, &[])? != process::Ended::Well {
+        return Ok(Verdict::Fails);
+    }
+    let lictor = process::target(root).join("debug/lictor");
+    let lictor = lictor.to_string_lossy();
     let example = ["run", "--quiet", "-p", "lictor-mcp", "--example", "conformance", "--"];
+    let ways: [(&str, &[&str]); 2] =
+        [("a server", &[]), ("a server behind `lictor mcp wrap`", &["through", lictor.as_ref()])];
     let mut verdict = Verdict::Conforms;
-    for revision in REVISIONS {
-        report::say(&format!("conformance: what {revision} requires of a server"));
-        let mut args = example.to_vec();
-        args.extend([node.as_ref(), suite.as_ref(), "server", "--requirements", revision]);
-        let passed = process::cargo(root, &args, &[])? == process::Ended::Well;
-        let word = if passed { "passed" } else { "NOT passed" };
-        report::say(&format!("conformance: {revision}: {word}"));
-        if !passed {
-            verdict = Verdict::Fails;
+    for (what, way) in ways {
+        for revision in REVISIONS {
+            report::say(&format!("conformance: what {revision} requires of {what}"));
+            let mut args = example.to_vec();
+            args.extend(way);
+            args.extend([node.as_ref(), suite.as_ref(), "server", "--requirements", revision]);
+            let passed = process::cargo(root, &args, &[])? == process::Ended::Well;
+            let word = if passed { "passed" } else { "NOT passed" };
+            report::say(&format!("conformance: {revision}, {what}: {word}"));
+            if !passed {
+                verdict = Verdict::Fails;
+            }
         }
     }
     Ok(verdict)

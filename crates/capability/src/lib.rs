@@ -25,9 +25,9 @@ pub use contract::{
     Backoff, CapabilityId, CapabilityKind, CommandInput, CommandOutput, CommandSpec, Compensate,
     Confirm, Contract, ContractError, ContractErrorKind, EffectCeiling, EnvValue, FsCeiling,
     HandlerSpec, HttpBody, HttpHeader, HttpMethod, HttpOrigin, HttpQuery, HttpSpec, HttpValue,
-    InputValue, InvalidCapabilityId, McpPin, McpServer, McpTool, PIN_FORMULA, Retry, Sandbox,
-    SchemaFinding, SchemaSide, SecretHeader, SecretName, Undo, UndoStrategy, WorkflowDocument,
-    check_header, looks_like, pin_digest,
+    InputValue, InvalidCapabilityId, McpPart, McpPin, McpServer, McpTool, PIN_FORMULA, Retry,
+    Sandbox, SchemaFinding, SchemaSide, SecretHeader, SecretName, Undo, UndoStrategy,
+    WorkflowDocument, check_header, looks_like, pin_digest,
 };
 pub use effects::{
     Beyond, Effect, EffectKind, Effects, Executable, LeftAlone, UndoScope, Violation,

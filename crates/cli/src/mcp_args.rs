@@ -23,8 +23,8 @@ pub(crate) enum Mcp {
     /// Stand in place of an MCP server: the same tools under the same names, each call governed.
     ///
     /// For the configuration of an MCP client, before the server's own command. What nobody let in is not
-    /// served: a person lets in the server and what it has by `--approve-baseline`, at a terminal or with
-    /// a token, and later what has changed.
+    /// served: a person lets in the server and what it has (tools, prompts, resources, instructions) by
+    /// `--approve-baseline`, at a terminal or with a token, and later what has changed.
     Wrap(Wrap),
     /// Stand in place of all MCP servers of a client's file, each call governed.
     ///
@@ -73,6 +73,13 @@ pub(crate) struct Serve {
     /// Only these capabilities; `fs.*` stands for all that begin so. May be given several times.
     #[arg(long, value_name = "ID")]
     pub(crate) only: Vec<String>,
+    #[command(flatten)]
+    pub(crate) face: HttpFace,
+}
+
+/// Serving many clients over HTTP, in place of one on standard input and output.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HttpFace {
     /// Listen for clients here, `127.0.0.1:8420`, in place of standard input and output; port 0 takes
     /// one that is free. Who comes in shows the token of a client, and acts as that.
     #[arg(long, value_name = "ADDRESS")]
@@ -105,7 +112,7 @@ pub(crate) enum McpClients {
 pub(crate) struct Wrap {
     /// What the server is called here: letters, digits, `_`, `-` and `.`.
     pub(crate) name: String,
-    /// Let in this way to start the server, and every tool that it lists now: you are shown all of it,
+    /// Let in this way to start the server, and everything that it lists now: you are shown all of it,
     /// and prove who you are.
     #[arg(long)]
     pub(crate) approve_baseline: bool,
@@ -136,6 +143,8 @@ pub(crate) struct Wrap {
     #[arg(long)]
     pub(crate) files: bool,
     #[command(flatten)]
+    pub(crate) face: HttpFace,
+    #[command(flatten)]
     pub(crate) dry: DryRun,
     /// The server's own command, after `--`. Without one, the one that was proposed last.
     #[arg(last = true, value_name = "COMMAND")]
@@ -149,10 +158,12 @@ pub(crate) struct Gateway {
     /// `"secrets": {"NAME": "SECRET"}`.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
-    /// Let in these ways to start the servers, and every tool that they list now: you are shown all of
+    /// Let in these ways to start the servers, and everything that they list now: you are shown all of
     /// it, and prove who you are.
     #[arg(long)]
     pub(crate) approve_baseline: bool,
+    #[command(flatten)]
+    pub(crate) face: HttpFace,
     #[command(flatten)]
     pub(crate) dry: DryRun,
 }

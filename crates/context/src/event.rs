@@ -58,6 +58,9 @@ event_types! {
     ApproverLocked = "approver_locked", Critical;
     /// A request was put to people elsewhere; whether they were reached stands in the event.
     ApprovalDelivered = "approval_delivered", Info;
+    /// A server of somebody else asked a client something; what it asked, and not what was answered,
+    /// stands in the event.
+    QuestionRelayed = "question_relayed", Info;
     /// A person agreed.
     ApprovalGranted = "approval_granted", Info;
     /// A person refused, or time ran out.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use lictor::capability::{Action, CapabilityId, ChangeDocument};
+use lictor::capability::{Action, CapabilityId, ChangeDocument, McpPart};
 use lictor::document::{Limits, Source};
 use lictor::{ActError, ActErrorKind, Agent, Done, Led, UndoDone, document_key};
 use rmcp::model::{MetaObject, ProgressNotificationParam, ProgressToken};
@@ -17,7 +17,7 @@ use crate::undo::{Undoing, Wanted};
 /// A change set may be larger than other documents.
 const MAX_CHANGES: u64 = 64 << 20;
 /// How often whoever waits hears that it still goes on.
-const TICK: Duration = Duration::from_secs(1);
+pub(crate) const TICK: Duration = Duration::from_secs(1);
 /// The longest name that is repeated in an answer.
 const SHOWN_NAME: usize = 64;
 
@@ -91,14 +91,25 @@ async fn unknown(
     if let Some(id) = id.filter(|id| agent.graph().get(id, None).is_none()) {
         return Ok(action(agent, id, arguments(given)));
     }
-    if let Some((menu, _)) = &offer.foreign
-        && let Some(why) = menu.why_not(agent, name)
+    Err(not_there(offer, McpPart::Tool, name).await)
+}
+
+/// What is not offered, and what a person could do about that. It is on record.
+pub(crate) async fn not_there(offer: &Offer, part: McpPart, name: &str) -> ActError {
+    let agent = &offer.agent;
+    let what = match part {
+        McpPart::Tool | McpPart::About => "tools.call",
+        McpPart::Prompt => "prompts.get",
+        McpPart::Resource | McpPart::Template => "resources.read",
+    };
+    if let Some(foreign) = &offer.foreign
+        && let Some(why) = foreign.menu.why_not(agent, part, name)
     {
-        return Err(refused("tools.call", why.into(), agent).await);
+        return refused(what, why.into(), agent).await;
     }
     let shown: String = name.chars().take(SHOWN_NAME).collect();
-    let why = format!("there is no tool `{}`", shown.escape_debug());
-    Err(refused("tools.call", ActErrorKind::NotFound(why).into(), agent).await)
+    let why = format!("there is no {} `{}`", part.as_str(), shown.escape_debug());
+    refused(what, ActErrorKind::NotFound(why).into(), agent).await
 }
 
 /// Records what never became an action.
@@ -175,17 +186,27 @@ pub(crate) async fn tell_progress(
     let mut passed = 0_u32;
     loop {
         ticks.tick().await;
-        let message = match passed {
-            0 => format!("`{what}` goes down the road"),
-            seconds => format!("`{what}` is still under way after {seconds} s"),
+        let param = match passed {
+            0 => ProgressNotificationParam::new(token.clone(), 0.0)
+                .with_message(format!("`{what}` goes down the road")),
+            seconds => still_under_way(token.clone(), what, seconds),
         };
-        let param = ProgressNotificationParam::new(token.clone(), f64::from(passed));
-        if peer.notify_progress(param.with_message(message)).await.is_err() {
+        if peer.notify_progress(param).await.is_err() {
             // Nobody hears it; that the call is cancelled is told another way.
             return std::future::pending().await;
         }
         passed = passed.saturating_add(1);
     }
+}
+
+/// That a call goes on, after so many seconds.
+pub(crate) fn still_under_way(
+    token: ProgressToken,
+    what: &str,
+    seconds: u32,
+) -> ProgressNotificationParam {
+    let message = format!("`{what}` is still under way after {seconds} s");
+    ProgressNotificationParam::new(token, f64::from(seconds)).with_message(message)
 }
 
 /// What programs may want to know of an execution, beside its output.

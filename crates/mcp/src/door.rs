@@ -1,28 +1,36 @@
 //! The door: one session's capabilities as an MCP server, for clients of either era.
+#![expect(deprecated, reason = "clients and servers of today use the older protocol")]
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use lictor::context::{Digest, Timestamp, canonical_json};
+use lictor::context::Timestamp;
 use lictor::executor::UnderWay;
-use lictor::{ActError, ActErrorKind, Agent};
+use lictor::{ActError, Agent};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-    CreateTaskResult, ErrorData, GetTaskParams, GetTaskResult, Implementation, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter, Tool, UpdateTaskParams,
+    CompleteRequestParams, CompleteResult, ConstString, DiscoverResult, ErrorData,
+    GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult, Implementation,
+    InitializeRequestParams, InitializeResult, ListPromptsRequestMethod, ListPromptsResult,
+    ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
+    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
+    SetLevelRequestMethod, SetLevelRequestParams, SubscribeRequestMethod, SubscribeRequestParams,
+    SubscriptionFilter, Tool, UnsubscribeRequestMethod, UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
-use crate::audience::Audience;
-use crate::call::{Outcome, Wish, go, tell_progress, wish};
-use crate::elicit::{About, Asked, Elicitation};
-use crate::menu::Menu;
+use crate::audience::{Audience, News};
+use crate::call::go;
+use crate::elicit::Elicitation;
+use crate::menu::{Menu, Served};
 use crate::offer::Offer;
+use crate::relay::Relay;
 use crate::say;
-use crate::tasks::{Call, Tasks, waited_for};
+use crate::tasks::{Call, Tasks};
+use crate::upstream::{Facing, Heard, Upstreams};
 
 /// How often the catalogue is looked at for what people let in or took out meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,19 +43,21 @@ session did, `pending` what waits for people, `explain` why something was decide
 /// One session, served. Cheap to clone; every clone serves the same session.
 #[derive(Clone)]
 pub struct Door {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     offer: RwLock<Arc<Offer>>,
-    audience: Audience,
-    elicitation: Option<Elicitation>,
+    pub(crate) audience: Audience,
+    pub(crate) elicitation: Option<Elicitation>,
     /// Calls that wait for people.
     tasks: Tasks,
-    /// The tools of other servers, when it is these that are served.
-    menu: Option<Menu>,
+    /// What other servers have, when it is this that is served.
+    pub(crate) menu: Option<Menu>,
+    /// Calls to other servers, and what goes between them and their clients.
+    pub(crate) relay: Relay,
     /// Calls that are not answered yet.
-    calls: UnderWay,
+    pub(crate) calls: UnderWay,
     /// Whether no new call is taken, and those under way are called off.
     closed: watch::Sender<bool>,
 }
@@ -66,8 +76,9 @@ impl Door {
         Self::serving(agent, elicitation, None)
     }
 
-    /// Serves the tools of other servers, as people let them in, and nothing else: each call goes down
-    /// the road of this session, and what it answers comes back as it is.
+    /// Serves what other servers have, as people let it in, and nothing else: each call goes down the road
+    /// of this session, and what it answers comes back as it is. What a server asks and tells in between
+    /// reaches the client whose call it is.
     #[must_use]
     pub fn over(agent: Agent, elicitation: Option<Elicitation>, menu: Menu) -> Self {
         Self::serving(agent, elicitation, Some(menu))
@@ -81,6 +92,7 @@ impl Door {
                 elicitation,
                 tasks: Tasks::default(),
                 menu,
+                relay: Relay::new(),
                 calls: UnderWay::default(),
                 closed: watch::Sender::new(false),
             }),
@@ -98,9 +110,18 @@ impl Door {
     pub async fn watch(&self) {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let upstreams = self.inner.menu.as_ref().map(Menu::upstreams);
+        let mut heard = upstreams.map(Upstreams::heard);
+        let mut news = upstreams.map(Upstreams::news);
         loop {
-            looks.tick().await;
-            self.refresh().await;
+            tokio::select! {
+                _ = looks.tick() => { self.refresh().await; }
+                () = changed(&mut news) => { self.refresh().await; }
+                Some(heard) = next(&mut heard) => match heard {
+                    Heard::Log(log) => self.inner.audience.log(&log).await,
+                    Heard::Updated(uri) => self.inner.audience.updated(&uri).await,
+                },
+            }
         }
     }
 
@@ -108,17 +129,18 @@ impl Door {
     /// what was begun has come to its end, or was taken back, and that is recorded.
     pub async fn close(&self) {
         self.inner.closed.send_replace(true);
+        self.inner.relay.close();
         self.inner.calls.ended().await;
         self.offer().agent.runtime().at_rest().await;
     }
 
-    fn offer(&self) -> Arc<Offer> {
+    pub(crate) fn offer(&self) -> Arc<Offer> {
         // It is exchanged whole, so nothing is half done when a holder panicked.
         Arc::clone(&self.inner.offer.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The tools as the catalogue is now.
-    async fn refresh(&self) -> Arc<Offer> {
+    pub(crate) async fn refresh(&self) -> Arc<Offer> {
         let before = self.offer();
         let agent = before.agent.refreshed();
         if before.is_of(&agent, self.inner.menu.as_ref()) {
@@ -126,75 +148,23 @@ impl Door {
         }
         let now = Arc::new(Offer::of(agent, self.inner.menu.as_ref()));
         *self.inner.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&now);
-        self.inner.audience.tools_changed().await;
+        self.inner.audience.tell(News::Tools).await;
+        if let (Some(before), Some(now)) = (&before.foreign, &now.foreign) {
+            let (prompts, resources) = now.differs(before);
+            if prompts {
+                self.inner.audience.tell(News::Prompts).await;
+            }
+            if resources {
+                self.inner.audience.tell(News::Resources).await;
+            }
+        }
         now
     }
 
     /// Resolves when no call is to go on.
-    async fn closing(&self) {
+    pub(crate) async fn closing(&self) {
         // The sender is ours, so the channel does not close while we wait.
         drop(self.inner.closed.subscribe().wait_for(|closed| *closed).await);
-    }
-
-    async fn call(
-        &self,
-        request: CallToolRequestParams,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let offer = self.refresh().await;
-        let agent = &offer.agent;
-        let name = request.name.to_string();
-        let redactor = agent.runtime().audit().redactor();
-        let refused = |error: &ActError, wish: Option<&Wish>| {
-            Ok(say::refusal(error, (&offer, &name), wish, &redactor).into())
-        };
-        let arguments = arguments_digest(request.arguments.as_ref());
-        let wish = match wish(&offer, &name, request.arguments).await {
-            Ok(wish) => wish,
-            Err(error) => return refused(&error, None),
-        };
-        let about = About { agent, tool: &name, arguments };
-        if let (Some(elicitation), Some(state)) = (&self.inner.elicitation, &request.request_state)
-        {
-            let responses = request.input_responses.as_ref();
-            match elicitation.redeem(&about, state, responses).await {
-                Ok(Asked::Refused(error)) => return refused(&error, Some(&wish)),
-                Ok(_) => {}
-                Err(_) => {
-                    return Err(ErrorData::invalid_params("the request state does not hold", None));
-                }
-            }
-        }
-        let error = match self.go(agent, &wish, &name, context).await {
-            Ok(outcome) => return Ok(say::outcome(&outcome, (&offer, &wish), &redactor).into()),
-            Err(error) => error,
-        };
-        match self.ask(&error, &about, context).await {
-            Asked::Waits => match self.as_task(&error, &wish, &name, context) {
-                Some(task) => Ok(task.into()),
-                None => refused(&error, Some(&wish)),
-            },
-            Asked::Refused(error) => refused(&error, Some(&wish)),
-            Asked::ByAnswer(asks) => Ok(asks.into()),
-            Asked::Agreed => match self.go(agent, &wish, &name, context).await {
-                Ok(outcome) => Ok(say::outcome(&outcome, (&offer, &wish), &redactor).into()),
-                Err(error) => refused(&error, Some(&wish)),
-            },
-        }
-    }
-
-    /// A task in place of a refusal, where people are waited for and the client knows tasks.
-    fn as_task(
-        &self,
-        error: &ActError,
-        wish: &Wish,
-        name: &str,
-        context: &RequestContext<RoleServer>,
-    ) -> Option<CreateTaskResult> {
-        let knows = context.client_capabilities().is_some_and(|client| client.supports_tasks());
-        let id = waited_for(error).filter(|_| knows)?;
-        let call = Call { name: name.to_owned(), wish: wish.clone() };
-        Some(self.inner.tasks.keep(id, call, self.now()))
     }
 
     /// What a call of a task comes to; nothing when the server closes before.
@@ -234,70 +204,71 @@ impl Door {
     pub(crate) fn now(&self) -> Timestamp {
         self.offer().agent.runtime().clock().now()
     }
+}
 
-    /// Down the road, with word of it to a client that wants to hear.
-    async fn go(
-        &self,
-        agent: &Agent,
-        wish: &Wish,
-        name: &str,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<Outcome, ActError> {
-        let Some(token) = context.meta.get_progress_token() else { return go(agent, wish).await };
-        tokio::select! {
-            biased;
-            never = tell_progress(&context.peer, token, name) => match never {},
-            outcome = go(agent, wish) => outcome,
-        }
-    }
-
-    /// Asks the person behind the client, where that is what is missing.
-    async fn ask(
-        &self,
-        error: &ActError,
-        about: &About<'_>,
-        context: &RequestContext<RoleServer>,
-    ) -> Asked {
-        let ActErrorKind::ApprovalRequired(approval) = error.kind() else { return Asked::Waits };
-        let can_ask = context.client_capabilities().and_then(|client| client.elicitation);
-        // Without a mode named it is forms, which is what there was first.
-        let can_ask = can_ask.is_some_and(|modes| modes.form.is_some() || modes.url.is_none());
-        match &self.inner.elicitation {
-            // A command that ran does not run again for an answer about its changes.
-            Some(elicitation) if can_ask && error.ran().is_none() => {
-                elicitation.ask(about, approval, context).await
-            }
-            _ => Asked::Waits,
-        }
+/// Comes back when something of servers has changed; never where there are none.
+async fn changed(news: &mut Option<watch::Receiver<u64>>) {
+    match news {
+        // The servers outlive this.
+        Some(news) => drop(news.changed().await),
+        None => std::future::pending().await,
     }
 }
 
-/// Arguments are told from others by this; what is approved is told by the action's own digest.
-fn arguments_digest(arguments: Option<&serde_json::Map<String, serde_json::Value>>) -> Digest {
-    let empty = serde_json::Map::new();
-    let bytes = canonical_json(arguments.unwrap_or(&empty));
-    // What is no canonical JSON is refused on the road; here it only has to be something.
-    bytes.map_or_else(|_| Digest::of(b""), |bytes| Digest::of(&bytes))
+/// The next word of servers to everybody; never where there are none.
+async fn next(heard: &mut Option<broadcast::Receiver<Heard>>) -> Option<Heard> {
+    let Some(heard) = heard else { return std::future::pending().await };
+    // Whoever is slow has missed some; the servers outlive this.
+    heard.recv().await.ok()
 }
 
 impl ServerHandler for Door {
     fn get_info(&self) -> ServerConfig {
         let capabilities =
             ServerCapabilities::builder().enable_tools().enable_tool_list_changed().enable_tasks();
-        ServerConfig::new(capabilities.build())
+        let mut capabilities = capabilities.build();
+        let offer = self.offer();
+        if let Some(foreign) = &offer.foreign {
+            foreign.has.declare(&mut capabilities);
+        }
+        ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("lictor", env!("CARGO_PKG_VERSION")))
             .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
-            .with_instructions(match &self.inner.menu {
+            .with_instructions(match &offer.foreign {
                 None => INSTRUCTIONS.to_owned(),
-                Some(menu) => menu.instructions(),
+                Some(foreign) => foreign.menu.instructions(&foreign.has),
             })
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        if let Some(menu) = &self.inner.menu {
+            menu.face(Facing { modern: false, can: request.capabilities.clone() });
+        }
+        self.refresh().await;
+        self.negotiate_initialize(&request)
+    }
+
+    async fn discover(
+        &self,
+        context: RequestContext<RoleServer>,
+    ) -> Result<DiscoverResult, ErrorData> {
+        self.face(&context);
+        self.refresh().await;
+        let versions = ServerHandler::supported_protocol_versions(self).into_owned();
+        Ok(DiscoverResult::from_server_info(versions, self.get_info()))
     }
 
     async fn list_tools(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        self.face(&context);
         let tools = self.refresh().await.tools().to_vec();
         // A cached list would show what was taken out of use.
         Ok(ListToolsResult::with_all_items(tools)
@@ -314,14 +285,7 @@ impl ServerHandler for Door {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let _under_way = self.inner.calls.begin();
-        // Dropping a call takes back what it had begun.
-        tokio::select! {
-            biased;
-            () = context.ct.cancelled() => Err(called_off("the client cancelled the call")),
-            () = self.closing() => Err(called_off("the server is closing")),
-            response = self.call(request, &context) => response,
-        }
+        self.while_wanted(&context, self.call(request, &context)).await
     }
 
     async fn get_task(
@@ -362,8 +326,19 @@ impl ServerHandler for Door {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let id = self.inner.audience.add_sink(context.sink().clone());
+        let uris = context.sink().accepted().resource_subscriptions.clone().unwrap_or_default();
+        for uri in &uris {
+            if let Err(error) = self.watch_resource(uri, true).await {
+                tracing::info!("nobody hears when `{}` changes: {error}", uri.escape_debug());
+            }
+        }
         context.cancelled().await;
         self.inner.audience.remove_sink(id);
+        for uri in &uris {
+            if self.inner.audience.remove_watch(uri) {
+                drop(self.watch_resource(uri, false).await);
+            }
+        }
         Ok(())
     }
 
@@ -372,28 +347,121 @@ impl ServerHandler for Door {
     async fn list_prompts(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Err(ErrorData::method_not_found::<rmcp::model::ListPromptsRequestMethod>())
+        self.face(&context);
+        let offer = self.refresh().await;
+        let has = foreign::<ListPromptsRequestMethod>(&offer)?;
+        let prompts = has.prompts.values().map(|(_, prompt)| prompt.clone()).collect();
+        Ok(ListPromptsResult::with_all_items(prompts)
+            .with_ttl_ms(0)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        self.while_wanted(&context, self.prompt(request, &context)).await
     }
 
     async fn list_resources(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<rmcp::model::ListResourcesRequestMethod>())
+        self.face(&context);
+        let offer = self.refresh().await;
+        let has = foreign::<ListResourcesRequestMethod>(&offer)?;
+        let resources = has.resources.values().map(|at| at.definition.clone()).collect();
+        Ok(ListResourcesResult::with_all_items(resources)
+            .with_ttl_ms(0)
+            .with_cache_scope(CacheScope::Private))
     }
 
     async fn list_resource_templates(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<rmcp::model::ListResourceTemplatesRequestMethod>())
+        self.face(&context);
+        let offer = self.refresh().await;
+        let has = foreign::<ListResourceTemplatesRequestMethod>(&offer)?;
+        let templates = has.templates.values().map(|at| at.definition.clone()).collect();
+        Ok(ListResourceTemplatesResult::with_all_items(templates)
+            .with_ttl_ms(0)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        self.while_wanted(&context, self.resource(request, &context)).await
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        self.while_wanted(&context, self.completion(request, &context)).await
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if self.inner.menu.is_none() {
+            return Err(ErrorData::method_not_found::<SubscribeRequestMethod>());
+        }
+        self.watch_resource(&request.uri, true).await?;
+        match self.inner.audience.add_watch(&request.uri, context.peer) {
+            true => Ok(()),
+            false => Err(ErrorData::internal_error("too many resources are listened for", None)),
+        }
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if self.inner.menu.is_none() {
+            return Err(ErrorData::method_not_found::<UnsubscribeRequestMethod>());
+        }
+        if self.inner.audience.remove_watch(&request.uri) {
+            self.watch_resource(&request.uri, false).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_level(
+        &self,
+        request: SetLevelRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let logs = self.get_info().capabilities.logging.is_some();
+        let Some(menu) = self.inner.menu.as_ref().filter(|_| logs) else {
+            return Err(ErrorData::method_not_found::<SetLevelRequestMethod>());
+        };
+        self.inner.relay.set_level(request.level);
+        menu.upstreams().set_level(menu.servers(), request.level).await;
+        Ok(())
+    }
+
+    async fn on_roots_list_changed(&self, _: NotificationContext<RoleServer>) {
+        if let Some(menu) = &self.inner.menu {
+            menu.upstreams().roots_changed(menu.servers()).await;
+        }
     }
 }
 
-fn called_off(why: &'static str) -> ErrorData {
-    ErrorData::internal_error(why, None)
+/// What other servers have, where it is this that is served.
+fn foreign<M: ConstString>(offer: &Offer) -> Result<&Served, ErrorData> {
+    let foreign = offer.foreign.as_ref().map(|foreign| &foreign.has);
+    foreign.ok_or_else(ErrorData::method_not_found::<M>)
 }

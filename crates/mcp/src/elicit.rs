@@ -68,7 +68,8 @@ pub(crate) struct About<'a> {
 }
 
 impl About<'_> {
-    fn bound(&self) -> Vec<u8> {
+    /// What the state of a call is bound to: who asks, and what exactly.
+    pub(crate) fn bound(&self) -> Vec<u8> {
         let session = self.agent.session();
         let who = session.principal();
         let mut hasher = Hasher::new();

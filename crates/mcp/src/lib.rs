@@ -8,7 +8,9 @@ mod bundles; // packs and facades, as tools
 mod call; // one call, from its arguments to its answer
 mod elicit; // asking the person behind the client
 mod http; // over HTTP
-mod menu; // the tools of other servers, as they were let in
+mod menu; // what other servers have, as it was let in
+mod relay; // calls of other servers' tools, and what goes back and forth meanwhile
+mod road; // one call, with everything that has to be asked on the way
 mod say; // results and refusals, as a model reads them
 mod serve; // on standard input and output
 mod tasks; // calls that wait for people

@@ -26,6 +26,14 @@ const IN_A_WORD: [(&str, &str); 4] = [
     ("session.pending", "pending"),
 ];
 
+impl Foreign {
+    /// Whether the prompts, and whether the resources, are others than those, or are said to be.
+    pub(crate) fn differs(&self, other: &Self) -> (bool, bool) {
+        let (prompts, resources) = self.has.differs(&other.has);
+        (prompts || self.said.0 != other.said.0, resources || self.said.1 != other.said.1)
+    }
+}
+
 /// What a call of a tool means.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Served {
@@ -56,8 +64,19 @@ pub(crate) struct Offer {
     bundles: Vec<Bundled>,
     tools: Vec<Tool>,
     served: BTreeMap<String, (usize, Served)>,
-    /// Of the tools of other servers: which moment this is of.
-    pub(crate) foreign: Option<(Menu, u64)>,
+    /// What other servers have, where that is what is offered.
+    pub(crate) foreign: Option<Foreign>,
+}
+
+/// What other servers have at one moment.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    pub(crate) menu: Menu,
+    /// Which moment it is.
+    version: u64,
+    /// How often servers had said by then that their prompts, and their resources, have changed.
+    said: (u64, u64),
+    pub(crate) has: crate::menu::Served,
 }
 
 impl Offer {
@@ -65,18 +84,20 @@ impl Offer {
     pub(crate) fn of(agent: Agent, menu: Option<&Menu>) -> Self {
         let Some(menu) = menu else { return Self::new(agent) };
         // Before it is looked: what changes meanwhile is looked at again.
-        let foreign = Some((menu.clone(), menu.version()));
+        let (version, said) = (menu.version(), menu.upstreams().said());
+        let has = menu.served(&agent);
         let (mut tools, mut served) = (Vec::new(), BTreeMap::new());
-        for (name, (id, tool)) in menu.tools(&agent) {
-            served.insert(name, (tools.len(), Served::Capability(id)));
-            tools.push(tool);
+        for (name, (id, tool)) in &has.tools {
+            served.insert(name.clone(), (tools.len(), Served::Capability(id.clone())));
+            tools.push(tool.clone());
         }
+        let foreign = Some(Foreign { menu: menu.clone(), version, said, has });
         Self { agent, bundles: Vec::new(), tools, served, foreign }
     }
 
     /// Whether it would be the same again.
     pub(crate) fn is_of(&self, agent: &Agent, menu: Option<&Menu>) -> bool {
-        let seen = self.foreign.as_ref().map(|(_, version)| *version);
+        let seen = self.foreign.as_ref().map(|foreign| foreign.version);
         let bundled = || menu.is_some() || self.bundles == bundles(agent);
         same(&self.agent, agent) && seen == menu.map(Menu::version) && bundled()
     }

@@ -54,6 +54,28 @@ fn was_done(done: &Done, redactor: &Redactor) -> CallToolResult {
     result
 }
 
+/// What was read at another server, as it is, with what happened to it here beside it.
+pub(crate) fn relayed_output(done: &Done, redactor: &Redactor) -> Value {
+    let mut output = without_secrets(&done.record.output, redactor);
+    if let Some(fields) = output.as_object_mut() {
+        let meta = fields.entry("_meta").or_insert_with(|| json!({}));
+        if let Some(meta) = meta.as_object_mut() {
+            meta.extend(about(done).0);
+        }
+    }
+    output
+}
+
+/// Why something was not done, in a sentence, and the JSON that the command prints.
+pub(crate) fn refusal_in_words(error: &ActError, redactor: &Redactor) -> (String, Value) {
+    let mut text = format!("{}: {error}", error.code().as_str());
+    let steps = error.next_steps();
+    if !steps.is_empty() {
+        text.push_str(&format!(". What a person can do: {}", steps.join("; ")));
+    }
+    (redactor.without_declared(&text), without_secrets(&error.to_json(), redactor))
+}
+
 /// What another server answered, as it is, with what happened to it here beside it.
 fn relayed(done: &Done, redactor: &Redactor) -> CallToolResult {
     let output = without_secrets(&done.record.output, redactor);

@@ -17,15 +17,92 @@ pub const PIN_FORMULA: u32 = 1;
 const MAX_SERVER: usize = 64;
 /// The longest name of a tool, as the protocol has it.
 const MAX_TOOL: usize = 128;
+/// The longest name of a prompt, and the longest URI.
+const MAX_TEXT: usize = 2048;
+/// The longest word of an id that is made by spelling a name; a longer one is told by its digest.
+const MAX_WORD: usize = 56;
 
-/// A tool of an MCP server.
+/// What of a server a contract is about.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum McpPart {
+    /// A tool.
+    #[default]
+    Tool,
+    /// A prompt.
+    Prompt,
+    /// A resource that it lists.
+    Resource,
+    /// A template of the URIs of resources.
+    Template,
+    /// What it says of itself before anything is asked: its instructions, and what it can do.
+    About,
+}
+
+impl McpPart {
+    /// Every part that there is.
+    pub const ALL: [Self; 5] =
+        [Self::Tool, Self::Prompt, Self::Resource, Self::Template, Self::About];
+
+    /// The word that stands for it in pins.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Prompt => "prompt",
+            Self::Resource => "resource",
+            Self::Template => "template",
+            Self::About => "about",
+        }
+    }
+
+    /// The first word of the ids of its capabilities.
+    #[must_use]
+    pub const fn namespace(self) -> &'static str {
+        match self {
+            Self::Tool => "mcp",
+            Self::Prompt => "mcp_prompt",
+            Self::Resource => "mcp_resource",
+            Self::Template => "mcp_template",
+            Self::About => "mcp_about",
+        }
+    }
+
+    /// Where a definition holds what it is called by.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Tool | Self::Prompt | Self::About => "name",
+            Self::Resource => "uri",
+            Self::Template => "uriTemplate",
+        }
+    }
+
+    /// The name in a definition.
+    #[must_use]
+    pub fn name_in(self, definition: &Value) -> Option<&str> {
+        definition.get(self.key()).and_then(Value::as_str)
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_tool(&self) -> bool {
+        *self == Self::Tool
+    }
+}
+
+/// A tool of an MCP server, or something else that it offers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct McpTool {
     /// The server.
     pub server: String,
-    /// The tool, as the server calls it.
+    /// The tool, as the server calls it: of a resource its URI, of a template that.
     pub tool: String,
+    /// What it is; a tool unless given.
+    #[serde(default, skip_serializing_if = "McpPart::is_tool")]
+    pub part: McpPart,
     /// What the tool said of itself when it was let in. A tool without is not called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Box<McpPin>>,
@@ -39,7 +116,8 @@ pub struct McpPin {
     pub formula: u32,
     /// The digest of the definition.
     pub digest: Digest,
-    /// Name, title, description, both schemas, annotations, icons and `_meta`, as it is served.
+    /// Name, title, description, both schemas, annotations, icons and `_meta`, as it is served; of
+    /// something else than a tool likewise all that it says.
     pub definition: StrictValue,
 }
 
@@ -84,19 +162,19 @@ impl McpPin {
     ///
     /// # Errors
     /// When it is no JSON as contracts hold it: a number, for example, that nobody reads alike.
-    pub fn of(definition: &Value) -> Result<Self, String> {
+    pub fn of(part: McpPart, definition: &Value) -> Result<Self, String> {
         let held: StrictValue =
             serde_json::from_value(definition.clone()).map_err(|error| error.to_string())?;
-        Ok(Self { formula: PIN_FORMULA, digest: pin_digest(definition)?, definition: held })
+        Ok(Self { formula: PIN_FORMULA, digest: pin_digest(part, definition)?, definition: held })
     }
 }
 
-/// The digest of all that a tool says to a model.
+/// The digest of all that a tool, or something else that a server offers, says to a model.
 ///
 /// # Errors
 /// When it has no canonical form.
-pub fn pin_digest(definition: &Value) -> Result<Digest, String> {
-    Digest::of_json(&json!({ "formula": PIN_FORMULA, "tool": definition }))
+pub fn pin_digest(part: McpPart, definition: &Value) -> Result<Digest, String> {
+    Digest::of_json(&json!({ "formula": PIN_FORMULA, part.as_str(): definition }))
         .map_err(|error| error.to_string())
 }
 
@@ -105,18 +183,18 @@ impl McpTool {
     ///
     /// # Errors
     /// When a name is none, or too long for an id.
-    pub fn id_of(server: &str, tool: &str) -> Result<CapabilityId, String> {
+    pub fn id_of(server: &str, part: McpPart, name: &str) -> Result<CapabilityId, String> {
         check_server(server)?;
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
-        if tool.is_empty() || tool.len() > MAX_TOOL || !tool.bytes().all(known) {
-            return Err(format!(
-                "`{}` is no name of a tool; letters, digits, `_`, `-`, `.` and `/` are accepted, \
-                 {MAX_TOOL} at most",
-                tool.escape_debug()
-            ));
-        }
-        let id = format!("mcp.{}.{}", word_of(server), word_of(tool));
-        CapabilityId::parse(&id).map_err(|_| format!("`{tool}` is too long for a capability id"))
+        check_name(part, name)?;
+        let word = match part {
+            McpPart::Tool => word_of(name),
+            McpPart::About => return parsed(format!("{}.{}", part.namespace(), word_of(server))),
+            McpPart::Prompt | McpPart::Resource | McpPart::Template => match word_of(name) {
+                long if long.len() > MAX_WORD => digest_word(name),
+                word => word,
+            },
+        };
+        parsed(format!("{}.{}.{word}", part.namespace(), word_of(server)))
     }
 
     pub(super) fn check(&self, id: &CapabilityId, source: &str) -> Result<(), String> {
@@ -128,18 +206,19 @@ impl McpTool {
             ));
         }
         let definition = pin.definition.as_value();
-        if pin_digest(definition)? != pin.digest {
+        if pin_digest(self.part, definition)? != pin.digest {
             return Err("the pin's digest is not that of its definition".to_owned());
         }
-        if definition.get("name").and_then(Value::as_str) != Some(self.tool.as_str()) {
-            return Err("the pin is about another tool".to_owned());
+        let what = self.part.as_str();
+        if self.part.name_in(definition) != Some(self.tool.as_str()) {
+            return Err(format!("the pin is about another {what}"));
         }
-        let own = Self::id_of(&self.server, &self.tool)?;
+        let own = Self::id_of(&self.server, self.part, &self.tool)?;
         if own != *id {
-            return Err(format!("the id of this tool is `{own}`"));
+            return Err(format!("the id of this {what} is `{own}`"));
         }
         if source.strip_prefix("mcp:") != Some(self.server.as_str()) {
-            return Err(format!("a tool of this server has `source: mcp:{}`", self.server));
+            return Err(format!("a {what} of this server has `source: mcp:{}`", self.server));
         }
         Ok(())
     }
@@ -239,6 +318,47 @@ impl McpServer {
         }
         Ok(())
     }
+}
+
+fn parsed(id: String) -> Result<CapabilityId, String> {
+    CapabilityId::parse(&id).map_err(|_| format!("`{id}` is too long for a capability id"))
+}
+
+fn check_name(part: McpPart, name: &str) -> Result<(), String> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+    match part {
+        McpPart::Tool => {
+            if name.is_empty() || name.len() > MAX_TOOL || !name.bytes().all(known) {
+                return Err(format!(
+                    "`{}` is no name of a tool; letters, digits, `_`, `-`, `.` and `/` are accepted, \
+                     {MAX_TOOL} at most",
+                    name.escape_debug()
+                ));
+            }
+        }
+        McpPart::Prompt | McpPart::Resource | McpPart::Template | McpPart::About => {
+            if name.is_empty() || name.len() > MAX_TEXT || name.chars().any(char::is_control) {
+                return Err(format!(
+                    "`{}` is no name of a {}; a text without control characters is accepted, \
+                     {MAX_TEXT} bytes at most",
+                    name.escape_debug(),
+                    part.as_str()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A word for a name that is too long to be spelt. No spelt word begins so.
+fn digest_word(name: &str) -> String {
+    let hex: String = Digest::of(name.as_bytes())
+        .as_bytes()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("x_7{hex}")
 }
 
 fn check_variable(name: &str) -> Result<(), String> {

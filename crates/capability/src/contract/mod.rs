@@ -25,7 +25,7 @@ pub use http::{
     HttpBody, HttpHeader, HttpMethod, HttpOrigin, HttpQuery, HttpSpec, HttpValue, InputValue,
     SecretHeader, check_header,
 };
-pub use mcp::{McpPin, McpServer, McpTool, PIN_FORMULA, looks_like, pin_digest};
+pub use mcp::{McpPart, McpPin, McpServer, McpTool, PIN_FORMULA, looks_like, pin_digest};
 use schema::Schema;
 pub use schema::{SchemaFinding, SchemaSide};
 pub use workflow::WorkflowDocument;

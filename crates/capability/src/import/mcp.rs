@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Draft, Import, NotImported, literal_title};
-use crate::contract::{HttpOrigin, McpPin, McpServer, McpTool, looks_like};
+use crate::contract::{HttpOrigin, McpPart, McpPin, McpServer, McpTool, looks_like};
 
 /// How long a call gets, unless somebody says otherwise.
 const TIMEOUT: &str = "60s";
@@ -48,26 +48,33 @@ pub fn from_mcp_server(server: &McpServer) -> Result<Import, super::ImportError>
     Ok(import)
 }
 
-/// From the tools that a server lists, as they would be served, to contracts. What a tool says of
+/// From what a server lists of one part, as it would be served, to contracts. What a tool says of
 /// itself is a hint of somebody who is not trusted: it may raise the risk that is proposed, and what is
 /// not said is supposed at its worst. Names that are taken twice, or that people would take for one
-/// another, are left out, all of them.
+/// another, are left out, all of them. URIs are no names that people read, and only the same one twice is
+/// left out.
 #[must_use]
-pub fn from_mcp_tools(server: &McpServer, tools: &[Value]) -> Import {
+pub fn from_mcp(server: &McpServer, part: McpPart, listed: &[Value]) -> Import {
     let mut import = Import::default();
-    let name_of = |tool: &Value| tool.get("name").and_then(Value::as_str).map(str::to_owned);
-    let names: Vec<Option<String>> = tools.iter().map(name_of).collect();
-    for (tool, name) in tools.iter().zip(&names) {
+    let names: Vec<Option<&str>> = listed.iter().map(|one| part.name_in(one)).collect();
+    let drawn = |name: &str| match part {
+        McpPart::Tool | McpPart::Prompt => looks_like(name),
+        McpPart::Resource | McpPart::Template | McpPart::About => name.to_owned(),
+    };
+    for (definition, name) in listed.iter().zip(&names) {
         let Some(name) = name else {
-            let why = "it has no name".to_owned();
-            import.left_out.push(NotImported { origin: "a tool".to_owned(), why });
+            let (origin, key) = (format!("a {}", part.as_str()), part.key());
+            import.left_out.push(NotImported { origin, why: format!("it has no `{key}`") });
             continue;
         };
-        let drawn = looks_like(name);
-        let alike = names.iter().flatten().filter(|other| looks_like(other) == drawn);
-        let others: Vec<&String> = alike.collect();
+        let this = drawn(name);
+        let alike = names.iter().flatten().filter(|other| drawn(other) == this);
+        let others: Vec<&&str> = alike.collect();
         let made = match others.as_slice() {
-            [_] => draft(server, name, tool),
+            [_] => match part {
+                McpPart::Tool => draft(server, name, definition),
+                _ => reads(server, part, name, definition),
+            },
             several if several.iter().all(|other| *other == name) => {
                 Err("the server lists it more than once".to_owned())
             }
@@ -77,14 +84,100 @@ pub fn from_mcp_tools(server: &McpServer, tools: &[Value]) -> Import {
                 Err(format!("its name is easily taken for another one: {list}"))
             }
         };
-        import.take(name.clone(), made);
+        import.take((*name).to_owned(), made);
     }
     import
 }
 
+/// A prompt, a resource, a template, or what a server says of itself: got by asking, which changes
+/// nothing that the protocol knows of.
+fn reads(
+    server: &McpServer,
+    part: McpPart,
+    name: &str,
+    definition: &Value,
+) -> Result<Draft, String> {
+    let id = McpTool::id_of(&server.server, part, name)?;
+    let pin = McpPin::of(part, definition)?;
+    let text = |key: &str| definition.get(key).and_then(Value::as_str).unwrap_or_default();
+    let description: String = match part {
+        McpPart::About => text("instructions"),
+        _ => text("description"),
+    }
+    .chars()
+    .take(MAX_TEXT)
+    .collect();
+    let shown = [text("title"), text("name"), name].into_iter().find(|text| !text.is_empty());
+    let title = format!("{}: {}", said(part), literal_title(shown.unwrap_or(name)));
+    let source = format!("mcp:{}", server.server);
+    let mut draft = Draft::new(&id, &title, &description, &source);
+    let files: &[&str] = if server.workspace { &["**"] } else { &[] };
+    draft.set(json!({
+        "kind": "mcp",
+        "input": asked(part),
+        "output": { "type": "object" },
+        "risk": "low",
+        "idempotent": true,
+        "effects": { "fs": { "read": files } },
+        "undo": { "strategy": "none" },
+        "timeout": TIMEOUT,
+        "handler": { "mcp": McpTool {
+            server: server.server.clone(), tool: name.to_owned(), part, pin: Some(Box::new(pin)),
+        } },
+    }));
+    tell_hidden(&mut draft, definition);
+    Ok(draft)
+}
+
+fn said(part: McpPart) -> &'static str {
+    match part {
+        McpPart::Tool => "Tool",
+        McpPart::Prompt => "Prompt",
+        McpPart::Resource => "Resource",
+        McpPart::Template => "Resources like",
+        McpPart::About => "About the MCP server",
+    }
+}
+
+/// What is asked: the thing itself, or what could stand in an argument of it.
+fn asked(part: McpPart) -> Value {
+    let complete = json!({
+        "type": "object", "required": ["argument"],
+        "properties": {
+            "argument": {
+                "type": "object", "required": ["name", "value"],
+                "properties": { "name": { "type": "string" }, "value": { "type": "string" } },
+            },
+            "context": { "type": "object" },
+        },
+    });
+    let mut properties = serde_json::Map::new();
+    match part {
+        McpPart::Prompt => {
+            properties.insert("arguments".to_owned(), json!({ "type": "object" }));
+            properties.insert("complete".to_owned(), complete);
+        }
+        McpPart::Template => {
+            properties.insert("uri".to_owned(), json!({ "type": "string" }));
+            properties.insert("complete".to_owned(), complete);
+        }
+        McpPart::Tool | McpPart::Resource | McpPart::About => {}
+    }
+    json!({ "type": "object", "additionalProperties": false, "properties": properties })
+}
+
+fn tell_hidden(draft: &mut Draft, definition: &Value) {
+    let hidden = hidden(definition);
+    if hidden > 0 {
+        draft.lost.push(format!(
+            "{hidden} characters in what it tells models cannot be seen; look at it with care"
+        ));
+    }
+}
+
 fn draft(server: &McpServer, name: &str, tool: &Value) -> Result<Draft, String> {
-    let id = McpTool::id_of(&server.server, name)?;
-    let pin = McpPin::of(tool)?;
+    let id = McpTool::id_of(&server.server, McpPart::Tool, name)?;
+    let pin = McpPin::of(McpPart::Tool, tool)?;
     let text = |key: &str| tool.get(key).and_then(Value::as_str).unwrap_or_default();
     let description: String = text("description").chars().take(MAX_TEXT).collect();
     let hint = |key: &str| tool.pointer(&format!("/annotations/{key}")).and_then(Value::as_bool);
@@ -104,16 +197,12 @@ fn draft(server: &McpServer, name: &str, tool: &Value) -> Result<Draft, String> 
         "undo": { "strategy": if server.workspace { "automatic" } else { "none" } },
         "timeout": TIMEOUT,
         "handler": { "mcp": McpTool {
-            server: server.server.clone(), tool: name.to_owned(), pin: Some(Box::new(pin)),
+            server: server.server.clone(), tool: name.to_owned(), part: McpPart::Tool,
+            pin: Some(Box::new(pin)),
         } },
     }));
     draft.lost.push("what it does and risks: only its own word stands for that".to_owned());
-    let hidden = hidden(tool);
-    if hidden > 0 {
-        draft.lost.push(format!(
-            "{hidden} characters in what it tells models cannot be seen; look at it with care"
-        ));
-    }
+    tell_hidden(&mut draft, tool);
     Ok(draft)
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::contract::{CapabilityId, Contract};
 
 pub use command::from_command;
-pub use mcp::{from_mcp_server, from_mcp_tools};
+pub use mcp::{from_mcp, from_mcp_server};
 pub use openapi::from_openapi;
 pub use skill::{SkillFolder, from_claude_skill};
 pub use tools::{from_anthropic, from_openai};

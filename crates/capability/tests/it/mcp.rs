@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use lictor_capability::import::{from_mcp_server, from_mcp_tools};
-use lictor_capability::{Contract, HandlerSpec, McpPin, McpServer, McpTool, Risk, pin_digest};
+use lictor_capability::import::{from_mcp, from_mcp_server};
+use lictor_capability::{
+    Contract, HandlerSpec, McpPart, McpPin, McpServer, McpTool, Risk, pin_digest,
+};
 use lictor_document::Source;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -40,14 +42,14 @@ proptest! {
     fn different_tools_have_different_ids(
         one in "[a-zA-Z0-9_./-]{1,8}", other in "[a-zA-Z0-9_./-]{1,8}",
     ) {
-        let (id, second) = (McpTool::id_of("s", &one), McpTool::id_of("s", &other));
+        let (id, second) = (McpTool::id_of("s", McpPart::Tool, &one), McpTool::id_of("s", McpPart::Tool, &other));
         prop_assert_eq!(one == other, id.unwrap() == second.unwrap());
     }
 
     // Few letters, so that many pairs are nearly alike.
     #[test]
     fn names_of_escapes_and_letters_never_meet(one in "[x_a34A.-]{1,6}", other in "[x_a34A.-]{1,6}") {
-        let id = |server: &str, tool: &str| McpTool::id_of(server, tool).unwrap();
+        let id = |server: &str, tool: &str| McpTool::id_of(server, McpPart::Tool, tool).unwrap();
         prop_assert_eq!(one == other, id("s", &one) == id("s", &other));
         prop_assert_eq!(one == other, id(&one, "t") == id(&other, "t"));
     }
@@ -62,7 +64,7 @@ fn all_names_of_three_letters_are_told_apart() {
         for b in letters {
             for c in letters {
                 n += 1;
-                ids.insert(McpTool::id_of("s", &format!("{a}{b}{c}")).unwrap());
+                ids.insert(McpTool::id_of("s", McpPart::Tool, &format!("{a}{b}{c}")).unwrap());
             }
         }
     }
@@ -72,7 +74,7 @@ fn all_names_of_three_letters_are_told_apart() {
 #[test]
 fn what_is_no_name_is_refused() {
     for name in ["", "a b", "ä", "a\u{200b}", &"x".repeat(129), &"A".repeat(100)] {
-        assert!(McpTool::id_of("s", name).is_err(), "{name:?}");
+        assert!(McpTool::id_of("s", McpPart::Tool, name).is_err(), "{name:?}");
     }
     for name in ["", "a/b", "ö", &"x".repeat(65)] {
         assert!(McpServer::id_of(name).is_err(), "{name:?}");
@@ -88,11 +90,11 @@ fn a_pin_covers_everything_that_reaches_a_model() {
             "icons": [{ "src": "data:," }], "_meta": { "a": 1 },
         }),
     );
-    let digest = pin_digest(&whole).unwrap();
+    let digest = pin_digest(McpPart::Tool, &whole).unwrap();
     for key in whole.as_object().unwrap().keys() {
         let mut other = whole.clone();
         other.as_object_mut().unwrap().remove(key);
-        assert_ne!(pin_digest(&other).unwrap(), digest, "{key}");
+        assert_ne!(pin_digest(McpPart::Tool, &other).unwrap(), digest, "{key}");
     }
     // The order of keys says nothing.
     let turned: Value = serde_json::from_str(&format!(
@@ -107,12 +109,12 @@ fn a_pin_covers_everything_that_reaches_a_model() {
             .join(",")
     ))
     .unwrap();
-    assert_eq!(pin_digest(&turned).unwrap(), digest);
+    assert_eq!(pin_digest(McpPart::Tool, &turned).unwrap(), digest);
 }
 
 #[test]
 fn a_contract_that_contradicts_its_pin_is_refused() {
-    let import = from_mcp_tools(&server(), &[tool("read", json!({}))]);
+    let import = from_mcp(&server(), McpPart::Tool, &[tool("read", json!({}))]);
     let good = &import.contracts[0].contract;
     assert!(contract(good).is_ok(), "{good}");
     let refused = |at: &str, value: Value, why: &str| {
@@ -131,7 +133,7 @@ fn a_contract_that_contradicts_its_pin_is_refused() {
 #[test]
 fn hints_may_raise_the_risk_and_what_is_not_said_is_supposed_at_its_worst() {
     let risk = |annotations: Value| {
-        let import = from_mcp_tools(&server(), &[tool("t", annotations)]);
+        let import = from_mcp(&server(), McpPart::Tool, &[tool("t", annotations)]);
         contract(&import.contracts[0].contract).unwrap().risk
     };
     let hints = |hints: Value| json!({ "annotations": hints });
@@ -146,7 +148,7 @@ fn hints_may_raise_the_risk_and_what_is_not_said_is_supposed_at_its_worst() {
 #[test]
 fn what_cannot_be_seen_is_said() {
     let poisoned = tool("t", json!({ "description": "adds\u{200b}\u{202e}" }));
-    let import = from_mcp_tools(&server(), &[poisoned]);
+    let import = from_mcp(&server(), McpPart::Tool, &[poisoned]);
     let notes = import.contracts[0].lost.join("\n");
     assert!(notes.contains("2 characters"), "{notes}");
 }
@@ -155,7 +157,7 @@ fn what_cannot_be_seen_is_said() {
 fn names_taken_twice_or_easily_mistaken_are_left_out_all_of_them() {
     let names = ["read_file", "read_fi1e", "a", "a", "Send", "send", "get-sum", "get_sum"];
     let tools: Vec<Value> = names.iter().map(|name| tool(name, json!({}))).collect();
-    let import = from_mcp_tools(&server(), &tools);
+    let import = from_mcp(&server(), McpPart::Tool, &tools);
     let kept: Vec<&str> = import.contracts.iter().map(|one| one.origin.as_str()).collect();
     assert_eq!(kept, ["Send", "send", "get-sum", "get_sum"]);
     assert_eq!(import.left_out.len(), 4);
@@ -183,9 +185,9 @@ fn the_start_of_a_server_names_what_it_runs_and_nothing_of_lictor() {
 #[test]
 fn a_pin_keeps_a_definition_as_it_is() {
     let whole = tool("t", json!({ "_meta": { "n": 1.5, "deep": [{ "x": null }] } }));
-    let pin = McpPin::of(&whole).unwrap();
+    let pin = McpPin::of(McpPart::Tool, &whole).unwrap();
     assert_eq!(pin.definition.as_value(), &whole);
-    assert_eq!(pin.digest, pin_digest(&whole).unwrap());
+    assert_eq!(pin.digest, pin_digest(McpPart::Tool, &whole).unwrap());
 }
 
 fn reached() -> McpServer {

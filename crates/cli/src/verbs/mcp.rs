@@ -1,14 +1,13 @@
 //! `mcp`: doors for models.
 
 use lictor::Agent;
-use lictor::context::{AgentProfile, Name, Principal, Selection};
+use lictor::context::{AgentProfile, Name, Principal, Selection, Session};
 use lictor_mcp::{Door, Elicitation, ServeError};
 
 use super::{Answer, mcp_clients, mcp_http};
 use crate::args::Mcp;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::mcp_args::Serve;
 use crate::output::Output;
 
 /// Who asks, when nobody says which agent.
@@ -17,9 +16,16 @@ pub(super) const AGENT: &str = "mcp";
 pub(crate) async fn mcp(wish: Mcp, context: &Context, output: &Output) -> Answer {
     let principal = principal(context)?;
     match wish {
-        Mcp::Serve(wish) => match wish.http {
-            Some(address) => mcp_http::serve(wish, address, principal, context, output).await,
-            None => serve(wish, principal, context).await,
+        Mcp::Serve(wish) => match wish.face.http {
+            Some(address) => {
+                let runtime = context.runtime().await?;
+                let profile = profile(wish.only);
+                let furnish = move |session: Session, elicitation: Option<Elicitation>| {
+                    Door::new(runtime.agent(&session.with_profile(profile.clone())), elicitation)
+                };
+                mcp_http::serve((&wish.face, address), principal, context, output, furnish).await
+            }
+            None => serve(wish.only, principal, context).await,
         },
         Mcp::Clients(wish) => mcp_clients::clients(wish, principal, context, output).await,
         Mcp::Wrap(wish) => super::mcp_wrap::wrap(wish, context, output).await,
@@ -28,7 +34,7 @@ pub(crate) async fn mcp(wish: Mcp, context: &Context, output: &Output) -> Answer
     }
 }
 
-fn principal(context: &Context) -> Result<Principal, Failure> {
+pub(super) fn principal(context: &Context) -> Result<Principal, Failure> {
     let mut principal = context.principal.clone();
     if !context.global.given.agent_named {
         principal.agent = Name::parse(AGENT).map_err(Failure::input)?;
@@ -41,8 +47,8 @@ pub(super) fn profile(only: Vec<String>) -> AgentProfile {
     AgentProfile { capabilities, ..AgentProfile::default() }
 }
 
-async fn serve(wish: Serve, principal: Principal, context: &Context) -> Answer {
-    let session = context.session_of(principal)?.with_profile(profile(wish.only));
+async fn serve(only: Vec<String>, principal: Principal, context: &Context) -> Answer {
+    let session = context.session_of(principal)?.with_profile(profile(only));
     let agent: Agent = context.runtime().await?.agent(&session);
     // Whoever runs the client is who sits behind it.
     let elicitation = Elicitation::new(context.os_user.clone()).map_err(Failure::failed)?;

@@ -52,7 +52,7 @@ pub(crate) async fn gateway(wish: Gateway, context: &Context, output: &Output) -
     let runtime = context.runtime().await?;
     let session = session(context, &specs)?;
     if !wish.approve_baseline {
-        return serve(specs, &runtime, &session, context).await;
+        return serve(specs, &runtime, &session, (&wish.face, context, output)).await;
     }
     let deed = Deed { runtime: &runtime, session: &session, context, output };
     let (mut done, mut texts, mut failed) = (Vec::new(), Vec::new(), None);

@@ -1,4 +1,4 @@
-//! `mcp serve --http`: a server for many clients, each with a token.
+//! `--http`: a server for many clients, each with a token.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,35 +10,34 @@ use lictor_mcp::{Door, Elicitation, HttpError, HttpOptions, HttpServer, Register
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::mcp::profile;
 use super::{Answer, mcp_clients};
 use crate::context::{Context, env_text};
 use crate::failure::Failure;
 use crate::files;
-use crate::mcp_args::Serve;
+use crate::mcp_args::HttpFace;
 use crate::output::Output;
 
+/// Serves each client what is furnished for its session, until told to end.
 pub(crate) async fn serve(
-    wish: Serve,
-    address: SocketAddr,
+    (wish, address): (&HttpFace, SocketAddr),
     principal: Principal,
     context: &Context,
     output: &Output,
+    furnish: impl Fn(Session, Option<Elicitation>) -> Door + Send + Sync + 'static,
 ) -> Answer {
     if context.global.session.is_some() {
         let why = "`--session` is one session, and over HTTP each client has its own";
         return Err(Failure::usage(why));
     }
     let runtime = context.runtime().await?;
-    let (keeper, made) = keeper(&wish, &principal, &runtime, context).await?;
+    let (keeper, made) = keeper(wish, &principal, &runtime, context).await?;
     let mut options = HttpOptions::new(address);
-    (options.remote, options.hosts) = (wish.allow_remote, wish.host);
-    let (profile, here) = (profile(wish.only), address.ip().is_loopback());
+    (options.remote, options.hosts) = (wish.allow_remote, wish.host.clone());
+    let here = address.ip().is_loopback();
     let furnish = move |principal: &Principal| {
-        let session = Session::new(principal.clone(), &SystemClock).with_profile(profile.clone());
         // Who may sit elsewhere is not asked through their client.
         let elicitation = Elicitation::new(principal.user.clone()).ok().filter(|_| here);
-        Door::new(runtime.agent(&session), elicitation)
+        furnish(Session::new(principal.clone(), &SystemClock), elicitation)
     };
     let server = HttpServer::bind(&options, Arc::new(keeper), furnish).await.map_err(unbound)?;
     let (mut interrupt, mut end) = (told(SignalKind::interrupt())?, told(SignalKind::terminate())?);
@@ -63,7 +62,7 @@ pub(crate) async fn serve(
 
 /// Who knows the clients. Where nobody could come in yet, the first one is let in.
 async fn keeper(
-    wish: &Serve,
+    wish: &HttpFace,
     principal: &Principal,
     runtime: &Runtime,
     context: &Context,
@@ -80,7 +79,7 @@ async fn keeper(
     Ok((keeper, made))
 }
 
-fn given(wish: &Serve) -> Result<Option<String>, Failure> {
+fn given(wish: &HttpFace) -> Result<Option<String>, Failure> {
     let Some(path) = &wish.client_token_file else { return Ok(env_text("LICTOR_CLIENT_TOKEN")) };
     let text = String::from_utf8(files::read(path, 4096)?.bytes);
     text.map(Some).map_err(|_| Failure::usage("the token file holds no text"))

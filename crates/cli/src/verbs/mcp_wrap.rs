@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lictor::capability::{HandlerSpec, HttpOrigin, McpServer};
+use lictor::capability::{HandlerSpec, HttpOrigin, McpPart, McpServer};
 use lictor::context::{AgentProfile, Name, Selection, Session};
 use lictor::governance::{CatalogueKey, CatalogueKind, LifeState};
 use lictor::{LifeStep, Runtime};
@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use super::Answer;
 use super::catalogue::failure;
 use super::mcp::AGENT;
+use super::mcp_http;
 use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::mcp_args::Wrap;
+use crate::mcp_args::{HttpFace, Wrap};
 use crate::output::{GREEN, Output, visible};
 
 /// The variables that every server gets: what programs need to find programs, folders and words.
@@ -40,15 +41,16 @@ pub(crate) async fn wrap(wish: Wrap, context: &Context, output: &Output) -> Answ
         output.result(&json!({ "start": spec }), || visible(&start_text(&spec)));
         return Ok(0);
     }
-    serve(vec![spec], &runtime, &session, context).await
+    serve(vec![spec], &runtime, &session, (&wish.face, context, output)).await
 }
 
-/// Serves the tools of servers until the client goes. Each server is proposed first.
+/// Serves what servers have until the client goes, or over HTTP until told to end. Each server is
+/// proposed first.
 pub(super) async fn serve(
     servers: Vec<McpServer>,
     runtime: &Runtime,
     session: &Session,
-    context: &Context,
+    (face, context, output): (&HttpFace, &Context, &Output),
 ) -> Answer {
     let upstreams = &context.upstreams;
     for spec in &servers {
@@ -59,6 +61,22 @@ pub(super) async fn serve(
     let agent = runtime.agent(session);
     let names = servers.iter().map(|spec| spec.server.clone()).collect();
     let menu = Menu::new(upstreams.clone(), names);
+    if let Some(address) = face.http {
+        let (runtime, profile) = (runtime.clone(), session.profile().clone());
+        let menu = menu.for_many();
+        let furnish = move |session: Session, elicitation: Option<Elicitation>| {
+            let agent = runtime.agent(&session.with_profile(profile.clone()));
+            Door::over(agent, elicitation, menu.clone())
+        };
+        let principal = session.principal().clone();
+        let serving = mcp_http::serve((face, address), principal, context, output, furnish);
+        let served = tokio::select! {
+            served = serving => served,
+            () = upstreams.attend(&agent, &servers) => Ok(0),
+        };
+        upstreams.close().await;
+        return served;
+    }
     let elicitation = Elicitation::new(context.os_user.clone()).map_err(Failure::failed)?;
     let door = Door::over(agent.clone(), Some(elicitation), menu);
     let served = tokio::select! {
@@ -145,7 +163,11 @@ pub(super) fn session(context: &Context, servers: &[McpServer]) -> Result<Sessio
     for spec in servers {
         let id = McpServer::id_of(&spec.server).map_err(Failure::usage)?;
         only.push(id.to_string());
-        only.push(format!("{}.*", id.as_str().replacen("mcp_server.", "mcp.", 1)));
+        let word = id.as_str().trim_start_matches("mcp_server.");
+        only.extend(McpPart::ALL.map(|part| match part {
+            McpPart::About => format!("{}.{word}", part.namespace()),
+            _ => format!("{}.{word}.*", part.namespace()),
+        }));
     }
     let mcp_servers = servers.iter().map(|spec| spec.server.clone()).collect();
     let profile = AgentProfile { capabilities: Selection::Only(only), mcp_servers };
@@ -207,7 +229,8 @@ impl Deed<'_> {
             self.let_in(&visible(&text), &wanted).await?;
         }
         let left_out = governed.left_out.iter();
-        let left_out = left_out.map(|one| json!({ "tool": one.name, "why": one.why }));
+        let left_out =
+            left_out.map(|one| json!({ "tool": one.name, "part": one.part, "why": one.why }));
         let json = json!({
             "server": spec.server, "start": spec, "left_out": left_out.collect::<Vec<_>>(),
             "tools": governed.tools.iter().map(tool_json).collect::<Vec<_>>(),
@@ -284,10 +307,10 @@ fn reach_text(spec: &McpServer, url: &str) -> String {
 }
 
 fn governed_text(server: &str, governed: &Governed) -> String {
-    let mut text = format!("The tools of the MCP server `{server}`:\n");
+    let mut text = format!("The tools of the MCP server `{server}`, and what else it has:\n");
     for tool in &governed.tools {
-        let risk = tool.risk.as_str();
-        text.push_str(&format!("  {:<32} {risk:<8} {}\n", tool.name, tool.state));
+        let (risk, what) = (tool.risk.as_str(), tool.part.as_str());
+        text.push_str(&format!("  {:<32} {what:<8} {risk:<8} {}\n", tool.name, tool.state));
         for note in &tool.notes {
             text.push_str(&format!("    note: {note}\n"));
         }
@@ -310,7 +333,7 @@ fn tool_json(tool: &Standing) -> Value {
         StandingKind::Changed(lines) => ("changed", lines.clone()),
     };
     json!({
-        "tool": tool.name, "id": tool.id, "risk": tool.risk, "digest": tool.digest,
+        "tool": tool.name, "part": tool.part, "id": tool.id, "risk": tool.risk, "digest": tool.digest,
         "was": tool.state, "found": found, "changed": changed, "notes": tool.notes,
     })
 }

@@ -216,6 +216,23 @@ impl Client {
         Self::over(server, era, Ear::new(None)).await
     }
 
+    /// A client of another server, whose user answers questions.
+    pub(crate) async fn of_with_person(
+        place: &Place,
+        era: Era,
+        verb: &str,
+        arguments: &[&str],
+        person: Person,
+    ) -> Self {
+        let (server,) = Self::spawn_as(place, verb, arguments, |_| {});
+        Self::over(server, era, Ear::new(Some(person))).await
+    }
+
+    /// What is beyond tools.
+    pub(crate) fn peer(&self) -> &rmcp::service::Peer<RoleClient> {
+        self.running.peer()
+    }
+
     /// A client whose user answers questions.
     pub(crate) async fn with_person(place: &Place, era: Era, person: Person) -> Self {
         let (server,) = Self::spawn(place, &[], |_| {});
@@ -265,11 +282,23 @@ impl Client {
         input: Value,
         state: Option<(&str, Value)>,
     ) -> Result<CallToolResponse, ServiceError> {
-        let mut params = params(name, input);
-        if let Some((state, said)) = state {
-            let said = [("approval".to_owned(), said)].into_iter().collect();
-            params = params.with_request_state(state).with_input_responses(said);
+        match state {
+            Some((state, said)) => self.answered(name, input, state, "approval", &said).await,
+            None => self.running.call_tool_once(params(name, input)).await,
         }
+    }
+
+    /// A round that answers one question.
+    pub(crate) async fn answered(
+        &self,
+        name: &str,
+        input: Value,
+        state: &str,
+        key: &str,
+        said: &Value,
+    ) -> Result<CallToolResponse, ServiceError> {
+        let said = [(key.to_owned(), said.clone())].into_iter().collect();
+        let params = params(name, input).with_request_state(state).with_input_responses(said);
         self.running.call_tool_once(params).await
     }
 

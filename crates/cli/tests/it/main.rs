@@ -32,6 +32,7 @@ mod outcomes;
 mod reached;
 mod real;
 mod refusals;
+mod relay;
 mod session;
 mod tasks;
 mod wrap;

@@ -2,7 +2,7 @@
 //! stands in a file, and may be another thing at any moment.
 
 use std::fs;
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -132,6 +132,13 @@ fn say(message: &Value) {
     out.flush().unwrap();
 }
 
+/// Nobody keeps the input: a tool that asks reads the answer to that itself.
+fn next_line() -> Option<String> {
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line).ok()?;
+    (read > 0).then_some(line)
+}
+
 impl Serving {
     fn get(&self, what: &str) -> Value {
         read(&self.folder, what)
@@ -148,8 +155,7 @@ impl Serving {
             std::thread::spawn(move || child.wait());
         }
         self.seen = self.get("tools");
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { break };
+        while let Some(line) = next_line() {
             let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
             let id = message["id"].clone();
             let now = self.get("tools");
@@ -171,15 +177,27 @@ impl Serving {
 
     fn answer(&self, method: &str, params: &Value) -> Result<Value, (i32, &'static str)> {
         let era = self.get("era");
-        let capabilities = json!({ "tools": { "listChanged": true } });
+        let mut capabilities = json!({ "tools": { "listChanged": true } });
+        if let Value::Object(more) = self.get("capabilities") {
+            capabilities.as_object_mut().unwrap().extend(more);
+        }
+        let instructions = self.get("instructions");
+        let instructions = instructions.as_str().unwrap_or_default();
+        let listed = |what: &str| {
+            json!({
+                what: self.get(what), "ttlMs": 0, "cacheScope": "private", "resultType": "complete",
+            })
+        };
         match method {
             "initialize" if era != "modern" => Ok(json!({
                 "protocolVersion": "2025-11-25", "capabilities": capabilities,
                 "serverInfo": { "name": "stand-in", "version": "1.0.0" },
+                "instructions": instructions,
             })),
             "server/discover" if era == "modern" => Ok(json!({
                 "resultType": "complete", "supportedVersions": ["2026-07-28"],
                 "capabilities": capabilities, "ttlMs": 0, "cacheScope": "private",
+                "instructions": instructions,
             })),
             "ping" => Ok(json!({})),
             "tools/list" => {
@@ -192,9 +210,73 @@ impl Serving {
                 }
                 Ok(page)
             }
+            "prompts/list" => Ok(listed("prompts")),
+            "resources/list" => Ok(listed("resources")),
+            "resources/templates/list" => Ok(listed("resourceTemplates")),
+            "prompts/get" => {
+                append(&self.folder, "calls", &params.to_string());
+                let text =
+                    format!("Greet {}.", params["arguments"]["whom"].as_str().unwrap_or("all"));
+                Ok(json!({ "resultType": "complete", "messages": [
+                    { "role": "user", "content": { "type": "text", "text": text } },
+                ] }))
+            }
+            "resources/read" => {
+                append(&self.folder, "calls", &params.to_string());
+                let uri = params["uri"].as_str().unwrap_or_default();
+                Ok(
+                    json!({ "resultType": "complete", "ttlMs": 0, "cacheScope": "private", "contents": [
+                    { "uri": uri, "mimeType": "text/plain", "text": format!("what {uri} holds") },
+                ] }),
+                )
+            }
+            "completion/complete" => {
+                append(&self.folder, "calls", &params.to_string());
+                let value = params["argument"]["value"].as_str().unwrap_or_default();
+                Ok(json!({ "resultType": "complete", "completion": {
+                    "values": [format!("{value}-completed")], "hasMore": false,
+                } }))
+            }
+            "tools/call" if params["name"] == "asks" => Ok(self.ask(params)),
             "tools/call" => self.call(params),
             _ => Err((-32601, "there is no such method")),
         }
+    }
+
+    /// A tool that asks the person behind the client, as its era has it, and says what it heard.
+    fn ask(&self, params: &Value) -> Value {
+        let text = params["arguments"]["text"].as_str().unwrap_or_default();
+        let question = json!({ "method": "elicitation/create", "params": {
+            "mode": "form", "message": text, "requestedSchema": {
+                "type": "object", "properties": { "name": { "type": "string" } }, "required": ["name"],
+            },
+        } });
+        let heard = if self.get("era") == "modern" {
+            match params["inputResponses"].get("who") {
+                None => {
+                    return json!({
+                        "resultType": "input_required", "inputRequests": { "who": question },
+                        "requestState": "their own state",
+                    });
+                }
+                Some(_) if params["requestState"] != "their own state" => json!("no state"),
+                Some(said) => said.clone(),
+            }
+        } else {
+            let mut request = question;
+            request["jsonrpc"] = json!("2.0");
+            request["id"] = json!("question-1");
+            say(&request);
+            loop {
+                let Some(line) = next_line() else { break json!("nobody") };
+                let message: Value = serde_json::from_str(&line).unwrap();
+                if message["id"] == "question-1" {
+                    break message.get("result").unwrap_or(&message["error"]).clone();
+                }
+            }
+        };
+        append(&self.folder, "calls", &params.to_string());
+        json!({ "resultType": "complete", "content": [{ "type": "text", "text": heard.to_string() }] })
     }
 
     fn call(&self, params: &Value) -> Result<Value, (i32, &'static str)> {

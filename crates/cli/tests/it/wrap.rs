@@ -10,7 +10,7 @@ use crate::stand_in::{StandIn, baseline, looks, tool};
 
 /// What one writes into a policy to have tools of others called: who was let in may be started, and of
 /// its tools the risk decides.
-const RULES: &str = "\
+pub(crate) const RULES: &str = "\
 rules:
   - { name: servers, when: { effect: process, capability: \"mcp_server.*\" }, verdict: allow }
   - { name: tools, when: { effect: mcp }, verdict: allow }

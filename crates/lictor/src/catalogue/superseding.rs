@@ -62,7 +62,7 @@ impl Runtime {
 fn same_thing(one: &Contract, other: &Contract) -> bool {
     match (&one.handler, &other.handler) {
         (HandlerSpec::Mcp(one), HandlerSpec::Mcp(other)) => {
-            (&one.server, &one.tool) == (&other.server, &other.tool)
+            (&one.server, one.part, &one.tool) == (&other.server, other.part, &other.tool)
         }
         (HandlerSpec::McpServer(one), HandlerSpec::McpServer(other)) => one.server == other.server,
         _ => false,

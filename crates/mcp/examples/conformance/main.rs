@@ -1,9 +1,13 @@
 //! Test only: the door over HTTP with what the official conformance suite wants to find, beside its own
 //! tools. It serves, runs the command that it is given with `--url URL` behind it, and ends as that does.
 //! `cargo xtask conformance` runs the suite so. Nobody has to show a token here, because the suite has none.
+//!
+//! As `conformance upstream` it is a server on standard input and output with the same, and as `conformance
+//! through LICTOR COMMAND…` the suite is run against `LICTOR mcp wrap` over that one.
 #![expect(deprecated, reason = "the older revision has logging, and the suite looks for it")]
 
 mod fixtures;
+mod through;
 
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +17,7 @@ use lictor::context::{Name, Principal, Session, SystemClock};
 use lictor::governance::ClientError;
 use lictor::{Runtime, RuntimeOptions};
 use lictor_mcp::{Door, HttpOptions, HttpServer, Keeper, Serving};
+use rmcp::ServiceExt as _;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, ErrorData, GetPromptRequestParams,
@@ -203,22 +208,46 @@ impl Keeper for Everybody {
     }
 }
 
-async fn serve(suite: Vec<String>) -> Result<ExitCode, Failed> {
-    let place = tempfile::tempdir()?;
-    let (workspace, keys) = (place.path().join("workspace"), place.path().join("keys"));
+/// A runtime of the example's own.
+async fn runtime(place: &std::path::Path) -> Result<Runtime, Failed> {
+    let (workspace, keys) = (place.join("workspace"), place.join("keys"));
     std::fs::create_dir_all(workspace.join(".lictor"))?;
     let policy = workspace.join(".lictor/policy.yaml");
     #[expect(clippy::disallowed_methods, reason = "a workspace of the example's own")]
     std::fs::write(policy, "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\n")?;
-    let runtime = Runtime::open(RuntimeOptions::new(&workspace, &keys)).await?;
+    Ok(Runtime::open(RuntimeOptions::new(&workspace, &keys)).await?)
+}
+
+fn principal() -> Result<Principal, Failed> {
     let name = |text| Name::parse(text);
-    let principal = Principal { org: name("local")?, user: name("suite")?, agent: name("suite")? };
-    let fixtures = Arc::new(Fixtures::new()?);
-    let furnish = move |principal: &Principal| Profile {
+    Ok(Principal { org: name("local")?, user: name("suite")?, agent: name("suite")? })
+}
+
+fn profile(runtime: &Runtime, principal: &Principal, fixtures: &Arc<Fixtures>) -> Profile {
+    Profile {
         door: Door::new(runtime.agent(&Session::new(principal.clone(), &SystemClock)), None),
-        fixtures: Arc::clone(&fixtures),
+        fixtures: Arc::clone(fixtures),
         sinks: Arc::default(),
-    };
+    }
+}
+
+/// The same for one client, on standard input and output.
+async fn upstream() -> Result<ExitCode, Failed> {
+    let place = tempfile::tempdir()?;
+    let runtime = runtime(place.path()).await?;
+    let profile = profile(&runtime, &principal()?, &Arc::new(Fixtures::new()?));
+    let running = profile.clone().serve(rmcp::transport::stdio()).await?;
+    running.waiting().await?;
+    profile.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(suite: Vec<String>) -> Result<ExitCode, Failed> {
+    let place = tempfile::tempdir()?;
+    let runtime = runtime(place.path()).await?;
+    let principal = principal()?;
+    let fixtures = Arc::new(Fixtures::new()?);
+    let furnish = move |principal: &Principal| profile(&runtime, principal, &fixtures);
     let options = HttpOptions::new("127.0.0.1:0".parse()?);
     let server = HttpServer::bind(&options, Arc::new(Everybody(principal)), furnish).await?;
     let url = server.url();
@@ -233,7 +262,7 @@ async fn serve(suite: Vec<String>) -> Result<ExitCode, Failed> {
     Ok(ExitCode::from(code))
 }
 
-fn run(suite: &[String], url: &str) -> std::io::Result<u8> {
+pub(crate) fn run(suite: &[String], url: &str) -> std::io::Result<u8> {
     let (program, arguments) = suite
         .split_first()
         .ok_or_else(|| std::io::Error::other("name the command that runs the suite"))?;
@@ -252,7 +281,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(serve(suite)).unwrap_or_else(|error| {
+    let done = match suite.split_first() {
+        Some((word, [])) if word == "upstream" => runtime.block_on(upstream()),
+        Some((word, rest)) if word == "through" => runtime.block_on(through::run(rest)),
+        _ => runtime.block_on(serve(suite)),
+    };
+    done.unwrap_or_else(|error| {
         eprintln!("conformance: {error}");
         ExitCode::FAILURE
     })

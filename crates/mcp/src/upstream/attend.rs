@@ -63,6 +63,8 @@ struct One {
 
 impl One {
     async fn stay(mut self) {
+        // As they speak it is spoken to, and told what they can be asked.
+        self.upstreams.faced().await;
         let mut news = self.upstreams.news();
         let mut pause = FIRST_PAUSE;
         let mut looked_at: Option<Arc<Listing>> = None;
@@ -88,8 +90,7 @@ impl One {
             }
             match self.upstreams.listed_within(&self.spec.server, YOUNG).await {
                 Ok(listing) => {
-                    let known =
-                        looked_at.as_ref().is_some_and(|known| known.tools() == listing.tools());
+                    let known = looked_at.as_ref().is_some_and(|known| known.is_like(&listing));
                     if !known {
                         self.look_at(&listing).await;
                         looked_at = Some(listing);
@@ -97,7 +98,7 @@ impl One {
                         news.borrow_and_update();
                     }
                 }
-                Err(why) => self.say(format!("its tools are not known: {why}")),
+                Err(why) => self.say(format!("what it has is not known: {why}")),
             }
             tokio::select! {
                 // It never closes while we hold it.
@@ -133,7 +134,7 @@ impl One {
         let (runtime, session) = (self.agent.runtime().clone(), self.agent.session().clone());
         match self.upstreams.propose_tools(&runtime, &session, &self.spec, listing).await {
             Ok(governed) => self.tell(&governed),
-            Err(error) => self.say(format!("its tools cannot be proposed: {error}")),
+            Err(error) => self.say(format!("what it has cannot be proposed: {error}")),
         }
     }
 
@@ -144,7 +145,8 @@ impl One {
             *counts.entry(tool.state.as_str()).or_default() += 1;
             if let StandingKind::Changed(lines) = &tool.kind {
                 tracing::warn!(
-                    "`{server}` says something else of its tool `{}` than was let in; it is a proposal again:\n{}",
+                    "`{server}` says something else of its {} `{}` than was let in; it is a proposal again:\n{}",
+                    tool.part.as_str(),
                     tool.name,
                     lines.join("\n")
                 );
@@ -152,13 +154,14 @@ impl One {
         }
         for one in &governed.left_out {
             tracing::warn!(
-                "the tool `{}` of `{server}` is left out: {}",
+                "the {} `{}` of `{server}` is left out: {}",
+                one.part.as_str(),
                 one.name.escape_debug(),
                 one.why
             );
         }
         let counts: Vec<String> = counts.iter().map(|(state, n)| format!("{n} {state}")).collect();
-        tracing::info!("the MCP server `{server}` runs; its tools: {}", counts.join(", "));
+        tracing::info!("the MCP server `{server}` runs; what it has: {}", counts.join(", "));
     }
 
     fn say(&mut self, what: String) {

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, PoisonError};
 
-use lictor::capability::import::{Import, Imported, from_mcp_server, from_mcp_tools};
+use lictor::capability::import::{Import, Imported, from_mcp, from_mcp_server};
 use lictor::capability::{
-    CapabilityId, Contract, HandlerSpec, McpServer, McpTool, Risk, UndoStrategy,
+    CapabilityId, Contract, HandlerSpec, McpPart, McpServer, McpTool, Risk, UndoStrategy,
 };
 use lictor::context::{Digest, Session};
 use lictor::document::Source;
@@ -22,7 +22,7 @@ const MAX_TIMES: u32 = 8;
 /// The longest reason that a proposal is given, in bytes.
 const MAX_WHY: usize = 4000;
 
-/// Where the tools of a server stand.
+/// Where what a server has stands: its tools, its prompts, its resources, and what it says of itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Governed {
     /// Those that the catalogue knows.
@@ -34,7 +34,9 @@ pub struct Governed {
 /// One tool, or the start of one server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
-    /// Its name there.
+    /// What it is.
+    pub part: McpPart,
+    /// Its name there; of a resource its URI.
     pub name: String,
     /// The capability.
     pub id: CapabilityId,
@@ -66,6 +68,8 @@ pub enum StandingKind {
 /// A tool that cannot be held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
+    /// What it is.
+    pub part: McpPart,
     /// Its name.
     pub name: String,
     /// Why.
@@ -94,7 +98,8 @@ impl Upstreams {
             HandlerSpec::McpServer(known) => json!(known),
             _ => Value::Null,
         };
-        let wish = Wish { runtime, session, name: &spec.server, imported: &imported };
+        let part = McpPart::About;
+        let wish = Wish { runtime, session, part, name: &spec.server, imported: &imported };
         self.put(&wish, same, before, &json!(spec)).await
     }
 
@@ -110,15 +115,35 @@ impl Upstreams {
         spec: &McpServer,
         listing: &Listing,
     ) -> Result<Governed, CatalogueFailure> {
-        let Import { contracts, left_out } = from_mcp_tools(spec, listing.tools());
-        let left_out = left_out.into_iter().map(|one| LeftOut { name: one.origin, why: one.why });
-        let mut governed = Governed { tools: Vec::new(), left_out: left_out.collect() };
+        let mut governed = Governed::default();
+        for part in McpPart::ALL {
+            let wish = (runtime, session, spec);
+            self.propose_part(wish, part, listing, &mut governed).await?;
+        }
+        Ok(governed)
+    }
+
+    async fn propose_part(
+        &self,
+        (runtime, session, spec): (&Runtime, &Session, &McpServer),
+        part: McpPart,
+        listing: &Listing,
+        governed: &mut Governed,
+    ) -> Result<(), CatalogueFailure> {
+        let Import { contracts, left_out } = from_mcp(spec, part, listing.of(part));
+        let left_out =
+            left_out.into_iter().map(|one| LeftOut { part, name: one.origin, why: one.why });
+        governed.left_out.extend(left_out);
         for imported in &contracts {
             let name = imported.origin.as_str();
-            let now = listing.tool(name).cloned().unwrap_or_default();
+            let now = listing.one(part, name).cloned().unwrap_or_default();
             let same = |contract: &Contract| match &contract.handler {
                 HandlerSpec::Mcp(McpTool { pin: Some(pin), .. }) => {
-                    *pin.definition.as_value() == now && works_on_files(contract) == spec.workspace
+                    let files = match part {
+                        McpPart::Tool => works_on_files(contract),
+                        _ => !contract.effects.fs.read.is_empty(),
+                    };
+                    *pin.definition.as_value() == now && files == spec.workspace
                 }
                 _ => false,
             };
@@ -128,18 +153,18 @@ impl Upstreams {
                 }
                 _ => Value::Null,
             };
-            let wish = Wish { runtime, session, name, imported };
+            let wish = Wish { runtime, session, part, name, imported };
             match self.put(&wish, same, before, &now).await {
                 Ok(standing) => governed.tools.push(standing),
                 // About this one only: it stays uncalled, since its pin does not hold.
                 Err(CatalogueFailure::Unreadable(error)) => {
                     let why = error.to_string().lines().next().unwrap_or_default().to_owned();
-                    governed.left_out.push(LeftOut { name: name.to_owned(), why });
+                    governed.left_out.push(LeftOut { part, name: name.to_owned(), why });
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(governed)
+        Ok(())
     }
 
     async fn put(
@@ -195,6 +220,7 @@ impl Upstreams {
 struct Wish<'a> {
     runtime: &'a Runtime,
     session: &'a Session,
+    part: McpPart,
     name: &'a str,
     imported: &'a Imported,
 }
@@ -218,6 +244,7 @@ impl Wish<'_> {
         let contract: Option<&Arc<Contract>> = entry.document.contract();
         let contract = contract.ok_or_else(|| unusable("no contract"))?;
         Ok(Standing {
+            part: self.part,
             name: self.name.to_owned(),
             id: contract.id.clone(),
             state: entry.state,
@@ -247,10 +274,17 @@ fn merged(before: &Contract, now: &Value) -> Value {
     if proposed.is_some_and(|risk: Risk| risk > before.risk) {
         take("risk");
     }
-    let files = now.pointer("/effects/fs/write").and_then(Value::as_array);
+    let says = |which: &str| {
+        let files = now.pointer(which).and_then(Value::as_array);
+        files.is_some_and(|files| !files.is_empty())
+    };
+    let fs = &before.effects.fs;
     // Another program, or another host, is what a start is about.
     let start = matches!(before.handler, HandlerSpec::McpServer(_));
-    if start || works_on_files(before) != files.is_some_and(|files| !files.is_empty()) {
+    if start
+        || fs.write.is_empty() == says("/effects/fs/write")
+        || (fs.write.is_empty() && fs.read.is_empty() == says("/effects/fs/read"))
+    {
         take("effects");
     }
     if before.undo.strategy != UndoStrategy::Compensate {

@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor::capability::{
-    CapabilityId, Contract, EffectCeiling, Effects, HttpOrigin, McpPin, McpServer, McpTool, Risk,
+    CapabilityId, Contract, EffectCeiling, Effects, HttpOrigin, McpServer, McpTool, Risk,
     UndoScope, UndoStrategy, WorkspaceView,
 };
 use lictor::context::WorkspacePath;
 use lictor::executor::{Granted, Handler, HandlerError, HandlerErrorKind, Request};
-use lictor::handlers::HttpClient;
+use lictor::handlers::{HttpClient, Mask};
 use rmcp::ServiceError;
-use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ErrorCode};
+use rmcp::model::{CallToolRequestParams, CallToolResult, ErrorCode, ErrorData, ServerResult};
 use serde_json::{Map, Value, json};
 
+use super::asking::{NoResult, Wanted};
 use super::dial::{self, Dial};
-use super::diff;
 use super::files::{self, Copy};
 use super::link::{Link, Way};
-use super::listing::{Differs, Listing};
+use super::pinned::Pinned;
 use super::process::Order;
 use super::{Inner, ended};
 
@@ -200,20 +200,19 @@ fn own(path: &Option<String>, view: &dyn WorkspaceView) -> Vec<WorkspacePath> {
 
 /// Calls one tool.
 pub(super) struct CallsTool {
-    spec: McpTool,
+    pinned: Pinned,
     risk: Risk,
     most: EffectCeiling,
     /// Whether it works on files of the workspace.
     files: bool,
     /// What of a call can be taken back.
     undo: UndoScope,
-    inner: Arc<Inner>,
 }
 
 impl CallsTool {
     pub(super) fn new(spec: &McpTool, contract: &Contract, inner: Arc<Inner>) -> Self {
         Self {
-            spec: spec.clone(),
+            pinned: Pinned::new(spec, inner),
             risk: contract.risk,
             most: contract.effects.clone(),
             files: files::works_on_files(contract),
@@ -222,61 +221,16 @@ impl CallsTool {
                 UndoStrategy::Compensate => UndoScope::Partial,
                 UndoStrategy::Automatic | UndoStrategy::None => UndoScope::None,
             },
-            inner,
         }
-    }
-
-    fn pin(&self) -> Result<&McpPin, HandlerError> {
-        let McpTool { server, tool, pin } = &self.spec;
-        pin.as_deref().ok_or_else(|| {
-            HandlerError::changed(format!(
-                "nobody let in what `{server}` says of `{tool}`: its contract has no `pin`"
-            ))
-        })
-    }
-
-    /// Holds what the server says now against what was let in.
-    fn compare(&self, listing: &Listing) -> Result<(), HandlerError> {
-        let McpTool { server, tool, .. } = &self.spec;
-        let pin = self.pin()?;
-        let why = match listing.fits(tool, pin.digest) {
-            Ok(()) => return Ok(()),
-            Err(Differs::Gone) => format!("`{server}` has no tool `{tool}` any more"),
-            Err(Differs::Several) => format!("`{server}` has several tools `{tool}` now"),
-            Err(Differs::Changed) => {
-                let now = listing.tool(tool).unwrap_or(&Value::Null);
-                let lines = diff::lines(pin.definition.as_value(), now);
-                format!(
-                    "what `{server}` says of its tool `{tool}` is not what was let in:\n{}",
-                    lines.join("\n")
-                )
-            }
-        };
-        Err(HandlerError::changed(why))
-    }
-
-    fn link(&self) -> Result<Arc<Link>, HandlerError> {
-        let name = &self.spec.server;
-        if let Some(link) = self.inner.running(name) {
-            return Ok(link);
-        }
-        let known = self.inner.server(name).state().link.as_ref().and_then(|link| link.ended());
-        Err(HandlerError::failed(match known {
-            Some(known) => ended(name, &known),
-            None => format!("the MCP server `{name}` does not run"),
-        }))
     }
 }
 
 #[async_trait::async_trait]
 impl Handler for CallsTool {
     fn describe(&self, request: Request<'_>) -> Result<Effects, HandlerError> {
-        self.pin()?;
-        // Where the server runs nobody is asked about something that would be refused.
-        if let Some(link) = self.inner.running(&self.spec.server) {
-            self.compare(&link.listing())?;
-        }
-        let tools = vec![format!("{}/{}", self.spec.server, self.spec.tool)];
+        self.pinned.stands()?;
+        let McpTool { server, tool, .. } = &self.pinned.spec;
+        let tools = vec![format!("{server}/{tool}")];
         if !self.files {
             return Ok(Effects { tools, undo: self.undo, ..Effects::default() });
         }
@@ -287,37 +241,35 @@ impl Handler for CallsTool {
     }
 
     async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError> {
-        let link = self.link()?;
+        let Pinned { spec, inner } = &self.pinned;
+        let link = self.pinned.link()?;
         let age = if self.risk >= Risk::High { Duration::ZERO } else { MAX_AGE };
         let listing = link.fresh(age).await;
         let listing = listing.map_err(|why| {
-            HandlerError::failed(format!("the MCP server `{}`: {why}", self.spec.server))
+            HandlerError::failed(format!("the MCP server `{}`: {why}", spec.server))
         })?;
-        self.compare(&listing)?;
-        let copy = self.inner.server(&self.spec.server).state().copy.clone();
+        self.pinned.compare(&listing)?;
+        let copy = inner.server(&spec.server).state().copy.clone();
         match (self.files, copy) {
             (false, None) => {
                 let input = granted.input().as_object().cloned().unwrap_or_default();
-                let result = self.call(&link, input, granted.limit()).await?;
+                let result = self.call(&link, input, &granted).await?;
                 Ok(link.mask().value(output(&result)?))
             }
             (true, Some(copy)) => self.call_on_files(&link, &copy, &granted).await,
             (contract, _) => {
-                let (server, not) = (&self.spec.server, if contract { "not " } else { "" });
+                let (server, not) = (&spec.server, if contract { "not " } else { "" });
                 Err(HandlerError::changed(format!(
                     "`{server}` was started {not}to work on files of the workspace, and the contract of \
                      its tool `{}` says otherwise",
-                    self.spec.tool
+                    spec.tool
                 )))
             }
         }
     }
 
     fn first(&self) -> Option<CapabilityId> {
-        match self.inner.running(&self.spec.server) {
-            Some(_) => None,
-            None => McpServer::id_of(&self.spec.server).ok(),
-        }
+        self.pinned.first()
     }
 
     fn blocks(&self) -> bool {
@@ -326,6 +278,10 @@ impl Handler for CallsTool {
     }
 
     fn keeps_time(&self) -> bool {
+        true
+    }
+
+    fn stops(&self) -> bool {
         true
     }
 }
@@ -339,10 +295,10 @@ impl CallsTool {
         granted: &Granted<'_>,
     ) -> Result<Value, HandlerError> {
         let filled = copy.filled(granted, &self.most).await?;
-        let root = &self.inner.root;
+        let root = &self.pinned.inner.root;
         let input = granted.input().as_object().cloned().unwrap_or_default();
         let input = files::into_copy(input, root, copy.folder());
-        let called = self.call(link, input, granted.limit()).await;
+        let called = self.call(link, input, granted).await;
         if matches!(&called, Err(error) if matches!(error.kind(), HandlerErrorKind::Unknown(_))) {
             // It may still be at work in the copy, which the next call gets.
             link.close().await;
@@ -361,47 +317,98 @@ impl CallsTool {
         &self,
         link: &Link,
         input: Map<String, Value>,
-        limit: Duration,
+        granted: &Granted<'_>,
     ) -> Result<CallToolResult, HandlerError> {
-        let server = &self.spec.server;
-        let params = CallToolRequestParams::new(self.spec.tool.clone()).with_arguments(input);
-        let answered = tokio::time::timeout(limit, link.peer().call_tool_once(params)).await;
+        let server = &self.pinned.spec.server;
+        let params =
+            CallToolRequestParams::new(self.pinned.spec.tool.clone()).with_arguments(input);
+        let talk = self.pinned.inner.talks.of(granted.described().action().id());
+        let asked = link.ask(server, Wanted::Tool(params), talk.as_ref());
+        let limit = granted.limit();
+        let answered = tokio::select! {
+            biased;
+            answered = tokio::time::timeout(limit, asked) => answered,
+            // It is told; whether that came in time, nobody knows.
+            () = granted.unwanted() => {
+                let why = format!("nobody waited for `{server}` any more, and it was told so");
+                return Err(HandlerError::unknown(why));
+            }
+        };
         let Ok(answered) = answered else {
             let limit = limit.as_millis();
             return Err(HandlerError::unknown(format!(
                 "`{server}` did not answer within {limit} ms"
             )));
         };
-        let unknown = |why: String| HandlerError::unknown(link.mask().text(&why));
-        match answered {
-            Ok(CallToolResponse::Complete(result)) => Ok(result),
-            Ok(_) => Err(unknown(format!(
-                "`{server}` began it and wants to be answered or waited for, which it was told is not done"
-            ))),
-            Err(ServiceError::McpError(error)) => {
-                let said = format!("`{server}` refused it: {}", error.message);
-                // These say that the request itself was not taken.
-                let untaken = [
-                    ErrorCode::INVALID_REQUEST,
-                    ErrorCode::METHOD_NOT_FOUND,
-                    ErrorCode::INVALID_PARAMS,
-                ];
-                match untaken.contains(&error.code) {
-                    true => Err(HandlerError::failed(link.mask().text(&said))),
-                    false => Err(unknown(said)),
-                }
+        let error = match answered {
+            Ok(ServerResult::CallToolResult(result)) => return Ok(result),
+            Ok(_) => {
+                let why = format!("`{server}` answered with something else than a result");
+                return Err(HandlerError::unknown(why));
             }
-            Err(error) if let Some(why) = dial::untaken(&error) => Err(HandlerError::failed(
-                link.mask().text(&format!("`{server}` was not asked: {why}")),
-            )),
-            Err(error) => match link.end_of().await {
-                Some(why) => Err(unknown(ended(server, &why))),
+            Err(error) => error,
+        };
+        if let (Some(talk), NoResult::Service(ServiceError::McpError(error))) = (&talk, &error)
+            && FOR_CLIENTS.contains(&error.code)
+        {
+            talk.refuse(masked(error, link.mask()));
+        }
+        Err(no_result(link, server, error).await)
+    }
+}
+
+/// What clients do something about by themselves: declare what they can, have somebody open a page.
+const FOR_CLIENTS: [ErrorCode; 2] =
+    [ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED];
+/// Of the older protocol: a page has to be opened first.
+const URL_ELICITATION_REQUIRED: ErrorCode = ErrorCode(-32042);
+
+/// An error of a server without what it was given.
+pub(super) fn masked(error: &ErrorData, mask: &Mask) -> ErrorData {
+    let data = error.data.clone().map(|data| mask.value(data));
+    ErrorData::new(error.code, mask.text(&error.message), data)
+}
+
+/// Why a server gave no result, and whether anything may have come of the request.
+pub(super) async fn no_result(link: &Link, server: &str, error: NoResult) -> HandlerError {
+    let unknown = |why: String| HandlerError::unknown(link.mask().text(&why));
+    match error {
+        NoResult::Nobody => unknown(format!(
+            "`{server}` began it and wants to be answered or waited for, and nobody is there to do so"
+        )),
+        NoResult::TooOften => unknown(format!("`{server}` asked again and again")),
+        NoResult::Client(error) => unknown(format!(
+            "`{server}` began it and asked, and was not answered: {}",
+            error.message
+        )),
+        NoResult::Service(ServiceError::McpError(error)) => {
+            let said = format!("`{server}` refused it: {}", error.message);
+            // These say that the request itself was not taken.
+            let untaken = [
+                ErrorCode::INVALID_REQUEST,
+                ErrorCode::METHOD_NOT_FOUND,
+                ErrorCode::INVALID_PARAMS,
+                ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY,
+                URL_ELICITATION_REQUIRED,
+            ];
+            match untaken.contains(&error.code) {
+                true => HandlerError::failed(link.mask().text(&said)),
+                false => unknown(said),
+            }
+        }
+        NoResult::Service(error) => match (dial::untaken(&error), link.end_of()) {
+            (Some(why), _) => {
+                let why = format!("`{server}` was not asked: {why}");
+                HandlerError::failed(link.mask().text(&why))
+            }
+            (None, end) => match end.await {
+                Some(why) => unknown(ended(server, &why)),
                 None => {
                     let why = dial::plainly(&error);
-                    Err(unknown(format!("`{server}` gave no answer: {why}")))
+                    unknown(format!("`{server}` gave no answer: {why}"))
                 }
             },
-        }
+        },
     }
 }
 

@@ -1,27 +1,34 @@
 //! One server that runs: the connection, what it lists, and its end.
 
-use std::future::Future;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use lictor::handlers::Mask;
-use rmcp::ClientHandler;
 use rmcp::model::{
-    ClientCapabilities, ClientConfig, Implementation, ProtocolVersion, SubscriptionFilter,
+    ProtocolVersion, ServerNotification, SubscribeRequestParams, SubscriptionFilter,
+    UnsubscribeRequestParams,
 };
 use rmcp::service::{
-    ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _,
-    NotificationContext, Peer, RoleClient, RunningService,
+    ClientCacheConfig, ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, Peer,
+    RoleClient, RunningService, ServiceError,
 };
 use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
+
+use crate::audience::News;
 
 use super::dial::{self, Dial};
+use super::ear::{Ear, Ears};
 use super::listing::Listing;
 use super::process::{Order, Process, Said};
+use super::talk::Flights;
 
 /// So long whoever lost a connection waits for the reason: longer than a program has to end.
 const WORDS: Duration = Duration::from_secs(6);
+/// So long a server has to answer what only the newer protocol knows, before it is asked as of old.
+const NEWER: Duration = Duration::from_secs(10);
 
 /// How a server wants to be spoken to first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,35 +37,6 @@ pub(super) enum Era {
     Initialize,
     /// With `server/discover`.
     Discover,
-}
-
-/// Hears what a server says by itself. It answers none of its questions: it says that it cannot.
-#[derive(Debug, Clone)]
-struct Ear {
-    stale: Arc<AtomicBool>,
-    news: watch::Sender<u64>,
-}
-
-impl Ear {
-    fn heard(&self) {
-        self.stale.store(true, Ordering::Release);
-        self.news.send_modify(|count| *count += 1);
-    }
-}
-
-impl ClientHandler for Ear {
-    fn get_info(&self) -> ClientConfig {
-        let who = Implementation::new("lictor", env!("CARGO_PKG_VERSION"));
-        ClientConfig::new(ClientCapabilities::default(), who)
-    }
-
-    fn on_tool_list_changed(
-        &self,
-        _: NotificationContext<RoleClient>,
-    ) -> impl Future<Output = ()> + Send + '_ {
-        self.heard();
-        std::future::ready(())
-    }
 }
 
 /// How a server is had.
@@ -82,6 +60,9 @@ pub(super) struct Link {
     /// One who asks for the list at a time; the others get what that one was told.
     asking: tokio::sync::Mutex<()>,
     stale: Arc<AtomicBool>,
+    ear: Ear,
+    /// What is listened for of single resources, where that is a request of its own.
+    watched: Mutex<HashMap<String, AbortHandle>>,
     ended: watch::Receiver<Option<Ended>>,
     close: RwLock<Option<oneshot::Sender<()>>>,
     mask: Mask,
@@ -95,26 +76,37 @@ impl Link {
         way: &Way,
         era: Option<Era>,
         secrets: &[String],
-        news: &watch::Sender<u64>,
+        ears: &Ears,
     ) -> Result<Self, String> {
         let mask = Mask::new(secrets);
-        let first = era.unwrap_or(Era::Initialize);
-        let begun = begin(way, first, news, &mask).await;
-        let begun = match begun {
-            Err(Refused { other_way: true, .. }) if era.is_none() => {
-                begin(way, Era::Discover, news, &mask).await
+        let begun = match (era, ears.modern) {
+            (Some(era), _) => begin(way, era, ears, &mask).await,
+            (None, false) => match begin(way, Era::Initialize, ears, &mask).await {
+                Err(Refused { other_way: true, .. }) => {
+                    begin(way, Era::Discover, ears, &mask).await
+                }
+                begun => begun,
+            },
+            // As whoever calls speaks, so that nothing is lost between; who does not answer that in
+            // time, or at all, is asked as of old.
+            (None, true) => {
+                let first = begin(way, Era::Discover, ears, &mask);
+                match tokio::time::timeout(NEWER, first).await {
+                    Ok(Ok(begun)) => Ok(begun),
+                    Ok(Err(_)) | Err(_) => begin(way, Era::Initialize, ears, &mask).await,
+                }
             }
-            begun => begun,
         };
         let begun = begun.map_err(|refused| refused.why)?;
-        let Begun { running, source, stale, era } = begun;
+        let Begun { running, source, ear, era } = begun;
+        let (stale, news) = (Arc::clone(&ear.stale), &ears.news);
         let peer = running.peer().clone();
         // A pin is held against what the server says, not against what it said once.
         peer.set_response_cache_config(ClientCacheConfig::disabled()).await;
         if era == Era::Discover {
-            subscribe(&peer, Arc::clone(&stale), news.clone());
+            subscribe(&peer, ear.clone());
         }
-        let listing = match Listing::ask(&peer).await {
+        let listing = match Listing::ask(&peer, &ears.server).await {
             Ok(listing) => listing,
             Err(why) => {
                 let said = source.said();
@@ -133,7 +125,8 @@ impl Link {
         });
         let (listing, asking) = (RwLock::new(Arc::new(listing)), tokio::sync::Mutex::new(()));
         let close = RwLock::new(Some(close));
-        Ok(Self { peer, listing, asking, stale, ended, close, mask, era })
+        let watched = Mutex::default();
+        Ok(Self { peer, listing, asking, stale, ear, watched, ended, close, mask, era })
     }
 
     pub(super) fn peer(&self) -> &Peer<RoleClient> {
@@ -143,6 +136,42 @@ impl Link {
     /// What comes back is not to hold what it was given.
     pub(super) fn mask(&self) -> &Mask {
         &self.mask
+    }
+
+    /// The requests that it has not answered yet.
+    pub(super) fn flights(&self) -> &Arc<Flights> {
+        &self.ear.flights
+    }
+
+    /// Begins or ends to listen for changes of one resource.
+    #[expect(deprecated, reason = "the older protocol has these requests")]
+    pub(super) async fn watch(&self, uri: &str, on: bool) -> Result<(), ServiceError> {
+        if self.era == Era::Initialize {
+            return match on {
+                true => self.peer.subscribe(SubscribeRequestParams::new(uri)).await,
+                false => self.peer.unsubscribe(UnsubscribeRequestParams::new(uri)).await,
+            };
+        }
+        if on {
+            let filter = SubscriptionFilter::builder().resource_subscriptions([uri]).build();
+            let mut subscription = self.peer.listen(filter).await?;
+            let (ear, told) = (self.ear.clone(), uri.to_owned());
+            let task = tokio::spawn(async move {
+                while let Ok(Some(_)) = subscription.next().await {
+                    ear.updated(told.clone());
+                }
+            });
+            let before = self.watched().insert(uri.to_owned(), task.abort_handle());
+            before.inspect(AbortHandle::abort);
+        } else {
+            self.watched().remove(uri).inspect(AbortHandle::abort);
+        }
+        Ok(())
+    }
+
+    fn watched(&self) -> std::sync::MutexGuard<'_, HashMap<String, AbortHandle>> {
+        // Every change is one step.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn listing(&self) -> Arc<Listing> {
@@ -169,7 +198,7 @@ impl Link {
         }
         // What it says while it is asked counts for the next time.
         self.stale.store(false, Ordering::Release);
-        let asked = Listing::ask(&self.peer).await;
+        let asked = Listing::ask(&self.peer, &self.ear.server).await;
         if asked.is_err() {
             self.stale.store(true, Ordering::Release);
         }
@@ -216,7 +245,7 @@ impl Link {
 struct Begun {
     running: RunningService<RoleClient, Ear>,
     source: Source,
-    stale: Arc<AtomicBool>,
+    ear: Ear,
     era: Era,
 }
 
@@ -259,14 +288,8 @@ impl Source {
     }
 }
 
-async fn begin(
-    way: &Way,
-    era: Era,
-    news: &watch::Sender<u64>,
-    mask: &Mask,
-) -> Result<Begun, Refused> {
-    let stale = Arc::new(AtomicBool::new(false));
-    let ear = Ear { stale: Arc::clone(&stale), news: news.clone() };
+async fn begin(way: &Way, era: Era, ears: &Ears, mask: &Mask) -> Result<Begun, Refused> {
+    let ear = Ear::new(ears, mask.clone());
     let mode = match era {
         Era::Initialize => ClientLifecycleMode::Initialize,
         Era::Discover => ClientLifecycleMode::Discover {
@@ -279,17 +302,17 @@ async fn begin(
                 let why = format!("`{}` does not start: {error}", order.program.display());
                 Refused { why, other_way: false }
             })?;
-            let served = ear.serve_with_lifecycle((output, input), mode).await;
+            let served = ear.clone().serve_with_lifecycle((output, input), mode).await;
             (Source::Program(process), served)
         }
         Way::Url(dial) => {
             let dial = dial.anew();
-            let served = ear.serve_with_lifecycle(dial.transport(), mode).await;
+            let served = ear.clone().serve_with_lifecycle(dial.transport(), mode).await;
             (Source::Url(dial), served)
         }
     };
     match served {
-        Ok(running) => Ok(Begun { running, source, stale, era }),
+        Ok(running) => Ok(Begun { running, source, ear, era }),
         Err(error) => {
             let other_way = match &source {
                 // Whoever answers, and not so, may want to be spoken to otherwise.
@@ -314,14 +337,21 @@ async fn begin(
 }
 
 /// Listens for changes, as the newer protocol has it.
-fn subscribe(peer: &Peer<RoleClient>, stale: Arc<AtomicBool>, news: watch::Sender<u64>) {
-    let (peer, ear) = (peer.clone(), Ear { stale, news });
+fn subscribe(peer: &Peer<RoleClient>, ear: Ear) {
+    let peer = peer.clone();
     tokio::spawn(async move {
-        let filter = SubscriptionFilter::builder().tools_list_changed().build();
+        let filter = SubscriptionFilter::builder()
+            .tools_list_changed()
+            .prompts_list_changed()
+            .resources_list_changed();
         // One without is asked again when its list has grown old.
-        let Ok(mut subscription) = peer.listen(filter).await else { return };
-        while let Ok(Some(_)) = subscription.next().await {
-            ear.heard();
+        let Ok(mut subscription) = peer.listen(filter.build()).await else { return };
+        while let Ok(Some(told)) = subscription.next().await {
+            ear.changed(match told {
+                ServerNotification::PromptListChangedNotification(_) => News::Prompts,
+                ServerNotification::ResourceListChangedNotification(_) => News::Resources,
+                _ => News::Tools,
+            });
         }
     });
 }

@@ -3,66 +3,89 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lictor::capability::pin_digest;
+use lictor::capability::{McpPart, pin_digest};
 use lictor::context::Digest;
-use rmcp::model::PaginatedRequestParams;
-use rmcp::service::{Peer, RoleClient};
-use serde_json::Value;
+use rmcp::model::{PaginatedRequestParams, ServerCapabilities, ServerPeerInfo};
+use rmcp::service::{Peer, RoleClient, ServiceError};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::dial;
 
 /// So many pages are asked for: a server that always has one more would hold everybody up.
 const MAX_PAGES: usize = 64;
-/// So many tools may one server have.
-const MAX_TOOLS: usize = 1024;
-/// So many bytes may all of them have.
+/// So many tools, prompts or resources may one server have.
+const MAX_LISTED: usize = 1024;
+/// So many bytes may all of a kind have.
 const MAX_BYTES: usize = 8 << 20;
 /// How long it may take to list them.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The tools of a server at one moment.
+/// What a server has at one moment: its tools, its prompts, its resources, and what it says of itself.
 #[derive(Debug)]
 pub struct Listing {
-    tools: Vec<Value>,
-    digests: BTreeMap<String, Vec<Digest>>,
+    parts: BTreeMap<McpPart, Part>,
     pub(super) at: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    definitions: Vec<Value>,
+    digests: BTreeMap<String, Vec<Digest>>,
 }
 
 impl Listing {
     /// Asks for it.
-    pub(super) async fn ask(peer: &Peer<RoleClient>) -> Result<Self, String> {
-        let asked = tokio::time::timeout(LIMIT, pages(peer)).await;
-        let tools = asked.map_err(|_| "its tools were not listed in time".to_owned())??;
-        let mut digests: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
-        for tool in &tools {
-            let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
-            digests.entry(name.to_owned()).or_default().push(pin_digest(tool)?);
+    pub(super) async fn ask(peer: &Peer<RoleClient>, server: &str) -> Result<Self, String> {
+        let asked = tokio::time::timeout(LIMIT, all(peer, server)).await;
+        let found = asked.map_err(|_| "what it has was not listed in time".to_owned())??;
+        let mut parts = BTreeMap::new();
+        for (part, definitions) in found {
+            let mut digests: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
+            for definition in &definitions {
+                let name = part.name_in(definition).unwrap_or_default();
+                digests.entry(name.to_owned()).or_default().push(pin_digest(part, definition)?);
+            }
+            parts.insert(part, Part { definitions, digests });
         }
-        Ok(Self { tools, digests, at: Instant::now() })
+        Ok(Self { parts, at: Instant::now() })
     }
 
-    /// The definitions, as they would be served.
+    /// The tools, as they would be served.
     #[must_use]
     pub fn tools(&self) -> &[Value] {
-        &self.tools
+        self.of(McpPart::Tool)
     }
 
-    /// What it says of one tool; `None` when it has none of that name.
+    /// The definitions of one kind, as they would be served.
     #[must_use]
-    pub fn tool(&self, name: &str) -> Option<&Value> {
-        self.tools.iter().find(|tool| tool.get("name").and_then(Value::as_str) == Some(name))
+    pub fn of(&self, part: McpPart) -> &[Value] {
+        self.parts.get(&part).map_or(&[], |part| part.definitions.as_slice())
     }
 
-    /// Whether it has a tool, once, and as it was pinned.
+    /// What it says of one of them; `None` when it has none of that name.
     #[must_use]
-    pub fn has(&self, name: &str, pinned: Digest) -> bool {
-        self.fits(name, pinned).is_ok()
+    pub fn one(&self, part: McpPart, name: &str) -> Option<&Value> {
+        self.of(part).iter().find(|definition| part.name_in(definition) == Some(name))
+    }
+
+    /// Whether it says the very same as another one.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        McpPart::ALL.iter().all(|part| self.of(*part) == other.of(*part))
+    }
+
+    /// Whether it has a tool, or something else, once, and as it was pinned.
+    #[must_use]
+    pub fn has(&self, part: McpPart, name: &str, pinned: Digest) -> bool {
+        self.fits(part, name, pinned).is_ok()
     }
 
     /// Holds a pin against it.
-    pub(super) fn fits(&self, name: &str, pinned: Digest) -> Result<(), Differs> {
-        match self.digests.get(name).map(Vec::as_slice) {
+    pub(super) fn fits(&self, part: McpPart, name: &str, pinned: Digest) -> Result<(), Differs> {
+        let found = self.parts.get(&part).and_then(|part| part.digests.get(name));
+        match found.map(Vec::as_slice) {
             None | Some([]) => Err(Differs::Gone),
             Some([one]) if *one == pinned => Ok(()),
             Some([_]) => Err(Differs::Changed),
@@ -82,25 +105,98 @@ pub(super) enum Differs {
     Several,
 }
 
-async fn pages(peer: &Peer<RoleClient>) -> Result<Vec<Value>, String> {
-    let (mut tools, mut cursor, mut bytes) = (Vec::new(), None, 0_usize);
+async fn all(peer: &Peer<RoleClient>, server: &str) -> Result<Vec<(McpPart, Vec<Value>)>, String> {
+    let info = peer.peer_info();
+    let can = info.as_ref().map(|info| info.capabilities.clone()).unwrap_or_default();
+    let mut found = Vec::new();
+    // A server that says nothing of what it can do was asked for its tools before there was any
+    // saying so.
+    found.push((McpPart::Tool, pages(peer, McpPart::Tool).await?));
+    if can.prompts.is_some() {
+        found.push((McpPart::Prompt, pages(peer, McpPart::Prompt).await?));
+    }
+    if can.resources.is_some() {
+        found.push((McpPart::Resource, pages(peer, McpPart::Resource).await?));
+        // Some have resources, and do not know of templates.
+        found.push((McpPart::Template, pages(peer, McpPart::Template).await.unwrap_or_default()));
+    }
+    found.extend(info.and_then(|info| about(server, &info)).map(|one| (McpPart::About, vec![one])));
+    Ok(found)
+}
+
+/// What a server says of itself before it is asked anything, as far as that reaches a model or tells
+/// what may be asked; `None` when it has nothing but tools.
+fn about(server: &str, info: &ServerPeerInfo) -> Option<Value> {
+    let ServerCapabilities { prompts, resources, completions, logging, .. } = &info.capabilities;
+    let can: Map<String, Value> = [
+        ("prompts", prompts.is_some()),
+        ("resources", resources.is_some()),
+        ("subscribe", resources.as_ref().is_some_and(|one| one.subscribe == Some(true))),
+        ("completions", completions.is_some()),
+        ("logging", logging.is_some()),
+    ]
+    .into_iter()
+    .filter(|(_, can)| *can)
+    .map(|(what, can)| (what.to_owned(), json!(can)))
+    .collect();
+    let instructions = info.instructions.as_deref().unwrap_or_default();
+    if can.is_empty() && instructions.is_empty() {
+        return None;
+    }
+    Some(json!({ "name": server, "instructions": instructions, "capabilities": can }))
+}
+
+async fn pages(peer: &Peer<RoleClient>, part: McpPart) -> Result<Vec<Value>, String> {
+    let (mut found, mut cursor, mut bytes) = (Vec::new(), None, 0_usize);
     for _ in 0..MAX_PAGES {
         let params = PaginatedRequestParams::default().with_cursor(cursor.take());
-        let page = peer.list_tools(Some(params)).await.map_err(|error| dial::plainly(&error))?;
-        for tool in page.tools {
-            let tool = serde_json::to_value(&tool).map_err(|error| error.to_string())?;
-            bytes = bytes.saturating_add(tool.to_string().len());
-            tools.push(tool);
+        let (page, next) = page(peer, part, params).await.map_err(|error| dial::plainly(&error))?;
+        for definition in page {
+            bytes = bytes.saturating_add(definition.to_string().len());
+            found.push(definition);
         }
-        if tools.len() > MAX_TOOLS || bytes > MAX_BYTES {
+        if found.len() > MAX_LISTED || bytes > MAX_BYTES {
+            let what = part.as_str();
             return Err(format!(
-                "it lists more than {MAX_TOOLS} tools, or {MAX_BYTES} bytes of them"
+                "it lists more than {MAX_LISTED} {what}s, or {MAX_BYTES} bytes of them"
             ));
         }
-        match page.next_cursor {
+        match next {
             Some(next) => cursor = Some(next),
-            None => return Ok(tools),
+            None => return Ok(found),
         }
     }
     Err(format!("its list has more than {MAX_PAGES} pages"))
+}
+
+async fn page(
+    peer: &Peer<RoleClient>,
+    part: McpPart,
+    params: PaginatedRequestParams,
+) -> Result<(Vec<Value>, Option<String>), ServiceError> {
+    let params = Some(params);
+    Ok(match part {
+        McpPart::Tool | McpPart::About => {
+            let page = peer.list_tools(params).await?;
+            (values(&page.tools), page.next_cursor)
+        }
+        McpPart::Prompt => {
+            let page = peer.list_prompts(params).await?;
+            (values(&page.prompts), page.next_cursor)
+        }
+        McpPart::Resource => {
+            let page = peer.list_resources(params).await?;
+            (values(&page.resources), page.next_cursor)
+        }
+        McpPart::Template => {
+            let page = peer.list_resource_templates(params).await?;
+            (values(&page.resource_templates), page.next_cursor)
+        }
+    })
+}
+
+/// As they would be served.
+fn values<T: Serialize>(all: &[T]) -> Vec<Value> {
+    // What the protocol's types hold is JSON.
+    all.iter().filter_map(|one| serde_json::to_value(one).ok()).collect()
 }

@@ -1,15 +1,22 @@
 //! Servers of others: started, listed, called, ended. What they say of themselves is held against what
 //! somebody let in, and everything that is done with them goes down the road.
 
+mod asking; // one request, with what the server asks in between
 mod attend; // staying with servers
 mod dial; // servers that are reached by a URL
 mod diff; // two definitions, for people
+mod ear; // what a server says by itself
+mod facing; // who is in front of servers
 mod files; // servers that work on files of the workspace
 mod govern; // what is proposed of a server, and what has changed
 mod handler; // contracts of tools and of servers
 mod link; // one server that runs
 mod listing; // what a server says it has
+mod pinned; // what was let in, held against what is
 mod process; // the program behind a server
+mod reads; // contracts of prompts and resources
+mod talk; // the client whose call a server answers
+mod template; // URIs that are made by a pattern
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,22 +25,30 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lictor::capability::{Contract, HandlerSpec, McpServer};
+use lictor::capability::{Contract, HandlerSpec, McpPart, McpServer};
 use lictor::executor::{Handler, HandlerFactory};
 use lictor::handlers::{HttpHandlers, Programs, SecretSource};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
+use ear::{Ears, Said};
+pub(crate) use facing::Facing;
 use files::Copy;
 pub use govern::{Governed, LeftOut, Standing, StandingKind};
 use handler::{CallsTool, StartsServer};
 use link::{Ended, Era, Link, Way};
 pub use listing::Listing;
+use reads::Reads;
+use talk::Talks;
+pub(crate) use talk::{Asks, Heard, Known, Talk, Word};
+pub(crate) use template::fits;
 
 /// The first pause before a server that ended is started again; it doubles with each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// So many words of servers to everybody wait for whoever is slow.
+const MAX_HEARD: usize = 256;
 /// A server that ran so long had begun well.
 const RAN_WELL: Duration = Duration::from_secs(60);
 
@@ -67,6 +82,13 @@ struct Inner {
     requests: std::sync::OnceLock<HttpHandlers>,
     servers: Mutex<BTreeMap<String, Arc<Server>>>,
     news: watch::Sender<u64>,
+    /// What servers say to everybody.
+    heard: broadcast::Sender<Heard>,
+    said: Arc<Said>,
+    /// Who is in front, once that is known.
+    facing: watch::Sender<Option<Facing>>,
+    /// The clients of calls that are under way.
+    talks: Arc<Talks>,
     /// Whether nothing is started any more.
     closed: std::sync::atomic::AtomicBool,
     superseded: Mutex<BTreeMap<String, u32>>,
@@ -112,6 +134,10 @@ impl Upstreams {
                 requests: std::sync::OnceLock::new(),
                 servers: Mutex::default(),
                 news: watch::Sender::new(0),
+                heard: broadcast::Sender::new(MAX_HEARD),
+                said: Arc::default(),
+                facing: watch::Sender::new(None),
+                talks: Arc::default(),
                 closed: std::sync::atomic::AtomicBool::new(false),
                 superseded: Mutex::default(),
             }),
@@ -190,7 +216,11 @@ impl HandlerFactory for Upstreams {
     fn handler(&self, contract: &Contract) -> Option<Arc<dyn Handler>> {
         match &contract.handler {
             HandlerSpec::Mcp(tool) => {
-                Some(Arc::new(CallsTool::new(tool, contract, Arc::clone(&self.inner))))
+                let inner = Arc::clone(&self.inner);
+                Some(match tool.part {
+                    McpPart::Tool => Arc::new(CallsTool::new(tool, contract, inner)),
+                    _ => Arc::new(Reads::new(tool, contract, inner)),
+                })
             }
             HandlerSpec::McpServer(server) => {
                 Some(Arc::new(StartsServer::new(server, Arc::clone(&self.inner))))
@@ -218,6 +248,19 @@ impl Inner {
         let server = self.server(name);
         let link = server.state().link.clone();
         link.filter(|link| link.ended().is_none())
+    }
+
+    /// Who hears a server that is started now.
+    fn ears(&self, server: &str) -> Ears {
+        let facing = self.facing.borrow().clone().unwrap_or_default();
+        Ears {
+            server: server.to_owned(),
+            news: self.news.clone(),
+            heard: self.heard.clone(),
+            said: Arc::clone(&self.said),
+            can: facing.can,
+            modern: facing.modern,
+        }
     }
 
     /// Starts a server, unless it runs.
@@ -248,7 +291,7 @@ impl Inner {
             }
             state.era
         };
-        let started = Link::start(&way, era, secrets, &self.news).await;
+        let started = Link::start(&way, era, secrets, &self.ears(&spec.server)).await;
         let mut state = server.state();
         match started {
             Ok(link) => {
