@@ -53,6 +53,7 @@ pub(super) const BENCHES: &[Bench] = &[
     cargo("lictor-audit", "trail"),
     cargo("lictor-audit", "scale"),
     cargo("lictor", "transactions"),
+    cargo("lictor-mcp", "relay"),
     Bench {
         package: "lictor-bench",
         name: "load and chaos",
@@ -207,6 +208,9 @@ const ONE_COMMITTER: &str = "One thread commits, and it writes the row of each e
 const TWO_CORES: &str = "On two cores what a caller computes bounds them all, long before the disk does. Less work for each action \
     is what would change it, or more cores.";
 
+const TWO_COMMITS: &str = "A call that may change something elsewhere is on record before it is made and after, which is two commits where a line is one, \
+    and each is signed. What only reads, by its contract and not by its own word, is one.";
+
 /// The rows of the report, section by section.
 pub(super) const SECTIONS: &[(&str, &[Row])] = &[
     (
@@ -311,6 +315,20 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
                 .goal(Goal::AtMost(1_000_000.0)),
             row("erasing a person with 100,000 events", "erase/a tenth as many")
                 .goal(Goal::AtMost(50_000_000.0)),
+        ],
+    ),
+    (
+        "MCP: a call of `echo` through `mcp wrap`, over the same server",
+        &[
+            row("the server itself", "mcp/direct"),
+            row("policy, pin and trail, commits left to the system", "mcp/buffered")
+                .beside("a bare relay", "mcp/bare")
+                .goal(Goal::RatioAtMost(1.5))
+                .why(TWO_COMMITS),
+            row("the same, each commit flushed", "mcp/durable")
+                .beside("a relay that flushes a line for each call", "mcp/synced")
+                .goal(Goal::RatioAtMost(1.2))
+                .why(TWO_COMMITS),
         ],
     ),
     (
