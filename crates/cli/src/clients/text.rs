@@ -10,7 +10,7 @@ use crate::failure::Failure;
 /// The most that such a file may hold, in bytes: one of them keeps a history beside its servers.
 pub(crate) const MAX_BYTES: u64 = 16 << 20;
 /// What stands where something is not shown.
-const UNSHOWN: &str = "\"…\"";
+const UNSHOWN: &str = "\"***\"";
 
 /// Such a file, read.
 #[derive(Debug)]
@@ -374,7 +374,7 @@ mod tests {
         let shown = [document.root().get("e").unwrap().span.clone()];
         assert_eq!(
             document.masked(&shown),
-            "{\n \"a\": \"…\", \"b\": { \"c\": \"…\", \"d\": true }, \"e\": [\"abc\"] }"
+            "{\n \"a\": \"***\", \"b\": { \"c\": \"***\", \"d\": true }, \"e\": [\"abc\"] }"
         );
     }
 

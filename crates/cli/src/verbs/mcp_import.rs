@@ -155,7 +155,9 @@ fn look_at(
 /// How one text becomes another, without what may be a secret.
 fn masked_diff(name: &str, old: &Document, new: &Document, root: &Path) -> String {
     let masked = |document: &Document| document.masked(&wrapping::shown(document, root));
-    visible(&unified(name, name, &masked(old), &masked(new)))
+    let diff = unified(name, name, &masked(old), &masked(new));
+    // Of an empty line only its sign is there, which would be drawn as what hides.
+    visible(&diff.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>())
 }
 
 impl Planned {
