@@ -279,7 +279,8 @@ fn a_run_that_is_agreed_to_at_once_is_the_one_that_was_shown() {
                 - { id: two, needs: [review], use: fs.write, with: { path: ask/two, content: two } }\n";
     let file = place.document("n.workflow.yaml", flow);
     let run = ["run", &file, "--approve"];
-    let parts = ["asks: Go on?", "one: fs.write by the contract sha256:", "policies sha256:"];
+    let parts =
+        ["asks: Go on?", "one: fs.write, medium risk, by the contract sha256:", "policies sha256:"];
     let terminal = asking_about(&place, &run, &parts);
     place.policy(&format!("{POLICY}# another comment\n"));
     // What changed is asked about as if nobody had agreed.
