@@ -138,6 +138,10 @@ fn the_documents_of_the_readme_of_the_gate_are_accepted() {
 #[test]
 fn the_cedar_of_the_readme_of_the_gate_is_accepted() {
     let place = Place::new();
+    place.write(
+        ".lictor/policies/roles.yaml",
+        "roles: { developer: [\"user:ann\", \"agent:planner\"] }\n",
+    );
     for (at, block) in blocks_of("crates/governance/README.md", "cedar").iter().enumerate() {
         let file = place.document(&format!("{at}.cedar"), block);
         place.run(&["policy", "lint", &file]).done();
