@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lictor::capability::McpServer;
-use lictor::context::{Name, Principal, Session, SystemClock};
+use lictor::context::{AgentProfile, Name, Principal, Session, SystemClock};
 use lictor::governance::{CatalogueKey, CatalogueKind, Channel, LifeState, ProvenApprover};
 use lictor::handlers::NoSecrets;
 use lictor::store::Durability;
@@ -168,7 +168,8 @@ async fn wrap(place: &Path, durability: Durability) -> (Client, Upstreams) {
     let (_, token) = runtime.approvers().bootstrap(name("ann"), Vec::new()).expect("an approver");
     let ann = runtime.approvers().authenticate(token.expose()).expect("it is ann");
     let principal = Principal { org: name("local"), user: name("bob"), agent: name("mcp") };
-    let session = Session::new(principal, &SystemClock);
+    let profile = AgentProfile { mcp_servers: vec!["bench".to_owned()], ..AgentProfile::default() };
+    let session = Session::new(principal, &SystemClock).with_profile(profile);
     let program = std::env::current_exe().expect("this program");
     let spec = McpServer {
         server: "bench".to_owned(),
