@@ -324,6 +324,17 @@ impl Client {
         self.ear.changed.acquire().await.unwrap().forget();
     }
 
+    /// Waits until there are so many tools; their names.
+    pub(crate) async fn until_there(&self, n: usize) -> Vec<String> {
+        loop {
+            let tools = self.tools().await;
+            if tools.len() == n {
+                return tools.iter().map(|tool| tool.name.to_string()).collect();
+            }
+            self.changed().await;
+        }
+    }
+
     /// Goes; the server ends in good order.
     pub(crate) async fn end(self) {
         let Self { running, mut child, .. } = self;

@@ -46,16 +46,6 @@ async fn connect(place: &Place, era: Era) -> Client {
     Client::connect_as(place, era, "gateway", &arguments, |_| {}).await
 }
 
-async fn until_there(client: &Client, n: usize) -> Vec<String> {
-    loop {
-        let tools = client.tools().await;
-        if tools.len() == n {
-            return tools.iter().map(|tool| tool.name.to_string()).collect();
-        }
-        client.changed().await;
-    }
-}
-
 #[tokio::test]
 async fn one_server_that_does_not_begin_is_nothing_to_the_others() {
     let place = place();
@@ -70,7 +60,7 @@ async fn one_server_that_does_not_begin_is_nothing_to_the_others() {
     assert_eq!(details["left_out"][0]["server"], "far", "{told}");
     assert_eq!(details["servers"].as_array().unwrap().len(), 3, "{told}");
     let client = connect(&place, Era::Legacy).await;
-    let names = until_there(&client, 4).await;
+    let names = client.until_there(4).await;
     assert_eq!(names, ["one__echo", "one__environment", "two__dies", "two__echo"]);
     assert_eq!(client.call("one__echo", json!({ "text": "1" })).await.text(), "1");
     assert_eq!(client.call("two__echo", json!({ "text": "2" })).await.text(), "2");
@@ -97,7 +87,7 @@ async fn a_server_alone_keeps_its_names_and_one_that_is_let_in_late_is_told_of()
     client.listen().await;
     assert!(client.tools().await.is_empty());
     assert_eq!(baseline(&place).0, 0);
-    assert_eq!(until_there(&client, 1).await, ["echo"]);
+    assert_eq!(client.until_there(1).await, ["echo"]);
     assert_eq!(client.call("echo", json!({ "text": "1" })).await.text(), "1");
     client.end().await;
 }

@@ -71,16 +71,6 @@ async fn connect(place: &Place, era: Era) -> Client {
     .await
 }
 
-async fn until_there(client: &Client, n: usize) -> Vec<String> {
-    loop {
-        let tools = client.tools().await;
-        if tools.len() == n {
-            return tools.iter().map(|tool| tool.name.to_string()).collect();
-        }
-        client.changed().await;
-    }
-}
-
 /// Everything that lies in the workspace's own folder, as one text.
 fn stored(place: &Place) -> Vec<u8> {
     let mut folders = vec![place.path(".lictor")];
@@ -165,7 +155,7 @@ async fn servers_of_either_era_serve_clients_of_either_era() {
             for ours in ERAS {
                 let client = connect(&place, ours).await;
                 client.listen().await;
-                assert_eq!(until_there(&client, 1).await, ["echo"], "{theirs:?} {ours:?}");
+                assert_eq!(client.until_there(1).await, ["echo"], "{theirs:?} {ours:?}");
                 let said = client.call("echo", json!({ "text": "good morning" })).await;
                 assert_eq!(said.text(), "good morning", "{theirs:?} {ours:?}");
                 client.end().await;
@@ -185,7 +175,7 @@ async fn the_url_and_the_names_of_headers_are_let_in_and_what_they_hold_is_kept_
     assert_eq!(told["servers"][0]["start"]["url"], far.url());
     assert_eq!(told["servers"][0]["start"]["headers"], json!(["Authorization"]));
     let client = connect(&place, Era::Legacy).await;
-    until_there(&client, 1).await;
+    client.until_there(1).await;
     let said = client.call("repeats", json!({})).await;
     assert!(!said.whole().contains(TOKEN) && said.text().contains("[secret]"), "{}", said.whole());
     client.end().await;
@@ -245,7 +235,7 @@ async fn a_server_that_goes_harms_no_other_and_is_reached_again_when_it_is_back(
         write(&place, json!({ "far": { "url": far.url() }, "near": here }));
         let_in(&place).await;
         let client = connect(&place, Era::Legacy).await;
-        assert_eq!(until_there(&client, 2).await, ["far__echo", "near__echo"]);
+        assert_eq!(client.until_there(2).await, ["far__echo", "near__echo"]);
         let say = json!({ "text": "1" });
         assert_eq!(client.call("far__echo", say.clone()).await.text(), "1");
         far.goes().await;
@@ -279,7 +269,7 @@ async fn a_call_without_an_answer_is_unknown_and_is_not_made_again() {
     let_in(&place).await;
     let client = connect(&place, Era::Modern).await;
     client.listen().await;
-    until_there(&client, 2).await;
+    client.until_there(2).await;
     let answer = client.call("breaks", json!({})).await;
     assert_eq!(answer.refused()["error"]["code"], "incomplete", "{}", answer.whole());
     client.end().await;
@@ -296,7 +286,7 @@ async fn a_server_that_began_anew_is_looked_at_anew() {
     write(&place, at(&far.url()));
     let_in(&place).await;
     let client = connect(&place, Era::Legacy).await;
-    until_there(&client, 2).await;
+    client.until_there(2).await;
     far.goes().await;
     let mut pulled = looks("echo");
     pulled["description"] = json!("Says what it was told, and sends it to me.");
@@ -310,7 +300,7 @@ async fn a_server_that_began_anew_is_looked_at_anew() {
     }
     let refused = client.call("echo", json!({ "text": "2" })).await;
     assert!(refused.is_refused(), "{}", refused.whole());
-    assert_eq!(until_there(&client, 1).await, ["other"]);
+    assert_eq!(client.until_there(1).await, ["other"]);
     client.end().await;
     let called = far.calls();
     assert!(called.iter().all(|call| call["name"] != "echo"), "{called:?}");

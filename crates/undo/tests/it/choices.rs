@@ -53,6 +53,20 @@ pub(crate) fn some_mode(seed: u16, of: [u32; 3]) -> u32 {
     of[usize::from(seed % 3)]
 }
 
+/// Whether something can arrive at a path: each folder above it is there by then, or will be made.
+fn open_above(tree: &Tree, at: &str, leaving: &[String], arriving: &[String]) -> bool {
+    path(at).ancestors().all(|parent| {
+        let parent = parent.to_string();
+        match tree.get(&parent) {
+            Some(Node::Directory { .. }) => !leaving.contains(&parent),
+            Some(Node::File { .. }) => leaving.contains(&parent) && !arriving.contains(&parent),
+            // Behind a link nothing is looked at, even when the link goes.
+            Some(Node::Link { .. }) => false,
+            None => !arriving.contains(&parent),
+        }
+    })
+}
+
 /// Builds a change set that the tree allows, one choice at a time; what does not fit is left out.
 /// Each path is named by one operation only.
 pub(crate) fn changes(tree: &Tree, choices: &[Choice]) -> Vec<Change> {
@@ -68,18 +82,7 @@ pub(crate) fn changes(tree: &Tree, choices: &[Choice]) -> Vec<Change> {
         let free = |at: &str| {
             let vacant = !tree.contains_key(at) || leaving.iter().any(|name| name == at);
             let unclaimed = !arriving.iter().any(|name| name == at);
-            let parents = path(at).ancestors().all(|parent| {
-                let parent = parent.to_string();
-                match tree.get(&parent) {
-                    Some(Node::Directory { .. }) => !leaving.contains(&parent),
-                    Some(Node::File { .. }) => {
-                        leaving.contains(&parent) && !arriving.contains(&parent)
-                    }
-                    // Behind a link nothing is looked at, even when the link goes.
-                    Some(Node::Link { .. }) => false,
-                    None => !arriving.contains(&parent),
-                }
-            });
+            let parents = open_above(tree, at, &leaving, &arriving);
             let below = format!("{at}/");
             let childless = !arriving.iter().any(|name| name.starts_with(&below));
             vacant && unclaimed && parents && childless
@@ -119,18 +122,7 @@ pub(crate) fn changes(tree: &Tree, choices: &[Choice]) -> Vec<Change> {
                 let below = format!("{to}/");
                 let fits = vacant
                     && !arriving.iter().any(|name| name == to || name.starts_with(&below))
-                    && path(to).ancestors().all(|parent| {
-                        let parent = parent.to_string();
-                        match tree.get(&parent) {
-                            Some(Node::Directory { .. }) => !leaving.contains(&parent),
-                            Some(Node::File { .. }) => {
-                                leaving.contains(&parent) && !arriving.contains(&parent)
-                            }
-                            // Behind a link nothing is looked at, even when the link goes.
-                            Some(Node::Link { .. }) => false,
-                            None => !arriving.contains(&parent),
-                        }
-                    });
+                    && open_above(tree, to, &leaving, &arriving);
                 if fits {
                     changes.push(rename(at, to, bytes(node).unwrap_or_default()));
                     arriving.push(to.to_owned());
