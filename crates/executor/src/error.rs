@@ -5,10 +5,10 @@ use lictor_context::{Clock, Event, EventType, ExecutionId, Session};
 use lictor_governance::{Halted, Withheld};
 
 use crate::check::{CheckPhase, CheckReport};
-use crate::executed::{CommitError, execution_facts, failure_events, unknown_events};
+use crate::executed::{execution_facts, failure_events, unknown_events};
 use crate::handler::HandlerError;
 use crate::port::{
-    ApplyError, AtWork, LedgerError, RecoverError, Recovered, RollbackReport, Unsettled,
+    ApplyError, AtWork, LedgerError, NotApplied, RecoverError, Recovered, RollbackReport, Unsettled,
 };
 use crate::record::ExecutionRecord;
 
@@ -111,9 +111,6 @@ pub enum ExecuteErrorKind {
         /// What was seen.
         detail: String,
     },
-    /// It was not let stand, or it is not known whether it does.
-    #[error(transparent)]
-    Commit(CommitError),
     /// No limit of its own ended it; whoever waits is told that its outcome is not known yet.
     #[error("there was no answer within {limit_ms} ms")]
     NoAnswer {
@@ -125,18 +122,28 @@ pub enum ExecuteErrorKind {
     Stopped(String),
 }
 
-impl From<CommitError> for ExecuteError {
-    fn from(error: CommitError) -> Self {
-        let rollback = Rollback::of(error.report().clone());
-        Self::not_begun(ExecuteErrorKind::Commit(error)).left(rollback)
-    }
-}
-
 impl ExecuteError {
     pub(crate) fn not_begun(kind: ExecuteErrorKind) -> Self {
         let kind = Box::new(kind);
         let (rollback, checks) = (Rollback::NotBegun, Vec::new());
         Self { kind, record: None, rollback, checks, unsettled: None, at_work: None }
+    }
+
+    pub(crate) fn not_applied(
+        NotApplied { error, unsettled }: NotApplied,
+        record: impl Into<Box<ExecutionRecord>>,
+    ) -> Self {
+        let rollback = match &error {
+            ApplyError::Conflict(_) | ApplyError::Prepare(_) | ApplyError::Kept(_) => {
+                Rollback::NotBegun
+            }
+            ApplyError::RolledBack { report, .. } => Rollback::Complete(report.clone()),
+            ApplyError::Incomplete { report, .. } | ApplyError::NotDurable { report, .. } => {
+                Rollback::Incomplete(report.clone())
+            }
+        };
+        let error = Self::not_begun(ExecuteErrorKind::Apply(error)).with_record(record);
+        error.left(rollback).holding(unsettled)
     }
 
     pub(crate) fn with_record(mut self, record: impl Into<Box<ExecutionRecord>>) -> Self {
@@ -234,10 +241,6 @@ impl ExecuteError {
             let facts = execution_facts(&record);
             events.push(Event::new(session, EventType::ActionStarted, facts, clock));
         }
-        if matches!(*self.kind, ExecuteErrorKind::Unknown(_)) {
-            unknown_events(&mut record, session, &reason, clock, events);
-            return Some(record);
-        }
         for check in &self.checks {
             let kind = match (check.phase, check.passed) {
                 (CheckPhase::Verification, true) => EventType::VerificationPassed,
@@ -250,7 +253,13 @@ impl ExecuteError {
             facts.metadata.insert("check".to_owned(), serde_json::json!(check));
             events.push(Event::new(session, kind, facts, clock));
         }
-        failure_events(&mut record, session, &self.rollback, &reason, clock, events);
+        match *self.kind {
+            ExecuteErrorKind::Unknown(_)
+            | ExecuteErrorKind::Apply(ApplyError::NotDurable { .. }) => {
+                unknown_events(&mut record, session, &reason, clock, events);
+            }
+            _ => failure_events(&mut record, session, &self.rollback, &reason, clock, events),
+        }
         Some(record)
     }
 

@@ -5,12 +5,11 @@ use std::time::Duration;
 use lictor_capability::FileChange;
 use lictor_context::{Clock, Event, EventFacts, EventType, ExecutionId, Session};
 use serde_json::{Map, Value, json};
-use tokio::task::JoinHandle;
 
 use crate::check::{CheckPhase, CheckReport};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
 use crate::landing::StagedChanges;
-use crate::port::{Applied, AtWork, Ledger, LedgerError, NotDurable, RollbackReport, Unsettled};
+use crate::port::{Applied, AtWork, Ledger, LedgerError, RollbackReport, Unsettled};
 use crate::record::{ExecutionRecord, ExecutionStatus};
 
 /// The outcome of an execution that did not fail.
@@ -40,49 +39,20 @@ pub struct Executed {
     fulfilled: bool,
 }
 
-/// An execution was not let stand, or it is not known whether it does.
+/// The end of an execution could not be recorded.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
+#[error("the end could not be recorded ({source}), and {}", words(.report))]
 pub struct CommitError {
-    kind: CommitErrorKind,
-}
-
-/// What kept an execution from being let stand.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitErrorKind {
-    /// Its end could not be recorded.
-    #[error("the end could not be recorded ({source}), and {}", words(.report))]
-    NotRecorded {
-        /// Why.
-        source: LedgerError,
-        /// What was put back, and what not.
-        report: RollbackReport,
-    },
-    /// It is in place, and it is not known whether that is durable.
-    #[error(transparent)]
-    NotDurable(NotDurable),
+    #[source]
+    source: LedgerError,
+    report: RollbackReport,
 }
 
 impl CommitError {
-    /// What kept it.
-    #[must_use]
-    pub fn kind(&self) -> &CommitErrorKind {
-        &self.kind
-    }
-
     /// What was put back, and what not.
     #[must_use]
     pub fn report(&self) -> &RollbackReport {
-        match &self.kind {
-            CommitErrorKind::NotRecorded { report, .. } => report,
-            CommitErrorKind::NotDurable(error) => &error.report,
-        }
-    }
-}
-
-impl From<CommitErrorKind> for CommitError {
-    fn from(kind: CommitErrorKind) -> Self {
-        Self { kind }
+        &self.report
     }
 }
 
@@ -177,45 +147,26 @@ impl Executed {
         &self.checks
     }
 
-    /// Lets it stand: records it with its events, in one and durably, while what it changed is made
-    /// durable; only behind both it lets the lock go. `before` are events that belong before those
-    /// of the execution.
+    /// Lets it stand: records it with its events, in one and durably, and only then lets the
+    /// lock go. `before` are events that belong before those of the execution.
     ///
     /// # Errors
-    /// When it could not be recorded: what is not recorded may not stand, so it was rolled back. And
-    /// when it is not known whether it is durable: then that is on record, and the next recovery
-    /// looks at it.
+    /// When it could not be recorded. What is not recorded may not stand: it was rolled back.
     pub async fn commit(
         self,
         ledger: &dyn Ledger,
         clock: &dyn Clock,
         before: Vec<Event>,
     ) -> Result<Receipt, CommitError> {
-        let Self { mut record, session, applied, checks, started, at_work, staged, fulfilled } =
-            self;
-        // Begun first, so that the disk is at work while the events are made ready.
-        let waiting = applied.map(make_durable);
+        let Self { record, session, applied, checks, started, at_work, staged, fulfilled } = self;
         let mut events = before;
         events.extend(started.map(|started| *started));
         completion_events(&record, &session, &checks, clock, &mut events);
         // A wish that was fulfilled already is answered as one that was done, so it stands beside
         // those: for its duplicates, and because an undo takes back what it is about.
-        let keeps = waiting.is_some() || at_work.is_some() || fulfilled || record.began.is_some();
+        let keeps = applied.is_some() || at_work.is_some() || fulfilled || record.began.is_some();
         let kept = keeps.then(|| ExecutionRecord::clone(&record));
-        let recorded = ledger.settle(kept, events).await;
-        let (applied, durable) = match waiting {
-            Some(waiting) => durable(waiting).await,
-            None => (None, Ok(())),
-        };
-        if let Err(error) = durable {
-            if recorded.is_ok() {
-                correct(&mut record, &session, &error, (ledger, clock)).await;
-            }
-            // Dropped unsettled: whoever has the lock next looks at it again.
-            drop(applied);
-            return Err(CommitErrorKind::NotDurable(error).into());
-        }
-        if let Err(source) = recorded {
+        if let Err(source) = ledger.settle(kept, events).await {
             let report = match applied {
                 // Not settled: nobody has it on record, so whoever comes next finds and records it.
                 Some(applied) => put_back(applied, "it could not be recorded").await.0,
@@ -223,7 +174,7 @@ impl Executed {
                 None if at_work.is_some() => RollbackReport::unknown(&source),
                 None => RollbackReport::default(),
             };
-            return Err(CommitErrorKind::NotRecorded { source, report }.into());
+            return Err(CommitError { source, report });
         }
         if let Some(at_work) = at_work {
             at_work.ended();
@@ -272,38 +223,6 @@ impl Executed {
 impl std::fmt::Debug for Executed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Executed").field("record", &self.record).finish_non_exhaustive()
-    }
-}
-
-/// Waiting for the disk, on a thread that no dropped future stops.
-type Waiting = JoinHandle<(Result<(), NotDurable>, Box<dyn Applied>)>;
-
-fn make_durable(mut applied: Box<dyn Applied>) -> Waiting {
-    tokio::task::spawn_blocking(move || (applied.make_durable(), applied))
-}
-
-async fn durable(waiting: Waiting) -> (Option<Box<dyn Applied>>, Result<(), NotDurable>) {
-    match waiting.await {
-        Ok((durable, applied)) => (Some(applied), durable),
-        Err(error) => {
-            let (reason, report) = (error.to_string(), RollbackReport::unknown(&error));
-            (None, Err(NotDurable { reason, report }))
-        }
-    }
-}
-
-/// The ledger has it as done, and it is not known whether that is durable: so that stands there as
-/// well, and last.
-async fn correct(
-    record: &mut ExecutionRecord,
-    session: &Session,
-    why: &NotDurable,
-    (ledger, clock): (&dyn Ledger, &dyn Clock),
-) {
-    let mut events = Vec::new();
-    unknown_events(record, session, &why.to_string(), clock, &mut events);
-    if let Err(error) = ledger.settle(Some(record.clone()), events).await {
-        tracing::error!(%error, "that it is perhaps not durable could not be recorded");
     }
 }
 

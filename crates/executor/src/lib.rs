@@ -28,7 +28,7 @@ pub use check::{
 };
 pub use describe::DescribeError;
 pub use error::{ExecuteError, ExecuteErrorKind, Rollback};
-pub use executed::{CommitError, CommitErrorKind, Executed, Outcome, Receipt};
+pub use executed::{CommitError, Executed, Outcome, Receipt};
 pub use grant::{Granted, GrantedChanges};
 pub use handler::{Handler, HandlerError, HandlerErrorKind, HandlerFactory, Handlers, Request};
 pub use landing::{Kept, NotStaged, StagedChanges};
@@ -36,8 +36,8 @@ pub use layer::{TraceLayer, TraceService};
 pub use lease::LockSettings;
 pub use port::{
     Applied, ApplyError, AtWork, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
-    NotApplied, NotDurable, RecoverError, Recovered, Recovery, RollbackReport, StagedTree, Stuck,
-    ToStage, Unsettled,
+    NotApplied, RecoverError, Recovered, Recovery, RollbackReport, StagedTree, Stuck, ToStage,
+    Unsettled,
 };
 pub use prepared::Prepared;
 pub use record::{ExecutionRecord, ExecutionStatus};

@@ -48,9 +48,10 @@ impl ContractGuard for BuiltinsOnly {
 /// stops them half-way. Of [`Applied`], `files` and `settle` are called in place, so they do not
 /// wait for a disk.
 pub trait ChangeApplier: Send + Sync {
-    /// Applies what was granted. When it answers `Ok`, every change is in place, and what a crash
-    /// leaves of it is decided: the record of how to finish it or to take it back was durable before
-    /// the first of them. [`Applied::make_durable`] waits until no recovery is needed for that.
+    /// Applies what was granted. When it answers `Ok`, every change is in place and durable, and
+    /// the record of how to take it back was durable before the first of them. Where something
+    /// still has to look at it ([`GrantedChanges::back_on_crash`]) it need not be durable yet:
+    /// [`Applied::verified`] follows, or it is taken back.
     ///
     /// # Errors
     /// When nothing was changed, or everything was put back; or, said so, not everything.
@@ -112,20 +113,13 @@ pub trait Applied: Send + Sync {
     /// What was changed.
     fn files(&self) -> Vec<FileChange>;
 
-    /// Notes, durably, that everything that had to look at the changes has done so and is
-    /// content: from here on a crash means going on, not going back.
+    /// Everything that had to look at the changes has done so and is content: notes it, and
+    /// makes both durable. From here on a crash means going on, not going back.
     ///
     /// # Errors
-    /// When it could not be noted.
+    /// When it could not be noted, and then it is taken back; or it is not known whether it is
+    /// durable ([`ApplyError::NotDurable`]).
     fn verified(&mut self) -> Result<(), ApplyError>;
-
-    /// Waits until what is in place is durable without a recovery. The executor calls it while the
-    /// ledger commits, and nobody is told, nor the journal closed, before both have succeeded:
-    /// whichever of the two a crash leaves, a recovery brings the other.
-    ///
-    /// # Errors
-    /// When it is not known whether it is durable. It stays open, for a recovery to look at.
-    fn make_durable(&mut self) -> Result<(), NotDurable>;
 
     /// The ledger has how it ended: closes the journal and lets the lock go.
     ///
@@ -244,16 +238,15 @@ pub enum ApplyError {
         /// What was put back and what was not.
         report: RollbackReport,
     },
-}
-
-/// Changes are in place, and it is not known whether that is durable.
-#[derive(Debug, thiserror::Error)]
-#[error("it is in place, and perhaps not durable: {reason}")]
-pub struct NotDurable {
-    /// Why.
-    pub reason: String,
-    /// Of what.
-    pub report: RollbackReport,
+    /// It is in place, and it is not known whether the disk has it. Its journal stays open, for a
+    /// recovery to look at.
+    #[error("it is in place, and perhaps not durable: {reason}")]
+    NotDurable {
+        /// Why.
+        reason: String,
+        /// Of what.
+        report: RollbackReport,
+    },
 }
 
 /// How a crashed execution was settled.

@@ -24,7 +24,7 @@ use crate::landing::{Landings, Ran};
 use crate::lease::{LockSettings, acquire, needs_recovery};
 use crate::port::{
     Applied, ApplyError, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
-    NotApplied, Recovered,
+    NotApplied, Recovered, Unsettled,
 };
 use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
@@ -462,9 +462,18 @@ impl Executor {
             let noted = blocking(move || (applied.verified(), applied)).await;
             let (verified, unsettled) = noted.map_err(|error| error.in_doubt(record.clone()))?;
             applied = unsettled;
-            if let Err(error) = verified {
-                passed = false;
-                reports.push(CheckReport::failed("note the verification", error.to_string()));
+            match verified {
+                Ok(()) => {}
+                Err(error @ ApplyError::NotDurable { .. }) => {
+                    record.duration_us = micros(clock.monotonic().saturating_sub(began));
+                    let unsettled = Some(Unsettled::new(applied));
+                    let error = ExecuteError::not_applied(NotApplied { error, unsettled }, record);
+                    return Err(error.checked(reports));
+                }
+                Err(error) => {
+                    passed = false;
+                    reports.push(CheckReport::failed("note the verification", error.to_string()));
+                }
             }
         }
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
@@ -539,18 +548,7 @@ impl Executor {
         let applier = Arc::clone(&self.parts.applier);
         let applied = blocking(move || applier.apply(granted)).await;
         let applied = applied.map_err(|error| error.in_doubt(record.clone()))?;
-        applied.map_err(|NotApplied { error, unsettled }| {
-            let rollback = match &error {
-                ApplyError::Conflict(_) | ApplyError::Prepare(_) | ApplyError::Kept(_) => {
-                    Rollback::NotBegun
-                }
-                ApplyError::RolledBack { report, .. } => Rollback::Complete(report.clone()),
-                ApplyError::Incomplete { report, .. } => Rollback::Incomplete(report.clone()),
-            };
-            let kind = ExecuteErrorKind::Apply(error);
-            let error = ExecuteError::not_begun(kind).with_record(record.clone());
-            error.left(rollback).holding(unsettled)
-        })
+        applied.map_err(|error| ExecuteError::not_applied(error, record.clone()))
     }
 }
 

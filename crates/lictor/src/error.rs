@@ -395,9 +395,9 @@ impl ActError {
             ],
             ActErrorKind::Execution(error) => match error.kind() {
                 ExecuteErrorKind::Busy(_) => vec!["lictor lock status".to_owned()],
-                ExecuteErrorKind::Apply(ApplyError::Incomplete { .. }) => {
-                    vec!["lictor recover".to_owned()]
-                }
+                ExecuteErrorKind::Apply(
+                    ApplyError::Incomplete { .. } | ApplyError::NotDurable { .. },
+                ) => vec!["lictor recover".to_owned()],
                 _ => Vec::new(),
             },
             _ => Vec::new(),
@@ -448,7 +448,6 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
         ExecuteErrorKind::Conflict(_) => ErrorCode::Conflict,
         ExecuteErrorKind::Apply(_) if !error.conflicts().is_empty() => ErrorCode::Conflict,
         ExecuteErrorKind::Apply(ApplyError::Kept(_)) => ErrorCode::Integrity,
-        ExecuteErrorKind::Commit(error) if !error.report().is_complete() => ErrorCode::Incomplete,
         ExecuteErrorKind::Unknown(_) | ExecuteErrorKind::InDoubt(_) => ErrorCode::Incomplete,
         ExecuteErrorKind::Recover(_) | ExecuteErrorKind::Stuck(_) => ErrorCode::Incomplete,
         ExecuteErrorKind::Handler(error) => match error.kind() {
@@ -466,7 +465,6 @@ fn execute_code(error: &ExecuteError) -> ErrorCode {
         | ExecuteErrorKind::Output(_)
         | ExecuteErrorKind::Apply(_)
         | ExecuteErrorKind::Check { .. }
-        | ExecuteErrorKind::Commit(_)
         | ExecuteErrorKind::NoAnswer { .. }
         | ExecuteErrorKind::Stopped(_) => ErrorCode::Failed,
     }

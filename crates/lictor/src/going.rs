@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use lictor_capability::Action;
 use lictor_context::Event;
-use lictor_executor::{
-    Begun, CommitErrorKind, ExecuteError, ExecuteErrorKind, Executed, Ledger, Outcome, Rollback,
-};
+use lictor_executor::{Begun, ExecuteError, ExecuteErrorKind, Executed, Ledger, Outcome, Rollback};
 use lictor_governance::{Decision, Warrant};
 use tokio::sync::oneshot::Sender;
 use tower::Service as _;
@@ -105,16 +103,11 @@ impl Settling<'_> {
                 staged: receipt.staged.map(Box::new),
             }),
             Err(error) => {
-                let kind = match error.kind() {
-                    CommitErrorKind::NotDurable(_) => {
-                        ActErrorKind::Execution(Box::new(error.into()))
-                    }
-                    CommitErrorKind::NotRecorded { report, .. } if !report.is_complete() => {
-                        ActErrorKind::LeftUnrecorded(report.clone())
-                    }
-                    CommitErrorKind::NotRecorded { .. } => {
-                        ActErrorKind::NotRecorded(error.to_string())
-                    }
+                let incomplete = !error.report().is_complete();
+                let kind = if incomplete {
+                    ActErrorKind::LeftUnrecorded(error.report().clone())
+                } else {
+                    ActErrorKind::NotRecorded(error.to_string())
                 };
                 Err(ActError::from(kind).with_decision(self.decision.record()))
             }

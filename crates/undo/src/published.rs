@@ -1,8 +1,8 @@
-//! Steps 6 and 7: what is in place, or was put back, until it is durable and the ledger has it.
+//! From step 6 on: what is in place, or was put back, until the ledger has it.
 
 use lictor_capability::FileChange;
 use lictor_context::ExecutionId;
-use lictor_executor::{Applied, ApplyError, NotDurable, RollbackReport};
+use lictor_executor::{Applied, ApplyError, RollbackReport};
 use lictor_lock::Lease;
 
 use crate::journal::{self, JournalItem};
@@ -38,6 +38,21 @@ pub(crate) struct Published {
 }
 
 impl Published {
+    /// Step 7, barrier 2: behind it, what is in place needs no recovery.
+    pub(crate) fn make_durable(&mut self) -> Result<(), ApplyError> {
+        // Acknowledged early, it waits for the barrier of a later change.
+        if self.transactions.is_lazy() {
+            return Ok(());
+        }
+        self.root.barrier().map_err(|error| {
+            self.ending = Ending::Stuck;
+            let reason = format!("the barrier after publishing failed: {error}");
+            let stuck = all_stuck(&self.items, "in place, but perhaps not durable");
+            let report = RollbackReport { restored: Vec::new(), stuck };
+            ApplyError::NotDurable { reason, report }
+        })
+    }
+
     /// Whoever lost the lock does not write into the journal any more: somebody else may be
     /// settling this very transaction.
     fn note(&self, line: &str, durable: bool) -> Result<(), ApplyError> {
@@ -54,20 +69,9 @@ impl Applied for Published {
     }
 
     fn verified(&mut self) -> Result<(), ApplyError> {
-        self.note(journal::VERIFIED, true)
-    }
-
-    fn make_durable(&mut self) -> Result<(), NotDurable> {
-        // Acknowledged early, it waits for the barrier of a later change.
-        if self.transactions.is_lazy() {
-            return Ok(());
-        }
-        self.root.barrier().map_err(|error| {
-            self.ending = Ending::Stuck;
-            let reason = format!("the barrier after publishing failed: {error}");
-            let stuck = all_stuck(&self.items, "in place, but perhaps not durable");
-            NotDurable { reason, report: RollbackReport { restored: Vec::new(), stuck } }
-        })
+        // The barrier makes the line durable as well, so it is synced only where none comes.
+        self.note(journal::VERIFIED, self.transactions.is_lazy())?;
+        self.make_durable()
     }
 
     fn settle(self: Box<Self>) -> Result<(), ApplyError> {

@@ -8,9 +8,9 @@
 //!    takes it back, when something still had to look at it).
 //! 5. **Publish**: one `renameat2` for each thing; what comes out must be what was judged, or it
 //!    all goes back.
-//! 6. **Barrier 2**: one `syncfs`, while the ledger commits. Behind it, it is durable without a
-//!    recovery.
-//! 7. **Settle**: when both have succeeded, the journal is closed. It stays, with what the slots now
+//! 6. **Checks**, where something still has to look at it: `verified`, or it all goes back.
+//! 7. **Barrier 2**: one `syncfs`. From here on it is durable without a recovery.
+//! 8. **Settle**: when the ledger has it, the journal is closed. It stays, with what the slots now
 //!    hold, as the record by which it can be undone.
 
 use std::collections::{HashMap, HashSet};
@@ -180,7 +180,9 @@ impl ChangeApplier for Transactions {
         // Everything before the barrier that has just passed is durable as well.
         Self::close_behind(&doing.root);
         match doing.publish(granted.lease()) {
-            Ok(()) => Ok(Box::new(doing.into_published(granted, Ending::Stands))),
+            Ok(()) => {
+                stands(granted.back_on_crash(), doing.into_published(granted, Ending::Stands))
+            }
             Err(error) => {
                 let ending = match error {
                     ApplyError::RolledBack { .. } => Ending::Back,
@@ -492,6 +494,21 @@ impl<'a> Doing<'a> {
             format!("nothing was changed, but its preparation could not be removed: {left}");
         let report = RollbackReport { restored: Vec::new(), stuck: vec![Stuck { path, reason }] };
         ApplyError::Incomplete { reason: error.to_string(), report }
+    }
+}
+
+/// It is in place. Where something still has to look at it, the barrier comes behind that: what is
+/// put back needs none.
+fn stands(to_be_checked: bool, mut published: Published) -> Result<Box<dyn Applied>, NotApplied> {
+    if to_be_checked {
+        return Ok(Box::new(published));
+    }
+    match published.make_durable() {
+        Ok(()) => Ok(Box::new(published)),
+        Err(error) => {
+            let unsettled = Some(Unsettled::new(Box::new(published)));
+            Err(NotApplied { error, unsettled })
+        }
     }
 }
 

@@ -197,9 +197,9 @@ impl Row {
     }
 }
 
-const TWO_WAITS: &str = "Two waits for the disk in a row (the first barrier, then the second and the commit of the database at once) are \
-    about half of it; the rest is the creation of the inodes of the transaction's folder, the pages of the commit, and changes of \
-    threads. A folder made in advance, and fewer indices of events, would save some of it.";
+const THREE_FLUSHES: &str = "Three flushes in a row (two barriers, one commit of the database) are a third to half of it. The rest is the \
+    processor's: the inodes of the transaction's folder, the pages of the commit, and changes of threads. A folder made in advance, \
+    and fewer indices of events, would save some of it.";
 const INODES: &str = "A thousand new inodes are a thousand times what the file system asks for one, and ext4 looks at each that was \
     deleted just now. Plain overwriting makes none, and keeps nothing. Slots without a directory of their own would save some.";
 const AS_MUCH: &str = "An undo moves as many files as the apply did and writes a journal as long, so the two differ by what the disk does \
@@ -221,7 +221,7 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
             row("a durable governed `fs.write` of a new file", "write/ours")
                 .beside("a bare file with one fsync", "write/bare")
                 .goal(Goal::AtMost(0.6))
-                .why(TWO_WAITS),
+                .why(THREE_FLUSHES),
             row("its device flushes", "write/flushes").goal(Goal::AtMost(3.0)),
         ],
     ),
@@ -231,7 +231,7 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
             row("apply, N = 1", "files/1/apply")
                 .beside("temporary file, fsync, rename, fsync", "files/1/each")
                 .goal(Goal::AtMost(0.72))
-                .why(TWO_WAITS),
+                .why(THREE_FLUSHES),
             row("apply, N = 10", "files/10/apply").beside("the same", "files/10/each"),
             row("apply, N = 100", "files/100/apply").beside("the same", "files/100/each"),
             row("apply, N = 1000", "files/1000/apply")

@@ -138,7 +138,7 @@ mod tests {
         let row = "| 1.50 ms | 0.25 ms: a bare file with one fsync | 6.00 | at most 0.60 ms: **not met** |";
         assert!(page.contains(row), "{page}");
         assert!(
-            page.contains("## What is missed, and why") && page.contains("Two waits for the disk"),
+            page.contains("## What is missed, and why") && page.contains("Three flushes in a row"),
             "{page}"
         );
     }

@@ -14,7 +14,6 @@ pub(super) struct Mutant {
     pub(super) survives: Option<&'static str>,
 }
 
-const EXECUTED: &str = "crates/executor/src/executed.rs";
 const TRANSACTION: &str = "crates/undo/src/transaction.rs";
 const PUBLISHED: &str = "crates/undo/src/published.rs";
 const OPERATION: &str = "crates/undo/src/operation.rs";
@@ -65,19 +64,67 @@ pub(super) const MUTANTS: &[Mutant] = &[
         fault!["every_end_is_noted"],
     ),
     mutant(
-        "told-before-it-is-durable",
-        EXECUTED,
+        "barrier-2-before-the-checks",
+        TRANSACTION,
         [
-            "        if let Err(error) = durable {",
-            "        if let (Err(error), true) = (durable, false) {",
+            "    if to_be_checked {\n",
+            "    if to_be_checked && published.make_durable().is_ok() {\n",
         ],
-        &["-p", "lictor-executor", "--test", "it", "--", "durable::"],
+        fault!["every_end_is_noted"],
     ),
     mutant(
-        "perhaps-not-durable-and-not-on-record",
-        EXECUTED,
-        ["            if recorded.is_ok() {", "            if false {"],
-        &["-p", "lictor-executor", "--test", "it", "--", "durable::"],
+        "barrier-2-not-behind-the-checks",
+        PUBLISHED,
+        [
+            "        self.note(journal::VERIFIED, self.transactions.is_lazy())?;\n        self.make_durable()",
+            "        self.note(journal::VERIFIED, self.transactions.is_lazy())",
+        ],
+        fault!["every_end_is_noted"],
+    ),
+    mutant(
+        "lazy-and-verified-not-durable",
+        PUBLISHED,
+        [
+            "self.note(journal::VERIFIED, self.transactions.is_lazy())?",
+            "self.note(journal::VERIFIED, false)?",
+        ],
+        fault!["every_end_is_noted"],
+    ),
+    mutant(
+        "verified-waits-for-the-disk-twice",
+        PUBLISHED,
+        [
+            "self.note(journal::VERIFIED, self.transactions.is_lazy())?",
+            "self.note(journal::VERIFIED, true)?",
+        ],
+        fault!["every_end_is_noted"],
+    ),
+    mutant(
+        "closed-while-perhaps-not-durable",
+        PUBLISHED,
+        [
+            "            self.ending = Ending::Stuck;\n            let reason",
+            "            let reason",
+        ],
+        fault!["an_apply_with_an_error_anywhere", "a_checked_apply_with_an_error_behind_it"],
+    ),
+    mutant(
+        "perhaps-not-durable-taken-for-put-back",
+        "crates/executor/src/error.rs",
+        [
+            "            | ExecuteErrorKind::Apply(ApplyError::NotDurable { .. }) => {\n",
+            "            | ExecuteErrorKind::Apply(ApplyError::Kept(_)) => {\n",
+        ],
+        &["-p", "lictor-executor", "--test", "it", "--", "perhaps_not_durable"],
+    ),
+    mutant(
+        "verified-and-perhaps-not-durable-is-put-back",
+        "crates/executor/src/service.rs",
+        [
+            "                Err(error @ ApplyError::NotDurable { .. }) => {\n",
+            "                Err(error @ ApplyError::Kept(_)) => {\n",
+        ],
+        &["-p", "lictor-executor", "--test", "it", "--", "perhaps_not_durable"],
     ),
     mutant(
         "barrier-of-a-rollback",

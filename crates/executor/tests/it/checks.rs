@@ -1,17 +1,17 @@
 //! Checks: planned before anything is done, made after, and believed.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lictor_capability::{Described, Retry, Risk};
+use lictor_context::EventType;
 use lictor_executor::{
     Attempt, Check, CheckFailure, CheckPhase, CheckRun, CheckSource, ExecuteErrorKind,
     ExecutionStatus, Rollback,
 };
 
-use crate::support::{PutBack, World, world_with, writes};
+use crate::support::{Note, PutBack, World, world_with, writes};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
@@ -103,10 +103,32 @@ async fn a_check_that_does_not_exist_is_an_error_before_anything_is_done() {
 #[tokio::test]
 async fn a_verification_that_cannot_be_noted_counts_as_failed() {
     let world = world(&[Look::Passes]);
-    world.applier.note_fails.store(true, Ordering::SeqCst);
+    world.notes(Note::Fails);
     let error = world.fails(writes(&["a.txt"])).await;
     assert!(error.to_string().contains("the journal is full"), "{error}");
     assert!(matches!(error.rollback(), Rollback::Complete(_)));
+}
+
+/// `status_never_overstates`: nobody can say whether a crash would find it verified, so it is neither
+/// called done nor put back, and whoever comes next looks at it.
+#[tokio::test]
+async fn what_was_verified_and_is_perhaps_not_durable_is_left_to_a_recovery() {
+    let world = world(&[Look::Passes]);
+    world.notes(Note::NotDurable);
+    let error = world.fails(writes(&["a.txt"])).await;
+    assert!(error.to_string().contains("perhaps not durable"), "{error}");
+    assert!(matches!(error.rollback(), Rollback::Incomplete(_)), "{:?}", error.rollback());
+    assert!(error.checks().iter().all(|check| check.passed), "its checks were passed");
+    assert_eq!(world.ledger.records()[0].status, ExecutionStatus::Incomplete);
+    let events = world.ledger.events();
+    let expected =
+        [EventType::ActionStarted, EventType::VerificationPassed, EventType::ActionUnknown];
+    assert_eq!(events, expected);
+    let calls = world.calls.all();
+    assert_eq!(calls, ["run", "apply back_on_crash=true", "verified", "recorded"]);
+    world.notes(Note::Works);
+    world.act(writes(&["b.txt"])).await.expect("done");
+    assert!(world.calls.has("recover"), "{:?}", world.calls.all());
 }
 
 #[tokio::test]

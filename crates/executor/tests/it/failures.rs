@@ -79,6 +79,7 @@ async fn what_the_applier_says_is_left_is_what_is_said() {
         (Apply::Conflicts, false, ExecutionStatus::RolledBack),
         (Apply::RollsBack, true, ExecutionStatus::RolledBack),
         (Apply::InDoubt, true, ExecutionStatus::Incomplete),
+        (Apply::NotDurable, true, ExecutionStatus::Incomplete),
         (Apply::Panics, true, ExecutionStatus::Incomplete),
     ] {
         let world = world();
@@ -91,6 +92,21 @@ async fn what_the_applier_says_is_left_is_what_is_said() {
         assert_eq!(world.ledger.records()[0].status, status, "{apply:?}");
         assert_eq!(error.conflicts().len(), usize::from(apply == Apply::Conflicts));
     }
+}
+
+/// `status_never_overstates`: it is in place, and whether it stays there only a recovery can tell. So
+/// it is not called put back either.
+#[tokio::test]
+async fn what_is_perhaps_not_durable_is_no_success_and_on_record_as_unknown() {
+    let world = world();
+    world.applies(Apply::NotDurable);
+    let error = world.fails(writes(&["a.txt"])).await;
+    assert!(error.to_string().contains("perhaps not durable"), "{error}");
+    assert_eq!(world.ledger.records()[0].status, ExecutionStatus::Incomplete);
+    assert_eq!(world.ledger.events(), [EventType::ActionStarted, EventType::ActionUnknown]);
+    world.applies(Apply::Works);
+    world.act(writes(&["b.txt"])).await.expect("done");
+    assert!(world.calls.has("recover"), "{:?}", world.calls.all());
 }
 
 /// `recorded_before_acknowledged`.

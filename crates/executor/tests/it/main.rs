@@ -11,7 +11,6 @@ mod aside;
 mod attempts;
 mod bypass;
 mod checks;
-mod durable;
 mod events;
 mod failures;
 mod landing;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,8 +20,8 @@ use lictor_document::Source;
 use lictor_executor::{
     Applied, ApplyError, AtWork, ChangeApplier, CheckSource, ExecuteError, ExecutionRecord,
     Executor, ExecutorBuilder, Granted, GrantedChanges, Handler, HandlerError, Handlers, Ledger,
-    LedgerError, LockSettings, NotApplied, NotDurable, Outcome, Receipt, RecoverError, Recovered,
-    Recovery, Request, RollbackReport, Stuck, TimeLimits,
+    LedgerError, LockSettings, NotApplied, Outcome, Receipt, RecoverError, Recovered, Recovery,
+    Request, RollbackReport, Stuck, TimeLimits,
 };
 use lictor_governance::{PolicySet, Warrant, WriteGate};
 use lictor_lock::{Claim, Lease, WorkspaceLock};
@@ -223,7 +223,17 @@ pub(crate) enum Apply {
     Conflicts,
     RollsBack,
     InDoubt,
+    NotDurable,
     Panics,
+}
+
+/// How noting goes that all checks were passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Note {
+    #[default]
+    Works,
+    Fails,
+    NotDurable,
 }
 
 /// How putting back goes.
@@ -235,23 +245,11 @@ pub(crate) enum PutBack {
     Panics,
 }
 
-/// How making it durable goes.
-#[derive(Debug, Clone, Default)]
-pub(crate) enum MakeDurable {
-    #[default]
-    Works,
-    Fails,
-    Panics,
-    /// Says that it has begun, and waits to be let on.
-    Waits(Arc<Mutex<mpsc::Receiver<()>>>),
-}
-
 /// Changes nothing and writes down that it was asked to.
 pub(crate) struct FakeApplier {
     pub(crate) apply: Mutex<Apply>,
-    pub(crate) durable: Mutex<MakeDurable>,
     pub(crate) put_back: Mutex<PutBack>,
-    pub(crate) note_fails: AtomicBool,
+    pub(crate) note: Mutex<Note>,
     pub(crate) recover_fails: AtomicBool,
     pub(crate) left: Mutex<Vec<Recovered>>,
     calls: Calls,
@@ -260,14 +258,18 @@ pub(crate) struct FakeApplier {
 struct FakeApplied {
     lease: Lease,
     files: Vec<FileChange>,
-    durable: MakeDurable,
     put_back: PutBack,
-    note_fails: bool,
+    note: Note,
     calls: Calls,
 }
 
 fn stuck() -> Stuck {
     Stuck { path: "a.txt".to_owned(), reason: "somebody holds it".to_owned() }
+}
+
+fn not_durable() -> ApplyError {
+    let report = RollbackReport { restored: Vec::new(), stuck: vec![stuck()] };
+    ApplyError::NotDurable { reason: "the disk is gone".to_owned(), report }
 }
 
 impl ChangeApplier for FakeApplier {
@@ -288,14 +290,14 @@ impl ChangeApplier for FakeApplier {
                 let report = RollbackReport::default();
                 return Err(ApplyError::Incomplete { reason, report }.into());
             }
+            Apply::NotDurable => return Err(not_durable().into()),
             Apply::Panics => panic!("an applier that panics"),
         }
         Ok(Box::new(FakeApplied {
             lease: granted.into_lease(),
             files,
-            durable: self.durable.lock().expect("durable").clone(),
             put_back: *self.put_back.lock().expect("put back"),
-            note_fails: self.note_fails.load(Ordering::SeqCst),
+            note: *self.note.lock().expect("note"),
             calls: self.calls.clone(),
         }))
     }
@@ -324,30 +326,18 @@ impl Applied for FakeApplied {
 
     fn verified(&mut self) -> Result<(), ApplyError> {
         self.calls.note("verified");
-        match self.note_fails {
-            true => Err(ApplyError::Prepare("the journal is full".to_owned())),
-            false => Ok(()),
-        }
-    }
-
-    fn make_durable(&mut self) -> Result<(), NotDurable> {
-        match &self.durable {
-            MakeDurable::Works => Ok(()),
-            MakeDurable::Panics => panic!("a disk that panics"),
-            MakeDurable::Fails => {
-                let report = RollbackReport { restored: Vec::new(), stuck: vec![stuck()] };
-                Err(NotDurable { reason: "the disk is gone".to_owned(), report })
-            }
-            MakeDurable::Waits(go) => {
-                self.calls.note("makes it durable");
-                go.lock().expect("a way on").recv().expect("it goes on");
-                self.calls.note("durable");
-                Ok(())
-            }
+        match self.note {
+            Note::Works => Ok(()),
+            Note::Fails => Err(ApplyError::Prepare("the journal is full".to_owned())),
+            Note::NotDurable => Err(not_durable()),
         }
     }
 
     fn settle(self: Box<Self>) -> Result<(), ApplyError> {
+        if self.note == Note::NotDurable {
+            // It stays open, and the lock goes as that of somebody who crashed.
+            return Ok(());
+        }
         let released = self.lease.release();
         self.calls.note("settle");
         released.map_err(|error| ApplyError::Prepare(error.to_string()))
@@ -370,8 +360,6 @@ impl Applied for FakeApplied {
 pub(crate) struct MemoryLedger {
     pub(crate) find_fails: AtomicBool,
     pub(crate) settle_fails: AtomicBool,
-    /// It records nothing before this was called.
-    pub(crate) settles_after: Mutex<Option<&'static str>>,
     pub(crate) records: Mutex<BTreeMap<ExecutionId, ExecutionRecord>>,
     pub(crate) events: Mutex<Vec<Event>>,
     pub(crate) recovered: Mutex<Vec<Recovery>>,
@@ -417,10 +405,6 @@ impl Ledger for MemoryLedger {
         record: Option<ExecutionRecord>,
         events: Vec<Event>,
     ) -> Result<(), LedgerError> {
-        let after = *self.settles_after.lock().expect("a call");
-        if let Some(call) = after {
-            self.calls.until(call).await;
-        }
         unless(&self.settle_fails)?;
         self.events.lock().expect("events").extend(events);
         if let Some(record) = record {
@@ -499,9 +483,8 @@ pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits)
     let run = Arc::new(Mutex::new(Run::Done));
     let applier = Arc::new(FakeApplier {
         apply: Mutex::default(),
-        durable: Mutex::default(),
         put_back: Mutex::default(),
-        note_fails: AtomicBool::new(false),
+        note: Mutex::default(),
         recover_fails: AtomicBool::new(false),
         left: Mutex::default(),
         calls: calls.clone(),
@@ -509,7 +492,6 @@ pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits)
     let ledger = Arc::new(MemoryLedger {
         find_fails: AtomicBool::new(false),
         settle_fails: AtomicBool::new(false),
-        settles_after: Mutex::default(),
         records: Mutex::default(),
         events: Mutex::default(),
         recovered: Mutex::default(),
@@ -566,8 +548,8 @@ impl World {
         *self.applier.apply.lock().expect("apply") = apply;
     }
 
-    pub(crate) fn makes_durable(&self, durable: MakeDurable) {
-        *self.applier.durable.lock().expect("durable") = durable;
+    pub(crate) fn notes(&self, note: Note) {
+        *self.applier.note.lock().expect("note") = note;
     }
 
     pub(crate) fn puts_back(&self, put_back: PutBack) {

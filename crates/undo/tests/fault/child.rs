@@ -32,6 +32,8 @@ pub(crate) enum Step {
     ApplyStaged,
     /// Acknowledged behind the first barrier.
     ApplyLazy,
+    /// The same, with a check that looks at the change.
+    CheckedLazy,
     /// Another one behind that, over what it made, acknowledged as early.
     NextLazy,
     Undo,
@@ -94,7 +96,8 @@ impl Case {
             | Step::ApplyChecked
             | Step::ApplyRefused
             | Step::ApplyStaged
-            | Step::ApplyLazy => (first, second),
+            | Step::ApplyLazy
+            | Step::CheckedLazy => (first, second),
             Step::Undo
             | Step::UndoLazy
             | Step::NextLazy
@@ -370,6 +373,7 @@ fn a_step_of_another_test() {
         "Apply" => World::at(&ws).try_apply(mixed_changes()),
         "ApplyStaged" => World::staged(&ws, &[], |_| true).try_apply(mixed_changes()),
         "ApplyLazy" => World::lazy(&ws).try_apply(mixed_changes()),
+        "CheckedLazy" => World::checked_lazily(&ws).try_apply(mixed_changes()),
         "ApplyChecked" => World::checked(&ws, true).try_apply(mixed_changes()),
         "ApplyRefused" => World::checked(&ws, false).try_apply(mixed_changes()),
         "Purge" => {

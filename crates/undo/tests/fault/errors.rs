@@ -14,9 +14,15 @@ fn tells_the_truth(step: Step, faults: &[&str]) {
 /// The same on a file system without some calls.
 #[track_caller]
 fn tells_the_truth_lacking(step: Step, lacks: &'static str, faults: &[&str]) {
+    tells_the_truth_from((step, step.skipped(lacks)), lacks, faults);
+}
+
+/// The same without the first so many points.
+#[track_caller]
+fn tells_the_truth_from((step, from): (Step, usize), lacks: &'static str, faults: &[&str]) {
     let points = count_lacking(step, lacks);
     let mut told: BTreeMap<String, u32> = BTreeMap::new();
-    for (n, name) in (1..).zip(&points).skip(step.skipped(lacks)) {
+    for (n, name) in (1..).zip(&points).skip(from) {
         for fault in faults {
             let fault = fault.replace('#', &n.to_string());
             let context = format!("{step:?}, lacking {lacks:?}, {fault} ({name})");
@@ -76,6 +82,16 @@ fn a_staged_check_with_an_error_anywhere_says_what_is_left() {
     tells_the_truth(Step::ApplyStaged, &["EIO@#", "ENOSPC@#"]);
 }
 
+/// Until it is in place it is an apply like any other; `verified` and its barrier are its own.
+#[test]
+fn a_checked_apply_with_an_error_behind_it_says_what_is_left() {
+    let in_place = count(Step::Apply).len() - 2;
+    for step in [Step::ApplyChecked, Step::CheckedLazy] {
+        let faults = ["EIO@#", "ENOSPC@#", "EROFS@#..", "EACCES@#"];
+        tells_the_truth_from((step, in_place), "", &faults);
+    }
+}
+
 #[test]
 fn a_rollback_with_an_error_anywhere_says_what_is_left() {
     tells_the_truth(Step::ApplyRefused, &["EIO@#", "ENOSPC@#.."]);
@@ -131,6 +147,16 @@ fn a_recovery_with_an_error_anywhere_is_done_again() {
 #[test]
 fn a_recovery_with_another_error_anywhere_is_done_again() {
     is_done_again(&[Step::Apply, Step::ApplyChecked], &["ENOSPC", "EROFS", "EACCES"]);
+}
+
+#[test]
+fn a_recovery_of_an_undo_with_another_error_anywhere_is_done_again() {
+    is_done_again(&[Step::Undo], &["ENOSPC", "EROFS", "EACCES"]);
+}
+
+#[test]
+fn a_recovery_of_a_redo_with_an_error_anywhere_is_done_again() {
+    is_done_again(&[Step::Redo], &["EIO", "ENOSPC", "EROFS", "EACCES"]);
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn survives_lacking(step: Step, lacks: &'static str) {
         Step::Apply
         | Step::ApplyStaged
         | Step::ApplyLazy
+        | Step::CheckedLazy
         | Step::NextLazy
         | Step::Undo
         | Step::Redo
@@ -218,12 +219,19 @@ fn every_end_is_noted_behind_its_barrier() {
     // Not one before it: the second barrier is that of what stands.
     assert_eq!((found.len(), synced.len()), (2, 2));
     assert!(found[0] < synced[0] && synced[0] < last && last < found[1] && found[1] < synced[1]);
-    // Verified before its barrier: what was looked at is finished, whatever the disk has of it.
+    // Verified before its barrier, which makes that line durable as well: no flush of its own.
     let points = count(Step::ApplyChecked);
     let found = barriers(&points);
-    let verified = points.iter().position(|name| name == "journal.sync").expect("a note");
-    assert_eq!(found.len(), 2);
-    assert!(found[0] < verified && verified < found[1], "{found:?}");
+    let verified = points.iter().position(|name| name == "journal.append").expect("a note");
+    let last = points.iter().rposition(effect).expect("an effect");
+    assert_eq!((found.len(), points.iter().any(|name| name == "journal.sync")), (2, false));
+    assert!(found[0] < last && last < verified && verified < found[1], "{found:?}");
+    // Acknowledged early, it passes no such barrier: the line has to be durable by itself.
+    let points = count(Step::CheckedLazy);
+    let synced = points.iter().position(|name| name == "journal.sync").expect("a note");
+    let last = points.iter().rposition(effect).expect("an effect");
+    assert_eq!(barriers(&points).len(), 1);
+    assert!(last < synced, "{points:?}");
     // Finished by a recovery: the rest, a barrier, `done`.
     let case = Case::new(Step::Apply);
     case.run(&format!("kill@{}", count(Step::Apply).len() * 2 / 3));

@@ -15,7 +15,12 @@ fn a_step_of_the_other_test() {
     let root = std::path::Path::new(&root);
     let wanted = fs::read_to_string(root.join(".lictor/wanted")).expect("a wish");
     let (what, n) = wanted.split_once(' ').expect("a wish");
-    let world = if what == "lazily" { World::lazy(root) } else { World::at(root) };
+    let world = match what {
+        "lazily" => World::lazy(root),
+        "checked" => World::checked(root, true),
+        "checked-lazily" => World::checked_lazily(root),
+        _ => World::at(root),
+    };
     if what == "undo" {
         world.undo(&lictor_context::ExecutionId::parse(n).expect("an id"));
         return;
@@ -71,6 +76,25 @@ fn the_number_of_flushes_does_not_grow_with_the_number_of_files() {
         let undo = flushes(&world, &format!("undo {execution}"));
         assert_eq!(undo.len(), 2, "undo of {n}: {undo:?}");
         assert_eq!(world.read("dir-0/old-0"), "old\n");
+    }
+}
+
+/// That it was checked is durable by the second barrier; where none comes, by a flush of its own.
+#[test]
+fn a_change_that_is_checked_costs_no_flush_more() {
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: strace is not installed");
+        return;
+    }
+    for (wish, expected) in
+        [("checked 1", ["syncfs(", "syncfs("]), ("checked-lazily 1", ["syncfs(", "fdatasync("])]
+    {
+        let world = crate::support::world();
+        world.write("dir-0/old-0", "old\n");
+        let calls = flushes(&world, wish);
+        let fits = calls.iter().zip(expected).all(|(call, expected)| call.starts_with(expected));
+        assert!(calls.len() == expected.len() && fits, "{wish}: {calls:?}");
+        assert_eq!(world.read("dir-0/old-0"), "new\n");
     }
 }
 

@@ -296,6 +296,11 @@ impl World {
         Self::with_checks(root, Some(Arc::new(OneCheck(passes))))
     }
 
+    /// The same, acknowledged behind the first barrier.
+    pub(crate) fn checked_lazily(root: &Path) -> Self {
+        Self::with(root, Some(Arc::new(OneCheck(true))), Durability::Lazy)
+    }
+
     /// With one check of the staged tree before each change.
     pub(crate) fn staged(
         root: &Path,
