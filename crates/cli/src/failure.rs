@@ -56,6 +56,11 @@ impl Failure {
         self
     }
 
+    pub(crate) fn with_code(mut self, code: ErrorCode) -> Self {
+        self.code = code;
+        self
+    }
+
     pub(crate) fn with_step(mut self, step: impl Into<String>) -> Self {
         self.next_steps.push(step.into());
         self

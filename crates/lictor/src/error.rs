@@ -9,6 +9,7 @@ use lictor_executor::{
 use lictor_governance::{
     Approval, DecisionRecord, Halt, Halted, NotAuthorized, NotAuthorizedKind, Withheld,
 };
+use lictor_workflow::{EngineError, StoreError};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -54,6 +55,24 @@ impl ErrorCode {
             Self::Integrity => 6,
             Self::Busy => 7,
             Self::Incomplete => 8,
+        }
+    }
+
+    /// Of what kept a run from being looked at, begun or driven.
+    #[must_use]
+    pub const fn of_engine(error: &EngineError) -> Self {
+        match error {
+            EngineError::Input { .. } | EngineError::NotResumable { .. } => Self::InvalidInput,
+            EngineError::NotFound(_) => Self::NotFound,
+            EngineError::Busy(_)
+            | EngineError::Store(StoreError::Stale { .. } | StoreError::Fenced { .. }) => {
+                Self::Busy
+            }
+            // What is kept of the run is not what the engine has kept.
+            EngineError::Document { .. } | EngineError::Transition(_) => Self::Integrity,
+            // What it did stands, and nobody can take it back any more.
+            EngineError::Store(StoreError::Gone { .. }) => Self::Incomplete,
+            EngineError::Store(StoreError::Unavailable(_)) => Self::Failed,
         }
     }
 

@@ -64,9 +64,6 @@ pub enum EngineError {
     /// Somebody drives the run already: another task, or another process.
     #[error("run `{0}` is being driven already")]
     Busy(RunId),
-    /// The run was refused before it began.
-    #[error("the workflow was refused: {0}")]
-    Refused(String),
     /// The run cannot be taken further in this way.
     #[error("run `{run_id}` is {status}: {reason}")]
     NotResumable {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod abandon;
+mod control;
 mod engine;
 mod error;
 mod lease;
@@ -13,6 +14,7 @@ mod stopping;
 mod store;
 mod template;
 
+pub use control::Control;
 pub use engine::{Engine, Limits, Preview, Resume, StepCompensation, SubRun};
 pub use error::{EngineError, StoreError, WorkflowError};
 pub use lease::{Claimed, LEASE, Lease, Owner, Wish};

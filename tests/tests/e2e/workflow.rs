@@ -378,3 +378,22 @@ fn a_run_that_has_ended_cannot_be_paused_and_one_that_waits_stays_paused() {
     place.run(&["workflow", "cancel", id]).done();
     place.run(&["workflow", "pause", id]).ends(2, "invalid_input");
 }
+
+#[test]
+fn a_run_whose_document_is_exchanged_in_the_database_is_an_integrity_failure() {
+    let place = Place::new();
+    let workflow = "id: w\nversion: 1.0.0\ntitle: W\nsteps:\n  - id: write\n    use: fs.write\n    \
+                    with: { path: ask/b, content: x }\n";
+    let file = place.document("w.workflow.yaml", workflow);
+    let paused = place.run(&["run", &file]).ends(4, "approval_required");
+    let run = text(&paused, "run_id");
+    let db = rusqlite::Connection::open(place.root.join(".lictor/lictor.db")).unwrap();
+    let sql = "UPDATE run SET record = replace(record, 'path: ask/b', 'path: any/b')";
+    assert_eq!(db.execute(sql, []).unwrap(), 1);
+    drop(db);
+    for verb in ["resume", "cancel", "pause"] {
+        let refused = place.run(&["workflow", verb, run]).ends(6, "integrity");
+        assert!(message(&refused).contains("its digest is another one"), "{verb}: {refused}");
+    }
+    assert!(!place.exists("ask/b") && !place.exists("any/b"));
+}

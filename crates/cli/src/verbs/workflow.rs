@@ -6,8 +6,8 @@ use lictor::context::{ApprovalId, RunId, Session};
 use lictor::document::{Limits, Source};
 use lictor::governance::{PlannedStep, RunPlan};
 use lictor::workflow::{
-    EffectState, EngineError, FailureKind, Preview, Resume, RollbackStatus, RunRecord, RunStatus,
-    StoreError, UndoBy, Workflow as Document,
+    Control, EffectState, EngineError, FailureKind, Preview, Resume, RollbackStatus, RunRecord,
+    RunStatus, StoreError, UndoBy, Workflow as Document,
 };
 use lictor::{Agent, Consent, ErrorCode, Runtime, Seen};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ pub(crate) async fn run(wish: Run, context: &Context, output: &Output) -> Answer
         false => None,
     };
     let engine = agent.runtime().engine(consent);
-    let run = engine.run(agent.session(), &document, input).await.map_err(engine_failure)?;
+    let run = engine.run(agent.session(), &document, input).await.map_err(driving_failure)?;
     ended(&run, output)
 }
 
@@ -221,15 +221,19 @@ fn previewed(document: &Document, steps: &[Preview]) -> String {
     text
 }
 
+/// Why a run was not looked at, or not begun.
 fn engine_failure(error: EngineError) -> Failure {
-    let code = match &error {
-        EngineError::NotFound(_) => ErrorCode::NotFound,
-        EngineError::Busy(_) => ErrorCode::Busy,
-        EngineError::Store(StoreError::Stale { .. } | StoreError::Fenced { .. }) => ErrorCode::Busy,
-        EngineError::Store(StoreError::Unavailable(_)) => ErrorCode::Failed,
-        _ => ErrorCode::InvalidInput,
-    };
-    Failure::new(code, error.to_string())
+    Failure::new(ErrorCode::of_engine(&error), error.to_string())
+}
+
+/// Why a run was not driven any further. What it had done by then is not known where it was not saved.
+fn driving_failure(error: EngineError) -> Failure {
+    let lost = matches!(error, EngineError::Store(StoreError::Unavailable(_)));
+    let failure = engine_failure(error);
+    match lost {
+        true => failure.with_code(ErrorCode::Incomplete).with_step("lictor workflow list"),
+        false => failure,
+    }
 }
 
 /// What a run came to: an answer, or a failure that says what is left.
@@ -366,34 +370,33 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
         }
         Workflow::Resume { id: run_id, rollback, consent: wish, dry } => {
             let run_id = id(&run_id)?;
+            let how = if rollback { Resume::RollBack } else { Resume::Continue };
             if dry.dry_run {
-                let step = if rollback { Step::RollBack } else { Step::Resume };
-                return would(step, &runtime, &run_id, output).await;
+                return would(Control::Resume(how), &runtime, &run_id, output).await;
             }
             let consent = match wish.approve {
                 true => Some(agreed_to_go_on(&runtime, &run_id, context, output).await?),
                 false => None,
             };
-            let how = if rollback { Resume::RollBack } else { Resume::Continue };
             let run = runtime.engine(consent).resume(&run_id, how).await;
-            ended(&run.map_err(engine_failure)?, output)
+            ended(&run.map_err(driving_failure)?, output)
         }
         Workflow::Pause { id: run_id, dry } => {
             let run_id = id(&run_id)?;
             if dry.dry_run {
-                return would(Step::Pause, &runtime, &run_id, output).await;
+                return would(Control::Pause, &runtime, &run_id, output).await;
             }
-            let run = runtime.pause_run(&run_id).await.map_err(engine_failure)?;
+            let run = runtime.pause_run(&run_id).await.map_err(driving_failure)?;
             output.result(&run.to_report(), || shown(&run));
             Ok(0)
         }
         Workflow::Cancel { id: run_id, keep, dry } => {
             let run_id = id(&run_id)?;
             if dry.dry_run {
-                return would(Step::Cancel, &runtime, &run_id, output).await;
+                return would(Control::Cancel, &runtime, &run_id, output).await;
             }
             let run = runtime.engine(None).cancel(&run_id, !keep).await;
-            let run = run.map_err(engine_failure)?;
+            let run = run.map_err(driving_failure)?;
             runtime.withdraw_approvals_of_run(&run_id, &context.session()?).await?;
             if run.rollback.status == RollbackStatus::Partial {
                 return ended(&run, output);
@@ -409,62 +412,58 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
     }
 }
 
-/// What somebody wants of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Pause,
-    Resume,
-    RollBack,
-    Cancel,
-}
-
-impl Step {
-    /// Why the engine would refuse it of a run that stands so.
-    fn refused(self, status: RunStatus) -> Option<&'static str> {
-        use RunStatus::{Completed, Failed, Paused, Pending, RolledBack, RollingBack, Running};
-        match (self, status) {
-            (_, Completed | RolledBack) | (Self::Pause | Self::Cancel, Failed) => {
-                Some("it has ended")
-            }
-            (Self::Pause, Pending) => Some("it has not begun"),
-            (Self::Pause | Self::Cancel, RollingBack) => Some("it is being taken back"),
-            (Self::Resume, Failed) => Some("it has failed; its rollback can be taken up"),
-            (Self::RollBack, Paused) => Some("cancel it with rollback instead"),
-            (Self::Pause, Running | Paused)
-            | (Self::Resume | Self::RollBack, Pending | Running | RollingBack)
-            | (Self::Resume, Paused)
-            | (Self::RollBack, Failed)
-            | (Self::Cancel, Pending | Running | Paused) => None,
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Pause => "paused",
-            Self::Resume => "resumed",
-            Self::RollBack => "taken back",
-            Self::Cancel => "cancelled",
-        }
-    }
-}
-
 /// The answer of a dry run: the run as it stands, which nothing is done to.
-async fn would(step: Step, runtime: &Runtime, run_id: &RunId, output: &Output) -> Answer {
-    let run = runtime.engine(None).record(run_id).await.map_err(engine_failure)?;
-    let status = run.status();
-    if let Some(reason) = step.refused(status) {
-        let run_id = run.run_id;
-        return Err(engine_failure(EngineError::NotResumable { run_id, status, reason }));
-    }
+async fn would(control: Control, runtime: &Runtime, run_id: &RunId, output: &Output) -> Answer {
+    let run = runtime.engine(None).would(run_id, control).await.map_err(engine_failure)?;
+    let word = match control {
+        Control::Pause => "paused",
+        Control::Resume(Resume::Continue) => "resumed",
+        Control::Resume(Resume::RollBack) => "taken back",
+        Control::Cancel => "cancelled",
+    };
     let mut report = run.to_report();
     if let Value::Object(report) = &mut report {
         report.remove("error");
     }
-    output.result(&report, || format!("{}would be {}", shown(&run), step.word()));
+    output.result(&report, || format!("{}would be {word}", shown(&run)));
     Ok(0)
 }
 
 fn runs(runtime: &Runtime, limit: u32) -> Result<Vec<RunRecord>, Failure> {
     let found = runtime.runs().list(limit).map_err(Failure::failed)?;
     found.into_iter().map(|run| serde_json::from_value(run).map_err(Failure::failed)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_engine_has_the_exit_code_that_it_is_documented_with() {
+        let run_id = RunId::parse("wfr_1").unwrap();
+        let id = || run_id.clone();
+        let kept = |reason: &str| EngineError::Document { run_id: id(), reason: reason.into() };
+        let illegal = lictor::workflow::StepStatus::Undone
+            .transition("s", lictor::workflow::StepStatus::Running)
+            .unwrap_err();
+        let (status, reason) = (RunStatus::Completed, "it has ended");
+        // What it is, the exit code of whoever only looked, and of whoever drove the run.
+        let table: [(EngineError, u8, u8); 10] = [
+            (EngineError::Input { workflow: "w".into(), findings: Vec::new() }, 2, 2),
+            (EngineError::NotFound(id()), 2, 2),
+            (EngineError::NotResumable { run_id: id(), status, reason }, 2, 2),
+            (EngineError::Busy(id()), 7, 7),
+            (kept("its digest is another one"), 6, 6),
+            (illegal.into(), 6, 6),
+            (StoreError::Stale { run_id: id(), found: 2, given: 1 }.into(), 7, 7),
+            (StoreError::Fenced { run_id: id() }.into(), 7, 7),
+            (StoreError::Gone { run_id: id(), reason: "erased".into() }.into(), 8, 8),
+            (StoreError::Unavailable("disk full".into()).into(), 1, 8),
+        ];
+        for (error, looked, drove) in table {
+            let text = error.to_string();
+            assert_eq!(ErrorCode::of_engine(&error).exit_code(), looked, "{text}");
+            assert_eq!(driving_failure(error).code.exit_code(), drove, "{text}");
+        }
+    }
 }

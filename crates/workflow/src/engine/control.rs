@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Engine;
 use super::driver::Driver;
 use super::seat::{Driving, Seat};
+use crate::control::Control;
 use crate::error::EngineError;
 use crate::lease::{Claimed, LEASE, Lease, Wish};
 use crate::port::FailureKind;
@@ -99,7 +100,7 @@ impl Engine {
             Phase::Completed(at) => at.take_back(),
             Phase::Failed(at) => at.roll_back(),
             Phase::RollingBack(_) => return self.finish(driver, driving).await,
-            Phase::RolledBack(_) => return self.give_back(driver, None).await,
+            Phase::RolledBack(_) => return self.give_back(driver).await,
         };
         let message = "what it was for was taken back".to_owned();
         driver.fail(None, FailureKind::Cancelled, message);
@@ -204,29 +205,25 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        let refusal = match (driver.run.status.phase(), how) {
-            (Phase::Paused(at), Resume::Continue) => {
+        if let Some(reason) = Control::Resume(how).refusal(driver.run.status()) {
+            return self.refuse(driver, reason).await;
+        }
+        match driver.run.status.phase() {
+            Phase::Paused(at) => {
                 if driver.still_waits().await {
-                    None
-                } else {
-                    driver.enter(at.resume());
-                    return self.finish(driver, driving).await;
+                    return self.give_back(driver).await;
                 }
+                driver.enter(at.resume());
             }
-            (Phase::Pending(_) | Phase::Running(_) | Phase::RollingBack(_), _) => {
-                return self.finish(driver, driving).await;
-            }
-            (Phase::Failed(at), Resume::RollBack) => {
-                driver.enter(at.roll_back());
-                return self.finish(driver, driving).await;
-            }
-            (Phase::Paused(_), Resume::RollBack) => Some("cancel it with rollback instead"),
-            (Phase::Failed(_), Resume::Continue) => {
-                Some("it has failed; its rollback can be taken up")
-            }
-            (Phase::Completed(_) | Phase::RolledBack(_), _) => Some("it has ended"),
-        };
-        self.give_back(driver, refusal).await
+            Phase::Failed(at) => driver.enter(at.roll_back()),
+            Phase::Pending(_)
+            | Phase::Running(_)
+            | Phase::RollingBack(_)
+            // These are refused above.
+            | Phase::Completed(_)
+            | Phase::RolledBack(_) => {}
+        }
+        self.finish(driver, driving).await
     }
 
     /// Stops a run and, with `rollback`, takes back what it did. A run that somebody drives at the
@@ -244,18 +241,20 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
+        if let Some(reason) = Control::Cancel.refusal(driver.run.status()) {
+            return self.refuse(driver, reason).await;
+        }
         let transition = match driver.run.status.phase() {
             Phase::Pending(at) => at.fail(),
             Phase::Running(at) if rollback => at.roll_back(),
             Phase::Running(at) => at.fail(),
             Phase::Paused(at) if rollback => at.roll_back(),
             Phase::Paused(at) => at.fail(),
-            Phase::RollingBack(_) => {
-                return self.give_back(driver, Some("it is being taken back")).await;
-            }
-            Phase::Completed(_) | Phase::Failed(_) | Phase::RolledBack(_) => {
-                return self.give_back(driver, Some("it has ended")).await;
-            }
+            // These are refused above.
+            Phase::RollingBack(_)
+            | Phase::Completed(_)
+            | Phase::Failed(_)
+            | Phase::RolledBack(_) => return self.give_back(driver).await,
         };
         driver.fail(None, FailureKind::Cancelled, "the run was cancelled".to_owned());
         driver.interrupt_steps()?;
@@ -278,18 +277,27 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        let refusal = match driver.run.status.phase() {
-            Phase::Running(at) => {
-                driver.enter(at.pause());
-                driver.flush().await?;
-                return Ok(driver.run);
-            }
-            Phase::Paused(_) => None,
-            Phase::Pending(_) => Some("it has not begun"),
-            Phase::RollingBack(_) => Some("it is being taken back"),
-            Phase::Completed(_) | Phase::Failed(_) | Phase::RolledBack(_) => Some("it has ended"),
+        if let Some(reason) = Control::Pause.refusal(driver.run.status()) {
+            return self.refuse(driver, reason).await;
+        }
+        let Phase::Running(at) = driver.run.status.phase() else {
+            return self.give_back(driver).await;
         };
-        self.give_back(driver, refusal).await
+        driver.enter(at.pause());
+        driver.flush().await?;
+        Ok(driver.run)
+    }
+
+    /// A run as it stands, where it would do what is wanted of it; nothing is done to it.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be read, or would refuse.
+    pub async fn would(&self, run_id: &RunId, control: Control) -> Result<RunRecord, EngineError> {
+        let run = self.load(run_id).await?;
+        match control.refusal(run.status()) {
+            None => Ok(run),
+            Some(reason) => Err(refused(run, reason)),
+        }
     }
 
     /// Takes up every run that has something to do and that nobody drives, `at_once` at a time,
@@ -404,20 +412,19 @@ impl Engine {
         Ok(run)
     }
 
-    async fn give_back(
-        &self,
-        driver: Driver<'_>,
-        refusal: Option<&'static str>,
-    ) -> Result<RunRecord, EngineError> {
+    async fn give_back(&self, driver: Driver<'_>) -> Result<RunRecord, EngineError> {
         let Driver { run, lease, .. } = driver;
         self.store.release(&run.run_id, &lease).await?;
-        match refusal {
-            None => Ok(run),
-            Some(reason) => {
-                let status = run.status();
-                Err(EngineError::NotResumable { run_id: run.run_id, status, reason })
-            }
-        }
+        Ok(run)
+    }
+
+    async fn refuse(
+        &self,
+        driver: Driver<'_>,
+        reason: &'static str,
+    ) -> Result<RunRecord, EngineError> {
+        let run = self.give_back(driver).await?;
+        Err(refused(run, reason))
     }
 
     /// Tells whoever drives a run, here or elsewhere.
@@ -429,4 +436,9 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn refused(run: RunRecord, reason: &'static str) -> EngineError {
+    let status = run.status();
+    EngineError::NotResumable { run_id: run.run_id, status, reason }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_workflow::{
-    EngineError, FailureKind, MemoryRunStore, Phase, Resume, RunRecord, RunStatus, RunStore,
-    StepStatus, StoreError,
+    Control, EngineError, FailureKind, MemoryRunStore, Phase, Resume, RunRecord, RunStatus,
+    RunStore, StepStatus, StoreError,
 };
 use serde_json::json;
 use tokio::sync::Notify;
@@ -428,4 +428,42 @@ async fn the_newest_runs_are_listed() {
     let listed = MemoryRunStore::list(&rig.store, 9).await.unwrap();
     let ids: Vec<_> = listed.iter().map(|run| &run.run_id).collect();
     assert_eq!(ids, [&second.run_id, &first.run_id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_would_refuse_is_what_it_refuses() {
+    let refused = |outcome: &Result<RunRecord, EngineError>| match outcome {
+        Err(EngineError::NotResumable { status, reason, .. }) => Some((*status, *reason)),
+        _ => None,
+    };
+    let mut n_refused = 0;
+    for status in
+        ["pending", "running", "paused", "completed", "failed", "rolling_back", "rolled_back"]
+    {
+        for control in Control::ALL {
+            let rig = Rig::new();
+            // As it stands when nobody drives it any more.
+            let mut record = json!(rig.submit(CHAIN, json!({})).await);
+            record["status"] = json!(status);
+            let run: RunRecord = serde_json::from_value(record).unwrap();
+            let id = run.run_id.clone();
+            rig.overwrite(run).await;
+            let would = rig.engine.would(&id, control).await;
+            let before = rig.store.load(&id).await.unwrap().unwrap();
+            assert_eq!(before.status().as_str(), status, "asking changes nothing");
+            let did = match control {
+                Control::Pause => rig.engine.pause(&id).await,
+                Control::Resume(how) => rig.engine.resume(&id, how).await,
+                Control::Cancel => rig.engine.cancel(&id, true).await,
+            };
+            assert_eq!(refused(&would), refused(&did), "{control:?} of {status}");
+            assert_eq!(would.is_ok(), did.is_ok(), "{control:?} of {status}: {did:?}");
+            n_refused += usize::from(would.is_err());
+        }
+    }
+    assert_eq!(n_refused, 15);
+    let rig = Rig::new();
+    let unknown = lictor_context::RunId::parse("wfr_0").unwrap();
+    let missing = rig.engine.would(&unknown, Control::Cancel).await;
+    assert!(matches!(missing, Err(EngineError::NotFound(_))), "{missing:?}");
 }
