@@ -6,6 +6,7 @@ mod change;
 mod contract;
 mod effects;
 mod graph;
+mod host;
 pub mod import;
 mod plan;
 mod relations;
@@ -33,6 +34,7 @@ pub use effects::{
     Beyond, Effect, EffectKind, Effects, Executable, LeftAlone, UndoScope, Violation,
 };
 pub use graph::{AdmitError, AdmitErrorKind, CapabilityGraph, nearest};
+pub use host::{HostNumber, host_spelling};
 pub use plan::Plan;
 pub use relations::{Relation, RelationKind, Relations};
 pub use risk::{Risk, UnknownRisk};

@@ -7,6 +7,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::effects::{Effect, EffectKind};
+use crate::host::{HostNumber, as_compared, host_spelling};
 
 /// What stands for the program that the input names, whichever it is.
 pub(super) const ANY: &str = "{input}";
@@ -17,7 +18,8 @@ pub(super) const ANY: &str = "{input}";
 pub struct EffectCeiling {
     /// Files.
     pub fs: FsCeiling,
-    /// Hosts, `host` or `host:port`; `*` stands for any characters but a dot.
+    /// Hosts, `host` or `host:port`; `*` stands for any characters. Addresses are not patterns: each is
+    /// one, however it is spelled (`[::1]`, `[0:0:0:0:0:0:0:1]:8080`, `127.0.0.1`).
     pub net: Vec<String>,
     /// Programs, as commands name them; `{input}` stands for the one that the input names.
     pub process: Vec<String>,
@@ -55,7 +57,7 @@ impl EffectCeiling {
             EffectKind::FsRead => compiled.read.is_match(effect.target),
             EffectKind::FsWrite => compiled.write.is_match(effect.target),
             EffectKind::FsDelete => compiled.delete.is_match(effect.target),
-            EffectKind::Net => compiled.net.is_match(effect.target),
+            EffectKind::Net => compiled.net.is_match(as_compared(effect.target)),
             EffectKind::Process => {
                 self.process.iter().any(|name| name == ANY || name == effect.target)
             }
@@ -83,7 +85,7 @@ impl EffectCeiling {
                 read: globs(&whole_folders(&self.fs.read), true)?,
                 write: globs(&self.fs.write, true)?,
                 delete: globs(&self.fs.delete, true)?,
-                net: globs(&self.net, false)?,
+                net: globs(&hosts(&self.net)?, false)?,
             })
         });
         compiled.as_ref()
@@ -94,6 +96,15 @@ impl EffectCeiling {
 fn whole_folders(patterns: &[String]) -> Vec<String> {
     let folders = patterns.iter().filter_map(|pattern| pattern.strip_suffix("/**"));
     patterns.iter().cloned().chain(folders.map(str::to_owned)).collect()
+}
+
+/// Hosts as they are compared, with addresses that are nothing but themselves.
+fn hosts(patterns: &[String]) -> Result<Vec<String>, String> {
+    let one = |pattern: &String| match HostNumber::parse(pattern) {
+        Some(number) => Ok(globset::escape(&number.to_string())),
+        None => host_spelling(pattern),
+    };
+    patterns.iter().map(one).collect()
 }
 
 fn globs(patterns: &[String], paths: bool) -> Result<GlobSet, String> {

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::ceiling::EffectCeiling;
 use super::fill::{Part, parts, scalar};
+use crate::host::is_host_pattern;
 
 /// A command: an argument list that no shell reads. In a file either the list alone, or a mapping.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -296,7 +297,7 @@ impl CommandSpec {
         if self.max_processes == Some(0) {
             return Err("`max_processes` is 1 or more".to_owned());
         }
-        if let Some(host) = most.net.iter().find(|host| host.contains(['*', '?', '[', '{'])) {
+        if let Some(host) = most.net.iter().find(|host| is_host_pattern(host)) {
             return Err(format!(
                 "`{}` in `effects.net` is a pattern; the hosts of a command are written out",
                 host.escape_debug()

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{CapabilityId, EffectCeiling, HttpOrigin, check_header};
+use crate::host::host_spelling;
 
 /// How [`McpPin`]s are made: raised when what is hashed changes, so that a new way to hash flags nothing
 /// that did not change.
@@ -277,7 +278,8 @@ impl McpServer {
                     .to_owned(),
             );
         }
-        if !hosts.contains(&origin.effect()) {
+        let is_named = |host: &String| host_spelling(host).is_ok_and(|it| it == origin.effect());
+        if !hosts.iter().any(is_named) {
             return Err(format!("`effects.net` does not name `{}`", origin.effect()));
         }
         let named = self.headers.iter().chain(self.set.keys()).chain(self.secrets.keys());

@@ -16,6 +16,7 @@ mod diff_refusals;
 mod effects;
 mod exports;
 mod graph;
+mod hosts;
 mod import;
 mod mcp;
 mod resolve;

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use lictor_capability::{
-    CapabilityKind, ChangeKind, Confirm, Content, Described, Effect, EffectKind, Effects, Risk,
-    Violation,
+    CapabilityKind, ChangeKind, Confirm, Content, Described, Effect, EffectKind, Effects,
+    HostNumber, Risk, Violation,
 };
 use lictor_context::{Budget, Usage};
 use serde::{Deserialize, Serialize};
@@ -102,8 +102,12 @@ pub(super) fn normal(path: &str) -> String {
     segments.join("/")
 }
 
-/// A host in lower case without a final dot, and the digits of the port behind it.
+/// A host in lower case without a final dot, an address in its one spelling, and the digits of the
+/// port behind it.
 pub(super) fn host_and_port(target: &str) -> (String, Option<String>) {
+    if let Some(number) = HostNumber::parse(target) {
+        return (number.host(), number.port().map(|port| port.to_string()));
+    }
     let target = target.to_ascii_lowercase();
     let digits = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     let (host, port) = match target.rsplit_once(':') {

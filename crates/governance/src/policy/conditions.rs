@@ -1,7 +1,7 @@
 //! From what is written under `when` to a condition; every mistake is refused at its place.
 
 use globset::Glob;
-use lictor_capability::{CapabilityKind, EffectKind, Risk};
+use lictor_capability::{CapabilityKind, EffectKind, Risk, host_spelling};
 use lictor_document::Located;
 use regex::RegexBuilder;
 use serde_json::Value;
@@ -25,6 +25,8 @@ const MAX_DOTS: usize = 16;
 enum Takes {
     /// Globs, and comparisons of texts for equality.
     Text,
+    /// The same, of hosts.
+    Host,
     /// The same, of a few known words.
     Words(&'static [&'static str]),
     /// Whole numbers.
@@ -99,7 +101,7 @@ impl Loader<'_> {
             (None, None, None) => Ok((Target::Any, Kinds::ALL)),
             (Some(path), None, None) => Ok((self.paths(path)?, Kinds::FS)),
             (None, Some(host), None) => {
-                let test = self.test(host, Takes::Text)?;
+                let test = self.test(host, Takes::Host)?;
                 Ok((Target::Host(test), Kinds::NET))
             }
             (None, None, Some(program)) => {
@@ -232,12 +234,17 @@ impl Loader<'_> {
         value: &Value,
         takes: Takes,
     ) -> Result<Wanted, PolicyError> {
-        let (Value::String(text), Takes::Text | Takes::Words(_) | Takes::Input) = (value, takes)
+        let (Value::String(text), Takes::Text | Takes::Host | Takes::Words(_) | Takes::Input) =
+            (value, takes)
         else {
             return Ok(Wanted::Literal(self.literal(at, value, takes)?));
         };
         self.count_pattern(at)?;
-        let pattern = Pattern::new(text).or_else(|problem| self.refuse(at, &problem))?;
+        let pattern = match takes {
+            Takes::Host => Pattern::of_host(text),
+            _ => Pattern::new(text),
+        };
+        let pattern = pattern.or_else(|problem| self.refuse(at, &problem))?;
         if let Takes::Words(words) = takes {
             match pattern.literal() {
                 Some(word) => self.known_word(at, word, words)?,
@@ -291,6 +298,10 @@ impl Loader<'_> {
             (Takes::Text | Takes::Input, Value::String(text)) => {
                 Ok(Literal::Text(text.as_str().into()))
             }
+            (Takes::Host, Value::String(text)) => match host_spelling(text) {
+                Ok(host) => Ok(Literal::Text(host.trim_end_matches('.').into())),
+                Err(problem) => self.refuse(at, &problem),
+            },
             (Takes::Risk, Value::String(text)) => match text.parse::<Risk>() {
                 Ok(risk) => Ok(Literal::Num(Num::Int(risk as i128))),
                 Err(error) => self.refuse(at, &error.to_string()),
@@ -299,7 +310,9 @@ impl Loader<'_> {
                 self.refuse(at, "accepted here: a number, or a comparison such as {gt: 500}")
             }
             (Takes::Risk, _) => self.refuse(at, "accepted here: low, medium, high, critical"),
-            (Takes::Text | Takes::Words(_), _) => self.refuse(at, "accepted here: text"),
+            (Takes::Text | Takes::Host | Takes::Words(_), _) => {
+                self.refuse(at, "accepted here: text")
+            }
             (Takes::Input, _) => self.refuse(at, "accepted here: a plain value"),
         }
     }
@@ -313,7 +326,7 @@ impl Loader<'_> {
         let ordering = matches!(operator, "gt" | "gte" | "lt" | "lte");
         let known = OPERATORS.contains(&operator);
         let fits = match takes {
-            Takes::Text | Takes::Words(_) => !ordering,
+            Takes::Text | Takes::Host | Takes::Words(_) => !ordering,
             Takes::Number | Takes::Risk => operator != "matches",
             Takes::Input => true,
         };
@@ -321,7 +334,9 @@ impl Loader<'_> {
             let accepted: Vec<&str> = OPERATORS
                 .into_iter()
                 .filter(|name| match takes {
-                    Takes::Text | Takes::Words(_) => !matches!(*name, "gt" | "gte" | "lt" | "lte"),
+                    Takes::Text | Takes::Host | Takes::Words(_) => {
+                        !matches!(*name, "gt" | "gte" | "lt" | "lte")
+                    }
                     Takes::Number | Takes::Risk => *name != "matches",
                     Takes::Input => true,
                 })

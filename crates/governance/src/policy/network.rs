@@ -1,5 +1,6 @@
 //! The `network` section: hosts that are none of the public network, and may be reached all the same.
 
+use lictor_capability::{HostNumber, host_spelling};
 use lictor_document::Located;
 use serde::Deserialize;
 
@@ -25,7 +26,7 @@ impl RawNetwork {
                      no patterns",
                 );
             }
-            hosts.push(host.value.to_ascii_lowercase());
+            hosts.push(host_spelling(&host.value).or_else(|why| loader.refuse(&host, &why))?);
         }
         Ok(hosts)
     }
@@ -42,19 +43,10 @@ pub(super) fn together<'a>(layers: impl Iterator<Item = Option<&'a Vec<String>>>
 }
 
 fn is_host(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((inner, rest)) => {
-            if inner.parse::<std::net::Ipv6Addr>().is_err() {
-                return false;
-            }
-            match rest.strip_prefix(':') {
-                None => return rest.is_empty(),
-                Some(port) => return is_port(port),
-            }
-        }
-        None if text.parse::<std::net::Ipv6Addr>().is_ok() => return true,
-        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
-    };
+    if HostNumber::parse(text).is_some() {
+        return true;
+    }
+    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
     !host.is_empty() && host.chars().all(fits) && port.is_none_or(is_port)
 }

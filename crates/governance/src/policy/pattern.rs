@@ -1,6 +1,7 @@
 //! Patterns over short texts: ids, names, hosts, values of inputs.
 
 use globset::{Glob, GlobBuilder, GlobMatcher};
+use lictor_capability::{HostNumber, host_spelling};
 
 /// The longest pattern that is accepted, in bytes.
 const MAX_PATTERN: usize = 1_024;
@@ -24,6 +25,14 @@ impl Pattern {
             Some(prefix) if !prefix.contains(special) => Ok(Self::Prefix(prefix.into())),
             _ => Ok(Self::Glob(Box::new(glob(text, false)?.compile_matcher()))),
         }
+    }
+
+    /// A host, compared as [`super::asked::host_and_port`] names hosts. An address is no glob.
+    pub(super) fn of_host(text: &str) -> Result<Self, String> {
+        if let Some(number) = HostNumber::parse(text) {
+            return Ok(Self::Literal(number.to_string().into()));
+        }
+        Self::new(host_spelling(text)?.trim_end_matches('.'))
     }
 
     /// The text, if it is nothing but a text.

@@ -1,5 +1,8 @@
 //! Other spellings of one path, host or program.
 
+use std::net::IpAddr;
+
+use lictor_capability::HostNumber;
 use unicode_normalization::UnicodeNormalization as _;
 
 type Spelling = (&'static str, String);
@@ -74,6 +77,9 @@ fn zero_width(path: &str) -> String {
 
 /// What a resolver takes for the same host.
 pub(super) fn hosts(host: &str) -> Vec<Spelling> {
+    if let Some(number) = HostNumber::parse(host) {
+        return differing(host, numbers(number));
+    }
     let all = vec![
         ("upper case", host.to_uppercase()),
         ("trailing dot", format!("{host}.")),
@@ -85,6 +91,30 @@ pub(super) fn hosts(host: &str) -> Vec<Spelling> {
         host,
         all.into_iter().filter(|(_, other)| !has_port || !other.contains(":")).collect(),
     )
+}
+
+/// What else is the same address.
+fn numbers(number: HostNumber) -> Vec<Spelling> {
+    let port = number.port().map_or_else(String::new, |port| format!(":{port}"));
+    let mut all = match number.address() {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+            vec![
+                ("as IPv6", format!("[::ffff:{address}]{port}")),
+                ("as IPv6", format!("[0:0:0:0:0:FFFF:{high:x}:{low:x}]{port}")),
+            ]
+        }
+        IpAddr::V6(address) => {
+            let written = address.segments().map(|segment| format!("{segment:04X}")).join(":");
+            vec![("written out", format!("[{written}]{port}"))]
+        }
+    };
+    if port.is_empty() {
+        all.push(("with a port", format!("{number}:443")));
+        all.push(("without brackets", number.address().to_string()));
+    }
+    all
 }
 
 /// Other ways to start the same program.

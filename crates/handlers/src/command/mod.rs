@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lictor_capability::{
     CommandInput, CommandOutput, CommandSpec, Contract, EffectCeiling, Effects, EntryKind,
-    EnvValue, HandlerSpec, Sandbox, UndoScope, WorkspaceView,
+    EnvValue, HandlerSpec, HostNumber, Sandbox, UndoScope, WorkspaceView, host_spelling,
 };
 use lictor_context::WorkspacePath;
 use lictor_executor::{Granted, Handler, HandlerError, HandlerFactory, Prepared, Request};
@@ -143,7 +143,7 @@ impl Handler for Handled {
         Ok(Effects {
             reads,
             reads_root,
-            hosts: self.most.net.clone(),
+            hosts: self.most.net.iter().flat_map(|host| host_spelling(host)).collect(),
             programs: vec![program],
             executables,
             contained,
@@ -337,20 +337,10 @@ impl Handled {
             env,
             stdin: self.spec.stdin(granted.input()).map_err(HandlerError::input)?,
             system: system.chain(self.spec.system.iter().cloned()).collect(),
-            ports: self.ports(),
+            ports: ports(&self.most.net),
             strict,
             limits,
         })
-    }
-
-    /// The ports of the hosts that the contract names.
-    fn ports(&self) -> Vec<u16> {
-        let ports = self.most.net.iter().flat_map(|host| {
-            let port = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-            // Names are asked for over TCP, too.
-            port.map_or(vec![80, 443, 53], |port| vec![port, 53])
-        });
-        ports.collect()
     }
 
     fn output(&self, report: &Report, secrets: &[String]) -> Result<Value, HandlerError> {
@@ -418,4 +408,35 @@ fn last_words(stderr: &str) -> String {
     let from = clean.char_indices().rev().take(SAID).last().map_or(0, |(at, _)| at);
     let words = clean.get(from..).unwrap_or_default();
     if words.is_empty() { String::new() } else { format!(": {words}") }
+}
+
+/// The ports of the hosts that a contract names.
+fn ports(hosts: &[String]) -> Vec<u16> {
+    let ports = hosts.iter().flat_map(|host| {
+        let port = match HostNumber::parse(host) {
+            Some(number) => number.port(),
+            None => host.rsplit_once(':').and_then(|(_, port)| port.parse().ok()),
+        };
+        // Names are asked for over TCP, too.
+        port.map_or(vec![80, 443, 53], |port| vec![port, 53])
+    });
+    ports.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_no_port() {
+        for (host, expect) in [
+            ("a.example", vec![80, 443, 53]),
+            ("a.example:8080", vec![8080, 53]),
+            ("::1", vec![80, 443, 53]),
+            ("[2001:db8::1]", vec![80, 443, 53]),
+            ("[::1]:8080", vec![8080, 53]),
+        ] {
+            assert_eq!(ports(&[host.to_owned()]), expect, "{host}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lictor_capability::HttpOrigin;
+use lictor_capability::{HostNumber, HttpOrigin};
 use lictor_executor::HandlerError;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -37,15 +37,13 @@ struct Named {
 
 impl Named {
     fn of(entry: &str) -> Self {
+        if let Some(number) = HostNumber::parse(entry) {
+            return Self { host: number.address().to_string(), port: number.port() };
+        }
         let entry = entry.to_ascii_lowercase();
-        let (host, port) = match entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((inner, rest)) => (inner, rest.strip_prefix(':')),
-            // An IPv6 address without brackets has no port.
-            None if entry.matches(':').count() > 1 => (entry.as_str(), None),
-            None => match entry.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (entry.as_str(), None),
-            },
+        let (host, port) = match entry.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (entry.as_str(), None),
         };
         Self { host: host.to_owned(), port: port.and_then(|port| port.parse().ok()) }
     }
@@ -149,7 +147,8 @@ impl<R: Resolver> Resolver for Resolving<R> {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let found = self.inner.resolve(uri, config, timeout)?;
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+        // As it was judged: an address has more spellings than one.
+        let Named { host, .. } = Named::of(uri.host().unwrap_or_default());
         let mut kept = self.empty();
         for address in found.iter() {
             if self.reach.admits(&host, address.port(), address.ip()) {
@@ -316,10 +315,17 @@ mod tests {
         let given = reach(&["*"], &["127.0.0.1:8080"], true);
         check(&given, "https://a.example/").unwrap();
         check(&given, "http://127.0.0.1:8080/").unwrap();
+        check(&given, "http://[::ffff:7f00:1]:8080/").unwrap();
+        let named = reach(&["*"], &["[FD00:0::1]:8080"], true);
+        check(&named, "http://[fd00:0:0:0:0:0:0:1]:8080/").unwrap();
+        assert!(check(&named, "http://[fd00::1]:8081/").is_err());
         for url in [
             "https://127.0.0.1/",
             "https://localhost/",
             "https://[::ffff:127.0.0.1]/",
+            "https://[0:0:0:0:0:ffff:7f00:1]/",
+            "https://[0:0:0:0:0:0:0:1]/",
+            "https://[FD00::1]/",
             "https://169.254.169.254/",
         ] {
             assert!(check(&given, url).unwrap_err().contains("network.private"), "{url}");
@@ -366,5 +372,21 @@ mod tests {
         };
         assert_eq!(look().unwrap(), ["1.1.1.1"], "what is kept is what is connected to");
         assert!(look().is_err() && look().is_err());
+    }
+
+    #[test]
+    fn an_address_is_connected_to_as_it_was_judged() {
+        let answers = vec![vec!["::ffff:127.0.0.1"], vec!["::1"], vec!["::2"]];
+        let resolver = Resolving {
+            inner: Rebinding(answers.into()),
+            reach: reach(&["*", "127.0.0.1", "[0::1]:443"], &[], true),
+        };
+        let look = |url: &str| {
+            let config = ureq::Agent::config_builder().build();
+            resolver.resolve(&url.parse().unwrap(), &config, NextTimeout::default()).is_ok()
+        };
+        assert!(look("https://[0:0:0:0:0:ffff:7f00:1]/"));
+        assert!(look("https://[0:0:0:0:0:0:0:1]/"));
+        assert!(!look("https://[::2]/"));
     }
 }

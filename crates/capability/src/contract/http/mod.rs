@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::EffectCeiling;
+use crate::host::is_host_pattern;
 pub use origin::HttpOrigin;
 pub use template::{HttpBody, HttpHeader, HttpQuery, HttpValue, InputValue, SecretHeader};
 
@@ -199,10 +200,9 @@ impl HttpSpec {
             check_header(name)
                 .map_err(|problem| format!("`{}`: {problem}", name.escape_debug()))?;
         }
-        let pattern = |host: &&String| host.contains(['*', '?', '{']);
         if self.url_input().is_some()
             && !self.secrets().is_empty()
-            && (most.net.is_empty() || most.net.iter().any(|host| pattern(&host)))
+            && (most.net.is_empty() || most.net.iter().any(|host| is_host_pattern(host)))
         {
             return Err(
                 "a secret goes to hosts that `effects.net` writes out, without a pattern, \

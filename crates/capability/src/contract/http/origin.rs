@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::host::{ends_in_a_number, host_spelling};
+
 /// The longest URL that is taken from an input.
 const MAX_URL: usize = 8 * 1024;
 
@@ -27,12 +29,13 @@ impl HttpOrigin {
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let (host, port) = split(authority).ok_or_else(|| {
-            "the URL's host is written out, without a user and without `{…}`, and its port is a \
-             number"
+            "the URL's host is written out, without a user and without `{…}`, an address as \
+             `127.0.0.1` or `[::1]`, and its port is a number"
                 .to_owned()
         })?;
         let port = port.unwrap_or(if https { 443 } else { 80 });
-        Ok(Self { https, host: host.to_ascii_lowercase(), port })
+        let host = host_spelling(host)?;
+        Ok(Self { https, host, port })
     }
 
     /// Of a URL that an input gives whole: made of the characters of URLs, and without a fragment,
@@ -99,6 +102,9 @@ fn split(authority: &str) -> Option<(&str, Option<u16>)> {
             if host.is_empty() || !host.chars().all(fits) {
                 return None;
             }
+            if ends_in_a_number(host) && host.parse::<std::net::Ipv4Addr>().is_err() {
+                return None;
+            }
             (host, port)
         }
     };
@@ -125,10 +131,14 @@ mod tests {
             ("https://a.example:80/", "a.example:80"),
             ("http://[FD00::1]:8080/", "[fd00::1]:8080"),
             ("https://[::1]", "[::1]"),
+            ("https://[0:0:0:0:0:0:0:1]:8080", "[::1]:8080"),
+            ("https://[2001:0DB8::0:1]", "[2001:db8::1]"),
+            ("https://[::ffff:127.0.0.1]", "127.0.0.1"),
+            ("https://[::FFFF:7f00:1]:81", "127.0.0.1:81"),
         ] {
             assert_eq!(HttpOrigin::of(url).unwrap().effect(), effect, "{url}");
         }
-        assert_eq!(HttpOrigin::of("https://[::1]").unwrap().host(), "::1");
+        assert_eq!(HttpOrigin::of("https://[0::1]").unwrap().host(), "::1");
     }
 
     #[test]
@@ -156,6 +166,12 @@ mod tests {
             "https://[::1]x/",
             "https://[a.example]/",
             "https://{host}/",
+            "https://127.1/",
+            "https://0x7f000001/",
+            "https://2130706433/",
+            "https://0177.0.0.1/",
+            "https://127.0.0.1./",
+            "https://1.2.3.4.0x5/",
             "https://a b/",
         ] {
             assert!(HttpOrigin::of(url).is_err(), "{url}");
