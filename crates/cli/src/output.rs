@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use lictor::audit::{REDACTED, Redactor};
+use lictor::document::inert;
 use serde_json::Value;
 
 use crate::args::Global;
@@ -99,14 +100,14 @@ impl Output {
         if self.json {
             say(&failure.to_json().to_string());
         } else {
-            let (code, message) = (failure.code.as_str(), visible(&failure.message));
+            let (code, message) = (failure.code.as_str(), readable(&failure.message));
             tell(&format!("{RED}{code}{RED:#}: {message}"));
             let asks = failure.code == lictor::ErrorCode::ApprovalRequired;
             if let Some(decision) = failure.known.get("decision").filter(|_| asks && !self.quiet) {
                 reasons(decision);
             }
             for step in failure.next_steps.iter().filter(|_| !self.quiet) {
-                tell(&format!("  {DIM}next:{DIM:#} {step}"));
+                tell(&format!("  {DIM}next:{DIM:#} {}", name(step)));
             }
         }
         ExitCode::from(failure.code.exit_code())
@@ -229,4 +230,15 @@ pub(crate) fn at_terminal() -> bool {
 /// hide, or draw like something else. Secrets are left out before: afterwards nobody would know them.
 pub(crate) fn visible(text: &str) -> String {
     shown(text).split('\n').map(lictor::governance::visible).collect::<Vec<_>>().join("\n")
+}
+
+/// A name of something that was done, or a text of one line about it: as it is, but for what a terminal
+/// would act on, and what hides or turns text around. What people are asked about is [`visible`].
+pub(crate) fn name(text: &str) -> String {
+    inert(&shown(text))
+}
+
+/// The same of several lines.
+pub(crate) fn readable(text: &str) -> String {
+    shown(text).split('\n').map(inert).collect::<Vec<_>>().join("\n")
 }

@@ -20,3 +20,4 @@ pub use located::Located;
 pub use size::{ByteSize, ParseByteSizeError};
 pub use source::{Limits, Source, from_json, from_yaml};
 pub use strict_value::StrictValue;
+pub use text::inert;

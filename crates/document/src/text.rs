@@ -98,8 +98,11 @@ pub(crate) fn shown_word(word: &str) -> String {
     }
 }
 
-/// The text with everything escaped that could steer a terminal or deceive a reader.
-pub(crate) fn inert(text: &str) -> String {
+/// A text of one line as a terminal may show it: what would steer the terminal, turn text around or
+/// stand there unseen is escaped (`\n`, `\u{202e}`), every letter of every script stands as it is.
+/// Two texts may look alike afterwards: what people are to agree to is shown by stricter rules.
+#[must_use]
+pub fn inert(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         push_escaped(&mut out, c);
@@ -109,8 +112,9 @@ pub(crate) fn inert(text: &str) -> String {
 
 fn push_escaped(out: &mut String, c: char) {
     let deceives = matches!(c,
-        '\u{AD}' | '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-        | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}');
+        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180E}'
+        | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
+        | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}');
     match c {
         '\t' => out.push_str("\\t"),
         '\n' => out.push_str("\\n"),

@@ -115,11 +115,13 @@ fn nobody_lets_in_what_they_proposed_themselves() {
 fn what_nobody_proposed_cannot_be_let_in() {
     let place = Place::new();
     let path = format!(".lictor/capabilities/{ID}.yaml");
-    fs::write(place.root.join(path), contract(ID, "1.0.0", "Clock")).unwrap();
+    fs::write(place.root.join(&path), contract(ID, "1.0.0", "Clock")).unwrap();
     assert_eq!(state(&place, "capability", ID), "proposed");
     place.run(&["call", ID]).ends(3, "denied");
     let refused = place.run_as_approver(&["capability", "approve", ID]).ends(2, "invalid_input");
     assert!(message(&refused).contains("nobody proposed"), "{refused}");
+    let step = &refused["error"]["next_steps"][0];
+    assert_eq!(step, &json!(format!("lictor capability propose {path}")), "{refused}");
 }
 
 #[test]
@@ -130,11 +132,16 @@ fn an_edit_between_approval_and_use_is_refused() {
     assert!(message(&refused).contains("not what was approved"), "{refused}");
     let shown = place.run(&["capability", "show", ID]).done();
     assert_eq!((&shown["state"], &shown["changed"]), (&json!("proposed"), &json!(true)));
-    // Letting it in is about what was proposed, and that is another one.
-    place.run_as_approver(&["capability", "approve", ID]).ends(6, "integrity");
-    let path = place.root.join(format!(".lictor/capabilities/{ID}.yaml"));
-    let edited = fs::read_to_string(path).unwrap();
-    propose(&place, "capability", "edited.yaml", &edited);
+    // Letting it in is about what was proposed, and that is another one: what to do is said by commands.
+    let refused = place.run_as_approver(&["capability", "approve", ID]).ends(6, "integrity");
+    let file = format!(".lictor/capabilities/{ID}.yaml");
+    let steps = json!([
+        format!("lictor capability propose {file}"),
+        format!("then an approver who did not propose it: lictor capability approve {ID}"),
+    ]);
+    assert_eq!(refused["error"]["next_steps"], steps, "{refused}");
+    let bob = |command: &mut std::process::Command| _ = command.env("LICTOR_USER", "bob");
+    place.run_with(&["capability", "propose", &file], bob).done();
     place.run(&["call", ID]).ends(3, "denied");
     let_in(&place, "capability", ID);
     place.run(&["call", ID]).done();

@@ -42,6 +42,8 @@ mod inside;
 mod lazy;
 mod links;
 mod mcp_import;
+mod named;
+mod names;
 mod place;
 mod plan;
 mod policy;

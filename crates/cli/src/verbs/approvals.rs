@@ -256,7 +256,7 @@ impl Asked {
             None => {
                 let action = approval.action();
                 let what = format!("{} {}", action.capability, action.version);
-                text.push_str(&format!("{}\n{}", visible(&what), view::files(&action.files)));
+                text.push_str(&format!("{}\n{}", visible(&what), view::asked_about(&action.files)));
                 text.push_str("what it was in full is not kept, because it is settled\n");
             }
         }

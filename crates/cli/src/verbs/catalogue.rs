@@ -236,10 +236,26 @@ async fn decide(
     let session = context.session()?;
     let entry = match runtime.step_life(&session, step).await {
         Ok(entry) => entry,
-        Err(error) => return Err(consent::refused(&what, failure(&error), runtime, context).await),
+        Err(error) => {
+            let mut failure = failure(&error);
+            if next == LifeState::Active && !entry.is_proposed_by_somebody() {
+                failure.next_steps.extend(proposing(&entry, runtime));
+            }
+            return Err(consent::refused(&what, failure, runtime, context).await);
+        }
     };
     output.result(&full(&entry), || format!("{GREEN}{}{GREEN:#} {key}", entry.state));
     Ok(0)
+}
+
+/// How a document is let in that nobody has proposed as it is now.
+fn proposing(entry: &CatalogueEntry, runtime: &Runtime) -> Vec<String> {
+    let (kind, id) = (entry.document.kind(), entry.document.id());
+    let Some(file) = runtime.catalogue_file(&entry.document.key()) else { return Vec::new() };
+    vec![
+        format!("lictor {kind} propose {file}"),
+        format!("then an approver who did not propose it: lictor {kind} approve {id}"),
+    ]
 }
 
 pub(super) fn failure(error: &CatalogueFailure) -> Failure {

@@ -12,7 +12,7 @@ use super::undo::size;
 use crate::args::Log;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{DIM, Output, visible};
+use crate::output::{DIM, Output, name, readable};
 
 pub(crate) async fn log(wish: &Log, context: &Context, output: &Output) -> Answer {
     let runtime = context.runtime().await?;
@@ -42,11 +42,11 @@ pub(crate) async fn log(wish: &Log, context: &Context, output: &Output) -> Answe
 fn summary(stored: &StoredExecution) -> String {
     let record = &stored.record;
     let status = status(record.status);
-    let intent = record.intent.as_deref().map(|text| format!(" \"{}\"", visible(text)));
+    let intent = record.intent.as_deref().map(|text| format!(" \"{}\"", name(text)));
     let files = match record.files.as_slice() {
         [] => String::new(),
-        [one] => format!(" {}", visible(&one.path)),
-        [first, rest @ ..] => format!(" {} and {} more", visible(&first.path), rest.len()),
+        [one] => format!(" {}", name(&one.path)),
+        [first, rest @ ..] => format!(" {} and {} more", name(&first.path), rest.len()),
     };
     format!(
         "{} {DIM}{}{DIM:#} {status:<11} {}{files}{}\n",
@@ -70,7 +70,7 @@ pub(crate) async fn show(id: &str, context: &Context, output: &Output) -> Answer
     let agent = context.agent().await?;
     let record = record(id, &agent, context)?;
     let record = record.ok_or_else(|| Failure::not_found(format!("there is no `{id}` here")))?;
-    output.result(&record, || visible(&serde_json::to_string_pretty(&record).unwrap_or_default()));
+    output.result(&record, || readable(&serde_json::to_string_pretty(&record).unwrap_or_default()));
     Ok(0)
 }
 

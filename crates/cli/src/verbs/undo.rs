@@ -15,7 +15,7 @@ use crate::args::{Consent, Redo, Undo, UndoWay};
 use crate::consent;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::output::{GREEN, Output, visible};
+use crate::output::{GREEN, Output, name, visible};
 
 pub(crate) async fn undo(wish: Undo, context: &Context, output: &Output) -> Answer {
     if wish.purge {
@@ -224,8 +224,11 @@ fn made_up_for(made: &str, one: &Compensated) -> String {
 
 fn left(left: &LeftAlone) -> String {
     match &left.beside {
-        Some(beside) => format!("  kept   {} (the old one is {beside})\n", left.path),
-        None => format!("  kept   {}\n", left.path),
+        Some(beside) => {
+            let (path, beside) = (name(left.path.as_str()), name(beside.as_str()));
+            format!("  kept   {path} (the old one is {beside})\n")
+        }
+        None => format!("  kept   {}\n", name(left.path.as_str())),
     }
 }
 
@@ -246,7 +249,7 @@ fn show(done: &UndoDone, word: &str, output: &Output) {
         }
         text.push_str(&view::files(&done.files));
         text.extend(done.kept.iter().map(left));
-        text.extend(done.merged.iter().map(|path| format!("  merged {path}\n")));
+        text.extend(done.merged.iter().map(|path| format!("  merged {}\n", name(path))));
         text
     });
 }

@@ -7,13 +7,15 @@ use lictor::governance::visible;
 use lictor::{Agent, Checked};
 use similar::TextDiff;
 
+use crate::output::name;
+
 /// An action with everything that it will do, as people are shown it who are asked about it.
 pub(crate) fn described(agent: &Agent, checked: &Checked) -> String {
     let effects = checked.described.effects();
     let mut text = match agent.view(checked) {
         Ok(view) => view,
         // It could not be approved either; the names of what it touches are all there is to say.
-        Err(error) => format!("{error}\n{}", files(&effects.changes.files())),
+        Err(error) => format!("{error}\n{}", asked_about(&effects.changes.files())),
     };
     for conflict in &effects.conflicts {
         // Writing to a string cannot fail.
@@ -23,7 +25,7 @@ pub(crate) fn described(agent: &Agent, checked: &Checked) -> String {
 }
 
 /// One changed thing in a line.
-pub(crate) fn line(file: &FileChange) -> String {
+fn line(file: &FileChange, name: fn(&str) -> String) -> String {
     let op = match file.op {
         ChangeKind::Create => "create",
         ChangeKind::Modify => "modify",
@@ -34,10 +36,10 @@ pub(crate) fn line(file: &FileChange) -> String {
         ChangeKind::Rmdir => "rmdir",
         ChangeKind::Symlink => "symlink",
     };
-    let mut text = format!("{op:<7} {}", visible(&file.path));
+    let mut text = format!("{op:<7} {}", name(&file.path));
     if let Some(to) = &file.to {
         // Writing to a string cannot fail.
-        write!(text, " -> {}", visible(to)).unwrap_or_default();
+        write!(text, " -> {}", name(to)).unwrap_or_default();
     }
     if let (Some(before), Some(after)) = (file.before_mode, file.mode) {
         write!(text, " ({before} -> {after})").unwrap_or_default();
@@ -51,7 +53,12 @@ pub(crate) fn unified(old_name: &str, new_name: &str, old: &str, new: &str) -> S
     diff.unified_diff().context_radius(3).header(old_name, new_name).to_string()
 }
 
-/// Changed things, one a line.
+/// Things that were changed, one a line.
 pub(crate) fn files(files: &[FileChange]) -> String {
-    files.iter().map(|file| format!("  {}\n", line(file))).collect()
+    files.iter().map(|file| format!("  {}\n", line(file, name))).collect()
+}
+
+/// Things that would be changed, as people are shown them who are asked about it.
+pub(crate) fn asked_about(files: &[FileChange]) -> String {
+    files.iter().map(|file| format!("  {}\n", line(file, visible))).collect()
 }

@@ -15,8 +15,8 @@ pub enum CatalogueError {
     },
     /// The document is not the one that was proposed.
     #[error(
-        "this is not the document that was proposed: {proposed} was, this is {seen}; propose it \
-         as it is now"
+        "this is not the document that was proposed: {proposed} was, this is {seen}; what is let in \
+         has to be proposed as it is"
     )]
     OtherDocument {
         /// The digest of the one that was looked at.

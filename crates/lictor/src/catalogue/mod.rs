@@ -201,6 +201,12 @@ impl Runtime {
         self.parts.shelf.inner().problems.clone()
     }
 
+    /// The file of a document of the catalogue, relative to the workspace.
+    #[must_use]
+    pub fn catalogue_file(&self, key: &CatalogueKey) -> Option<String> {
+        self.parts.shelf.inner().files.place(key)
+    }
+
     /// Looks at the catalogue's folders and records again; every new agent does it as well.
     pub fn refresh_catalogue(&self) {
         self.parts.shelf.refresh();
