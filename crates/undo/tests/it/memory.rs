@@ -11,15 +11,20 @@ use crate::support::{World, world_in_memory};
 use crate::tree::{mode, modify};
 
 const ROOT: &str = "LICTOR_TEST_MEMORY";
-const SIZE: u64 = 1 << 30;
 const BOUND_KIB: u64 = 64 << 10;
 
-/// A gigabyte that lies nowhere.
-struct Gigabyte;
+/// A gigabyte; `LICTOR_GIB` makes it more.
+fn size() -> u64 {
+    let gib = std::env::var("LICTOR_GIB").ok().and_then(|text| text.parse().ok());
+    gib.unwrap_or(1_u64) << 30
+}
 
-impl ContentSource for Gigabyte {
+/// A large file that lies nowhere.
+struct Large;
+
+impl ContentSource for Large {
     fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(io::repeat(7).take(SIZE)))
+        Ok(Box::new(io::repeat(7).take(size())))
     }
 }
 
@@ -38,17 +43,17 @@ fn a_step_of_the_memory_test() {
     world.apply(vec![crate::tree::create("warm", "up\n")]);
     let mut hasher = Hasher::new();
     let piece = vec![7_u8; 1 << 20];
-    (0..SIZE >> 20).for_each(|_| hasher.update(&piece));
+    (0..size() >> 20).for_each(|_| hasher.update(&piece));
     let digest = hasher.finish();
     drop(piece);
-    world.streams(Gigabyte, State::File { digest, mode: mode(0o644), bytes: SIZE });
+    world.streams(Large, State::File { digest, mode: mode(0o644), bytes: size() });
     let before = peak();
     let execution = world.apply(vec![modify("large", "small\n", "not this\n")]);
-    assert_eq!(fs::metadata(world.path("large")).expect("a file").len(), SIZE);
+    assert_eq!(fs::metadata(world.path("large")).expect("a file").len(), size());
     let redo = world.undo(&execution);
     assert_eq!(world.read("large"), "small\n");
     world.undo(&redo);
-    assert_eq!(fs::metadata(world.path("large")).expect("a file").len(), SIZE);
+    assert_eq!(fs::metadata(world.path("large")).expect("a file").len(), size());
     fs::write(world.path(".lictor/grown"), (peak() - before).to_string()).expect("an answer");
 }
 
@@ -65,7 +70,7 @@ fn a_gigabyte_is_applied_undone_and_redone_in_bounded_memory() {
         .expect("a child");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let grown: u64 = world.read(".lictor/grown").parse().expect("a number");
-    eprintln!("a gigabyte: {grown} KiB more");
+    eprintln!("{} GiB: {grown} KiB more", size() >> 30);
     assert!(grown < BOUND_KIB, "{grown} KiB");
 }
 
@@ -75,7 +80,7 @@ fn a_stream_that_is_not_what_was_judged_changes_nothing() {
     let world = world_in_memory();
     world.write("large", "small\n");
     let digest = lictor_context::Digest::of(b"something else");
-    world.streams(Gigabyte, State::File { digest, mode: mode(0o644), bytes: SIZE });
+    world.streams(Large, State::File { digest, mode: mode(0o644), bytes: size() });
     let failure =
         world.try_apply(vec![modify("large", "small\n", "x\n")]).expect_err("it is another");
     assert_eq!(failure.left(), "not begun", "{}", failure.why());
