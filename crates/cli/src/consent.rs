@@ -71,7 +71,7 @@ pub(crate) async fn refused(
         Ok(session) => session,
         Err(failure) => return failure,
     };
-    match runtime.agent(&session).record_refusal(what, failure.recorded()).await {
+    match runtime.agent(&session).ending().record_refusal(what, failure.recorded()).await {
         Ok(()) => failure,
         Err(unrecorded) => unrecorded.into(),
     }

@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use lictor::audit::AuditLog;
 use lictor::context::{Name, Principal, Session, SessionId, SystemClock, Usage};
-use lictor::{Agent, PolicyPlaces, Runtime, RuntimeOptions};
+use lictor::{Agent, OpenError, PolicyPlaces, Runtime, RuntimeOptions};
 
 use crate::args::Global;
 use crate::failure::Failure;
-use crate::output::holds_secret;
+use crate::output::{Output, holds_secret};
 
 /// The workspace and the principal of a call.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) principal: Principal,
     /// The user of the operating system, whatever name was given: who sits at the terminal.
     pub(crate) os_user: Name,
+    /// What was opened for the verb, whose sessions end with it.
+    runtimes: Mutex<Vec<Runtime>>,
     /// The MCP servers that can be started; closed when the verb is done.
     #[cfg(feature = "mcp")]
     pub(crate) upstreams: lictor_mcp::Upstreams,
@@ -58,6 +62,7 @@ impl Context {
             #[cfg(feature = "mcp")]
             given,
             workspace,
+            runtimes: Mutex::default(),
             principal,
             os_user: name(&os_user)?,
             global,
@@ -98,12 +103,58 @@ impl Context {
     }
 
     pub(crate) async fn runtime(&self) -> Result<Runtime, Failure> {
-        let runtime = Runtime::open(self.options()?).await?;
-        #[cfg(feature = "mcp")]
-        self.upstreams.reach_by(runtime.requests()?);
-        Ok(runtime)
+        Ok(self.opened().await??)
     }
 
+    async fn opened(&self) -> Result<Result<Runtime, OpenError>, Failure> {
+        let runtime = match Runtime::open(self.options()?).await {
+            Ok(runtime) => runtime,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).push(runtime.clone());
+        #[cfg(feature = "mcp")]
+        self.upstreams.reach_by(runtime.requests()?);
+        Ok(Ok(runtime))
+    }
+
+    /// The trail, to read it. What keeps everything else from being done is no reason not to: then more
+    /// than ever somebody wants to know what was.
+    pub(crate) async fn trail(&self, output: &Output) -> Result<AuditLog, Failure> {
+        let error = match self.opened().await? {
+            Ok(runtime) => return Ok(runtime.audit().clone()),
+            Err(error) => error,
+        };
+        let only_read = matches!(
+            error,
+            OpenError::Policy(_)
+                | OpenError::PolicyFile { .. }
+                | OpenError::PolicyGone(_)
+                | OpenError::TwoUserPolicies(..)
+                | OpenError::Recovery(_)
+        );
+        let failure = Failure::from(error);
+        if !only_read {
+            return Err(failure);
+        }
+        output.note(&format!(
+            "only the trail is read, since nothing can be done: {}",
+            failure.message
+        ));
+        Ok(Runtime::open_trail(&self.options()?)?)
+    }
+
+    /// Ends the sessions of the verb, which is done.
+    pub(crate) async fn end(&self) {
+        let runtimes =
+            std::mem::take(&mut *self.runtimes.lock().unwrap_or_else(PoisonError::into_inner));
+        for runtime in runtimes {
+            if let Err(error) = runtime.end_sessions().await {
+                tracing::warn!(%error, "the end of the session could not be recorded");
+            }
+        }
+    }
+
+    /// Who asks, once: the session ends with what a verb asks for.
     pub(crate) async fn agent(&self) -> Result<Agent, Failure> {
         let (cost, tokens) = (self.global.spent_usd, self.global.spent_tokens);
         let usage = Usage::new(cost.unwrap_or(0.0), tokens.unwrap_or(0))
@@ -116,7 +167,7 @@ impl Context {
             let profile = session.profile().clone();
             session.with_profile(lictor::context::AgentProfile { mcp_servers, ..profile })
         };
-        Ok(runtime.agent(&session).with_usage(usage))
+        Ok(runtime.agent(&session).with_usage(usage).ending())
     }
 }
 

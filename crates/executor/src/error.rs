@@ -238,8 +238,7 @@ impl ExecuteError {
         let mut record = self.record()?.clone();
         let reason = self.kind.to_string();
         if !self.is_on_record() {
-            let facts = execution_facts(&record);
-            events.push(Event::new(session, EventType::ActionStarted, facts, clock));
+            events.extend(record.begin_events(session, execution_facts(&record), clock));
         }
         for check in &self.checks {
             let kind = match (check.phase, check.passed) {

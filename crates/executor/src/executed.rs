@@ -31,8 +31,8 @@ pub struct Executed {
     session: Session,
     applied: Option<Box<dyn Applied>>,
     checks: Vec<CheckReport>,
-    /// Its first event, unless that is on record already.
-    started: Option<Box<Event>>,
+    /// Its first events, unless they are on record already.
+    started: Vec<Event>,
     at_work: Option<AtWork>,
     staged: Option<Box<StagedChanges>>,
     /// Whether it was asked for a change, and found everything as it was asked to be.
@@ -81,9 +81,8 @@ impl Executed {
         session: Session,
         applied: Option<Box<dyn Applied>>,
         checks: Vec<CheckReport>,
-        started: Event,
+        started: Vec<Event>,
     ) -> Self {
-        let started = Some(Box::new(started));
         let (at_work, staged, fulfilled) = (None, None, false);
         Self { record, session, applied, checks, started, at_work, staged, fulfilled }
     }
@@ -92,7 +91,7 @@ impl Executed {
     pub(crate) fn unchanged(
         record: Box<ExecutionRecord>,
         session: Session,
-        started: Event,
+        started: Vec<Event>,
         fulfilled: bool,
     ) -> Self {
         Self { fulfilled, ..Self::new(record, session, None, Vec::new(), started) }
@@ -110,7 +109,7 @@ impl Executed {
             session,
             applied: None,
             checks: Vec::new(),
-            started: None,
+            started: Vec::new(),
             at_work: Some(at_work),
             staged: staged.map(Box::new),
             fulfilled: false,
@@ -127,6 +126,12 @@ impl Executed {
     #[must_use]
     pub fn changed(&self) -> bool {
         self.applied.is_some()
+    }
+
+    /// Whether something follows on it: that its changes land, or the run that it began.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.staged.is_some() || self.record.began.is_some()
     }
 
     /// The output.
@@ -160,7 +165,7 @@ impl Executed {
     ) -> Result<Receipt, CommitError> {
         let Self { record, session, applied, checks, started, at_work, staged, fulfilled } = self;
         let mut events = before;
-        events.extend(started.map(|started| *started));
+        events.extend(started);
         completion_events(&record, &session, &checks, clock, &mut events);
         // A wish that was fulfilled already is answered as one that was done, so it stands beside
         // those: for its duplicates, and because an undo takes back what it is about.
@@ -201,7 +206,7 @@ impl Executed {
     ) -> Result<RollbackReport, (RollbackReport, LedgerError)> {
         let Self { mut record, session, applied, started, .. } = self;
         let mut events = before;
-        events.extend(started.map(|started| *started));
+        events.extend(started);
         let (report, unsettled) = match applied {
             Some(applied) => put_back(applied, reason).await,
             None => (RollbackReport::default(), None),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lictor_context::{Clock, ExecutionId};
+use lictor_context::{Clock, Event, EventFacts, EventType, ExecutionId, Session};
 use lictor_lock::{AcquireErrorKind, CancelFlag, Claim, Lease, Predecessor, WorkspaceLock};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::error::{ExecuteError, ExecuteErrorKind};
 use crate::port::Recovered;
-use crate::service::Executor;
+use crate::service::{Executor, micros};
 
 /// The lock of a workspace, and how long to wait for it.
 #[derive(Debug, Clone)]
@@ -19,6 +21,65 @@ pub struct LockSettings {
     pub timeout: Duration,
     /// Who asks, for whoever has to wait.
     pub holder: String,
+}
+
+/// How the workspace's lock was taken: what stands in the event of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockTaken {
+    /// Who has it.
+    pub holder: String,
+    /// The number of this holding; each one is higher than those before it.
+    pub fencing_token: u64,
+    /// How long was waited for it, in microseconds.
+    pub waited_us: u64,
+    /// How the holder before left it.
+    pub predecessor: LeftBehind,
+}
+
+/// How a holder left the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftBehind {
+    /// There was none.
+    Nobody,
+    /// It gave it back.
+    Released,
+    /// It ended without giving it back.
+    Crashed,
+    /// So did its machine.
+    Restarted,
+    /// It was taken from it by force.
+    Broken,
+    /// The lock file does not say.
+    Unknown,
+}
+
+impl LockTaken {
+    pub(crate) fn of(lease: &Lease, waited: Duration) -> Self {
+        let predecessor = match lease.predecessor() {
+            None => LeftBehind::Nobody,
+            Some(Predecessor::Clean(_)) => LeftBehind::Released,
+            Some(Predecessor::Crashed(_)) => LeftBehind::Crashed,
+            Some(Predecessor::OtherBoot(_)) => LeftBehind::Restarted,
+            Some(Predecessor::Broken(_)) => LeftBehind::Broken,
+            Some(Predecessor::Unknown) => LeftBehind::Unknown,
+        };
+        Self {
+            holder: lease.holder().holder.clone(),
+            fencing_token: lease.token(),
+            waited_us: micros(waited),
+            predecessor,
+        }
+    }
+
+    /// The event of it, about whatever the lock was taken for.
+    #[must_use]
+    pub fn event(&self, session: &Session, mut facts: EventFacts, clock: &dyn Clock) -> Event {
+        if let Value::Object(lock) = json!(self) {
+            facts.metadata.extend(lock);
+        }
+        Event::new(session, EventType::LockAcquired, facts, clock)
+    }
 }
 
 /// Calls off the wait when the caller no longer waits.
@@ -75,16 +136,18 @@ impl Executor {
     ///
     /// # Errors
     /// When the lock is not had, or what was left cannot be settled.
-    pub async fn settled_lease(&self) -> Result<Lease, ExecuteError> {
-        let execution = ExecutionId::generate(self.parts.clock.as_ref());
+    pub async fn settled_lease(&self) -> Result<(Lease, LockTaken), ExecuteError> {
+        let clock = &self.parts.clock;
+        let (execution, asked) = (ExecutionId::generate(clock.as_ref()), clock.monotonic());
         let lease = acquire(&self.parts.lock, &execution, None, &self.parts.clock)
             .await
             .map_err(ExecuteError::not_begun)?;
+        let taken = LockTaken::of(&lease, clock.monotonic().saturating_sub(asked));
         let (lease, recovered) = self.recover_under(lease, false).await?;
         let stuck: Vec<Recovered> = recovered.into_iter().filter(|one| !one.is_settled()).collect();
         // Not released in good order then: the next one looks again.
         if stuck.is_empty() {
-            Ok(lease)
+            Ok((lease, taken))
         } else {
             Err(ExecuteError::not_begun(ExecuteErrorKind::Stuck(stuck)))
         }

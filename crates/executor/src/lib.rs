@@ -33,7 +33,7 @@ pub use grant::{Granted, GrantedChanges};
 pub use handler::{Handler, HandlerError, HandlerErrorKind, HandlerFactory, Handlers, Request};
 pub use landing::{Kept, NotStaged, StagedChanges};
 pub use layer::{TraceLayer, TraceService};
-pub use lease::LockSettings;
+pub use lease::{LeftBehind, LockSettings, LockTaken};
 pub use port::{
     Applied, ApplyError, AtWork, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
     NotApplied, RecoverError, Recovered, Recovery, RollbackReport, StagedTree, Stuck, ToStage,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_capability::Described;
-use lictor_context::{Event, EventType};
 
 use crate::caught::{Caught, Panicked};
 use crate::error::{ExecuteError, ExecuteErrorKind};
@@ -36,8 +35,7 @@ impl Executor {
         let fulfilled = !effects.unchanged.is_empty() || !record.undo_of.is_empty();
         let clock = self.parts.clock.as_ref();
         let session = described.action().session().clone();
-        let started =
-            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
+        let started = record.begin_events(&session, execution_facts(&record), clock);
         let began = clock.monotonic();
         let ran = self.run_handler(&described, asker).await.and_then(Ran::without_changes);
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
@@ -78,12 +76,11 @@ impl Executor {
             }
         }
         let session = described.action().session().clone();
-        let started =
-            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
+        let started = record.begin_events(&session, execution_facts(&record), clock);
         let mut begun = ExecutionRecord::clone(&record);
         begun.status = ExecutionStatus::Incomplete;
         begun.error = Some("it was begun, and its end is not on record".to_owned());
-        let at_work = ledger.begin(begun, vec![started]).await;
+        let at_work = ledger.begin(begun, started).await;
         let at_work = at_work.map_err(|error| refuse(unavailable(error), &record))?;
         let began = clock.monotonic();
         let ran = self.run_handler(&described, asker).await;

@@ -2,14 +2,15 @@
 
 use lictor_capability::{Described, FileChange, UndoScope};
 use lictor_context::{
-    ActionId, CapabilityFacts, ChangeSetId, Clock, DecisionId, Digest, Event, EventType,
-    ExecutionId, PlanId, Principal, RunId, Session, SessionId, Timestamp, seal,
+    ActionId, CapabilityFacts, ChangeSetId, Clock, DecisionId, Digest, Event, EventFacts,
+    EventType, ExecutionId, PlanId, Principal, RunId, Session, SessionId, Timestamp, seal,
 };
 use lictor_governance::{Agreement, Decision, DecisionRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::executed::execution_facts;
+use crate::lease::LockTaken;
 
 /// How an execution stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -93,6 +94,9 @@ pub struct ExecutionRecord {
     /// The workflow run that it began, whose output is its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<RunId>,
+    /// How it took the workspace's lock, if it needed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockTaken>,
     /// How much of it could be taken back.
     pub undo: UndoScope,
     /// The files.
@@ -145,6 +149,7 @@ impl ExecutionRecord {
             staged_for: None,
             lands: action.origin().lands.clone(),
             began: None,
+            lock: None,
             undo: effects.undo,
             files: effects.changes.files(),
             output: Value::Null,
@@ -158,6 +163,21 @@ impl ExecutionRecord {
     #[must_use]
     pub fn changed_nothing(&self) -> bool {
         self.files.is_empty() && self.undo == UndoScope::Full && self.began.is_none()
+    }
+
+    /// The events with which it begins: that it has the lock, if it needs it, and that it was let
+    /// through.
+    #[must_use]
+    pub fn begin_events(
+        &self,
+        session: &Session,
+        facts: EventFacts,
+        clock: &dyn Clock,
+    ) -> Vec<Event> {
+        let lock = self.lock.as_ref();
+        let lock = lock.map(|lock| lock.event(session, facts.clone(), clock));
+        let started = Event::new(session, EventType::ActionStarted, facts, clock);
+        lock.into_iter().chain([started]).collect()
     }
 
     /// The event that says what it has undone.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lictor_capability::{Admitted, CapabilityId, Contract, Described, WorkspaceView};
-use lictor_context::{Clock, Event, EventType, ExecutionId};
+use lictor_context::{Clock, ExecutionId};
 use lictor_governance::{Decision, GateIdentity, Halts, SpentApproval, Warrant, WarrantParts};
 use lictor_lock::Lease;
 use tokio::sync::oneshot;
@@ -21,7 +21,7 @@ use crate::executed::{Executed, Outcome, execution_facts, put_back, roll_back_fa
 use crate::grant::GrantedChanges;
 use crate::handler::Handlers;
 use crate::landing::{Landings, Ran};
-use crate::lease::{LockSettings, acquire, needs_recovery};
+use crate::lease::{LockSettings, LockTaken, acquire, needs_recovery};
 use crate::port::{
     Applied, ApplyError, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
     NotApplied, Recovered, Unsettled,
@@ -267,7 +267,7 @@ impl Executor {
             return Err(ExecuteError::not_begun(ExecuteErrorKind::Conflict(conflicts)));
         }
         let execution = ExecutionId::generate(parts.clock.as_ref());
-        let record = ExecutionRecord::begin(execution, &described, &decision, agreement, now);
+        let mut record = ExecutionRecord::begin(execution, &described, &decision, agreement, now);
         if described.effects().is_read_only() {
             // Dropped with whoever waits: it only looks.
             return self.call_handler(described, record, &asker).await;
@@ -275,7 +275,10 @@ impl Executor {
         let lease = match described.effects().changes.items.is_empty() {
             true => None,
             false => {
+                let asked = parts.clock.monotonic();
                 let lease = self.lock(&described, &record).await?;
+                let waited = parts.clock.monotonic().saturating_sub(asked);
+                record.lock = Some(LockTaken::of(&lease, waited));
                 // The wait may have been long.
                 if parts.clock.now() >= expires_at {
                     release(lease);
@@ -452,8 +455,7 @@ impl Executor {
             release(lease);
             return Err(ExecuteError::not_begun(kind).with_record(record));
         }
-        let started =
-            Event::new(&session, EventType::ActionStarted, execution_facts(&record), clock);
+        let started = record.begin_events(&session, execution_facts(&record), clock);
         let mut applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
         record.files = applied.files();
         let (made, mut passed) = run_all(&checks, &before, deadline, None).await;

@@ -5,7 +5,6 @@
 //! the ledger with its events.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use lictor_capability::{
     Action, AdmitError, AdmitErrorKind, Admitted, CapabilityGraph, CapabilityId, ChangeDocument,
@@ -30,6 +29,7 @@ use crate::owing::Owing;
 use crate::plans::Cover;
 use crate::runtime::Runtime;
 use crate::secrets::refuse_in_paths;
+use crate::sessions::Life;
 use crate::subruns::Bounds;
 
 /// The capability by which change sets are applied.
@@ -41,8 +41,10 @@ pub struct Agent {
     runtime: Runtime,
     session: Session,
     pub(crate) graph: Arc<CapabilityGraph>,
-    /// Whether the trail knows of the session.
-    begun: Arc<AtomicBool>,
+    /// What the trail knows of the session.
+    pub(crate) life: Arc<Life>,
+    /// Whether it ends with what is asked for next.
+    pub(crate) ends: bool,
     /// The approval that actions have to be about, byte for byte.
     only_under: Option<ApprovalId>,
     /// The run that people agreed to as a whole, and which step of it this is.
@@ -84,12 +86,13 @@ impl Done {
 
 impl Agent {
     pub(crate) fn new(runtime: Runtime, session: Session, graph: Arc<CapabilityGraph>) -> Self {
-        let begun = Arc::new(AtomicBool::new(false));
+        let life = runtime.parts.ledger.sessions().serve(&session);
         Self {
             runtime,
             session,
             graph,
-            begun,
+            life,
+            ends: false,
             only_under: None,
             under_plan: None,
             bounds: Bounds::default(),
@@ -345,7 +348,7 @@ impl Agent {
             ..EventFacts::default()
         };
         events.push(Event::new(&self.session, EventType::ActionRejected, facts, self.clock()));
-        self.runtime.record(events).await
+        self.record_last(events).await
     }
 
     /// What a session may see and is not let in is said to be there, and why it is withheld.
@@ -460,7 +463,7 @@ impl Agent {
         if matches!(kind, ActErrorKind::ApprovalRequired(_)) {
             // It is not rejected: it waits, and the request is its last event for now.
             let error = ActError::from(kind).with_decision(decision.record());
-            return match self.runtime.record(before).await {
+            return match self.record_last(before).await {
                 Ok(()) => error,
                 Err(unrecorded) => unrecorded,
             };
@@ -485,7 +488,7 @@ impl Agent {
             self.clock(),
         ));
         let error = ActError::from(kind).with_decision(decision.record());
-        match self.runtime.record(before).await {
+        match self.record_last(before).await {
             Ok(()) => error,
             Err(unrecorded) => unrecorded,
         }
@@ -505,7 +508,7 @@ impl Agent {
         if let Some(record) = record {
             error = error.with_decision(record);
         }
-        match self.runtime.record(before).await {
+        match self.record_last(before).await {
             Ok(()) => error,
             Err(unrecorded) => unrecorded,
         }
@@ -514,11 +517,8 @@ impl Agent {
     /// What comes before everything else that is recorded: the session's first event, and what the
     /// trail has not been told of the policies. Each once.
     pub(crate) fn prelude(&self) -> Vec<Event> {
-        let mut events = Vec::new();
-        if !self.begun.swap(true, Ordering::Relaxed) {
-            let facts = EventFacts::default();
-            events.push(Event::new(&self.session, EventType::SessionStarted, facts, self.clock()));
-        }
+        let mut events: Vec<Event> =
+            self.life.beginning(&self.session, self.clock()).into_iter().collect();
         events.extend(self.runtime.policies_told(&self.session));
         events
     }

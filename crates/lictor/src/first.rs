@@ -26,7 +26,7 @@ impl Agent {
             return Ok(());
         }
         // Whoever agreed to the action was not asked about this.
-        let agent = self.clone().judged_anew();
+        let agent = self.clone().judged_anew().going_on();
         let wish = agent.action(first, json!({}));
         Box::pin(agent.act(wish, None)).await.map(|_| ())
     }

@@ -14,6 +14,7 @@ use crate::agent::{Agent, Done};
 use crate::error::{ActError, ActErrorKind};
 use crate::events;
 use crate::owing::Owing;
+use crate::sessions::Closing;
 
 /// An action that was let through, with the events that are owed before its own.
 pub(crate) struct Going {
@@ -91,9 +92,13 @@ struct Settling<'a> {
 
 impl Settling<'_> {
     async fn commit(&self, executed: Executed, before: Vec<Event>) -> Result<Done, ActError> {
+        let closing;
         let ledger: &dyn Ledger = match self.owing {
             Some(owing) => owing,
-            None => self.agent.runtime().parts.ledger.as_ref(),
+            None => {
+                closing = self.agent.before(usize::from(self.is_followed(&executed)));
+                &Closing(&closing)
+            }
         };
         match executed.commit(ledger, self.agent.clock(), before).await {
             Ok(receipt) => Ok(Done {
@@ -112,6 +117,12 @@ impl Settling<'_> {
                 Err(ActError::from(kind).with_decision(self.decision.record()))
             }
         }
+    }
+
+    /// Whether more of the session is recorded when it is settled, beside what is asked for next: that
+    /// its changes land, what its run does, what is purged after it.
+    fn is_followed(&self, executed: &Executed) -> bool {
+        executed.is_followed() || (executed.changed() && self.agent.purge_is_due())
     }
 
     async fn take_back(&self, executed: Executed, before: Vec<Event>) {
@@ -142,7 +153,7 @@ impl Settling<'_> {
         let (unsettled, at_work) = (error.take_unsettled(), error.take_at_work());
         let outcome = ActError::from(ActErrorKind::Execution(Box::new(error)))
             .with_decision(self.decision.record());
-        match self.agent.runtime().parts.ledger.settle(kept, before).await {
+        match Closing(self.agent).settle(kept, before).await {
             Ok(()) => {
                 if let Some(unsettled) = unsettled {
                     unsettled.settle().await;

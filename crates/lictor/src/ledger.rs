@@ -23,6 +23,7 @@ use crate::outputs::{seal_output, whole};
 use crate::outside::Signs;
 use crate::owed::{Debt, Owed};
 use crate::run_secrets::RunSecrets;
+use crate::sessions::Sessions;
 use crate::trailing::{Trailing, Underway};
 
 /// Records executions, runs and events in the embedded store.
@@ -37,6 +38,7 @@ pub(crate) struct StateLedger {
     trailing: Arc<Trailing>,
     owed: Arc<Owed>,
     secrets: RunSecrets,
+    sessions: Arc<Sessions>,
 }
 
 /// What became of the events of a transaction.
@@ -50,9 +52,21 @@ impl StateLedger {
     pub(crate) fn new(store: Store, audit: AuditLog, clock: Arc<dyn Clock>) -> Self {
         let executions = Executions::new(store.clone());
         let decisions = Arc::new(PendingDecisions::default());
-        let (trailing, owed) = (Arc::default(), Arc::default());
+        let (trailing, owed, sessions) = (Arc::default(), Arc::default(), Arc::default());
         let secrets = RunSecrets::new(audit.clone());
-        Self { store, audit, executions, clock, decisions, signs: None, trailing, owed, secrets }
+        let signs = None;
+        Self {
+            store,
+            audit,
+            executions,
+            clock,
+            decisions,
+            signs,
+            trailing,
+            owed,
+            secrets,
+            sessions,
+        }
     }
 
     /// Puts up a sign for each execution that does something outside of the workspace.
@@ -71,6 +85,11 @@ impl StateLedger {
     /// The secrets of the runs that are driven here.
     pub(crate) fn secrets(&self) -> &RunSecrets {
         &self.secrets
+    }
+
+    /// The sessions that are served here.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Owes events before those of the execution that a decision lets happen.
@@ -102,6 +121,7 @@ impl StateLedger {
     ) -> Result<T, StateError> {
         let underway = Underway::begin(&self.trailing, events.len());
         let decisions = self.decisions.take(&events);
+        let turned = self.sessions.turned(&events);
         // What takes time is done here, and not where everybody else waits for it.
         let prepared = match self.audit.prepare(self.secrets.leave_out(events)) {
             Ok(prepared) => Some(prepared),
@@ -123,6 +143,7 @@ impl StateLedger {
             Ok((recording.record(tx, prepared, more)?, answer))
         });
         let (fate, answer): (Fate, T) = written.await?;
+        turned.recorded();
         match fate {
             Fate::None => {}
             Fate::Recorded(appended) => {
@@ -331,7 +352,7 @@ fn record_recovered(
         facts
     };
     if known.is_none() || status != ExecutionStatus::Applied {
-        events.push(Event::new(&session, EventType::ActionStarted, facts(None), clock));
+        events.extend(record.begin_events(&session, facts(None), clock));
         if status == ExecutionStatus::RolledBack {
             let kind = EventType::RollbackCompleted;
             events.push(Event::new(&session, kind, facts(Some(true)), clock));

@@ -44,6 +44,7 @@ mod runs;
 mod runtime;
 mod secrets;
 mod seen; // what somebody looked at who agrees to a run at once
+mod sessions; // their first and last words in the trail
 mod shared;
 mod subruns; // workflows that are called
 mod trailing;

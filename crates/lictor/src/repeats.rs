@@ -76,6 +76,10 @@ impl Agent {
         facts.capability = Some(record.capability_facts.clone());
         facts.success = Some(true);
         before.push(Event::new(self.session(), EventType::ExecutionDuplicate, facts, self.clock()));
-        self.runtime().record(before).await
+        match &record.began {
+            // What became of its run follows.
+            Some(_) => self.runtime().record(before).await,
+            None => self.record_last(before).await,
+        }
     }
 }

@@ -43,13 +43,12 @@ impl Agent {
     /// Purges after a change, once in a while, when nobody else is at work. What does not succeed
     /// is done by the next one.
     pub(crate) async fn purge_when_due(&self) {
-        let (transactions, now) = (self.runtime().transactions(), self.runtime().clock().now());
-        let last = transactions.last_purge();
-        if last.is_some_and(|last| last <= now && now.since(last) < EVERY)
+        if !self.purge_is_due()
             || !matches!(self.runtime().lock().status(), Ok(Status::Free { .. }))
         {
             return;
         }
+        let (transactions, now) = (self.runtime().transactions(), self.runtime().clock().now());
         if let Err(error) = transactions.note_purge(now) {
             tracing::warn!(%error, "undo records are not purged");
             return;
@@ -72,9 +71,16 @@ impl Agent {
         }
     }
 
+    /// Whether there may be something to record once a change is.
+    pub(crate) fn purge_is_due(&self) -> bool {
+        let (transactions, now) = (self.runtime().transactions(), self.runtime().clock().now());
+        let last = transactions.last_purge();
+        last.is_none_or(|last| last > now || now.since(last) >= EVERY)
+    }
+
     async fn purge(&self, at_most: usize) -> Result<Purged, ActError> {
         let lease = self.runtime().parts.executor.settled_lease().await;
-        let lease = lease.map_err(|error| ActErrorKind::Execution(Box::new(error)))?;
+        let (lease, taken) = lease.map_err(|error| ActErrorKind::Execution(Box::new(error)))?;
         let plan = self.blocking_plan(at_most).await;
         let outcome = match &plan {
             Ok(plan) => plan.outcome(),
@@ -88,8 +94,10 @@ impl Agent {
             }
         };
         // On record before anything dies, and again with what has died.
+        let about = EventFacts { action_name: Some(PURGE.to_owned()), ..EventFacts::default() };
+        let locked = taken.event(self.session(), about, self.clock());
         let event = self.purge_event(EventType::ActionStarted, &outcome, None);
-        if let Err(error) = self.runtime().record(vec![event]).await {
+        if let Err(error) = self.runtime().record(vec![locked, event]).await {
             release(lease);
             return Err(error);
         }

@@ -199,6 +199,7 @@ impl RuntimeRuns {
         events: Vec<Event>,
     ) -> Result<Option<Wish>, StoreError> {
         let (id, revision, lease) = (row.id.clone(), row.revision, lease_row(lease));
+        let events = self.runtime.begun_with(events);
         let saved =
             self.runtime.parts.ledger.commit(events, move |tx| {
                 Ok((Vec::new(), Runs::save_in(tx, &row, &lease, at_rest)?))
@@ -241,6 +242,7 @@ impl RunStore for RuntimeRuns {
     async fn create(&self, run: &RunRecord, events: Vec<Event>) -> Result<(), StoreError> {
         self.secrets().take_up(run);
         let row = self.row(run)?;
+        let events = self.runtime.begun_with(events);
         let created = self.runtime.parts.ledger.commit(events, move |tx| {
             Runs::create_in(tx, &row)?;
             Ok((Vec::new(), ()))

@@ -76,6 +76,8 @@ fn is_plain(event: &Event) -> bool {
         && matches!(
             event.event_type(),
             EventType::SessionStarted
+                | EventType::SessionEnded
+                | EventType::LockAcquired
                 | EventType::DecisionMade
                 | EventType::ActionStarted
                 | EventType::ActionCompleted

@@ -229,8 +229,12 @@ impl Agent {
             compensated: Vec::new(),
             decisions: Vec::new(),
         };
+        let mut left = ways.len();
         for way in ways {
-            if let Err(error) = self.undo_one(way, on_conflict, consent, &mut done).await {
+            left = left.saturating_sub(1);
+            if let Err(error) =
+                self.before(left).undo_one(way, on_conflict, consent, &mut done).await
+            {
                 return Err(stopped(&done, executions, error));
             }
         }
@@ -247,15 +251,17 @@ impl Agent {
         let mut by = None;
         if let Some(action) = compensation {
             let capability = action.capability().clone();
-            let made_up = self.act(action, consent).await?;
+            let made_up = self.before(usize::from(files)).act(action, consent).await?;
             done.compensated.extend(compensated(&executions, &capability));
             done.decisions.push(made_up.record.decision);
             by = Some(made_up.record.execution_id);
         }
+        let mut left = executions.len();
         for execution in executions {
+            left = left.saturating_sub(1);
             if files {
                 let action = self.undo_action(&execution, on_conflict)?;
-                let undone = self.act(action, consent).await?;
+                let undone = self.before(left).act(action, consent).await?;
                 done.files.extend(undone.record.files);
                 done.kept.extend(told(&undone.record.output, "kept"));
                 done.merged.extend(told(&undone.record.output, "merged"));

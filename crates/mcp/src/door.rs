@@ -126,12 +126,17 @@ impl Door {
     }
 
     /// Calls off what is under way, takes no new calls, and waits until nothing is half done:
-    /// what was begun has come to its end, or was taken back, and that is recorded.
+    /// what was begun has come to its end, or was taken back, and that is recorded. Then the session
+    /// ends.
     pub async fn close(&self) {
         self.inner.closed.send_replace(true);
         self.inner.relay.close();
         self.inner.calls.ended().await;
-        self.offer().agent.runtime().at_rest().await;
+        let agent = self.agent();
+        agent.runtime().at_rest().await;
+        if let Err(error) = agent.end().await {
+            tracing::warn!(%error, "the end of the session could not be recorded");
+        }
     }
 
     pub(crate) fn offer(&self) -> Arc<Offer> {

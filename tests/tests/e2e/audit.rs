@@ -451,6 +451,48 @@ fn a_report_says_who_did_what_and_what_was_refused_undone_and_waits() {
 }
 
 #[test]
+fn a_report_of_a_tampered_trail_says_so_and_is_no_success() {
+    let place = busy();
+    let db = Connection::open(place.root.join(".lictor/lictor.db")).unwrap();
+    let first = "SELECT min(seq) FROM audit_event WHERE action_name = 'fs.write'";
+    let seq: i64 = db.query_row(first, [], |row| row.get(0)).unwrap();
+    db.execute_batch(&format!(
+        "DROP TRIGGER audit_event_update;
+         UPDATE audit_event SET bytes = CAST(replace(CAST(bytes AS TEXT), 'fs.write', 'fs.wrote') AS BLOB)
+         WHERE seq = {seq}"
+    ))
+    .unwrap();
+    drop(db);
+    let page = place.beside("report.html");
+    let report = ["audit", "report", "--html", page.to_str().unwrap()];
+    let answer = place.run(&report).ends(6, "integrity");
+    assert_eq!((&answer["verdict"], &answer["first_bad_seq"]), (&json!("tampered"), &json!(seq)));
+    assert!(answer["report"]["events"].as_i64().unwrap() > seq, "it still says what is there");
+    assert!(fs::read_to_string(page).unwrap().contains(&format!("tampered: event {seq}")));
+    let spoken = place.person(&["audit", "report"]);
+    assert!(spoken.stdout.starts_with(&format!("tampered: event {seq}")), "{}", spoken.stdout);
+    assert!(spoken.stderr.contains("may not be what happened"), "{}", spoken.stderr);
+}
+
+#[test]
+fn the_trail_is_read_where_the_policy_cannot_be() {
+    let place = busy();
+    let count = place.run(&["audit", "count"]).done()["count"].clone();
+    fs::write(place.root.join(".lictor/policy.yaml"), "version: 1\nnonsense: true\n").unwrap();
+    place.run(&["call", "fs.write", "path=z.txt", "content=z"]).ends(2, "invalid_input");
+    let spoken = place.person(&["audit", "verify"]);
+    assert!(spoken.stderr.contains("nonsense"), "{}", spoken.stderr);
+    assert_eq!(place.run(&["audit", "verify"]).done()["verdict"], "complete");
+    assert_eq!(place.run(&["audit", "count"]).done()["count"], count);
+    let newest = ["audit", "query", "--limit", "1"];
+    assert_eq!(place.run(&newest).done()["events"].as_array().unwrap().len(), 1);
+    assert_eq!(place.run(&["audit", "report"]).done()["verdict"], "complete");
+    // Where a file may be written is the policy's to say.
+    let page = place.beside("report.html");
+    place.run(&["audit", "report", "--html", page.to_str().unwrap()]).ends(2, "invalid_input");
+}
+
+#[test]
 fn exports_for_other_systems_have_one_event_for_each() {
     let place = busy();
     let all = place.trail();

@@ -88,6 +88,30 @@ fn a_proposal_runs_only_after_somebody_else_let_it_in() {
 }
 
 #[test]
+fn whatever_becomes_of_a_capability_is_on_record() {
+    let place = in_use();
+    for verb in ["freeze", "unfreeze", "deprecate"] {
+        place.run_as_approver(&["capability", verb, ID, "--reason", "because"]).done();
+    }
+    let other = "local.other";
+    propose(&place, "capability", "other.yaml", &contract(other, "1.0.0", "Other"));
+    place.run_as_approver(&["capability", "reject", other, "--reason", "because"]).done();
+    let trail = place.trail();
+    let kinds = trail.iter().filter_map(|event| event["event_type"].as_str());
+    let kinds: Vec<&str> = kinds.filter(|kind| kind.starts_with("capability_")).collect();
+    let due = [
+        "capability_proposed",
+        "capability_approved",
+        "capability_frozen",
+        "capability_approved",
+        "capability_deprecated",
+        "capability_proposed",
+        "capability_rejected",
+    ];
+    assert_eq!(kinds, due);
+}
+
+#[test]
 fn the_list_for_people_shows_titles_and_makes_visible_only_what_hides() {
     let place = Place::new();
     propose(&place, "capability", "c.yaml", &contract(ID, "1.0.0", "\"Clock \\u202e\""));

@@ -106,6 +106,9 @@ fn a_change_that_fails_its_verification_is_taken_back() {
     place.policy(&verified_by("test -e new.txt"));
     let done = place.run(&["apply", &document]).done();
     assert!(done["checks"].to_string().contains("check"), "{done}");
+    let passed =
+        place.trail().iter().filter(|it| it["event_type"] == "verification_passed").count();
+    assert_eq!(passed, 1);
     place.verify();
 }
 
@@ -149,6 +152,11 @@ fn a_health_check_that_fails_takes_the_change_back() {
     assert_eq!(place.tree(), before);
     let types: Vec<_> = place.trail().iter().map(|event| event["event_type"].clone()).collect();
     assert!(types.contains(&json!("health_failed")), "{types:?}");
+    assert!(!types.contains(&json!("health_passed")), "{types:?}");
+    place.write("config.yaml", "a: 1\n");
+    place.run(&["apply", &planned(&place, &change, json!({}))]).done();
+    let passed = place.trail().iter().filter(|it| it["event_type"] == "health_passed").count();
+    assert_eq!(passed, 1);
 }
 
 #[test]

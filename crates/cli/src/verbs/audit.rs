@@ -5,8 +5,8 @@ use std::io::{BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use lictor::audit::{
-    Filter as Query, PublicKey, Verification, cloud_event, ocsf, otlp_record, otlp_request,
-    verify_file,
+    AuditLog, Filter as Query, PublicKey, Verification, cloud_event, ocsf, otlp_record,
+    otlp_request, verify_file,
 };
 use lictor::context::{ExecutionId, Name, RunId, SessionId, Timestamp, WorkspacePath};
 use lictor::{ErrorCode, Runtime};
@@ -25,9 +25,9 @@ pub(crate) async fn audit(wish: &Audit, context: &Context, output: &Output) -> A
         Audit::Query(filter) => query(filter, context, output).await,
         Audit::Tail { filter, follow } => tail(filter, *follow, context, output).await,
         Audit::Count(filter) => {
-            let runtime = context.runtime().await?;
+            let trail = context.trail(output).await?;
             let filter = self::filter(filter, context)?;
-            let count = runtime.audit().count(&context.principal.org, &filter);
+            let count = trail.count(&context.principal.org, &filter);
             let count = count.map_err(Failure::failed)?;
             output.result(&json!({ "count": count }), || count.to_string());
             Ok(0)
@@ -44,8 +44,8 @@ pub(crate) async fn audit(wish: &Audit, context: &Context, output: &Output) -> A
             verified(&found, *allow_unproven_end, output)
         }
         Audit::Verify { file: None, allow_unproven_end, .. } => {
-            let runtime = context.runtime().await?;
-            let found = runtime.audit().verify_store(&context.principal.org);
+            let trail = context.trail(output).await?;
+            let found = trail.verify_store(&context.principal.org);
             verified(&found.map_err(Failure::failed)?, *allow_unproven_end, output)
         }
         Audit::Prove { event, out } => keeping::prove(event, out.as_deref(), context, output).await,
@@ -91,29 +91,29 @@ fn filter(wish: &Filter, context: &Context) -> Result<Query, Failure> {
     })
 }
 
-fn events(runtime: &Runtime, filter: &Query, context: &Context) -> Result<Vec<Vec<u8>>, Failure> {
-    let found = runtime.audit().query(&context.principal.org, filter).map_err(Failure::failed)?;
+fn events(trail: &AuditLog, filter: &Query, context: &Context) -> Result<Vec<Vec<u8>>, Failure> {
+    let found = trail.query(&context.principal.org, filter).map_err(Failure::failed)?;
     Ok(found.into_iter().map(|stored| stored.bytes).collect())
 }
 
 async fn query(wish: &Filter, context: &Context, output: &Output) -> Answer {
-    let runtime = context.runtime().await?;
-    let found = events(&runtime, &filter(wish, context)?, context)?;
+    let trail = context.trail(output).await?;
+    let found = events(&trail, &filter(wish, context)?, context)?;
     let found = parsed(&found)?;
     output.result(&json!({ "events": found }), || found.iter().map(line).collect());
     Ok(0)
 }
 
 async fn tail(wish: &Filter, follow: bool, context: &Context, output: &Output) -> Answer {
-    let runtime = context.runtime().await?;
+    let trail = context.trail(output).await?;
     let mut filter = filter(wish, context)?;
     filter.newest_first = true;
     filter.limit = Some(filter.limit.unwrap_or(20));
-    let mut found = events(&runtime, &filter, context)?;
+    let mut found = events(&trail, &filter, context)?;
     found.reverse();
     // Before what was asked for: only what comes after it is followed.
     let newest = Query { newest_first: true, limit: Some(1), ..Query::default() };
-    let newest = runtime.audit().query(&context.principal.org, &newest).map_err(Failure::failed)?;
+    let newest = trail.query(&context.principal.org, &newest).map_err(Failure::failed)?;
     show_lines(&found, output)?;
     if !follow {
         return Ok(0);
@@ -122,7 +122,7 @@ async fn tail(wish: &Filter, follow: bool, context: &Context, output: &Output) -
     filter.after = newest.first().map(|event| event.seq);
     while !output.is_unread() {
         tokio::time::sleep(FOLLOW).await;
-        let found = runtime.audit().query(&context.principal.org, &filter);
+        let found = trail.query(&context.principal.org, &filter);
         let found = found.map_err(Failure::failed)?;
         filter.after = found.last().map(|event| event.seq).or(filter.after);
         let lines: Vec<Vec<u8>> = found.into_iter().map(|stored| stored.bytes).collect();
@@ -196,19 +196,41 @@ async fn copy(
 }
 
 async fn report(html: Option<&Path>, wish: &Filter, context: &Context, output: &Output) -> Answer {
-    let runtime = context.runtime().await?;
-    let (audit, org) = (runtime.audit(), &context.principal.org);
-    let report = audit.report(org, &filter(wish, context)?).map_err(Failure::failed)?;
-    let verdict = audit.verify_store(org).map_err(Failure::failed)?.verdict;
-    if let Some(html) = html {
-        within_reach(html, &runtime, context)?;
-        let page = report.html(verdict.as_str());
+    // Where a page may be written is the policy's to say.
+    let (trail, runtime) = match html {
+        None => (context.trail(output).await?, None),
+        Some(_) => {
+            let runtime = context.runtime().await?;
+            (runtime.audit().clone(), Some(runtime))
+        }
+    };
+    let org = &context.principal.org;
+    let report = trail.report(org, &filter(wish, context)?).map_err(Failure::failed)?;
+    let found = trail.verify_store(org).map_err(Failure::failed)?;
+    let problem = found.problem.as_deref().map(|problem| format!(": {problem}"));
+    let said = format!("{}{}", found.verdict, problem.unwrap_or_default());
+    if let (Some(html), Some(runtime)) = (html, &runtime) {
+        within_reach(html, runtime, context)?;
+        let page = report.html(&said);
         let begins = page.split("<title>").next().unwrap_or_default();
         files::create(html, page.as_bytes(), begins.as_bytes())?;
     }
-    let json = json!({ "verdict": verdict, "report": report, "html": html });
-    output.result(&json, || visible(&format!("{verdict}\n{}", report.text())));
-    Ok(0)
+    let Value::Object(mut json) = json!(found) else { return Err(Failure::failed(said)) };
+    json.insert("report".to_owned(), json!(report));
+    json.insert("html".to_owned(), json!(html));
+    let text = || visible(&format!("{said}\n{}", report.text()));
+    if found.verdict.is_proven() || found.verdict.is_unproven_end() {
+        output.result(&Value::Object(json), text);
+        return Ok(0);
+    }
+    // What it says may be what somebody made of the trail, and whoever reads it has to know.
+    if !output.is_json() {
+        output.result(&Value::Null, text);
+    }
+    let why = format!("{said}; what the report says may not be what happened");
+    let mut failure = Failure::new(ErrorCode::Integrity, why);
+    failure.known = json;
+    Err(failure)
 }
 
 fn parsed(found: &[Vec<u8>]) -> Result<Vec<Value>, Failure> {

@@ -71,6 +71,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Answer {
     // Whatever it was, no server that it started is left.
     #[cfg(feature = "mcp")]
     context.upstreams.close().await;
+    context.end().await;
     answer
 }
 

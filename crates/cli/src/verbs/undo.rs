@@ -82,7 +82,7 @@ async fn history_agent(context: &Context) -> Result<Agent, Failure> {
     }
     let clock = lictor::context::SystemClock;
     let session = lictor::context::Session::new(context.principal.clone(), &clock);
-    Ok(context.runtime().await?.agent(&session))
+    Ok(context.runtime().await?.agent(&session).ending())
 }
 
 fn request(wish: &Undo, context: &Context) -> Result<UndoRequest, Failure> {

@@ -64,8 +64,21 @@ impl Said {
 }
 
 /// What is counted, and what is sealed anew each time.
-const COUNTED: [&str; 8] =
-    ["seq", "session_seq", "duration_us", "inputs_digest", "started_at", "key", "ct", "sealed"];
+const COUNTED: [&str; 12] = [
+    "seq",
+    "session_seq",
+    "duration_us",
+    "inputs_digest",
+    "started_at",
+    "key",
+    "ct",
+    "sealed",
+    // Of the lock: by whom, the how-manieth time, after whom.
+    "holder",
+    "fencing_token",
+    "waited_us",
+    "predecessor",
+];
 
 /// Ids, times and what is counted, blanked.
 fn blank(value: Value) -> Value {
@@ -98,10 +111,11 @@ fn without_ids(text: &str) -> String {
     left
 }
 
-/// The trail, without what only tells which process began when.
+/// The trail, without what only tells which process began and ended when.
 fn events(place: &Place) -> Vec<Value> {
     let trail = place.trail().into_iter().map(blank);
-    trail.filter(|event| event["event_type"] != "session_started").collect()
+    let process = ["session_started", "session_ended"].map(Value::from);
+    trail.filter(|event| !process.contains(&event["event_type"])).collect()
 }
 
 fn furnished() -> Place {

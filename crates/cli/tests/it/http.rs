@@ -157,6 +157,10 @@ async fn what_one_principal_does_is_not_seen_by_another(era: Era) {
         .map(|event| event["user_id"].clone())
         .collect();
     assert_eq!(users, ["ann", "bob"], "each acts as who they are");
+    let trail = place.trail();
+    let ended = trail.iter().filter(|event| event["event_type"] == "session_ended");
+    let ended = ended.filter(|event| event["agent_id"] == "ide").count();
+    assert_eq!(ended, 2, "each session ends with the server");
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod cancelling;
 mod client_files;
 mod doors;
 mod elicitation;
+mod event_types;
 mod gateway;
 mod http;
 mod imported;

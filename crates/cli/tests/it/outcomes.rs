@@ -245,6 +245,7 @@ impl House {
 
     async fn end(self) -> (Vec<Value>, BTreeMap<&'static str, Vec<&'static str>>, usize, usize) {
         self.client.end().await;
+        self.agent.end().await.unwrap();
         drop((self.agent, self.runtime));
         (self.place.trail(), self.owed, self.n_runs, self.n_answers)
     }
@@ -294,6 +295,31 @@ fn each_action_ends_once(trail: &[Value]) {
             .iter()
             .any(|kind| matches!(*kind, "action_completed" | "action_failed" | "action_unknown"));
         assert!(began <= 1 && (began == 0 || acted), "{action}: {kinds:?}");
+        let locked = kinds.iter().position(|kind| *kind == "lock_acquired");
+        let begins = locked.map(|at| kinds.get(at + 1).copied());
+        assert!(matches!(begins, None | Some(Some("action_started"))), "{action}: {kinds:?}");
+        let changed = events.iter().any(|it| !it["metadata"]["files_changed"].is_null());
+        assert!(!changed || locked.is_some(), "{action} changed files without the lock: {kinds:?}");
+    }
+}
+
+/// Whoever comes in begins a session and ends it when they go, in turns; everything else that is done in
+/// it stands in between. People who answer begin none.
+fn each_session_ends_once(trail: &[Value]) {
+    let mut sessions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for event in trail {
+        let of = sessions.entry(event["session_id"].as_str().unwrap()).or_default();
+        of.push(event["event_type"].as_str().unwrap());
+    }
+    for (session, kinds) in sessions {
+        if !kinds.contains(&"session_started") && !kinds.contains(&"session_ended") {
+            continue;
+        }
+        for life in kinds.split_inclusive(|kind| *kind == "session_ended") {
+            let began = life.iter().filter(|kind| **kind == "session_started").count();
+            let whole = life[0] == "session_started" && *life.last().unwrap() == "session_ended";
+            assert!(whole && began == 1, "{session}: {kinds:?}");
+        }
     }
 }
 
@@ -329,6 +355,7 @@ async fn holds(wishes: &[(Door, Wish)], era: Era) {
     }
     let (trail, owed, n_runs, n_answers) = house.end().await;
     each_action_ends_once(&trail);
+    each_session_ends_once(&trail);
     each_run_ends_once(&trail, n_runs);
     for door in ["library", "command", "mcp"] {
         // What runs ask for is theirs.

@@ -67,6 +67,10 @@ async fn a_scripted_client_does_its_work(era: Era) {
     let trail = place.trail();
     let of_type = |kind: &str| trail.iter().filter(|event| event["event_type"] == kind).count();
     assert_eq!(of_type("session_started"), 1, "one connection, one session");
+    let of_client: Vec<_> = trail.iter().filter(|event| event["agent_id"] == "mcp").collect();
+    let ended = of_client.iter().filter(|event| event["event_type"] == "session_ended").count();
+    assert_eq!(ended, 1, "it ends with the connection");
+    assert_eq!(of_client.last().unwrap()["event_type"], "session_ended");
     assert!(of_type("approval_granted") >= 1 && of_type("approval_requested") >= 2);
     assert!(trail.iter().any(|event| event["event_type"] == "action_rejected"));
     assert!(

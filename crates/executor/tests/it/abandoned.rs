@@ -49,6 +49,7 @@ async fn an_abandoned_change_comes_to_its_end_and_is_taken_back() {
     assert_eq!(
         world.ledger.events(),
         [
+            EventType::LockAcquired,
             EventType::ActionStarted,
             EventType::RollbackStarted,
             EventType::RollbackCompleted,

@@ -16,7 +16,11 @@ fn is_end(kind: EventType) -> bool {
 #[track_caller]
 fn check(world: &World, end: EventType) {
     let events = world.ledger.events();
-    assert_eq!(events.first(), Some(&EventType::ActionStarted), "{events:?}");
+    // Who needs the workspace's lock has it before it begins, and says so.
+    let locks = events.iter().take_while(|kind| **kind == EventType::LockAcquired).count();
+    assert!(locks <= 1 && events.get(locks) == Some(&EventType::ActionStarted), "{events:?}");
+    let took = events.iter().filter(|kind| **kind == EventType::LockAcquired).count();
+    assert_eq!(took, locks, "{events:?}");
     assert_eq!(events.last(), Some(&end), "{events:?}");
     let starts = events.iter().filter(|kind| **kind == EventType::ActionStarted).count();
     let ends = events.iter().filter(|kind| is_end(**kind)).count();
@@ -41,7 +45,43 @@ async fn a_success_begins_and_is_completed() {
         let world = world();
         world.act(input).await.expect("done");
         check(&world, EventType::ActionCompleted);
-        assert_eq!(world.ledger.events().len(), 2);
+        let locked = usize::from(world.ledger.events().contains(&EventType::LockAcquired));
+        assert_eq!(world.ledger.events().len(), 2 + locked);
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_the_lock_says_how_it_was_had() {
+    let world = world();
+    let mut before = 0;
+    for n in 1..=2_usize {
+        world.act(writes(&[&format!("{n}.txt")])).await.expect("done");
+        let record = world.ledger.records().pop().expect("a record");
+        let events = world.ledger.events.lock().expect("events");
+        let mut taken = events.iter().filter(|event| event.event_type() == EventType::LockAcquired);
+        let last = taken.next_back().expect("it takes the lock").facts();
+        assert_eq!(taken.count(), n - 1, "one for each that changes something");
+        assert_eq!(last.execution_id, Some(record.execution_id.clone()));
+        let told = Value::Object(last.metadata.clone());
+        assert_eq!(told, json!(record.lock), "the record says the same");
+        let token = told["fencing_token"].as_u64().expect("a number");
+        assert!(token > before, "{told}");
+        before = token;
+        assert_eq!(told["predecessor"], "released");
+        assert!(told["waited_us"].is_u64() && told["holder"].is_string(), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_lock_that_is_not_had_or_not_needed_nothing_is_said() {
+    let reads = world();
+    reads.act(json!({ "read": ["a.txt"] })).await.expect("done");
+    let busy = world();
+    let claim = lictor_lock::Claim::new("bob", "exe_9");
+    let _held = busy.lock.try_acquire(claim).expect("a lease");
+    busy.fails(writes(&["a.txt"])).await;
+    for world in [reads, busy] {
+        assert!(!world.ledger.events().contains(&EventType::LockAcquired));
     }
 }
 
@@ -102,7 +142,12 @@ async fn what_comes_before_is_recorded_before_and_in_one() {
     executed.commit(ledger, clock, vec![decided]).await.expect("committed");
     assert_eq!(
         world.ledger.events(),
-        [EventType::DecisionMade, EventType::ActionStarted, EventType::ActionCompleted]
+        [
+            EventType::DecisionMade,
+            EventType::LockAcquired,
+            EventType::ActionStarted,
+            EventType::ActionCompleted,
+        ]
     );
     assert_eq!(world.calls.all().iter().filter(|call| *call == "recorded").count(), 1);
 }

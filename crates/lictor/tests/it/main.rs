@@ -24,4 +24,5 @@ mod reload;
 mod runs;
 mod schemas;
 mod seen;
+mod sessions;
 mod trailing;

@@ -176,6 +176,8 @@ async fn what_matters_is_not_done_without_a_record_whatever_the_policy_says() {
     place.assert_all_is_counted();
     place.set_guard(true);
     place.write("high/a.txt").await.unwrap();
+    // What was put back without a record is on record by now.
+    assert!(!place.events(EventType::RecoveryCompleted).is_empty());
     assert_eq!((place.told(), place.verdict()), (0, Verdict::Complete));
 }
 
@@ -193,6 +195,26 @@ async fn a_trail_that_was_changed_is_no_outage() {
     assert!(!place.has("a.txt"));
     assert_eq!(place.runtime().trail_stats().dropped, 0);
     place.assert_all_is_counted();
+}
+
+#[tokio::test]
+async fn a_beginning_or_an_end_that_cannot_be_recorded_is_recorded_later_and_once() {
+    let place = Place::new("block").await;
+    let agent = place.runtime().agent(&place.session);
+    let other = Session::new(place.session.principal().clone(), &SystemClock);
+    let other = place.runtime().agent(&other);
+    place.set_guard(false);
+    assert!(agent.end().await.is_err());
+    assert!(agent.end().await.is_err(), "the end is owed no more");
+    let write = || other.call("fs.write", json!({ "path": "b.txt", "content": "x" }));
+    assert!(write().await.is_err());
+    place.set_guard(true);
+    agent.end().await.unwrap();
+    agent.end().await.unwrap();
+    assert_eq!(place.events(EventType::SessionEnded).len(), 1);
+    write().await.unwrap();
+    assert_eq!(place.events(EventType::SessionStarted).len(), 2, "one for each session");
+    assert_eq!(place.verdict(), Verdict::Complete);
 }
 
 fn find(folder: &Path, name: &str) -> PathBuf {

@@ -1,0 +1,375 @@
+//! Every type of event has somebody who writes it, and a test that drives it.
+
+use std::fs;
+use std::path::Path;
+
+use lictor::context::EventType;
+
+/// The type, where it is written, where it is driven, and by which test.
+type Row = (EventType, &'static str, &'static str, &'static str);
+
+const DRIVEN: &[Row] = &[
+    (
+        EventType::ActionStarted,
+        "crates/executor/src/record.rs",
+        "crates/executor/tests/it/events.rs",
+        "a_success_begins_and_is_completed",
+    ),
+    (
+        EventType::ActionCompleted,
+        "crates/executor/src/executed.rs",
+        "crates/executor/tests/it/events.rs",
+        "a_success_begins_and_is_completed",
+    ),
+    (
+        EventType::ActionFailed,
+        "crates/executor/src/executed.rs",
+        "crates/executor/tests/it/events.rs",
+        "every_failure_begins_and_is_failed",
+    ),
+    (
+        EventType::ActionRejected,
+        "crates/lictor/src/events.rs",
+        "crates/cli/tests/it/outcomes.rs",
+        "each_intent_has_one_outcome_at_every_door",
+    ),
+    (
+        EventType::ActionUnknown,
+        "crates/executor/src/executed.rs",
+        "crates/cli/tests/it/outcomes.rs",
+        "each_intent_has_one_outcome_at_every_door",
+    ),
+    (
+        EventType::ApprovalRequested,
+        "crates/lictor/src/agent.rs",
+        "crates/cli/tests/it/outcomes.rs",
+        "each_intent_has_one_outcome_at_every_door",
+    ),
+    (
+        EventType::ApproverLocked,
+        "crates/cli/src/consent.rs",
+        "tests/tests/e2e/terminal.rs",
+        "five_wrong_pins_lock_it_for_every_process_and_stand_in_the_trail",
+    ),
+    (
+        EventType::ApprovalDelivered,
+        "crates/lictor/src/asking/mod.rs",
+        "crates/lictor/tests/it/asking.rs",
+        "an_approver_that_hangs_is_not_waited_for_longer_than_the_request_stands",
+    ),
+    (
+        EventType::QuestionRelayed,
+        "crates/mcp/src/relay.rs",
+        "crates/cli/tests/it/relay.rs",
+        "a_server_asks_whoever_is_behind_the_client_in_each_pair_of_eras_and_is_named",
+    ),
+    (
+        EventType::ApprovalGranted,
+        "crates/cli/src/verbs/approvals.rs",
+        "crates/cli/tests/it/outcomes.rs",
+        "each_intent_has_one_outcome_at_every_door",
+    ),
+    (
+        EventType::ApprovalDenied,
+        "crates/cli/src/verbs/approvals.rs",
+        "tests/tests/e2e/approvals.rs",
+        "a_denial_stands",
+    ),
+    (
+        EventType::ApprovalCancelled,
+        "crates/lictor/src/halting.rs",
+        "tests/tests/e2e/consent.rs",
+        "a_request_that_is_withdrawn_opens_nothing",
+    ),
+    (
+        EventType::GrantCreated,
+        "crates/cli/src/verbs/grants.rs",
+        "tests/tests/e2e/consent.rs",
+        "a_grant_answers_what_fits_it_and_says_who_gave_it",
+    ),
+    (
+        EventType::GrantRevoked,
+        "crates/lictor/src/revoking.rs",
+        "tests/tests/e2e/consent.rs",
+        "what_an_approver_gave_ends_with_them",
+    ),
+    (
+        EventType::Halted,
+        "crates/lictor/src/halting.rs",
+        "tests/tests/e2e/consent.rs",
+        "a_halt_refuses_what_is_new_withdraws_what_waits_and_takes_a_person_to_lift",
+    ),
+    (
+        EventType::Resumed,
+        "crates/lictor/src/halting.rs",
+        "tests/tests/e2e/consent.rs",
+        "a_halt_refuses_what_is_new_withdraws_what_waits_and_takes_a_person_to_lift",
+    ),
+    (
+        EventType::DecisionMade,
+        "crates/lictor/src/events.rs",
+        "tests/tests/e2e/command.rs",
+        "what_a_command_changes_lands_as_one_change_set_and_can_be_undone",
+    ),
+    (
+        EventType::ExecutionDuplicate,
+        "crates/lictor/src/repeats.rs",
+        "crates/lictor/tests/it/sessions.rs",
+        "an_answer_from_the_record_ends_a_session_as_well",
+    ),
+    (
+        EventType::VerificationPassed,
+        "crates/executor/src/executed.rs",
+        "tests/tests/e2e/policy.rs",
+        "a_change_that_fails_its_verification_is_taken_back",
+    ),
+    (
+        EventType::VerificationFailed,
+        "crates/executor/src/error.rs",
+        "tests/tests/e2e/policy.rs",
+        "a_change_that_fails_its_verification_is_taken_back",
+    ),
+    (
+        EventType::HealthPassed,
+        "crates/executor/src/executed.rs",
+        "tests/tests/e2e/policy.rs",
+        "a_health_check_that_fails_takes_the_change_back",
+    ),
+    (
+        EventType::HealthFailed,
+        "crates/executor/src/error.rs",
+        "tests/tests/e2e/policy.rs",
+        "a_health_check_that_fails_takes_the_change_back",
+    ),
+    (
+        EventType::RollbackStarted,
+        "crates/executor/src/executed.rs",
+        "tests/tests/e2e/policy.rs",
+        "a_change_that_fails_its_verification_is_taken_back",
+    ),
+    (
+        EventType::RollbackCompleted,
+        "crates/executor/src/executed.rs",
+        "crates/executor/tests/it/events.rs",
+        "a_rollback_is_told_with_what_is_left",
+    ),
+    (
+        EventType::RollbackFailed,
+        "crates/executor/src/executed.rs",
+        "crates/executor/tests/it/events.rs",
+        "a_rollback_is_told_with_what_is_left",
+    ),
+    (
+        EventType::UndoCompleted,
+        "crates/executor/src/record.rs",
+        "crates/lictor/tests/it/sessions.rs",
+        "an_undo_of_several_ends_its_session_with_the_last_of_them",
+    ),
+    (
+        EventType::UndoConflict,
+        "crates/lictor/src/agent.rs",
+        "tests/tests/e2e/refusals.rs",
+        "an_undo_never_overwrites_somebody_elses_work",
+    ),
+    (
+        EventType::WorkflowSubmitted,
+        "crates/workflow/src/engine/control.rs",
+        "tests/tests/e2e/workflow.rs",
+        "a_run_waits_for_its_approval_and_goes_on",
+    ),
+    (
+        EventType::WorkflowStarted,
+        "crates/workflow/src/state.rs",
+        "tests/tests/e2e/workflow.rs",
+        "a_run_waits_for_its_approval_and_goes_on",
+    ),
+    (
+        EventType::WorkflowPaused,
+        "crates/workflow/src/state.rs",
+        "tests/tests/e2e/workflow.rs",
+        "a_run_waits_for_its_approval_and_goes_on",
+    ),
+    (
+        EventType::WorkflowResumed,
+        "crates/workflow/src/state.rs",
+        "tests/tests/e2e/workflow.rs",
+        "a_run_waits_for_its_approval_and_goes_on",
+    ),
+    (
+        EventType::WorkflowCompleted,
+        "crates/workflow/src/state.rs",
+        "tests/tests/e2e/workflow.rs",
+        "a_run_waits_for_its_approval_and_goes_on",
+    ),
+    (
+        EventType::WorkflowFailed,
+        "crates/workflow/src/state.rs",
+        "crates/workflow/tests/it/rollback.rs",
+        "without_auto_rollback_a_failure_stands_until_it_is_taken_back",
+    ),
+    (
+        EventType::WorkflowRolledBack,
+        "crates/workflow/src/state.rs",
+        "tests/tests/e2e/workflow.rs",
+        "a_failing_last_step_takes_everything_back",
+    ),
+    (
+        EventType::StepStarted,
+        "crates/workflow/src/engine/begin.rs",
+        "crates/cli/tests/it/outcomes.rs",
+        "each_intent_has_one_outcome_at_every_door",
+    ),
+    (
+        EventType::StepCompleted,
+        "crates/workflow/src/engine/settle.rs",
+        "tests/tests/e2e/workflow.rs",
+        "a_run_waits_for_its_approval_and_goes_on",
+    ),
+    (
+        EventType::StepFailed,
+        "crates/workflow/src/engine/driver.rs",
+        "tests/tests/e2e/workflow.rs",
+        "a_failing_last_step_takes_everything_back",
+    ),
+    (
+        EventType::StepSkipped,
+        "crates/workflow/src/engine/begin.rs",
+        "crates/cli/tests/it/outcomes.rs",
+        "each_intent_has_one_outcome_at_every_door",
+    ),
+    (
+        EventType::CapabilityProposed,
+        "crates/lictor/src/catalogue/mod.rs",
+        "tests/tests/e2e/catalogue.rs",
+        "whatever_becomes_of_a_capability_is_on_record",
+    ),
+    (
+        EventType::CapabilityApproved,
+        "crates/lictor/src/catalogue/mod.rs",
+        "tests/tests/e2e/catalogue.rs",
+        "whatever_becomes_of_a_capability_is_on_record",
+    ),
+    (
+        EventType::CapabilityRejected,
+        "crates/lictor/src/catalogue/mod.rs",
+        "tests/tests/e2e/catalogue.rs",
+        "whatever_becomes_of_a_capability_is_on_record",
+    ),
+    (
+        EventType::CapabilityFrozen,
+        "crates/lictor/src/catalogue/mod.rs",
+        "tests/tests/e2e/catalogue.rs",
+        "whatever_becomes_of_a_capability_is_on_record",
+    ),
+    (
+        EventType::CapabilityDeprecated,
+        "crates/lictor/src/catalogue/mod.rs",
+        "tests/tests/e2e/catalogue.rs",
+        "whatever_becomes_of_a_capability_is_on_record",
+    ),
+    (
+        EventType::PolicyLoaded,
+        "crates/lictor/src/reload.rs",
+        "crates/lictor/tests/it/reload.rs",
+        "a_changed_policy_is_on_record_once_whoever_notices_it_first",
+    ),
+    (
+        EventType::LockAcquired,
+        "crates/executor/src/lease.rs",
+        "crates/executor/tests/it/events.rs",
+        "whoever_has_the_lock_says_how_it_was_had",
+    ),
+    (
+        EventType::LockBroken,
+        "crates/cli/src/verbs/lock.rs",
+        "tests/tests/e2e/concurrency.rs",
+        "a_lock_that_is_broken_by_force_can_be_taken_anew",
+    ),
+    (
+        EventType::SessionStarted,
+        "crates/lictor/src/sessions.rs",
+        "crates/lictor/tests/it/sessions.rs",
+        "of_every_session_beginnings_and_ends_take_turns",
+    ),
+    (
+        EventType::SessionEnded,
+        "crates/lictor/src/sessions.rs",
+        "crates/lictor/tests/it/sessions.rs",
+        "of_every_session_beginnings_and_ends_take_turns",
+    ),
+    (
+        EventType::RecoveryCompleted,
+        "crates/lictor/src/ledger.rs",
+        "crates/lictor/tests/it/trailing.rs",
+        "what_matters_is_not_done_without_a_record_whatever_the_policy_says",
+    ),
+    (
+        EventType::AuditGap,
+        "crates/audit/src/gaps.rs",
+        "crates/lictor/tests/it/trailing.rs",
+        "what_matters_little_goes_on_and_the_gap_is_told_and_signed",
+    ),
+    (
+        EventType::KeyRotated,
+        "crates/audit/src/rotate.rs",
+        "crates/audit/tests/fault/main.rs",
+        "one_key_signs_wherever_a_rotation_dies",
+    ),
+    (
+        EventType::HoldPlaced,
+        "crates/audit/src/archive.rs",
+        "crates/audit/tests/it/retention.rs",
+        "nothing_is_removed_under_a_hold",
+    ),
+    (
+        EventType::HoldReleased,
+        "crates/audit/src/archive.rs",
+        "crates/audit/tests/it/retention.rs",
+        "nothing_is_removed_under_a_hold",
+    ),
+    (
+        EventType::AuditPruned,
+        "crates/audit/src/archive.rs",
+        "crates/audit/tests/fault/main.rs",
+        "nothing_is_pruned_without_an_archive_wherever_it_dies",
+    ),
+    (
+        EventType::SubjectErased,
+        "crates/audit/src/erase.rs",
+        "crates/audit/tests/it/sealed.rs",
+        "erasing_a_person_leaves_every_proof_valid_and_others_readable",
+    ),
+];
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn every_type_of_event_is_written_by_somebody_and_driven_by_a_test() {
+    let listed: Vec<EventType> = DRIVEN.iter().map(|row| row.0).collect();
+    assert_eq!(listed, EventType::ALL, "each type once, in the order of the types");
+    for (kind, written, driven, test) in DRIVEN {
+        let variant = format!("EventType::{kind:?}");
+        assert!(read(written).contains(&variant), "`{written}` does not write {kind}");
+        let text = read(driven);
+        assert!(text.contains(&format!("fn {test}(")), "`{driven}` has no `{test}`");
+        let named = [variant, format!("\"{kind}\"")];
+        assert!(
+            named.iter().any(|name| text.contains(name)),
+            "`{driven}` does not look for {kind}"
+        );
+    }
+}
+
+/// The other readers of events, each by what it says of a type.
+#[test]
+fn every_type_of_event_is_known_to_the_schema() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&read("schemas/event.schema.json")).unwrap();
+    let text = schema.to_string();
+    for kind in EventType::ALL {
+        assert!(text.contains(&format!("\"{kind}\"")), "{kind}");
+    }
+}
