@@ -134,7 +134,7 @@ impl StateLedger {
             gaps,
         };
         let more_events = underway.more();
-        let written = self.store.write(move |tx| {
+        let written = self.store.write_here(move |tx| {
             for decision in &decisions {
                 Decisions::put_in(tx, decision)?;
             }
@@ -235,8 +235,10 @@ impl Ledger for StateLedger {
     ) -> Result<(), LedgerError> {
         let first = events.first().and_then(|event| event.facts().decision_id.as_ref());
         let mut owed = self.owed.before(first).await;
-        let before = owed.as_deref().cloned().unwrap_or_default();
-        let events = [before, events].concat();
+        // They stay owed until they are on record.
+        let mut all = owed.as_deref().cloned().unwrap_or_default();
+        all.extend(events);
+        let events = all;
         let run = record.as_ref().and_then(|record| record.run_id.as_ref());
         let redactor = self.secrets.redactor(run);
         let may_drop = self.trailing.may_drop(record.as_ref(), &events);

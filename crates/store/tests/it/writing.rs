@@ -226,3 +226,99 @@ fn an_answer_that_panics_when_dropped_does_not_end_the_writer() {
     put(&store, "a").wait().unwrap();
     assert_eq!(names(&store), ["a"]);
 }
+
+fn flushing_nothing(scene: &Scene) -> Store {
+    let options = StoreOptions::default().durability(Durability::Normal);
+    Store::open(&scene.file(), options, TABLES).unwrap()
+}
+
+fn put_here(store: &Store, name: impl Into<String>) -> Write<std::thread::ThreadId> {
+    let name = name.into();
+    store.write_here(move |tx| {
+        tx.prepare_cached("INSERT INTO item (name) VALUES (?1)")?.execute([name])?;
+        Ok(std::thread::current().id())
+    })
+}
+
+#[test]
+fn a_commit_that_waits_for_no_disk_is_done_by_whoever_asks() {
+    let own = std::thread::current().id();
+    let scene = Scene::new();
+    let store = flushing_nothing(&scene);
+    assert_eq!(put_here(&store, "one").wait().unwrap(), own);
+    assert_eq!(names(&store), ["one"]);
+    assert_eq!(store.stats().commits, 1);
+    let flushed = Scene::new();
+    let store = flushed.open();
+    assert_ne!(put_here(&store, "one").wait().unwrap(), own, "nobody is kept at a flush");
+}
+
+#[test]
+fn whoever_finds_the_writer_at_work_leaves_it_to_the_writer() {
+    let scene = Scene::new();
+    let store = flushing_nothing(&scene);
+    let held = Held::new(&store);
+    let (first, second) = (put_here(&store, "one"), put(&store, "two"));
+    held.release();
+    assert_ne!(first.wait().unwrap(), std::thread::current().id());
+    second.wait().unwrap();
+    assert_eq!(names(&store), ["one", "two"]);
+}
+
+#[test]
+fn nobody_is_kept_waiting_by_another_process_that_writes() {
+    let scene = Scene::new();
+    let store = flushing_nothing(&scene);
+    let other = rusqlite::Connection::open(scene.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; INSERT INTO item (name) VALUES ('theirs')").unwrap();
+    // It would not come back before the other one, who waits for it, had committed.
+    let write = put_here(&store, "ours");
+    other.execute_batch("COMMIT").unwrap();
+    assert_ne!(write.wait().unwrap(), std::thread::current().id());
+    assert_eq!(names(&store), ["theirs", "ours"]);
+    // The writer is as patient as before with what is its own.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let write = put(&store, "late");
+    other.execute_batch("COMMIT").unwrap();
+    write.wait().unwrap();
+}
+
+#[test]
+fn a_panic_of_a_job_is_its_own_wherever_it_runs() {
+    let scene = Scene::new();
+    let store = flushing_nothing(&scene);
+    let write: Write = store.write_here(|_| panic!("a job of the test"));
+    assert!(matches!(write.wait(), Err(WriteError::Panicked)));
+    assert_eq!(put_here(&store, "next").wait().unwrap(), std::thread::current().id());
+    assert_eq!(names(&store), ["next"]);
+}
+
+#[test]
+fn writes_from_here_and_there_are_all_done() {
+    let scene = Scene::new();
+    let store = flushing_nothing(&scene);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = store.clone();
+            scope.spawn(move || {
+                for i in 0..50 {
+                    let name = format!("{thread}-{i}");
+                    match (thread + i) % 3 {
+                        0 => put(&store, name).wait().unwrap(),
+                        _ => assert!(put_here(&store, name).wait().is_ok()),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(names(&store).len(), 400);
+    assert_eq!(store.stats().jobs, 400);
+}
+
+#[test]
+fn a_closed_store_refuses_what_would_be_done_here() {
+    let scene = Scene::new();
+    let store = flushing_nothing(&scene);
+    store.close();
+    assert!(matches!(put_here(&store, "late").wait(), Err(WriteError::Closed)));
+}
