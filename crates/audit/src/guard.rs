@@ -3,10 +3,11 @@
 //! Whoever puts an older copy of the store back would otherwise hold a log that verifies.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lictor_context::Digest;
 
@@ -69,6 +70,16 @@ pub(crate) struct Guard {
     /// What this process knows of each log. One assignment changes an entry, so that a poisoned
     /// lock guards whole ones.
     logs: Mutex<HashMap<String, Known>>,
+    /// The files of the logs, as they were opened last.
+    files: Mutex<HashMap<String, Arc<Opened>>>,
+}
+
+/// The file of a log, kept open.
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    file: File,
+    identity: (u64, u64),
 }
 
 /// What a process knows of a log.
@@ -97,8 +108,8 @@ impl Guard {
             origin: "*".to_owned(),
             kind: GuardErrorKind::Io(error),
         })?;
-        let logs = Mutex::default();
-        Ok(Self { folder: folder.to_owned(), lock: Mutex::new(lock), logs })
+        let (logs, files) = (Mutex::default(), Mutex::default());
+        Ok(Self { folder: folder.to_owned(), lock: Mutex::new(lock), logs, files })
     }
 
     /// The highest size that was signed, and its root.
@@ -186,13 +197,53 @@ impl Guard {
     }
 
     fn peek(&self, origin: &str) -> Result<Option<(u64, Hash)>, GuardErrorKind> {
-        match std::fs::read_to_string(self.path(origin)) {
-            // Made, and then the machine lost power before anything was in it.
-            Ok(text) if text.bytes().all(|byte| byte == 0) => Ok(None),
-            Ok(text) => parse(&text, origin).map(Some).ok_or(GuardErrorKind::Damaged),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(GuardErrorKind::Io(error)),
+        let Some(opened) = self.opened(origin).map_err(GuardErrorKind::Io)? else {
+            return Ok(None);
+        };
+        let text = opened.text().map_err(GuardErrorKind::Io)?;
+        // Made, and then the machine lost power before anything was in it.
+        if text.bytes().all(|byte| byte == 0) {
+            return Ok(None);
         }
+        parse(&text, origin).map(Some).ok_or(GuardErrorKind::Damaged)
+    }
+
+    /// The file of a log; nothing when there is none. What stands at its path is looked at each time:
+    /// somebody may have put another one there.
+    fn opened(&self, origin: &str) -> io::Result<Option<Arc<Opened>>> {
+        let known = self.files().get(origin).cloned();
+        let path = known.as_ref().map_or_else(|| self.path(origin), |known| known.path.clone());
+        let at_path = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.files().remove(origin);
+                return Ok(None);
+            }
+            found => found?,
+        };
+        if let Some(known) = known.filter(|known| known.identity == identity(&at_path)) {
+            return Ok(Some(known));
+        }
+        let open = |write| OpenOptions::new().read(true).write(write).open(&path);
+        let (opened, writable) = match open(true) {
+            Ok(file) => (Ok(file), true),
+            // Who may only read it can still hold a log against it; that may be another thing soon.
+            Err(_) => (open(false), false),
+        };
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let identity = identity(&file.metadata()?);
+        let opened = Arc::new(Opened { path, file, identity });
+        if writable {
+            self.files().insert(origin.to_owned(), Arc::clone(&opened));
+        }
+        Ok(Some(opened))
+    }
+
+    fn files(&self) -> MutexGuard<'_, HashMap<String, Arc<Opened>>> {
+        // Whole entries come and go.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Overwrites the file in place, in one write of exactly a sector: its size never changes after
@@ -204,18 +255,20 @@ impl Guard {
         let mut text = format!("{text}{}\n", Digest::of(text.as_bytes()));
         let padding = SECTOR.saturating_sub(text.len());
         text.extend(std::iter::repeat_n(PADDING, padding));
-        let path = self.path(&checkpoint.origin);
-        match OpenOptions::new().write(true).open(&path) {
-            Ok(mut file) if file.metadata()?.len() >= text.len() as u64 => {
-                file.write_all(text.as_bytes())
+        match self.opened(&checkpoint.origin)? {
+            Some(opened) if opened.file.metadata()?.len() >= text.len() as u64 => {
+                opened.file.write_all_at(text.as_bytes(), 0)
             }
-            Ok(file) => make(file, &text, &self.folder),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file =
-                    OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
-                make(file, &text, &self.folder)
+            Some(opened) => make(&opened.file, &text, &self.folder),
+            None => {
+                let path = self.path(&checkpoint.origin);
+                let mut made = OpenOptions::new();
+                make(
+                    &made.write(true).create(true).truncate(false).open(path)?,
+                    &text,
+                    &self.folder,
+                )
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -228,9 +281,34 @@ impl Guard {
     }
 }
 
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+impl Opened {
+    fn text(&self) -> io::Result<String> {
+        // A line more than a sector holds is read on.
+        let (mut bytes, mut filled) = (vec![0; 2 * SECTOR], 0);
+        loop {
+            let rest = bytes.get_mut(filled..).unwrap_or_default();
+            match self.file.read_at(rest, filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if filled == bytes.len() {
+                bytes.resize(2 * filled, 0);
+            }
+        }
+        bytes.truncate(filled);
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+}
+
 /// Writes a file that is new, or was shorter before, and waits until it is there.
-fn make(mut file: File, text: &str, folder: &Path) -> io::Result<()> {
-    file.write_all(text.as_bytes())?;
+fn make(file: &File, text: &str, folder: &Path) -> io::Result<()> {
+    file.write_all_at(text.as_bytes(), 0)?;
     file.sync_all()?;
     File::open(folder)?.sync_all()
 }

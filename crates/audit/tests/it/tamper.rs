@@ -237,3 +237,36 @@ fn damage(path: &std::path::Path) {
 fn remove(path: &std::path::Path) {
     std::fs::remove_file(path).unwrap();
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "another file takes the place of the guard's")]
+fn a_guard_whose_file_was_exchanged_is_read_anew() {
+    let rig = Rig::new();
+    let log = rig.open_guarded();
+    rig.fill(&log, 5);
+    let head = || {
+        let files = rig.path("guard").read_dir().unwrap().map(|file| file.unwrap().path());
+        files.into_iter().find(|path| path.extension().is_some_and(|end| end == "head")).unwrap()
+    };
+    let (path, put_aside) = (head(), rig.path("aside"));
+    std::fs::copy(&path, &put_aside).unwrap();
+    rig.fill(&log, 5);
+    let says = || std::fs::read_to_string(&path).unwrap().lines().nth(1).unwrap().to_owned();
+    assert_eq!(says(), "10");
+    // An older one is put over it: what is appended next goes into that one.
+    std::fs::rename(&put_aside, &path).unwrap();
+    assert_eq!(says(), "5");
+    rig.fill(&log, 1);
+    assert_eq!(says(), "11");
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Complete, None);
+    // A damaged one refuses.
+    std::fs::write(&put_aside, "no head").unwrap();
+    std::fs::rename(&put_aside, &path).unwrap();
+    assert!(log.verify_store(&name("acme")).is_err());
+    assert!(log.append(vec![rig.event(&session("acme", "ses_1"), 1)]).is_err());
+    // Gone, it is made anew.
+    std::fs::remove_file(&path).unwrap();
+    rig.fill(&log, 1);
+    assert_eq!(says(), "12");
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Complete, None);
+}
