@@ -41,6 +41,8 @@ pub struct Agent {
     runtime: Runtime,
     session: Session,
     pub(crate) graph: Arc<CapabilityGraph>,
+    /// Which catalogue the graph is of.
+    pub(crate) seen: u64,
     /// What the trail knows of the session.
     pub(crate) life: Arc<Life>,
     /// Whether it ends with what is asked for next.
@@ -85,12 +87,17 @@ impl Done {
 }
 
 impl Agent {
-    pub(crate) fn new(runtime: Runtime, session: Session, graph: Arc<CapabilityGraph>) -> Self {
+    pub(crate) fn new(
+        runtime: Runtime,
+        session: Session,
+        (graph, seen): (Arc<CapabilityGraph>, u64),
+    ) -> Self {
         let life = runtime.parts.ledger.sessions().serve(&session);
         Self {
             runtime,
             session,
             graph,
+            seen,
             life,
             ends: false,
             only_under: None,

@@ -248,10 +248,14 @@ impl Runtime {
     /// One session on the road.
     #[must_use]
     pub fn agent(&self, session: &Session) -> Agent {
-        self.parts.shelf.refresh();
+        let seen = self.parts.shelf.refresh();
+        Agent::new(self.clone(), session.clone(), (self.graph(session), seen))
+    }
+
+    /// What a session can ask for, by the catalogue as it was last looked at.
+    pub(crate) fn graph(&self, session: &Session) -> Arc<CapabilityGraph> {
         let active = self.parts.shelf.catalogue().active();
-        let graph = CapabilityGraph::build(session, &active);
-        Agent::new(self.clone(), session.clone(), Arc::new(graph))
+        Arc::new(CapabilityGraph::build(session, &active))
     }
 
     /// What the opening of this runtime had to settle.

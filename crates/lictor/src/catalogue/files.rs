@@ -81,10 +81,15 @@ pub(super) struct Files {
     places: BTreeMap<CatalogueKey, (CatalogueKind, String)>,
     /// What contracts may call.
     flows: Flows,
+    /// What all of that amounts to, and what was odd in the folders themselves.
+    found: Found,
+    odd: Vec<CatalogueProblem>,
+    /// The [changes](Flows::changes) of the flows by then; nothing when it has to be worked out.
+    sorted_out: Option<u64>,
 }
 
 /// What lies in the folders.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Found {
     pub(super) documents: Vec<Document>,
     pub(super) problems: Vec<CatalogueProblem>,
@@ -95,30 +100,48 @@ fn shown(kind: CatalogueKind, name: &str) -> String {
 }
 
 impl Files {
-    /// Looks at the folders below `root` (`.lictor`) again.
-    pub(super) fn look(&mut self, root: &Path) -> Found {
-        let mut found = Found::default();
-        found.problems.extend(self.flows.look(root));
-        let before = std::mem::take(&mut self.seen);
+    /// Looks at the folders below `root` (`.lictor`) again; says whether anything is another one than
+    /// the last time. What is found is then [`Files::found`].
+    pub(super) fn look(&mut self, root: &Path) -> bool {
+        self.flows.look(root);
+        let mut before = std::mem::take(&mut self.seen);
+        let (mut odd, mut read_any) = (Vec::new(), false);
         for kind in CatalogueKind::ALL {
             let folder = root.join(kind.folder());
-            match self.folder(kind, &folder, &before) {
-                Ok(odd) => found.problems.extend(odd),
-                Err(error) => found.problems.push(CatalogueProblem {
+            match self.folder(kind, &folder, &mut before, &mut read_any) {
+                Ok(in_folder) => odd.extend(in_folder),
+                Err(error) => odd.push(CatalogueProblem {
                     file: format!(".lictor/{}", kind.folder()),
                     problem: format!("the folder cannot be read: {error}"),
                 }),
             }
         }
+        let flows = Some(self.flows.changes());
+        // What is left there has gone.
+        if !read_any && before.is_empty() && odd == self.odd && flows == self.sorted_out {
+            return false;
+        }
+        // Not before it is done.
+        self.sorted_out = None;
+        let problems = [self.flows.problems(), &odd].concat();
+        let mut found = Found { documents: Vec::new(), problems };
         self.sort_out(&mut found);
-        found
+        (self.found, self.odd, self.sorted_out) = (found, odd, flows);
+        true
     }
 
+    /// What lay there when it was last looked.
+    pub(super) fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// What was read before is taken out of `before`; `read_any` tells whether one was read anew.
     fn folder(
         &mut self,
         kind: CatalogueKind,
         folder: &Path,
-        before: &BTreeMap<(CatalogueKind, String), Seen>,
+        before: &mut BTreeMap<(CatalogueKind, String), Seen>,
+        read_any: &mut bool,
     ) -> io::Result<Vec<CatalogueProblem>> {
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -148,10 +171,10 @@ impl Files {
             }
             let stamp = Stamp::of(&metadata);
             let key = (kind, name);
-            let known = before.get(&key).filter(|seen| seen.stamp == stamp).cloned();
-            let seen = match known {
+            let seen = match before.remove(&key).filter(|seen| seen.stamp == stamp) {
                 Some(seen) => seen,
                 None => {
+                    *read_any = true;
                     let bytes = read(&entry.path())?;
                     let document = parse(kind, &key.1, &bytes);
                     Seen { stamp, bytes: Digest::of(&bytes), document, resolved: None }

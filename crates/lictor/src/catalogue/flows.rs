@@ -37,6 +37,9 @@ struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     seen: BTreeMap<String, Seen>,
+    problems: Vec<CatalogueProblem>,
+    /// How often something was found to be another one than before.
+    changes: u64,
 }
 
 fn shown(name: &str) -> String {
@@ -52,18 +55,37 @@ fn held(name: &str, bytes: &[u8]) -> Result<Held, String> {
 
 impl Flows {
     /// Looks at the folder below `root` (`.lictor`) again.
-    pub(super) fn look(&mut self, root: &Path) -> Vec<CatalogueProblem> {
-        let before = std::mem::take(&mut self.seen);
-        self.folder(root, &before).unwrap_or_else(|error| {
+    pub(super) fn look(&mut self, root: &Path) {
+        let mut before = std::mem::take(&mut self.seen);
+        let mut read_any = false;
+        let problems = self.folder(root, &mut before, &mut read_any);
+        let problems = problems.unwrap_or_else(|error| {
             let problem = format!("the folder cannot be read: {error}");
             vec![CatalogueProblem { file: format!(".lictor/{FOLDER}"), problem }]
-        })
+        });
+        // What is left there has gone.
+        if read_any || !before.is_empty() || problems != self.problems {
+            self.changes += 1;
+        }
+        self.problems = problems;
     }
 
+    /// What lies in the folder and is no workflow.
+    pub(super) fn problems(&self) -> &[CatalogueProblem] {
+        &self.problems
+    }
+
+    /// Another number means that something is another one.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// What was read before is taken out of `before`; `read_any` tells whether one was read anew.
     fn folder(
         &mut self,
         root: &Path,
-        before: &BTreeMap<String, Seen>,
+        before: &mut BTreeMap<String, Seen>,
+        read_any: &mut bool,
     ) -> io::Result<Vec<CatalogueProblem>> {
         let entries = match std::fs::read_dir(root.join(FOLDER)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -89,9 +111,12 @@ impl Flows {
                 continue;
             }
             let stamp = Stamp::of(&metadata);
-            let seen = match before.get(&name).filter(|seen| seen.stamp == stamp) {
-                Some(seen) => seen.clone(),
-                None => Seen { stamp, held: held(&name, &read(&entry.path())?) },
+            let seen = match before.remove(&name).filter(|seen| seen.stamp == stamp) {
+                Some(seen) => seen,
+                None => {
+                    *read_any = true;
+                    Seen { stamp, held: held(&name, &read(&entry.path())?) }
+                }
             };
             if let Err(problem) = &seen.held {
                 odd(problem.clone());

@@ -8,7 +8,7 @@ mod packs;
 mod seal;
 mod superseding; // definitions that changed elsewhere
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,6 +50,12 @@ struct Inner {
     problems: Vec<CatalogueProblem>,
     /// Whose records do not hold.
     unproven: BTreeSet<CatalogueKey>,
+    /// The rows that the catalogue was loaded with; nothing when they could not be read.
+    rows: Option<Vec<CatalogueRow>>,
+    /// How often it was loaded.
+    loads: u64,
+    /// Rows whose seals were found to hold, with what they say.
+    proven: BTreeMap<CatalogueKey, (CatalogueRow, Arc<CatalogueRecord>)>,
 }
 
 impl Shelf {
@@ -71,19 +77,26 @@ impl Shelf {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at folders and records again. What cannot be read lets nothing in.
-    pub(crate) fn refresh(&self) {
+    /// Looks at folders and records again. What cannot be read lets nothing in. Another number than
+    /// the last time means that something is another one.
+    pub(crate) fn refresh(&self) -> u64 {
         let mut inner = self.inner();
-        let mut found = inner.files.look(&self.root);
+        let changed = inner.files.look(&self.root);
+        let (rows, known) = (self.rows.list(), inner.rows.take());
+        if !changed && known.is_some() && known.as_ref() == rows.as_ref().ok() {
+            inner.rows = known;
+            return inner.loads;
+        }
+        let mut found = inner.files.found().clone();
         let mut unproven = BTreeSet::new();
         let mut records = Vec::new();
         let mut problem = |file: &str, problem: String| {
             found.problems.push(CatalogueProblem { file: file.to_owned(), problem });
         };
-        match self.rows.list() {
+        match &rows {
             Ok(rows) => {
                 for row in rows {
-                    match self.record(&row) {
+                    match self.record(row) {
                         Ok(record) => records.push(record),
                         Err(Some(key)) => {
                             problem("lictor.db", format!("the record of the {key} does not hold"));
@@ -102,12 +115,30 @@ impl Shelf {
         }));
         inner.problems = found.problems;
         inner.unproven = unproven;
+        inner.rows = rows.ok();
+        inner.loads += 1;
+        inner.loads
     }
 
     /// A record, if its seal holds; else what it claims to be about.
     fn record(&self, row: &CatalogueRow) -> Result<CatalogueRecord, Option<CatalogueKey>> {
         let record: CatalogueRecord = serde_json::from_str(&row.record).map_err(|_| None)?;
         if self.seal.holds(&row.record, &row.seal) { Ok(record) } else { Err(Some(record.key)) }
+    }
+
+    /// As [`record`](Self::record), for a row that is used again and again: one that is the same byte
+    /// for byte as one whose seal held is not held against it anew.
+    fn proven(
+        &self,
+        key: &CatalogueKey,
+        row: CatalogueRow,
+    ) -> Result<Arc<CatalogueRecord>, Option<CatalogueKey>> {
+        if let Some((_, record)) = self.inner().proven.get(key).filter(|(known, _)| *known == row) {
+            return Ok(Arc::clone(record));
+        }
+        let record = Arc::new(self.record(&row)?);
+        self.inner().proven.insert(key.clone(), (row, Arc::clone(&record)));
+        Ok(record)
     }
 
     fn row(&self, record: &CatalogueRecord) -> Result<CatalogueRow, CatalogueFailure> {
@@ -146,7 +177,7 @@ impl ContractGuard for Shelf {
         let Some(row) = row else {
             return Err(Withheld::NotActive { id: id(), state: LifeState::Proposed });
         };
-        let record = self.record(&row).map_err(|_| Withheld::Unproven { id: id() })?;
+        let record = self.proven(&key, row).map_err(|_| Withheld::Unproven { id: id() })?;
         if record.key != key {
             return Err(Withheld::Unproven { id: id() });
         }
@@ -389,21 +420,25 @@ impl Agent {
     /// The same session, with what it can ask for as the catalogue is now.
     #[must_use]
     pub fn refreshed(&self) -> Self {
-        let graph = self.runtime().agent(self.session()).graph;
         let mut refreshed = self.clone();
-        refreshed.graph = graph;
+        let seen = self.runtime().parts.shelf.refresh();
+        if seen != self.seen {
+            refreshed.graph = self.runtime().graph(self.session());
+            refreshed.seen = seen;
+        }
         refreshed
     }
 }
 
 /// The contracts that lie in a folder like `.lictor`, let in or not. What is none is left out.
 pub(crate) fn documented(root: &std::path::Path) -> Vec<Arc<Contract>> {
-    let found = Files::default().look(root);
+    let mut files = Files::default();
+    files.look(root);
     let contract = |document: Document| match document {
         Document::Capability(contract) => Some(contract),
         Document::Pack(_) | Document::Facade(_) => None,
     };
-    found.documents.into_iter().filter_map(contract).collect()
+    files.found().documents.iter().cloned().filter_map(contract).collect()
 }
 
 /// What a runtime needs of the shelf.

@@ -289,3 +289,91 @@ fn the_life_above_does_run_what_was_approved() {
         world.agent.call("clock.tell", json!({})).await.unwrap();
     });
 }
+
+/// What a session can ask for, to the digest.
+fn can(agent: &Agent) -> BTreeSet<(String, Digest)> {
+    agent.graph().iter().map(|one| (one.id.to_string(), one.digest())).collect()
+}
+
+#[tokio::test]
+async fn a_session_that_is_refreshed_can_what_one_that_begins_elsewhere_can() {
+    let mut world = World::new().await;
+    let decide = |next| Happens::Decide { next, looked_at: 1, cut: None };
+    let folder = world.dir.path().join("workspace/.lictor");
+    let other = world.file().with_file_name("clock.tell@1.0.0.yaml");
+    let flows = folder.join("workflows");
+    let mut kept = world.agent.clone();
+    let builtins = can(&kept).len();
+    let mut step = async |world: &World, there: bool, what: &str| {
+        let now = kept.refreshed();
+        // Whoever opens the workspace anew remembers nothing of it.
+        let anew = open(world.dir.path()).await.agent(&session("bob"));
+        assert_eq!(can(&now), can(&anew), "{what}");
+        assert_eq!(can(&now).len(), builtins + usize::from(there), "{what}");
+        let again = now.refreshed();
+        assert!(std::ptr::eq(again.graph(), now.graph()), "nothing has changed: {what}");
+        kept = again;
+    };
+    step(&world, false, "nothing").await;
+    world.happens(&Happens::Propose { variant: 1, cut: None }).await;
+    step(&world, false, "proposed").await;
+    world.happens(&decide(LifeState::Active)).await;
+    step(&world, true, "let in").await;
+    world.happens(&Happens::Edit(2)).await;
+    step(&world, false, "edited").await;
+    world.happens(&Happens::Edit(1)).await;
+    step(&world, true, "edited back").await;
+    world.happens(&Happens::Edit(3)).await;
+    step(&world, false, "no contract any more").await;
+    world.happens(&Happens::Edit(4)).await;
+    step(&world, false, "gone").await;
+    world.happens(&Happens::Edit(1)).await;
+    step(&world, true, "there again").await;
+    std::fs::write(&other, text(1)).unwrap();
+    step(&world, false, "a second file of the same version").await;
+    std::fs::remove_file(&other).unwrap();
+    step(&world, true, "only one again").await;
+    std::fs::create_dir(&flows).unwrap();
+    std::fs::write(flows.join("x.workflow.yaml"), "no workflow").unwrap();
+    step(&world, true, "a problem beside it").await;
+    world.happens(&decide(LifeState::Frozen)).await;
+    step(&world, false, "frozen").await;
+    world.sql("CREATE TABLE kept AS SELECT record FROM catalogue");
+    world.happens(&Happens::Hand(r#"record = replace(record, '"frozen"', '"active"')"#)).await;
+    step(&world, false, "made active by hand").await;
+    world.happens(&Happens::Hand("record = (SELECT record FROM kept)")).await;
+    world.happens(&decide(LifeState::Active)).await;
+    step(&world, true, "let in again").await;
+    world.happens(&Happens::Hand("seal = 'sha256:00'")).await;
+    step(&world, false, "another seal").await;
+    let refused = kept.call("clock.tell", json!({})).await.unwrap_err();
+    assert!(refused.to_string().contains("clock.tell"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_record_that_was_proven_is_proven_again_when_it_is_another_one() {
+    let mut world = World::new().await;
+    world.happens(&Happens::Propose { variant: 1, cut: None }).await;
+    world.happens(&Happens::Decide { next: LifeState::Active, looked_at: 1, cut: None }).await;
+    // The graph stays what it was here: only what is used is looked at again.
+    let agent = world.runtime.agent(&session("bob"));
+    for _ in 0..2 {
+        agent.call("clock.tell", json!({})).await.unwrap();
+    }
+    let seal: String = {
+        let path = world.dir.path().join("workspace/.lictor/lictor.db");
+        let db = rusqlite::Connection::open(path).unwrap();
+        db.query_row("SELECT seal FROM catalogue", [], |row| row.get(0)).unwrap()
+    };
+    for (set, holds) in [
+        ("seal = 'sha256:00'".to_owned(), false),
+        (format!("seal = '{seal}'"), true),
+        (r#"record = replace(record, '"active"', '"frozen"')"#.to_owned(), false),
+        (r#"record = replace(record, '"frozen"', '"active"')"#.to_owned(), true),
+    ] {
+        world.sql(&format!("UPDATE catalogue SET {set}"));
+        assert_eq!(agent.call("clock.tell", json!({})).await.is_ok(), holds, "{set}");
+    }
+    world.happens(&Happens::Decide { next: LifeState::Frozen, looked_at: 1, cut: None }).await;
+    assert!(agent.call("clock.tell", json!({})).await.is_err());
+}
