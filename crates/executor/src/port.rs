@@ -358,12 +358,9 @@ impl AtWork {
     #[expect(clippy::disallowed_methods, reason = "the sign of work is not part of a workspace")]
     pub fn ended(self) {
         let Some(lease) = self.0 else { return };
-        let path = lease.path().to_owned();
-        if let Err(error) = lease.release() {
-            tracing::warn!(%error, "the sign of work was lost");
-        }
-        // Nobody takes it again: each execution has its own.
-        if let Err(error) = std::fs::remove_file(&path) {
+        // Nobody takes it again: each execution has its own, and so nothing is written into it first.
+        // Whoever finds it nevertheless, having opened it just before, finds the end on record.
+        if let Err(error) = std::fs::remove_file(lease.path()) {
             tracing::warn!(%error, "the sign of work could not be taken away");
         }
     }

@@ -25,11 +25,14 @@ impl Signs {
     /// Puts up the sign of an execution.
     pub(crate) fn put_up(&self, record: &ExecutionRecord) -> Result<AtWork, LedgerError> {
         let fail = |error: &dyn std::fmt::Display| LedgerError(error.to_string());
-        std::fs::create_dir_all(&self.folder).map_err(|error| fail(&error))?;
         let id = record.execution_id.as_str();
         let lock = WorkspaceLock::new(self.folder.join(id));
-        let lease = lock.try_acquire(Claim::new("lictor", id)).map_err(|error| fail(&error))?;
-        Ok(AtWork(Some(Box::new(lease))))
+        let lease = lock.try_acquire(Claim::new("lictor", id)).or_else(|error| {
+            // The folder is there but for the first time.
+            std::fs::create_dir_all(&self.folder).map_err(|_| fail(&error))?;
+            lock.try_acquire(Claim::new("lictor", id)).map_err(|error| fail(&error))
+        });
+        lease.map(|lease| AtWork(Some(Box::new(lease))))
     }
 
     /// The executions whose signs nobody holds, with the signs.
