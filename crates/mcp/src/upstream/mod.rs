@@ -12,6 +12,7 @@ mod govern; // what is proposed of a server, and what has changed
 mod handler; // contracts of tools and of servers
 mod link; // one server that runs
 mod listing; // what a server says it has
+mod made; // handlers, made once
 mod pinned; // what was let in, held against what is
 mod process; // the program behind a server
 mod reads; // contracts of prompts and resources
@@ -38,6 +39,7 @@ pub use govern::{Governed, LeftOut, Standing, StandingKind};
 use handler::{CallsTool, StartsServer};
 use link::{Ended, Era, Link, Way};
 pub use listing::Listing;
+use made::Made;
 use reads::Reads;
 use talk::Talks;
 pub(crate) use talk::{Asks, Heard, Known, Talk, Word};
@@ -69,6 +71,8 @@ pub trait Surroundings: Send + Sync + fmt::Debug {
 #[derive(Clone)]
 pub struct Upstreams {
     inner: Arc<Inner>,
+    /// They hold what is within, and so are not in there themselves.
+    made: Made,
 }
 
 struct Inner {
@@ -141,6 +145,7 @@ impl Upstreams {
                 closed: std::sync::atomic::AtomicBool::new(false),
                 superseded: Mutex::default(),
             }),
+            made: Made::default(),
         }
     }
 
@@ -214,16 +219,14 @@ impl fmt::Debug for Upstreams {
 
 impl HandlerFactory for Upstreams {
     fn handler(&self, contract: &Contract) -> Option<Arc<dyn Handler>> {
+        let inner = || Arc::clone(&self.inner);
         match &contract.handler {
-            HandlerSpec::Mcp(tool) => {
-                let inner = Arc::clone(&self.inner);
-                Some(match tool.part {
-                    McpPart::Tool => Arc::new(CallsTool::new(tool, contract, inner)),
-                    _ => Arc::new(Reads::new(tool, contract, inner)),
-                })
-            }
+            HandlerSpec::Mcp(tool) => Some(self.made.of(contract, || match tool.part {
+                McpPart::Tool => Arc::new(CallsTool::new(tool, contract, inner())),
+                _ => Arc::new(Reads::new(tool, contract, inner())),
+            })),
             HandlerSpec::McpServer(server) => {
-                Some(Arc::new(StartsServer::new(server, Arc::clone(&self.inner))))
+                Some(self.made.of(contract, || Arc::new(StartsServer::new(server, inner()))))
             }
             HandlerSpec::Builtin(_)
             | HandlerSpec::Command(_)
