@@ -3,7 +3,8 @@
 //! and `mcp wrap` with policy, pin and trail, whose commits are flushed or left to the system.
 //!
 //! `cargo bench -p lictor-mcp --bench relay`. All ways take turns within each round, so that what else the
-//! machine does is alike for all.
+//! machine does is alike for all. Ways that are named (`-- mcp/buffered`) are the only ones that are gone;
+//! beside the time of a call stands what it takes of the processors in this process, without its server's.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -203,10 +204,23 @@ struct Way {
     figure: &'static str,
     client: Client,
     times: Vec<Duration>,
+    /// What all calls took of the processors, in this process.
+    worked: Duration,
+}
+
+/// What the threads of this process took of the processors so far, where the system tells.
+fn worked() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let of = |thread: std::fs::DirEntry| {
+        let told = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        told.split_whitespace().next()?.parse().ok()
+    };
+    Duration::from_nanos(threads.filter_map(of).sum())
 }
 
 impl Way {
     async fn round(&mut self) {
+        let before = worked();
         for n in 0..CALLS {
             let arguments = json!({ "text": format!("good morning {n}") });
             let arguments = arguments.as_object().cloned().unwrap_or_default();
@@ -217,6 +231,7 @@ impl Way {
             let CallToolResponse::Complete(answer) = answer else { unreachable!("it is done") };
             assert!(answer.is_error != Some(true), "{}: {answer:?}", self.figure);
         }
+        self.worked += worked().saturating_sub(before);
     }
 
     /// The median in nanoseconds, as criterion's figures are.
@@ -228,7 +243,13 @@ impl Way {
             self.times.get(index).map_or(f64::NAN, |time| time.as_secs_f64() * 1e9)
         };
         let (low, median, high) = (at(0.05), at(0.5), at(0.95));
-        println!("{:<16} p50 {:>8.1} us  p95 {:>8.1} us", self.figure, median / 1e3, high / 1e3);
+        let worked = self.worked.as_secs_f64() * 1e6 / self.times.len() as f64;
+        println!(
+            "{:<16} p50 {:>8.1} us  p95 {:>8.1} us  processors {worked:>8.1} us a call",
+            self.figure,
+            median / 1e3,
+            high / 1e3
+        );
         let Some(file) = std::env::var_os("LICTOR_BENCH_FIGURES") else { return };
         let line = json!({
             "figure": self.figure, "value": median, "low": low, "high": high, "unit": "ns",
@@ -249,20 +270,23 @@ async fn measure() {
     let synced = client_of(Bare { to: third.peer().clone(), line }).await;
     let (buffered, one) = wrap(&place.path().join("buffered"), Durability::Normal).await;
     let (durable, other) = wrap(&place.path().join("durable"), Durability::Full).await;
-    let way = |figure, client| Way { figure, client, times: Vec::new() };
-    let mut ways = [
+    let way = |figure, client| Way { figure, client, times: Vec::new(), worked: Duration::ZERO };
+    let mut ways = vec![
         way("mcp/direct", first),
         way("mcp/bare", bare),
         way("mcp/synced", synced),
         way("mcp/buffered", buffered),
         way("mcp/durable", durable),
     ];
+    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    ways.retain(|way| named.is_empty() || named.iter().any(|name| name == way.figure));
     for round in 0..=ROUNDS {
         for way in &mut ways {
             way.round().await;
             if round == 0 {
                 // What is done for the first time is not what is measured.
                 way.times.clear();
+                way.worked = Duration::ZERO;
             }
         }
     }
