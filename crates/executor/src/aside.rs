@@ -76,7 +76,7 @@ impl Executor {
         let (described, asker) = (described.clone(), asker.clone());
         let prepared = self.aside(move || {
             let view = executor.parts.run_view.as_ref().unwrap_or(&executor.parts.view);
-            let (staging, ready) = (Staging::new(asker.unwanted.clone()), Ready::default());
+            let (staging, ready) = (Staging::new(asker.unwanted.clone(), limit), Ready::default());
             let granted =
                 Granted::new(&described, view.as_ref(), &asker.meter, (limit, &staging, &ready));
             handler.prepare(&granted)

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::landing::Staging;
 use crate::prepared::Ready;
 use crate::record::ExecutionRecord;
+use crate::run_time::RunTime;
 
 /// Leave to run a handler once, for the action that was judged. It ends with the run.
 #[must_use = "a grant does nothing until a handler uses it"]
@@ -44,6 +45,14 @@ impl<'run> Granted<'run> {
     #[must_use]
     pub fn limit(&self) -> Duration {
         self.limit
+    }
+
+    /// The run's time, which stands still while somebody is asked: [`RunTime::hold`]. A handler that
+    /// says that it [keeps time](crate::Handler::keeps_time) ends its run when it is
+    /// [over](RunTime::over).
+    #[must_use]
+    pub fn time(&self) -> &RunTime {
+        self.staging.time()
     }
 
     /// Comes back when nobody waits for the run any more, and never while somebody does. A handler

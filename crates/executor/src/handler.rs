@@ -88,7 +88,7 @@ pub trait Handler: Send + Sync {
         None
     }
 
-    /// Whether it ends its run by itself when [`Granted::limit`] is over, and says what became of
+    /// Whether it ends its run by itself when [`Granted::time`] is over, and says what became of
     /// it. Then it gets a moment longer to do so.
     fn keeps_time(&self) -> bool {
         false

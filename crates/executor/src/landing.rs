@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lictor_capability::{
     Action, Admitted, Beyond, CapabilityId, Change, ChangeDocument, ChangeSet, Described, Effects,
@@ -17,17 +18,19 @@ use serde_json::{Value, json};
 use crate::error::ExecuteErrorKind;
 use crate::handler::HandlerError;
 use crate::record::{ExecutionRecord, ExecutionStatus};
+use crate::run_time::RunTime;
 use crate::unwanted::Unwanted;
 
 /// So many are kept for being landed; older ones are given up.
 const MAX_KEPT: usize = 32;
 
 /// What a handler and the executor have between them during a run: where it puts what is to follow
-/// on it, once, and whether the run is still wanted.
+/// on it, once, whether the run is still wanted, and how much time it has.
 #[derive(Debug)]
 pub(crate) struct Staging {
     to_follow: Mutex<ToFollow>,
     unwanted: Unwanted,
+    time: RunTime,
 }
 
 /// What follows on the run of a handler, each of it judged by itself.
@@ -40,12 +43,16 @@ pub(crate) struct ToFollow {
 }
 
 impl Staging {
-    pub(crate) fn new(unwanted: Unwanted) -> Self {
-        Self { to_follow: Mutex::default(), unwanted }
+    pub(crate) fn new(unwanted: Unwanted, limit: Duration) -> Self {
+        Self { to_follow: Mutex::default(), unwanted, time: RunTime::new(limit) }
     }
 
     pub(crate) fn unwanted(&self) -> &Unwanted {
         &self.unwanted
+    }
+
+    pub(crate) fn time(&self) -> &RunTime {
+        &self.time
     }
 
     // Only exchanges happen under the lock, so a poisoned one holds a whole value.

@@ -15,6 +15,7 @@ mod outside; // running handlers
 mod port;
 mod prepared; // what a handler made ready
 mod record;
+mod run_time; // how long a run may take
 mod service;
 mod stack; // the standard layers
 mod staged; // checks before anything is visible
@@ -41,6 +42,7 @@ pub use port::{
 };
 pub use prepared::Prepared;
 pub use record::{ExecutionRecord, ExecutionStatus};
+pub use run_time::{Held, RunTime};
 pub use service::{Executor, ExecutorBuilder, TimeLimits};
 pub use stack::ExecutorService;
 pub use under_way::{Begun, UnderWay};

@@ -180,7 +180,7 @@ impl Executor {
             .fold(contract.timeout.as_duration(), Duration::min);
         let clock = &self.parts.clock;
         let began = clock.monotonic();
-        let staging = Staging::new(asker.unwanted.clone());
+        let staging = Staging::new(asker.unwanted.clone(), limit);
         let grace = if handler.keeps_time() { GRACE } else { Duration::ZERO };
         let run = async {
             let ready = Ready::of(self.prepare_aside(&handler, described, asker, limit).await?);
@@ -190,7 +190,7 @@ impl Executor {
             let granted = Granted::new(described, view.as_ref(), &asker.meter, around);
             Caught(handler.run(granted)).await.unwrap_or_else(|Panicked| Err(panicked()))
         };
-        let ended = tokio::time::timeout(limit + grace, run);
+        let over = staging.time().over_and(grace);
         let unwanted = async {
             if !handler.stops() {
                 std::future::pending::<()>().await;
@@ -198,17 +198,14 @@ impl Executor {
             asker.unwanted.told().await;
             tokio::time::sleep(GRACE).await;
         };
-        let ended = tokio::select! {
+        let output = tokio::select! {
             biased;
-            ended = ended => ended,
-            () = unwanted => return Err(ExecuteErrorKind::Unwanted),
-        };
-        let output = match ended {
-            Ok(output) => output.map_err(ExecuteErrorKind::Handler)?,
-            Err(_) => {
+            output = run => output.map_err(ExecuteErrorKind::Handler)?,
+            () = over => {
                 let capability = contract.id.to_string();
                 return Err(ExecuteErrorKind::TimedOut { capability, limit_ms: limit.as_millis() });
             }
+            () = unwanted => return Err(ExecuteErrorKind::Unwanted),
         };
         let ToFollow { changes, run } = staging.take();
         // Of a run that is only begun the output is not known yet.

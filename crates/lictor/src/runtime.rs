@@ -8,7 +8,7 @@ use lictor_capability::{CapabilityGraph, Contract, ContractError};
 use lictor_context::{Clock, Session};
 use lictor_document::HumanDuration;
 use lictor_executor::{
-    Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, TimeLimits,
+    Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, RunTime, TimeLimits,
 };
 use lictor_governance::{
     Approvals, Approvers, Catalogue, ChangeDurability, Clients, Halts, PolicySet, WriteGate,
@@ -174,7 +174,9 @@ impl Runtime {
             answer: settings
                 .limits
                 .max_execution_time
-                .map(|limit| limit.as_duration() + settings.lock_timeout.as_duration() + GRACE),
+                .map(|limit| limit.as_duration() + settings.lock_timeout.as_duration() + GRACE)
+                // A person may be asked in between.
+                .map(|limit| limit + RunTime::MOST_HELD),
         })
         .build();
         let recovered = recover_if_needed(&lock, &executor).await?;
