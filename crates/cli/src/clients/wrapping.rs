@@ -8,6 +8,8 @@ use std::path::Path;
 use lictor::capability::McpServer;
 use serde_json::json;
 
+use crate::context::home;
+
 use super::text::{Document, Edit, Field, Kind, Node};
 
 /// What a client fills in that is no secret; what else stands in a command would be pinned and kept.
@@ -269,6 +271,17 @@ impl One<'_> {
         let (_, indent) = before.rsplit_once('\n')?;
         indent.chars().all(char::is_whitespace).then(|| indent.to_owned())
     }
+}
+
+/// A word as a client passes it on that has this workspace open: it is so that it has to be let in.
+pub(crate) fn filled_in(word: &str, root: &Path) -> String {
+    let home = home().unwrap_or_default();
+    let base = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let [folder, home] = [root, &home].map(|path| path.display().to_string());
+    let values = [folder.as_str(), &base, &home, "/", "/"];
+    let with =
+        |word: String, (name, value): (&str, &str)| word.replace(&format!("${{{name}}}"), value);
+    FILLED_IN.into_iter().zip(values).fold(word.to_owned(), with)
 }
 
 /// What a client would fill into a word that is not known to be harmless.

@@ -1,5 +1,6 @@
 //! `mcp import`: the servers that clients start already, behind the road from then on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lictor::context::{Clock as _, Digest, Event, EventFacts, EventType, SystemClock};
@@ -11,7 +12,7 @@ use super::view::unified;
 use crate::clients::backup::{self, Kept, Shelf};
 use crate::clients::places::{self, Client, Place, Scope};
 use crate::clients::text::{Document, MAX_BYTES};
-use crate::clients::wrapping::{self, Found, What, Wrapped};
+use crate::clients::wrapping::{self, Found, What, Wrapped, filled_in};
 use crate::context::{Context, keys_folder};
 use crate::failure::Failure;
 use crate::mcp_args::Import;
@@ -47,7 +48,13 @@ pub(crate) async fn import(wish: Import, context: &Context, output: &Output) -> 
             Err(failure) => return Err(failure.with_details(json!({ "files": done }))),
         }
     }
-    let steps: Vec<String> = planned.iter().flat_map(Planned::steps).collect();
+    let mut steps: Vec<String> = Vec::new();
+    for step in planned.iter().flat_map(|one| one.steps(&root)) {
+        // Several clients may start the same one.
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
+    }
     output.result(&json!({ "files": done, "next_steps": steps }), || {
         let mut text = String::from(
             "written; `lictor mcp import --revert` with the same options takes it back\n",
@@ -110,6 +117,7 @@ fn plan(wish: &Import, root: &Path) -> Result<Vec<Planned>, Failure> {
         let why = format!("no client keeps servers there; looked for {}", looked.join(", "));
         return Err(Failure::not_found(why).with_step("--scope all").with_step("--file FILE"));
     }
+    say_of_clashes(&mut planned, root);
     for name in &wish.server {
         if !planned.iter().any(|one| one.found.iter().any(|found| found.name == *name)) {
             let why = format!("no file that was looked at has a server `{}`", name.escape_debug());
@@ -117,6 +125,27 @@ fn plan(wish: &Import, root: &Path) -> Result<Vec<Planned>, Failure> {
         }
     }
     Ok(planned)
+}
+
+/// One name, one command: what is started otherwise under a name has to be let in anew each time.
+fn say_of_clashes(planned: &mut [Planned], root: &Path) {
+    let mut commands: BTreeMap<String, BTreeSet<Vec<String>>> = BTreeMap::new();
+    for (name, wrapped) in planned.iter().flat_map(Planned::wrapped) {
+        let command = wrapped.command.iter().map(|word| filled_in(word, root)).collect();
+        commands.entry(name.to_owned()).or_default().insert(command);
+    }
+    commands.retain(|_, commands| commands.len() > 1);
+    for found in planned.iter_mut().flat_map(|one| &mut one.found) {
+        if let What::Wrapped(wrapped) = &mut found.what
+            && commands.contains_key(&found.name)
+        {
+            wrapped.notes.push(format!(
+                "`{}` stands for another command in another of these files, and only one of them can be \
+                 let in: give one of them another name",
+                found.name
+            ));
+        }
+    }
 }
 
 /// A file, if it holds servers.
@@ -231,7 +260,7 @@ impl Planned {
     }
 
     /// What lets in the servers that were wrapped.
-    fn steps(&self) -> Vec<String> {
+    fn steps(&self, root: &Path) -> Vec<String> {
         let step = |(_, wrapped): (&str, &Wrapped)| {
             let own = wrapped.start.iter().position(|word| word == "--").unwrap_or_default();
             let (ours, command) = wrapped.start.split_at(own);
@@ -246,6 +275,7 @@ impl Planned {
                 before = word;
             }
             words.push("--approve-baseline");
+            let command: Vec<String> = command.iter().map(|word| filled_in(word, root)).collect();
             words.extend(command.iter().map(String::as_str));
             words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
         };

@@ -335,6 +335,34 @@ fn what_would_not_work_behind_the_road_is_left_with_its_reason() {
     }
 }
 
+/// As clients pass it on that fill in where they are, or else what is let in is never what is started.
+#[test]
+fn what_clients_fill_in_is_let_in_filled_and_one_that_several_start_once() {
+    let place = Place::new();
+    let said = json!({ "command": "c", "args": ["--in", "${workspaceFolder}/x", "${workspaceFolderBasename}"] });
+    place.write(".vscode/mcp.json", &json!({ "servers": { "a": said } }).to_string());
+    place.write(".cursor/mcp.json", &json!({ "mcpServers": { "a": said } }).to_string());
+    let told = place.done(&["mcp", "import", "--yes"]);
+    let root = place.root.to_str().unwrap();
+    let step = format!("lictor mcp wrap a --approve-baseline -- c --in {root}/x workspace");
+    assert_eq!(told["next_steps"], json!([step]), "{told}");
+    assert!(place.read(".vscode/mcp.json").unwrap().contains("${workspaceFolder}/x"));
+}
+
+#[test]
+fn a_name_that_stands_for_two_commands_is_pointed_out() {
+    let place = Place::new();
+    let servers = |program: &str| json!({ "mcpServers": { "a": { "command": program }, "b": { "command": "b" } } });
+    place.write(".mcp.json", &servers("one").to_string());
+    place.write(".cursor/mcp.json", &servers("two").to_string());
+    let told = place.done(&["mcp", "import", "--dry-run"]);
+    for file in told["files"].as_array().unwrap() {
+        let notes = |n: usize| file["servers"][n]["notes"].to_string();
+        assert!(notes(0).contains("only one of them can be let in"), "{file}");
+        assert_eq!(notes(1), "[]", "{file}");
+    }
+}
+
 #[test]
 fn a_link_stays_a_link_and_a_folder_is_handed_on() {
     let place = Place::new();
