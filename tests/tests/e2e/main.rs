@@ -42,6 +42,7 @@ mod inside;
 mod lazy;
 mod links;
 mod mcp_import;
+mod mcp_tls;
 mod named;
 mod names;
 mod place;
