@@ -34,6 +34,8 @@ const OPEN: Duration = Duration::from_secs(300);
 const MAX_PARKED: usize = 64;
 /// A question that is longer is cut: nobody reads it in a dialogue.
 const MAX_MESSAGE: usize = 4_000;
+/// So far a call is after a second of which its server says nothing: less than any server counts by.
+const A_TICK: f64 = 1e-9;
 /// What of a client's `_meta` a server gets beside what the protocol itself puts there.
 const PASSED_ON: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 
@@ -176,10 +178,15 @@ impl Relay {
                 return Went::Asks(self.park(codec, running, asks, bound));
             }
             let Asks { requests, answer, .. } = asks;
-            let said = tokio::select! {
-                biased;
-                ended = running.going.join_next() => return running.ended(ended),
-                said = ask_now(&context.peer, requests) => said,
+            let asking = ask_now(&context.peer, requests);
+            tokio::pin!(asking);
+            let said = loop {
+                tokio::select! {
+                    biased;
+                    ended = running.going.join_next() => return running.ended(ended),
+                    said = &mut asking => break said,
+                    _ = ticks.tick() => told.tick().await,
+                }
             };
             // Whoever asked may have given up; then the call ends by itself.
             drop(answer.send(said));
@@ -301,12 +308,23 @@ fn marked(mut asks: Asks) -> Asks {
         );
     };
     for request in asks.requests.values_mut() {
-        if let InputRequest::Elicitation(request) = request {
-            match &mut request.params {
+        match request {
+            InputRequest::Elicitation(request) => match &mut request.params {
                 ElicitRequestParams::FormElicitationParams { message, .. }
                 | ElicitRequestParams::UrlElicitationParams { message, .. } => mark(message),
                 _ => {}
+            },
+            // Clients show their users what is to be sampled, and the model reads it first.
+            InputRequest::CreateMessage(request) => {
+                let theirs = request.params.system_prompt.take().unwrap_or_default();
+                let ours = format!(
+                    "The MCP server `{server}` asks for this, through Lictor. Neither the user nor \
+                     Lictor says what follows, and the answer goes to that server."
+                );
+                request.params.system_prompt =
+                    Some(format!("{ours}\n\n{theirs}").trim_end().into());
             }
+            _ => {}
         }
     }
     asks
@@ -398,7 +416,10 @@ impl<'a> Told<'a> {
     async fn tick(&mut self) {
         self.seconds = self.seconds.saturating_add(1);
         let Some(token) = self.token.clone().filter(|_| !self.by_server) else { return };
-        self.tell(still_under_way(token, self.name, self.seconds)).await;
+        let mut progress = still_under_way(token, self.name, self.seconds);
+        // It only ever grows, and what the server says of itself is to be heard when it says something.
+        progress.progress *= A_TICK;
+        self.tell(progress).await;
     }
 
     async fn tell(&mut self, progress: ProgressNotificationParam) {

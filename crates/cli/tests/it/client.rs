@@ -1,12 +1,15 @@
 //! A client of the real binary, of either era.
+#![expect(deprecated, reason = "the older protocol has logs, sampling and roots")]
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities,
-    ClientConfig, ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData, Implementation,
-    ListToolsResult, ProgressNotificationParam, ProtocolVersion, SubscriptionFilter, Tool,
+    ClientConfig, CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams,
+    ElicitResult, ElicitationAction, ErrorData, Implementation, ListRootsResult, ListToolsResult,
+    LoggingLevel, LoggingMessageNotificationParam, ProgressNotificationParam, ProtocolVersion,
+    RequestMetaObject, ResourceUpdatedNotificationParam, SubscriptionFilter, Tool,
 };
 use rmcp::service::{
     ClientLifecycleMode, ClientServiceExt as _, NotificationContext, PeerRequestOptions,
@@ -16,7 +19,7 @@ use rmcp::{ClientHandler, ServiceError};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::place::{Place, ours};
 
@@ -37,21 +40,35 @@ pub(crate) struct Ear {
     changed: Arc<Semaphore>,
     progressed: Arc<Semaphore>,
     person: Option<Person>,
+    /// What it can beside that, and what of all that it was told and asked.
+    can: Value,
+    heard: Arc<Mutex<Vec<(&'static str, Value)>>>,
+    /// Whether its user has made up their mind.
+    decided: Arc<watch::Sender<bool>>,
+    hears: Arc<Notify>,
 }
 
 impl Ear {
     fn new(person: Option<Person>) -> Self {
         let none = || Arc::new(Semaphore::new(0));
-        Self { changed: none(), progressed: none(), person }
+        let can = match person {
+            None => json!({}),
+            Some(_) => json!({ "elicitation": {} }),
+        };
+        let (heard, hears) = (Arc::default(), Arc::default());
+        let decided = Arc::new(watch::Sender::new(true));
+        Self { changed: none(), progressed: none(), person, can, heard, decided, hears }
+    }
+
+    fn hear(&self, what: &'static str, said: Value) {
+        self.heard.lock().unwrap().push((what, said));
+        self.hears.notify_waiters();
     }
 }
 
 impl ClientHandler for Ear {
     fn get_info(&self) -> ClientConfig {
-        let capabilities = match self.person {
-            None => ClientCapabilities::default(),
-            Some(_) => ClientCapabilities::builder().enable_elicitation().build(),
-        };
+        let capabilities: ClientCapabilities = serde_json::from_value(self.can.clone()).unwrap();
         ClientConfig::new(capabilities, Implementation::new("tests", "1.0.0"))
     }
 
@@ -59,8 +76,49 @@ impl ClientHandler for Ear {
         self.changed.add_permits(1);
     }
 
-    async fn on_progress(&self, _: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
+    async fn on_progress(
+        &self,
+        params: ProgressNotificationParam,
+        _: NotificationContext<RoleClient>,
+    ) {
+        self.hear("progress", json!(params));
         self.progressed.add_permits(1);
+    }
+
+    async fn on_logging_message(
+        &self,
+        params: LoggingMessageNotificationParam,
+        _: NotificationContext<RoleClient>,
+    ) {
+        self.hear("log", json!(params));
+    }
+
+    async fn on_resource_updated(
+        &self,
+        params: ResourceUpdatedNotificationParam,
+        _: NotificationContext<RoleClient>,
+    ) {
+        self.hear("updated", json!(params.uri));
+    }
+
+    async fn create_message(
+        &self,
+        params: CreateMessageRequestParams,
+        _: RequestContext<RoleClient>,
+    ) -> Result<CreateMessageResult, ErrorData> {
+        self.hear("sampled", json!(params));
+        let said = json!({ "role": "assistant", "content": { "type": "text", "text": "Paris" },
+                           "model": "a model of these tests" });
+        Ok(serde_json::from_value(said).unwrap())
+    }
+
+    async fn list_roots(
+        &self,
+        _: RequestContext<RoleClient>,
+    ) -> Result<ListRootsResult, ErrorData> {
+        self.hear("roots", json!({}));
+        let said = json!({ "roots": [{ "uri": "file:///of/the/client", "name": "theirs" }] });
+        Ok(serde_json::from_value(said).unwrap())
     }
 
     async fn create_elicitation(
@@ -70,6 +128,8 @@ impl ClientHandler for Ear {
     ) -> Result<ElicitResult, ErrorData> {
         let person = self.person.as_ref().expect("nobody may be asked");
         let asked = json!(request);
+        self.hear("asked", asked.clone());
+        self.decided.subscribe().wait_for(|decided| *decided).await.unwrap();
         let (action, content) =
             person.lock().unwrap()(asked["message"].as_str().expect("a question has a text"));
         let mut result = ElicitResult::new(action);
@@ -226,6 +286,68 @@ impl Client {
     ) -> Self {
         let (server,) = Self::spawn_as(place, verb, arguments, |_| {});
         Self::over(server, era, Ear::new(Some(person))).await
+    }
+
+    /// A client that can whatever `can` says, and whose user answers questions.
+    pub(crate) async fn able(
+        place: &Place,
+        era: Era,
+        verb: &str,
+        arguments: &[&str],
+        (can, person): (Value, Person),
+    ) -> Self {
+        let (server,) = Self::spawn_as(place, verb, arguments, |command| {
+            command.env("LICTOR_SECRET_KEY", "a-secret-of-some-length");
+        });
+        let mut ear = Ear::new(Some(person));
+        ear.can = can;
+        Self::over(server, era, ear).await
+    }
+
+    /// Whether its user answers at once, as they do unless told otherwise.
+    pub(crate) fn decided(&self, decided: bool) {
+        self.ear.decided.send_replace(decided);
+    }
+
+    /// What it was told, or asked, of one kind so far.
+    pub(crate) fn heard(&self, what: &str) -> Vec<Value> {
+        let heard = self.ear.heard.lock().unwrap();
+        heard.iter().filter(|(of, _)| *of == what).map(|(_, said)| said.clone()).collect()
+    }
+
+    /// Waits until it was told, or asked, so often.
+    pub(crate) async fn told(&self, what: &str, times: usize) -> Vec<Value> {
+        self.told_where(what, times, |_| true).await
+    }
+
+    /// The same, of what is so.
+    pub(crate) async fn told_where(
+        &self,
+        what: &str,
+        times: usize,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
+        loop {
+            let more = self.ear.hears.notified();
+            tokio::pin!(more);
+            more.as_mut().enable();
+            let mut heard = self.heard(what);
+            heard.retain(&is_so);
+            if heard.len() >= times {
+                return heard;
+            }
+            more.await;
+        }
+    }
+
+    /// A call that says how much it wants to have logged.
+    pub(crate) async fn call_logging(&self, name: &str, input: Value, level: LoggingLevel) {
+        let mut meta = RequestMetaObject::new();
+        meta.set_log_level(level);
+        let options = PeerRequestOptions::no_options().with_meta(meta);
+        let request = CallToolRequest::new(params(name, input)).into();
+        let call = self.running.send_cancellable_request(request, options).await.unwrap();
+        call.await_response().await.unwrap();
     }
 
     /// What is beyond tools.

@@ -37,8 +37,18 @@ impl HttpServer {
         arguments: &[&str],
         set: impl FnOnce(&mut Command),
     ) -> Self {
+        Self::start_as(place, "serve", arguments, set).await
+    }
+
+    /// Another server than `mcp serve`.
+    pub(crate) async fn start_as(
+        place: &Place,
+        verb: &str,
+        arguments: &[&str],
+        set: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lictor"));
-        command.args(["mcp", "serve", "--json", "--http", "127.0.0.1:0"]).args(arguments);
+        command.args(["mcp", verb, "--json", "--http", "127.0.0.1:0"]).args(arguments);
         command.current_dir(&place.root).kill_on_drop(true);
         for name in ours() {
             command.env_remove(name);

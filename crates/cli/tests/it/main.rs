@@ -18,6 +18,7 @@ mod elsewhere;
 mod http_client;
 mod place;
 mod stand_in;
+mod stand_in_tells;
 
 mod bundles;
 mod cancelling;
@@ -36,5 +37,6 @@ mod refusals;
 mod relay;
 mod session;
 mod tasks;
+mod telling;
 mod wrap;
 mod wrap_files;

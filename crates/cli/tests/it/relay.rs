@@ -13,10 +13,10 @@ use crate::place::Place;
 use crate::stand_in::{StandIn, baseline, looks};
 use crate::wrap::place;
 
-const ERAS: [Era; 2] = [Era::Legacy, Era::Modern];
+pub(crate) const ERAS: [Era; 2] = [Era::Legacy, Era::Modern];
 
 /// A server that has everything.
-fn rich(place: &Place, era: &str) -> StandIn {
+pub(crate) fn rich(place: &Place, era: &str) -> StandIn {
     let stand_in = StandIn::new(place, &[looks("echo"), looks("asks")]);
     stand_in.put("era", &json!(era));
     stand_in.put(
@@ -33,18 +33,18 @@ fn rich(place: &Place, era: &str) -> StandIn {
     stand_in
 }
 
-fn prompt(name: &str) -> Value {
+pub(crate) fn prompt(name: &str) -> Value {
     json!({
         "name": name, "description": "Greets somebody.",
         "arguments": [{ "name": "whom", "description": "Who it is.", "required": false }],
     })
 }
 
-fn resource(uri: &str) -> Value {
+pub(crate) fn resource(uri: &str) -> Value {
     json!({ "uri": uri, "name": "a note", "description": "What was noted.", "mimeType": "text/plain" })
 }
 
-fn arguments(stand_in: &StandIn) -> Vec<String> {
+pub(crate) fn arguments(stand_in: &StandIn) -> Vec<String> {
     let mut arguments: Vec<String> =
         ["--user", "somebody", "desk"].iter().map(|one| (*one).to_owned()).collect();
     arguments.extend(stand_in.command());
@@ -58,24 +58,24 @@ async fn wrapped(place: &Place, era: Era, stand_in: &StandIn) -> Client {
 }
 
 #[track_caller]
-fn let_in(place: &Place, stand_in: &StandIn) -> Value {
+pub(crate) fn let_in(place: &Place, stand_in: &StandIn) -> Value {
     let (code, json) = baseline(place, "desk", &[], stand_in);
     assert_eq!(code, 0, "{json}");
     json
 }
 
-async fn prompts(client: &Client) -> Vec<String> {
+pub(crate) async fn prompts(client: &Client) -> Vec<String> {
     let listed = client.peer().list_prompts(None).await.unwrap();
     listed.prompts.into_iter().map(|prompt| prompt.name).collect()
 }
 
-async fn get(client: &Client, name: &str) -> Result<Value, String> {
+pub(crate) async fn get(client: &Client, name: &str) -> Result<Value, String> {
     let params = GetPromptRequestParams::new(name);
     let got = client.peer().get_prompt(params).await;
     got.map(|got| json!(got)).map_err(|error| error.to_string())
 }
 
-async fn read(client: &Client, uri: &str) -> Result<Value, String> {
+pub(crate) async fn read(client: &Client, uri: &str) -> Result<Value, String> {
     let got = client.peer().read_resource(ReadResourceRequestParams::new(uri)).await;
     got.map(|got| json!(got)).map_err(|error| error.to_string())
 }
@@ -217,7 +217,7 @@ async fn a_prompt_or_a_resource_that_says_something_else_is_held_back_and_the_ot
 }
 
 /// A person who gives their name, and what they were shown.
-fn person() -> (Person, Arc<Mutex<Vec<String>>>) {
+pub(crate) fn person() -> (Person, Arc<Mutex<Vec<String>>>) {
     let shown = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&shown);
     let person = move |text: &str| {

@@ -1,6 +1,7 @@
 //! A server of somebody else's, for these tests: this very program, asked to be one. What it says it has
 //! stands in a file, and may be another thing at any moment.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -107,40 +108,52 @@ pub(crate) fn baseline(
 #[test]
 fn serves() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    Serving { folder: folder.into(), seen: Value::Null }.serve();
+    Serving {
+        folder: folder.into(),
+        seen: Value::Null,
+        listens: Vec::new(),
+        later: VecDeque::new(),
+    }
+    .serve();
 }
 
-struct Serving {
-    folder: PathBuf,
+pub(crate) struct Serving {
+    pub(crate) folder: PathBuf,
     seen: Value,
+    /// Who listens for what: the request's id, and what it is to hear of.
+    pub(crate) listens: Vec<(Value, Value)>,
+    /// What it heard while it waited for something else.
+    pub(crate) later: VecDeque<String>,
 }
 
 fn read(folder: &Path, what: &str) -> Value {
     let text = fs::read_to_string(folder.join(what)).unwrap_or_else(|_| "null".to_owned());
-    serde_json::from_str(&text).unwrap()
+    // Where it stands, for whoever speaks of that.
+    let here = std::env::current_dir().unwrap();
+    serde_json::from_str(&text.replace("{here}", here.to_str().unwrap())).unwrap()
 }
 
-fn append(folder: &Path, what: &str, line: &str) {
+pub(crate) fn append(folder: &Path, what: &str, line: &str) {
     let mut file =
         fs::OpenOptions::new().create(true).append(true).open(folder.join(what)).unwrap();
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-fn say(message: &Value) {
+pub(crate) fn say(message: &Value) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("{message}\n").as_bytes()).unwrap();
     out.flush().unwrap();
 }
 
 /// Nobody keeps the input: a tool that asks reads the answer to that itself.
-fn next_line() -> Option<String> {
+pub(crate) fn next_line() -> Option<String> {
     let mut line = String::new();
     let read = std::io::stdin().read_line(&mut line).ok()?;
     (read > 0).then_some(line)
 }
 
 impl Serving {
-    fn get(&self, what: &str) -> Value {
+    pub(crate) fn get(&self, what: &str) -> Value {
         read(&self.folder, what)
     }
 
@@ -155,7 +168,7 @@ impl Serving {
             std::thread::spawn(move || child.wait());
         }
         self.seen = self.get("tools");
-        while let Some(line) = next_line() {
+        while let Some(line) = self.later.pop_front().or_else(next_line) {
             let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
             let id = message["id"].clone();
             let now = self.get("tools");
@@ -163,7 +176,7 @@ impl Serving {
                 self.seen = now;
                 say(&json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }));
             }
-            if id.is_null() {
+            if self.tells(&message) || id.is_null() {
                 continue;
             }
             match self.answer(message["method"].as_str().unwrap_or_default(), &message["params"]) {
@@ -224,9 +237,15 @@ impl Serving {
             "resources/read" => {
                 append(&self.folder, "calls", &params.to_string());
                 let uri = params["uri"].as_str().unwrap_or_default();
+                let text = match uri.strip_prefix("file://") {
+                    Some(path) => {
+                        fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
+                    }
+                    None => format!("what {uri} holds"),
+                };
                 Ok(
                     json!({ "resultType": "complete", "ttlMs": 0, "cacheScope": "private", "contents": [
-                    { "uri": uri, "mimeType": "text/plain", "text": format!("what {uri} holds") },
+                    { "uri": uri, "mimeType": "text/plain", "text": text },
                 ] }),
                 )
             }
@@ -237,46 +256,9 @@ impl Serving {
                     "values": [format!("{value}-completed")], "hasMore": false,
                 } }))
             }
-            "tools/call" if params["name"] == "asks" => Ok(self.ask(params)),
             "tools/call" => self.call(params),
             _ => Err((-32601, "there is no such method")),
         }
-    }
-
-    /// A tool that asks the person behind the client, as its era has it, and says what it heard.
-    fn ask(&self, params: &Value) -> Value {
-        let text = params["arguments"]["text"].as_str().unwrap_or_default();
-        let question = json!({ "method": "elicitation/create", "params": {
-            "mode": "form", "message": text, "requestedSchema": {
-                "type": "object", "properties": { "name": { "type": "string" } }, "required": ["name"],
-            },
-        } });
-        let heard = if self.get("era") == "modern" {
-            match params["inputResponses"].get("who") {
-                None => {
-                    return json!({
-                        "resultType": "input_required", "inputRequests": { "who": question },
-                        "requestState": "their own state",
-                    });
-                }
-                Some(_) if params["requestState"] != "their own state" => json!("no state"),
-                Some(said) => said.clone(),
-            }
-        } else {
-            let mut request = question;
-            request["jsonrpc"] = json!("2.0");
-            request["id"] = json!("question-1");
-            say(&request);
-            loop {
-                let Some(line) = next_line() else { break json!("nobody") };
-                let message: Value = serde_json::from_str(&line).unwrap();
-                if message["id"] == "question-1" {
-                    break message.get("result").unwrap_or(&message["error"]).clone();
-                }
-            }
-        };
-        append(&self.folder, "calls", &params.to_string());
-        json!({ "resultType": "complete", "content": [{ "type": "text", "text": heard.to_string() }] })
     }
 
     fn call(&self, params: &Value) -> Result<Value, (i32, &'static str)> {

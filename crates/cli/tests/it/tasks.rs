@@ -1,11 +1,13 @@
 //! A call that waits for people, as a task: it is done when they agree, and not before; they can refuse, and
 //! the client can give it up.
 
+use rmcp::model::{CallToolResponse, CancelTaskParams, GetTaskParams};
 use serde_json::{Value, json};
 
-use crate::client::Era;
+use crate::client::{Client, Era};
 use crate::http_client::{HttpClient, HttpServer};
 use crate::place::Place;
+use crate::relay::person;
 
 /// A client that knows tasks.
 async fn client(server: &HttpServer) -> HttpClient {
@@ -116,4 +118,63 @@ async fn a_task_is_known_to_its_own_principal_alone_and_to_clients_that_know_tas
     let waits = one.call("fs-write", json!({ "path": "ask/x", "content": "agreed" })).await;
     assert_eq!(waits["structuredContent"]["error"]["code"], "approval_required");
     server.end().await;
+}
+
+/// The same on standard input and output: the protocol's own client, that knows tasks.
+async fn on_stdio(place: &Place) -> Client {
+    let can = json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } });
+    let (nobody, _) = person();
+    Client::able(place, Era::Modern, "serve", &[], (can, nobody)).await
+}
+
+async fn stands(client: &Client, id: &str) -> Value {
+    json!(client.peer().get_task(GetTaskParams::new(id)).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_task_on_standard_input_is_done_when_people_agree_and_once() {
+    let place = Place::new();
+    let client = on_stdio(&place).await;
+    let wish = json!({ "path": "ask/x", "content": "agreed" });
+    let CallToolResponse::Task(task) = client.round("fs-write", wish, None).await.unwrap() else {
+        panic!("it is no task")
+    };
+    let task = json!(task);
+    let id = task["taskId"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (&stands(&client, &id).await["status"], place.read("ask/x")),
+        (&json!("working"), None)
+    );
+    place.approver(&["approvals", "approve", &id]);
+    let ended = loop {
+        let task = stands(&client, &id).await;
+        if task["status"] != "working" {
+            break task;
+        }
+    };
+    assert_eq!(ended["status"], "completed", "{ended}");
+    assert_ne!(ended["result"]["isError"], true, "{ended}");
+    assert_eq!(place.read("ask/x").as_deref(), Some("agreed"));
+    assert_eq!(stands(&client, &id).await, ended, "looking again does nothing again");
+    client.end().await;
+    let done = |event: &&Value| {
+        event["event_type"] == "action_completed" && event["action_name"] == "fs.write"
+    };
+    assert_eq!(place.trail().iter().filter(done).count(), 1);
+}
+
+#[tokio::test]
+async fn a_task_on_standard_input_that_is_given_up_asks_nobody_any_more() {
+    let place = Place::new();
+    let client = on_stdio(&place).await;
+    let wish = json!({ "path": "ask/x", "content": "agreed" });
+    let CallToolResponse::Task(task) = client.round("fs-write", wish, None).await.unwrap() else {
+        panic!("it is no task")
+    };
+    let id = json!(task)["taskId"].as_str().unwrap().to_owned();
+    client.peer().cancel_task(CancelTaskParams::new(id.clone())).await.unwrap();
+    assert_eq!(stands(&client, &id).await["status"], "cancelled");
+    client.end().await;
+    assert_eq!(place.done(&["approvals", "list"])["approvals"], json!([]));
+    assert_eq!(place.read("ask/x"), None);
 }

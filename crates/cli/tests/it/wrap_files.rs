@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, Era};
 use crate::place::Place;
+use crate::relay::read;
 use crate::stand_in::{StandIn, baseline, looks, tool};
 use crate::wrap::place;
 
@@ -122,4 +123,44 @@ async fn a_server_let_in_without_files_is_let_in_again_with_them() {
     let written = client.call("write", wish("a.txt", "x")).await;
     assert_eq!(place.read("a.txt").as_deref(), Some("x"), "{}", written.whole());
     client.end().await;
+}
+
+/// The folder of the copy is another one each time; what is pinned speaks of the workspace.
+#[tokio::test]
+async fn resources_that_are_files_are_those_of_the_workspace_as_the_policy_shows_them() {
+    let place = place();
+    place.write("notes/a.txt", "as it is");
+    place.write("no/secret.txt", "s");
+    let stand_in = StandIn::new(&place, &[looks("echo")]);
+    stand_in.put("capabilities", &json!({ "resources": { "subscribe": true } }));
+    stand_in.put("instructions", &json!("I work in {here}."));
+    let file = |path: &str| json!({ "uri": format!("file://{{here}}/{path}"), "name": path });
+    stand_in.put("resources", &json!([file("notes/a.txt"), file("no/secret.txt")]));
+    stand_in.put(
+        "resourceTemplates",
+        &json!([{ "uriTemplate": "file://{here}/notes/{name}", "name": "notes" }]),
+    );
+    let (code, told) = baseline(&place, "desk", &["--files"], &stand_in);
+    assert_eq!(code, 0, "{told}");
+    let at = |path: &str| format!("file://{}", place.path(path).display());
+    for _ in ["at first", "started again"] {
+        let client = wrapped(&place, &stand_in).await;
+        client.call("echo", json!({})).await;
+        let listed = json!(client.peer().list_resources(None).await.unwrap().resources);
+        let uris: Vec<&Value> = listed.as_array().unwrap().iter().map(|one| &one["uri"]).collect();
+        assert_eq!(uris, [&json!(at("no/secret.txt")), &json!(at("notes/a.txt"))]);
+        let info = json!(client.peer().peer_info().unwrap());
+        let here = format!("I work in {}.", place.root.display());
+        assert!(info["instructions"].as_str().unwrap().contains(&here), "{info}");
+        for path in ["notes/a.txt", "notes/b.txt"] {
+            let content = format!("{path} as others left it");
+            place.write(path, &content);
+            let got = read(&client, &at(path)).await.unwrap();
+            assert_eq!(got["contents"][0]["text"], content, "{got}");
+            assert_eq!(got["contents"][0]["uri"], at(path), "{got}");
+        }
+        let hidden = read(&client, &at("no/secret.txt")).await.unwrap();
+        assert!(hidden["contents"][0]["text"].as_str().unwrap().contains("No such"), "{hidden}");
+        client.end().await;
+    }
 }

@@ -1,12 +1,17 @@
 //! One request to a server, with all its rounds: what it asks in between is put to the client whose
 //! call it is, in whichever way the server asks.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lictor::executor::Granted;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientRequest, CompleteRequest, CompleteRequestParams,
-    ErrorData, GetPromptRequest, GetPromptRequestParams, InputResponses, ReadResourceRequest,
-    ReadResourceRequestParams, ServerResult,
+    ErrorData, GetPromptRequest, GetPromptRequestParams, InputRequiredResult, InputResponses,
+    ReadResourceRequest, ReadResourceRequestParams, ServerResult,
 };
 use rmcp::service::{PeerRequestOptions, RequestHandle, RoleClient, ServiceError};
+use serde_json::{Value, json};
 
 use super::link::{Era, Link};
 use super::talk::Talk;
@@ -61,12 +66,30 @@ impl Wanted {
 }
 
 impl Link {
-    /// Asks, and goes through all rounds.
+    /// Asks, and goes through all rounds, within the run's time, which stands still while the client is
+    /// asked. Nothing, when that is over.
     pub(super) async fn ask(
         &self,
         server: &str,
+        wanted: Wanted,
+        talk: Option<&Arc<Talk>>,
+        granted: &Granted<'_>,
+    ) -> Option<Result<ServerResult, NoResult>> {
+        if let Some(talk) = talk {
+            talk.runs_in(granted.time());
+        }
+        tokio::select! {
+            biased;
+            answered = self.rounds(server, wanted, talk) => Some(answered),
+            () = granted.time().over() => None,
+        }
+    }
+
+    async fn rounds(
+        &self,
+        server: &str,
         mut wanted: Wanted,
-        talk: Option<&std::sync::Arc<Talk>>,
+        talk: Option<&Arc<Talk>>,
     ) -> Result<ServerResult, NoResult> {
         if let Some(talk) = talk.filter(|_| self.era == Era::Discover) {
             wanted.answer(talk.brought(), None);
@@ -74,6 +97,10 @@ impl Link {
         for _ in 0..=MAX_ROUNDS {
             let asks = match self.once(&wanted, talk).await.map_err(NoResult::Service)? {
                 ServerResult::InputRequiredResult(asks) => asks,
+                ServerResult::CustomResult(said) => match read_again(&said.0) {
+                    Some(asks) => asks,
+                    None => return Ok(ServerResult::CustomResult(said)),
+                },
                 result => return Ok(result),
             };
             let talk = talk.ok_or(NoResult::Nobody)?;
@@ -89,7 +116,7 @@ impl Link {
     async fn once(
         &self,
         wanted: &Wanted,
-        talk: Option<&std::sync::Arc<Talk>>,
+        talk: Option<&Arc<Talk>>,
     ) -> Result<ServerResult, ServiceError> {
         let mut options = PeerRequestOptions::no_options();
         if let Some(talk) = talk {
@@ -103,6 +130,30 @@ impl Link {
         }
         let mut waiting = Waiting(Some(handle));
         waiting.answered().await
+    }
+}
+
+/// Questions that have no id where the library wants one: the newer protocol took it from those that
+/// have a page opened. They get one of ours, which clients of the older protocol are to find there.
+fn read_again(said: &Value) -> Option<InputRequiredResult> {
+    if said.get("resultType").and_then(Value::as_str) != Some("input_required") {
+        return None;
+    }
+    let mut said = said.clone();
+    let requests = said.get_mut("inputRequests").and_then(Value::as_object_mut)?;
+    for request in requests.values_mut() {
+        let about = request.get_mut("params").filter(|about| about.get("url").is_some());
+        about.into_iter().for_each(give_id);
+    }
+    serde_json::from_value(said).ok()
+}
+
+/// An id for a question that has a page opened, if it has none.
+pub(super) fn give_id(about: &mut Value) {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    if let Some(fields) = about.as_object_mut() {
+        let id = || json!(format!("lictor-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fields.entry("elicitationId").or_insert_with(id);
     }
 }
 

@@ -9,18 +9,20 @@ use lictor::handlers::Mask;
 use rmcp::ClientHandler;
 use rmcp::model::{
     ClientCapabilities, ClientConfig, CreateMessageRequest, CreateMessageRequestParams,
-    CreateMessageResult, ElicitRequest, ElicitRequestParams, ElicitResult, ErrorData,
-    Implementation, InputRequest, ListRootsResult, LoggingMessageNotificationParam,
-    ProgressNotificationParam, ResourceUpdatedNotificationParam,
+    CreateMessageResult, CustomRequest, CustomResult, ElicitRequest, ElicitRequestParams,
+    ElicitResult, ErrorCode, ErrorData, Implementation, InputRequest, ListRootsResult,
+    LoggingMessageNotificationParam, ProgressNotificationParam, ResourceUpdatedNotificationParam,
 };
 use rmcp::service::{InboundStreamOrigin, NotificationContext, RequestContext, RoleClient};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 
 use crate::audience::News;
 
+use super::asking::give_id;
+use super::files::Led;
 use super::talk::{Flights, Heard, Talk, Word};
 
 /// What a question is called that came without a name.
@@ -51,6 +53,8 @@ pub(super) struct Ears {
     pub(super) can: ClientCapabilities,
     /// Whether whoever calls speaks the newer protocol.
     pub(super) modern: bool,
+    /// How it and clients speak of the folder that it works in, where these are two.
+    pub(super) led: Option<Led>,
 }
 
 /// Hears what one connection brings. Nothing that a server asks is answered here: it is put to the
@@ -64,14 +68,15 @@ pub(super) struct Ear {
     heard: broadcast::Sender<Heard>,
     said: Arc<Said>,
     can: ClientCapabilities,
+    pub(super) led: Option<Led>,
     mask: Mask,
 }
 
 impl Ear {
     pub(super) fn new(ears: &Ears, mask: Mask) -> Self {
-        let Ears { server, news, heard, said, can, .. } = ears.clone();
+        let Ears { server, news, heard, said, can, led, .. } = ears.clone();
         let (stale, flights) = (Arc::default(), Arc::default());
-        Self { server, stale, flights, news, heard, said, can, mask }
+        Self { server, stale, flights, news, heard, said, can, led, mask }
     }
 
     pub(super) fn changed(&self, what: News) {
@@ -85,7 +90,9 @@ impl Ear {
     }
 
     pub(super) fn updated(&self, uri: String) {
-        self.tell(Heard::Updated(self.mask.text(&uri)));
+        if let Value::String(uri) = self.clean(Value::String(uri)) {
+            self.tell(Heard::Updated(uri));
+        }
     }
 
     fn tell(&self, heard: Heard) {
@@ -93,9 +100,17 @@ impl Ear {
         drop(self.heard.send(heard));
     }
 
-    /// Without what the server was given.
+    /// Without what the server was given, and about the folder that clients know.
+    fn clean(&self, said: Value) -> Value {
+        let said = self.mask.value(said);
+        match &self.led {
+            Some(led) => led.out(said),
+            None => said,
+        }
+    }
+
     fn masked<T: Serialize + DeserializeOwned>(&self, said: T) -> Result<T, ErrorData> {
-        let clean = serde_json::to_value(said).map(|value| self.mask.value(value));
+        let clean = serde_json::to_value(said).map(|value| self.clean(value));
         clean
             .and_then(serde_json::from_value)
             .map_err(|error| ErrorData::invalid_params(error.to_string(), None))
@@ -162,6 +177,26 @@ impl ClientHandler for Ear {
         context: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
         self.ask(InputRequest::Elicitation(ElicitRequest::new(params)), &context).await
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        context: RequestContext<RoleClient>,
+    ) -> Result<CustomResult, ErrorData> {
+        let CustomRequest { method, params, .. } = request;
+        // One that has a page opened, without the id that the library wants.
+        let read = params.filter(|_| method == "elicitation/create").and_then(|mut about| {
+            give_id(&mut about);
+            serde_json::from_value::<ElicitRequestParams>(about).ok()
+        });
+        let Some(params) = read else {
+            return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, method, None));
+        };
+        let said = self.create_elicitation(params, context).await?;
+        let said = serde_json::to_value(said);
+        said.map(CustomResult::new)
+            .map_err(|error| ErrorData::internal_error(error.to_string(), None))
     }
 
     async fn on_progress(

@@ -80,6 +80,35 @@ pub(super) fn works_on_files(contract: &Contract) -> bool {
     !contract.effects.fs.write.is_empty()
 }
 
+/// One folder under both its names: what is the workspace for clients is the copy for its server.
+#[derive(Debug, Clone)]
+pub(super) struct Led {
+    root: PathBuf,
+    copy: PathBuf,
+}
+
+impl Led {
+    pub(super) fn new(root: &Path, copy: &Copy) -> Self {
+        Self { root: root.to_owned(), copy: copy.folder().to_owned() }
+    }
+
+    /// What the server says, as clients know it.
+    pub(super) fn out(&self, said: Value) -> Value {
+        out_of_copy(said, &self.root, &self.copy)
+    }
+
+    /// A URI that a client names, as the server knows it.
+    pub(super) fn uri_in(&self, uri: &str) -> String {
+        let root = self.root.display().to_string();
+        match uri.split_once(&root) {
+            Some((before, rest)) if rest.is_empty() || rest.starts_with(['/', '?', '#']) => {
+                format!("{before}{}{rest}", self.copy.display())
+            }
+            _ => uri.to_owned(),
+        }
+    }
+}
+
 /// An input whose paths into the workspace lead into the copy.
 pub(super) fn into_copy(input: Map<String, Value>, root: &Path, copy: &Path) -> Map<String, Value> {
     let (root, copy) = (root.display().to_string(), copy.display().to_string());
@@ -134,5 +163,14 @@ mod tests {
         );
         let back = out_of_copy(json!({ "text": format!("wrote {at}/a") }), root, copy);
         assert_eq!(back, json!({ "text": "wrote /w/a" }));
+    }
+
+    #[test]
+    fn a_uri_of_the_workspace_is_one_of_the_copy_and_one_beside_it_is_not() {
+        let led = Led { root: PathBuf::from("/w"), copy: PathBuf::from("/c") };
+        assert_eq!(led.uri_in("file:///w/a"), "file:///c/a");
+        assert_eq!(led.uri_in("file:///w"), "file:///c");
+        assert_eq!(led.uri_in("file:///way/a"), "file:///way/a");
+        assert_eq!(led.uri_in("note://one"), "note://one");
     }
 }

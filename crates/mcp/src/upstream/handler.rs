@@ -323,19 +323,18 @@ impl CallsTool {
         let params =
             CallToolRequestParams::new(self.pinned.spec.tool.clone()).with_arguments(input);
         let talk = self.pinned.inner.talks.of(granted.described().action().id());
-        let asked = link.ask(server, Wanted::Tool(params), talk.as_ref());
-        let limit = granted.limit();
+        let asked = link.ask(server, Wanted::Tool(params), talk.as_ref(), granted);
         let answered = tokio::select! {
             biased;
-            answered = tokio::time::timeout(limit, asked) => answered,
+            answered = asked => answered,
             // It is told; whether that came in time, nobody knows.
             () = granted.unwanted() => {
                 let why = format!("nobody waited for `{server}` any more, and it was told so");
                 return Err(HandlerError::unknown(why));
             }
         };
-        let Ok(answered) = answered else {
-            let limit = limit.as_millis();
+        let Some(answered) = answered else {
+            let limit = granted.limit().as_millis();
             return Err(HandlerError::unknown(format!(
                 "`{server}` did not answer within {limit} ms"
             )));

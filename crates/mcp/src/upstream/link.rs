@@ -106,7 +106,7 @@ impl Link {
         if era == Era::Discover {
             subscribe(&peer, ear.clone());
         }
-        let listing = match Listing::ask(&peer, &ears.server).await {
+        let listing = match Listing::ask(&peer, &ears.server, ears.led.as_ref()).await {
             Ok(listing) => listing,
             Err(why) => {
                 let said = source.said();
@@ -146,14 +146,15 @@ impl Link {
     /// Begins or ends to listen for changes of one resource.
     #[expect(deprecated, reason = "the older protocol has these requests")]
     pub(super) async fn watch(&self, uri: &str, on: bool) -> Result<(), ServiceError> {
+        let theirs = self.ear.led.as_ref().map_or_else(|| uri.to_owned(), |led| led.uri_in(uri));
         if self.era == Era::Initialize {
             return match on {
-                true => self.peer.subscribe(SubscribeRequestParams::new(uri)).await,
-                false => self.peer.unsubscribe(UnsubscribeRequestParams::new(uri)).await,
+                true => self.peer.subscribe(SubscribeRequestParams::new(theirs)).await,
+                false => self.peer.unsubscribe(UnsubscribeRequestParams::new(theirs)).await,
             };
         }
         if on {
-            let filter = SubscriptionFilter::builder().resource_subscriptions([uri]).build();
+            let filter = SubscriptionFilter::builder().resource_subscriptions([theirs]).build();
             let mut subscription = self.peer.listen(filter).await?;
             let (ear, told) = (self.ear.clone(), uri.to_owned());
             let task = tokio::spawn(async move {
@@ -198,7 +199,7 @@ impl Link {
         }
         // What it says while it is asked counts for the next time.
         self.stale.store(false, Ordering::Release);
-        let asked = Listing::ask(&self.peer, &self.ear.server).await;
+        let asked = Listing::ask(&self.peer, &self.ear.server, self.ear.led.as_ref()).await;
         if asked.is_err() {
             self.stale.store(true, Ordering::Release);
         }

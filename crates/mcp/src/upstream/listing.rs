@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::dial;
+use super::files::Led;
 
 /// So many pages are asked for: a server that always has one more would hold everybody up.
 const MAX_PAGES: usize = 64;
@@ -37,11 +38,19 @@ struct Part {
 
 impl Listing {
     /// Asks for it.
-    pub(super) async fn ask(peer: &Peer<RoleClient>, server: &str) -> Result<Self, String> {
+    pub(super) async fn ask(
+        peer: &Peer<RoleClient>,
+        server: &str,
+        led: Option<&Led>,
+    ) -> Result<Self, String> {
         let asked = tokio::time::timeout(LIMIT, all(peer, server)).await;
         let found = asked.map_err(|_| "what it has was not listed in time".to_owned())??;
         let mut parts = BTreeMap::new();
-        for (part, definitions) in found {
+        for (part, mut definitions) in found {
+            if let Some(led) = led {
+                // The copy is another folder each time, and clients know the workspace.
+                definitions = definitions.into_iter().map(|one| led.out(one)).collect();
+            }
             let mut digests: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
             for definition in &definitions {
                 let name = part.name_in(definition).unwrap_or_default();

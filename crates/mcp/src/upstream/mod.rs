@@ -34,7 +34,7 @@ use tokio::time::Instant;
 
 use ear::{Ears, Said};
 pub(crate) use facing::Facing;
-use files::Copy;
+use files::{Copy, Led};
 pub use govern::{Governed, LeftOut, Standing, StandingKind};
 use handler::{CallsTool, StartsServer};
 use link::{Ended, Era, Link, Way};
@@ -263,6 +263,7 @@ impl Inner {
             said: Arc::clone(&self.said),
             can: facing.can,
             modern: facing.modern,
+            led: None,
         }
     }
 
@@ -294,7 +295,9 @@ impl Inner {
             }
             state.era
         };
-        let started = Link::start(&way, era, secrets, &self.ears(&spec.server)).await;
+        let led = copy.as_ref().map(|copy| Led::new(&self.root, copy));
+        let ears = Ears { led, ..self.ears(&spec.server) };
+        let started = Link::start(&way, era, secrets, &ears).await;
         let mut state = server.state();
         match started {
             Ok(link) => {
@@ -353,4 +356,25 @@ impl State {
 /// What is said of a server that has ended.
 fn ended(server: &str, ended: &Ended) -> String {
     format!("the MCP server `{server}`: {}", ended.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_before_a_server_is_started_again_doubles_and_has_an_end() {
+        let mut state = State::default();
+        assert_eq!(state.pause(), Duration::ZERO);
+        for seconds in [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
+            let (pause, before) = (Duration::from_secs_f64(seconds), Instant::now());
+            state.failed();
+            let until = state.not_before.unwrap();
+            assert!(until >= before + pause && until <= Instant::now() + pause, "{seconds}");
+        }
+        // However often it is.
+        state.failures = u32::MAX;
+        state.failed();
+        assert!(state.pause() <= LONGEST_PAUSE && state.failures == u32::MAX);
+    }
 }

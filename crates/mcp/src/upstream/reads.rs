@@ -80,10 +80,8 @@ impl Reads {
     ) -> Result<Value, HandlerError> {
         let server = &self.pinned.spec.server;
         let talk = self.pinned.inner.talks.of(granted.described().action().id());
-        let limit = granted.limit();
-        let asked = tokio::time::timeout(limit, link.ask(server, wanted, talk.as_ref())).await;
-        let Ok(asked) = asked else {
-            let limit = limit.as_millis();
+        let Some(asked) = link.ask(server, wanted, talk.as_ref(), granted).await else {
+            let limit = granted.limit().as_millis();
             return Err(HandlerError::failed(format!(
                 "`{server}` did not answer within {limit} ms"
             )));
@@ -149,8 +147,7 @@ impl Handler for Reads {
         let (root, folder) = (&inner.root, copy.folder());
         let wanted = match wanted {
             Wanted::Resource(mut params) => {
-                let root = root.display().to_string();
-                params.uri = params.uri.replace(&root, &folder.display().to_string());
+                params.uri = files::Led::new(root, &copy).uri_in(&params.uri);
                 Wanted::Resource(params)
             }
             Wanted::Prompt(mut params) => {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lictor::context::{ActionId, SessionId};
+use lictor::executor::RunTime;
 use rmcp::model::{
     ClientCapabilities, ElicitRequestParams, ErrorData, InputRequest, InputRequests,
     InputResponses, LoggingMessageNotificationParam, ProgressNotificationParam, ProgressToken,
@@ -55,6 +56,8 @@ pub(crate) struct Talk {
     brought: Mutex<Option<InputResponses>>,
     words: mpsc::Sender<Word>,
     refused: Mutex<Option<ErrorData>>,
+    /// The time of the run that the server's answer is for, once that has begun.
+    time: Mutex<Option<RunTime>>,
 }
 
 impl Talk {
@@ -66,8 +69,14 @@ impl Talk {
         brought: Option<InputResponses>,
     ) -> (Arc<Self>, mpsc::Receiver<Word>) {
         let (words, heard) = mpsc::channel(MAX_WAITING);
-        let (brought, refused) = (Mutex::new(brought), Mutex::default());
-        (Arc::new(Self { session, can: only_asked(can), meta, brought, words, refused }), heard)
+        let (brought, refused, time) = (Mutex::new(brought), Mutex::default(), Mutex::default());
+        let can = only_asked(can);
+        (Arc::new(Self { session, can, meta, brought, words, refused, time }), heard)
+    }
+
+    /// The run has begun that the server works on.
+    pub(super) fn runs_in(&self, time: &RunTime) {
+        *lock(&self.time) = Some(time.clone());
     }
 
     /// What goes beside each request to a server that wants it there.
@@ -93,6 +102,8 @@ impl Talk {
             return Err(ErrorData::missing_required_client_capability(missing));
         }
         let gone = || ErrorData::internal_error("nobody waits for the answer any more", None);
+        // What people take is not the server's time.
+        let _held = lock(&self.time).as_ref().map(RunTime::hold);
         let (answer, answered) = oneshot::channel();
         let asks = Asks { server: server.to_owned(), requests, answer };
         self.words.send(Word::Asks(asks)).await.map_err(|_| gone())?;
