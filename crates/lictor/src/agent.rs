@@ -19,6 +19,7 @@ use lictor_lock::Status;
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
+use crate::again::Attempt;
 use crate::consent::{Consent, refused};
 use crate::decisions::strictest;
 use crate::error::{ActError, ActErrorKind};
@@ -152,6 +153,11 @@ impl Agent {
         &self.graph
     }
 
+    /// Whether it is let in for what was approved under one id, and for nothing else.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.only_under.is_some()
+    }
+
     pub(crate) fn bounds(&self) -> Bounds {
         self.bounds.clone()
     }
@@ -276,6 +282,45 @@ impl Agent {
             }
             described = self.describe(described.action().clone()).await?;
         }
+        let asked = described.action().clone();
+        let mut attempt = Attempt::default();
+        let mut outcome = loop {
+            attempt.begins(&described);
+            let outcome = self.attempt(described, consent, owing.clone()).await;
+            match &outcome {
+                Err(error) => match self.described_anew(&attempt, &asked, error).await {
+                    Some(anew) => described = anew,
+                    None => break outcome,
+                },
+                Ok(_) => break outcome,
+            }
+        };
+        if let Ok(done) = &mut outcome
+            && let Some(staged) = done.staged.take()
+        {
+            outcome = self.land(&asked, *staged).await;
+        }
+        if let Ok(done) = outcome {
+            outcome = self.go_on(&asked, done).await;
+        }
+        if let Some(landed) = asked.origin().lands.as_ref().filter(|_| outcome.is_ok()) {
+            self.landed(landed);
+        }
+        // Not after an undo: more of them may be to come.
+        let changed = |done: &Done| !done.record.files.is_empty() && done.record.undo_of.is_empty();
+        if outcome.as_ref().is_ok_and(changed) {
+            self.purge_when_due().await;
+        }
+        outcome
+    }
+
+    /// From a description to what came of it: one decision, and at most one execution.
+    async fn attempt(
+        &self,
+        described: Described,
+        consent: Option<&Consent>,
+        owing: Option<Arc<Owing>>,
+    ) -> Result<Done, ActError> {
         self.runtime.refresh_policies()?;
         let decision = self.runtime.parts.gate.decide(&described);
         let inputs = self.runtime.parts.ledger.remember(&decision, &described);
@@ -302,34 +347,16 @@ impl Agent {
             }
         };
         let owing = owing.filter(|_| looks);
-        let asked = action.clone();
         let (agent, under_way) = (self.clone(), self.runtime.begin());
         let going = Going { agent, action, warrant, decision, before, owing, under_way };
         // On its own task: what has begun comes to an end that is recorded, whether or not
         // somebody still waits for it.
         let (answer, outcome) = tokio::sync::oneshot::channel();
         tokio::spawn(going.go(answer).in_current_span());
-        let mut outcome = outcome.await.unwrap_or_else(|_| {
+        outcome.await.unwrap_or_else(|_| {
             let why = "its task ended early; `lictor recover` settles what it left";
             Err(ActErrorKind::NotRecorded(why.to_owned()).into())
-        });
-        if let Ok(done) = &mut outcome
-            && let Some(staged) = done.staged.take()
-        {
-            outcome = self.land(&asked, *staged).await;
-        }
-        if let Ok(done) = outcome {
-            outcome = self.go_on(&asked, done).await;
-        }
-        if let Some(landed) = asked.origin().lands.as_ref().filter(|_| outcome.is_ok()) {
-            self.landed(landed);
-        }
-        // Not after an undo: more of them may be to come.
-        let changed = |done: &Done| !done.record.files.is_empty() && done.record.undo_of.is_empty();
-        if outcome.as_ref().is_ok_and(changed) {
-            self.purge_when_due().await;
-        }
-        outcome
+        })
     }
 
     /// Waits for whoever holds the workspace; what a crash left is settled then as well.
@@ -371,25 +398,21 @@ impl Agent {
     }
 
     async fn describe(&self, action: Action) -> Result<Described, ActError> {
-        let admitted: Admitted = match self.graph.admit(action.clone()) {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                let kind = self.not_admitted(error);
-                return Err(self.reject(&action, None, kind, self.prelude()).await);
-            }
-        };
-        match self.runtime.parts.executor.describe_aside(admitted).await {
-            Ok(described) => match refuse_in_paths(&described, &self.runtime.audit().redactor())
-                .and_then(|()| self.can_begin(described.action(), described.contract()))
-            {
-                Ok(()) => Ok(described),
-                Err(kind) => Err(self.reject(&action, None, kind, self.prelude()).await),
-            },
-            Err(error) => {
-                let kind = ActErrorKind::NotDescribed(error);
-                Err(self.reject(&action, None, kind, self.prelude()).await)
-            }
+        match self.description(&action).await {
+            Ok(described) => Ok(described),
+            Err(kind) => Err(self.reject(&action, None, kind, self.prelude()).await),
         }
+    }
+
+    /// What an action would do now, without a word in the trail when that cannot be said.
+    pub(crate) async fn description(&self, action: &Action) -> Result<Described, ActErrorKind> {
+        let admitted: Admitted =
+            self.graph.admit(action.clone()).map_err(|error| self.not_admitted(error))?;
+        let described = self.runtime.parts.executor.describe_aside(admitted).await;
+        let described = described.map_err(ActErrorKind::NotDescribed)?;
+        refuse_in_paths(&described, &self.runtime.audit().redactor())?;
+        self.can_begin(described.action(), described.contract())?;
+        Ok(described)
     }
 
     /// The decision's consequences: nothing more to ask, an approval to spend, or a refusal.

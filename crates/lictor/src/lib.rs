@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod again; // a folder was made meanwhile: described and judged anew
 mod agent; // one session on the road: begin here
 mod answer; // what every door says
 mod asking; // requests are put to people elsewhere

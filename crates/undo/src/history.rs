@@ -56,6 +56,15 @@ impl<'a> History<'a> {
         Ok(Self { transactions, root: transactions.root()? })
     }
 
+    pub(crate) fn transactions(&self) -> &'a Transactions {
+        self.transactions
+    }
+
+    /// The executions that may have a record, the oldest first.
+    pub(crate) fn list(&self) -> io::Result<Vec<ExecutionId>> {
+        self.root.list()
+    }
+
     /// The record of an execution; `None` when there is none (it changed nothing, it was rolled
     /// back, or the record was purged).
     ///

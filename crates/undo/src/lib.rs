@@ -6,8 +6,10 @@ mod behind; // whether a later change has begun
 mod beside; // an undo where people have changed things
 mod compile; // from changes to single operations
 mod fault;
+mod folders; // which folders an undo leaves empty
 mod history; // finished transactions, read back
 mod journal;
+mod leftover; // folders that outlive the execution that made them
 mod looking; // at slots and paths
 mod means; // what the mount can do
 mod merge;

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 
 use lictor_capability::{
     Changes, Conflict, ConflictReason, Content, EffectKind, Effects, Item, KeptContent, LeftAlone,
@@ -15,11 +16,12 @@ use lictor_workspace::state_at;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{History, HistoryError};
-use crate::journal::JournalItem;
+use crate::journal::{Journal, JournalItem};
+use crate::leftover::Undone;
 use crate::operation::leads_nowhere;
 use crate::store::SlotRef;
 use crate::transaction::Transactions;
-use crate::{beside, merge};
+use crate::{beside, folders, merge};
 
 /// What an undo does about a path that somebody has changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -83,12 +85,11 @@ pub fn plan_undo_or(
     on_conflict: OnConflict,
 ) -> Result<Vec<Effects>, UndoError> {
     let history = History::open(transactions)?;
-    let (overlay, merged) = (HashMap::new(), HashMap::new());
-    let mut planner = Planner { transactions, history: &history, on_conflict, overlay, merged };
+    let mut planner = Planner { on_conflict, ..Planner::alone(transactions, &history) };
     let mut plans = Vec::with_capacity(executions.len());
     for execution in executions {
         let kept = history.get(execution)?.ok_or_else(|| UndoError::NoRecord(execution.clone()))?;
-        plans.push(planner.plan(execution, &kept.journal.items)?);
+        plans.push(planner.plan(execution, &kept.journal)?);
     }
     Ok(plans)
 }
@@ -98,17 +99,28 @@ pub(crate) struct Planner<'a> {
     pub(crate) history: &'a History<'a>,
     on_conflict: OnConflict,
     /// What paths will hold after the undos that were planned so far.
-    overlay: HashMap<WorkspacePath, Option<State>>,
+    pub(crate) overlay: HashMap<WorkspacePath, Option<State>>,
     /// The texts that these merge, which are nowhere yet.
     pub(crate) merged: HashMap<WorkspacePath, Vec<u8>>,
+    /// The undos that were planned so far.
+    pub(crate) planned: Vec<Arc<Undone>>,
 }
 
-impl Planner<'_> {
-    fn plan(
-        &mut self,
-        execution: &ExecutionId,
-        items: &[JournalItem],
-    ) -> Result<Effects, UndoError> {
+impl<'a> Planner<'a> {
+    /// Of an undo that no other is planned before.
+    pub(crate) fn alone(transactions: &'a Transactions, history: &'a History<'a>) -> Self {
+        Self {
+            transactions,
+            history,
+            on_conflict: OnConflict::Refuse,
+            overlay: HashMap::new(),
+            merged: HashMap::new(),
+            planned: Vec::new(),
+        }
+    }
+
+    fn plan(&mut self, execution: &ExecutionId, journal: &Journal) -> Result<Effects, UndoError> {
+        let items = &journal.items;
         let mut effects = Effects {
             undo: UndoScope::Full,
             takes_back: vec![execution.clone()],
@@ -142,8 +154,15 @@ impl Planner<'_> {
                 effects.changes.items.push(planned);
             }
         }
+        let stay = match effects.conflicts.is_empty() {
+            true => folders::end(self, execution, journal, &mut effects.changes)?,
+            false => HashSet::new(),
+        };
+        let undone = Undone::planned(execution, items, &effects.changes.items);
+        self.planned.push(Arc::new(undone));
         for planned in &effects.changes.items {
-            self.overlay.extend(planned.from.clone().map(|from| (from, None)));
+            let from = planned.from.clone().filter(|from| !stay.contains(from));
+            self.overlay.extend(from.map(|from| (from, None)));
         }
         // What arrives is noted last: a swap leaves and arrives at the same paths.
         for planned in &effects.changes.items {

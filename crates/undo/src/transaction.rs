@@ -29,7 +29,9 @@ use lictor_workspace::Workspace;
 use crate::bases;
 use crate::compile;
 use crate::fault;
+use crate::folders;
 use crate::journal::{self, Header, JournalItem, VERSION};
+use crate::leftover::{self, Undos};
 use crate::means::Means;
 use crate::operation::{Hands, Operation, OperationError, conflict, differs, io_error, same};
 use crate::parent::{Place, arriving};
@@ -51,6 +53,8 @@ pub struct Transactions {
     means: Arc<OnceLock<Means>>,
     durability: Durability,
     filter: Option<Arc<dyn RecordFilter>>,
+    /// What was read of undos.
+    undos: Arc<Undos>,
 }
 
 /// What of an execution's record its journal keeps: journals lie in the workspace for as long as what
@@ -75,7 +79,8 @@ impl Transactions {
     /// Over a workspace.
     #[must_use]
     pub fn new(workspace: Arc<Workspace>) -> Self {
-        Self { workspace, means: Arc::default(), durability: Durability::Strict, filter: None }
+        let (means, undos) = (Arc::default(), Arc::default());
+        Self { workspace, means, durability: Durability::Strict, filter: None, undos }
     }
 
     /// Acknowledges changes this early.
@@ -121,6 +126,10 @@ impl Transactions {
     #[must_use]
     pub fn workspace(&self) -> &Arc<Workspace> {
         &self.workspace
+    }
+
+    pub(crate) fn undos(&self) -> &Undos {
+        &self.undos
     }
 
     pub(crate) fn root(&self) -> io::Result<TxRoot> {
@@ -215,8 +224,11 @@ impl<'a> Doing<'a> {
         granted: &GrantedChanges,
     ) -> Result<Self, (io::Error, bool)> {
         let execution = granted.record().execution_id.clone();
-        let made = homes(&root, &granted.record().undo_of)
-            .and_then(|homes| Ok((root.create(&execution)?, homes)));
+        let undo_of = &granted.record().undo_of;
+        let made = homes(&root, undo_of).and_then(|mut homes| {
+            leftover::homes(transactions, undo_of, &granted.changes().items, &mut homes)?;
+            Ok((root.create(&execution)?, homes))
+        });
         let (tx, homes) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -265,7 +277,10 @@ impl<'a> Doing<'a> {
     /// Steps 1 to 4. When it fails, nothing was touched.
     fn prepare(&mut self, granted: &GrantedChanges) -> Result<(), ApplyError> {
         let prepare = |error: io::Error| ApplyError::Prepare(error.to_string());
-        let conflicts = self.preflight()?;
+        let mut conflicts = self.preflight()?;
+        let undo_of = &granted.record().undo_of;
+        let outdated = folders::outdated(self.transactions, undo_of, granted.changes());
+        conflicts.extend(outdated.map_err(|error| ApplyError::Prepare(error.to_string()))?);
         if !conflicts.is_empty() {
             return Err(ApplyError::Conflict(conflicts));
         }

@@ -40,7 +40,7 @@ fn change(place: &Place) -> String {
 }
 
 /// Starts it and kills it after so long.
-fn killed(place: &Place, arguments: &[&str], after: Duration) {
+pub(crate) fn killed(place: &Place, arguments: &[&str], after: Duration) {
     let mut command = place.command(arguments);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
@@ -54,7 +54,7 @@ fn killed(place: &Place, arguments: &[&str], after: Duration) {
 }
 
 /// How long it takes when nobody kills it.
-fn usual(place: &Place, arguments: &[&str]) -> u64 {
+pub(crate) fn usual(place: &Place, arguments: &[&str]) -> u64 {
     let start = Instant::now();
     place.run(arguments).done();
     u64::try_from(start.elapsed().as_micros()).unwrap()

@@ -34,6 +34,7 @@ mod denying;
 mod diffs;
 mod dry_run;
 mod edited;
+mod folders;
 mod guide;
 mod hostile;
 mod http;

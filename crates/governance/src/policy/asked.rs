@@ -7,9 +7,9 @@ use std::collections::HashSet;
 
 use lictor_capability::{
     CapabilityKind, ChangeKind, Confirm, Content, Described, Effect, EffectKind, Effects,
-    HostNumber, Risk, Violation,
+    HostNumber, Item, Risk, Violation,
 };
-use lictor_context::{Budget, Usage};
+use lictor_context::{Budget, Usage, WorkspacePath};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -79,7 +79,23 @@ fn listed(all: &Effects) -> (Vec<Effect<'_>>, HashSet<&str>, Vec<String>) {
             implicit.insert(to.as_str());
         }
     }
+    implicit.extend(emptied(&all.changes.items));
     (effects, implicit, linked)
+}
+
+/// The directories that an undo removes because what was in them goes, and that nobody asked to remove:
+/// as with making them, that is part of what happens to the things in them.
+fn emptied(items: &[Item]) -> impl Iterator<Item = &str> {
+    let going = items.iter().filter(|item| item.implicit && item.to.is_none());
+    let going: Vec<&WorkspacePath> = going.filter_map(|item| item.from.as_ref()).collect();
+    let mut above: HashSet<WorkspacePath> = HashSet::new();
+    if !going.is_empty() {
+        let asked = items.iter().filter(|item| !item.implicit);
+        let leaving =
+            asked.filter(|item| item.from != item.to).filter_map(|item| item.from.as_ref());
+        above.extend(leaving.flat_map(WorkspacePath::ancestors));
+    }
+    going.into_iter().filter(move |folder| above.contains(*folder)).map(WorkspacePath::as_str)
 }
 
 /// The path that a link leads to. Whoever makes one opens another way to it.

@@ -10,6 +10,7 @@
 mod asking;
 mod called;
 mod denying;
+mod folders;
 mod formats;
 mod halting;
 mod importing;

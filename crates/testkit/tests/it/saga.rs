@@ -60,6 +60,19 @@ steps:
 }
 
 #[test]
+fn steps_side_by_side_into_one_folder_are_killed_and_failed_everywhere() {
+    let mut text = "id: folder\nversion: 1.0.0\nsteps:\n".to_owned();
+    for n in 0..4 {
+        text.push_str(&format!("  - {{ id: w{n}, use: fs.write, with: {{ path: out/a/{n} }} }}\n"));
+    }
+    text.push_str(
+        "  - { id: last, use: fs.write, needs: [w0, w1, w2, w3], with: { path: out/z } }\n",
+    );
+    let report = Saga::new(workflow(&text), json!({})).check().unwrap();
+    assert_eq!((report.n_failed_steps, report.n_failed_backs), (5, 4));
+}
+
+#[test]
 fn what_leaves_something_behind_is_named() {
     let text = r#"
 id: leaves

@@ -16,6 +16,7 @@ mod conflicts;
 mod flushes;
 mod keeping;
 mod lasting;
+mod leftover;
 mod memory;
 mod moved;
 mod plain_user;

@@ -26,8 +26,8 @@ entity Tool in [Server] = { tool: String };
 entity Workspace;
 
 // The context of every action. `effect` is fs.read, fs.write, fs.delete, net, process, mcp or none;
-// `implicit` is a folder that is only made because something goes into it; `riskLevel` is 1 for low
-// to 4 for critical. `input` is what the contract says of the input, as far as Cedar has types for it.
+// `implicit` is a folder that is only made because something goes into it, or that an undo removes
+// with what was in it; `riskLevel` is 1 for low to 4 for critical. `input` is what the contract says of the input, as far as Cedar has types for it.
 "#;
 
 /// The context of every action, but for its input.
