@@ -213,9 +213,9 @@ fn worked() -> Duration {
     let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let of = |thread: std::fs::DirEntry| {
         let told = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        told.split_whitespace().next()?.parse().ok()
+        told.split_whitespace().next()?.parse::<u64>().ok()
     };
-    Duration::from_nanos(threads.filter_map(of).sum())
+    Duration::from_nanos(threads.filter_map(of).sum::<u64>())
 }
 
 impl Way {
