@@ -209,7 +209,8 @@ const TWO_CORES: &str = "On two cores what a caller computes bounds them all, lo
     is what would change it, or more cores.";
 
 const TWO_COMMITS: &str = "A call that may change something elsewhere is on record before it is made and after, which is two commits where a line is one, \
-    and each is signed. What only reads, by its contract and not by its own word, is one.";
+    and each is signed. What only reads, by its contract and not by its own word, is one. Flushed, they are two waits for the disk where the line has one: that it begins is durable \
+    before it is made, and that it ended before anybody is told. Without flushes the rows, indices and signatures of both are the largest part; `docs/trials.md` has the others.";
 
 /// The rows of the report, section by section.
 pub(super) const SECTIONS: &[(&str, &[Row])] = &[
