@@ -121,8 +121,12 @@ async fn what_was_verified_and_is_perhaps_not_durable_is_left_to_a_recovery() {
     assert!(error.checks().iter().all(|check| check.passed), "its checks were passed");
     assert_eq!(world.ledger.records()[0].status, ExecutionStatus::Incomplete);
     let events = world.ledger.events();
-    let expected =
-        [EventType::ActionStarted, EventType::VerificationPassed, EventType::ActionUnknown];
+    let expected = [
+        EventType::LockAcquired,
+        EventType::ActionStarted,
+        EventType::VerificationPassed,
+        EventType::ActionUnknown,
+    ];
     assert_eq!(events, expected);
     let calls = world.calls.all();
     assert_eq!(calls, ["run", "apply back_on_crash=true", "verified", "recorded"]);

@@ -103,7 +103,10 @@ async fn what_is_perhaps_not_durable_is_no_success_and_on_record_as_unknown() {
     let error = world.fails(writes(&["a.txt"])).await;
     assert!(error.to_string().contains("perhaps not durable"), "{error}");
     assert_eq!(world.ledger.records()[0].status, ExecutionStatus::Incomplete);
-    assert_eq!(world.ledger.events(), [EventType::ActionStarted, EventType::ActionUnknown]);
+    assert_eq!(
+        world.ledger.events(),
+        [EventType::LockAcquired, EventType::ActionStarted, EventType::ActionUnknown]
+    );
     world.applies(Apply::Works);
     world.act(writes(&["b.txt"])).await.expect("done");
     assert!(world.calls.has("recover"), "{:?}", world.calls.all());
