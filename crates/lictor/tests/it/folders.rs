@@ -32,7 +32,7 @@ fn session() -> Session {
 }
 
 /// What somebody does once, after the judgement and before the change.
-type Meanwhile = Arc<Mutex<Vec<Box<dyn FnOnce(&Path) + Send>>>>;
+type Meanwhile = Arc<Mutex<Vec<Happening>>>;
 
 /// Writes one file, and lets somebody act in between.
 struct Put {
@@ -72,19 +72,22 @@ effects: { fs: { write: ["**"] } }
 handler: { builtin: test.put }
 "#;
 
+/// Something that happens in the workspace while a call is described.
+type Happening = Box<dyn FnOnce(&Path) + Send>;
+
 /// A workspace with the skill, and what happens in its calls: the last first.
-async fn putting(dir: &Path, meanwhile: Vec<Box<dyn FnOnce(&Path) + Send>>) -> Runtime {
+async fn putting(dir: &Path, meanwhile: Vec<Happening>) -> Runtime {
     let meanwhile = Arc::new(Mutex::new(meanwhile));
     let put = Put { root: dir.join("ws"), meanwhile };
     let skill = OwnSkill::new(&Source::new("put.yaml", PUT.as_bytes()), put).unwrap();
     open(dir, |options| options.own_skills = vec![skill]).await
 }
 
-fn make(path: &'static str) -> Box<dyn FnOnce(&Path) + Send> {
+fn make(path: &'static str) -> Happening {
     Box::new(move |root| std::fs::create_dir_all(root.join(path)).unwrap())
 }
 
-fn remove(path: &'static str) -> Box<dyn FnOnce(&Path) + Send> {
+fn remove(path: &'static str) -> Happening {
     Box::new(move |root| std::fs::remove_dir_all(root.join(path)).unwrap())
 }
 
@@ -114,8 +117,7 @@ async fn a_folder_that_somebody_makes_or_removes_meanwhile_is_judged_anew() {
 #[tokio::test]
 async fn what_is_no_folder_is_a_conflict_as_ever() {
     let dir = tempfile::tempdir().unwrap();
-    let file: Box<dyn FnOnce(&Path) + Send> =
-        Box::new(|root| std::fs::write(root.join("new"), "theirs").unwrap());
+    let file: Happening = Box::new(|root| std::fs::write(root.join("new"), "theirs").unwrap());
     let runtime = putting(dir.path(), vec![file]).await;
     let refused = runtime.agent(&session()).call("test.put", json!({ "path": "new/file" })).await;
     let refused = refused.unwrap_err();
@@ -127,7 +129,7 @@ async fn what_is_no_folder_is_a_conflict_as_ever() {
     assert_eq!(std::fs::read(dir.path().join("ws/new")).unwrap(), b"theirs");
 
     let dir = tempfile::tempdir().unwrap();
-    let both: Box<dyn FnOnce(&Path) + Send> = Box::new(|root| {
+    let both: Happening = Box::new(|root| {
         std::fs::create_dir(root.join("new")).unwrap();
         std::fs::write(root.join("new/file"), "theirs").unwrap();
     });

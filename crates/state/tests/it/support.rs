@@ -106,6 +106,7 @@ pub(crate) fn record(id: &str, second: i64, undo_of: &[&str]) -> ExecutionRecord
         staged_for: None,
         lands: None,
         began: None,
+        lock: None,
         undo_of: undo_of.iter().copied().map(execution_id).collect(),
         undo: UndoScope::Full,
         files: vec![file("src/a.rs", None)],
