@@ -91,6 +91,9 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// Steps side by side wait for each other all the time; longer than this, people want to know for whom.
+const UNREMARKABLE: Duration = Duration::from_secs(1);
+
 pub(crate) async fn acquire(
     settings: &LockSettings,
     execution: &ExecutionId,
@@ -109,12 +112,21 @@ pub(crate) async fn acquire(
     let settings = settings.clone();
     let cancel = CancelFlag::new();
     let guard = CancelOnDrop(cancel.clone());
-    let waited = tokio::task::spawn_blocking(move || {
+    let (told, holder) = tokio::sync::watch::channel(None);
+    let mut waiting = tokio::task::spawn_blocking(move || {
         settings.lock.acquire(claim, settings.timeout, &cancel, &mut |holder| {
-            tracing::warn!("waiting for the workspace lock: held by {holder}");
+            told.send_replace(Some(holder.to_string()));
         })
-    })
-    .await;
+    });
+    let waited = match tokio::time::timeout(UNREMARKABLE, &mut waiting).await {
+        Ok(waited) => waited,
+        Err(_) => {
+            let holder =
+                holder.borrow().clone().unwrap_or_else(|| "one who says no name".to_owned());
+            tracing::warn!("waiting for the workspace lock: held by {holder}");
+            waiting.await
+        }
+    };
     drop(guard);
     match waited {
         Ok(Ok(lease)) => Ok(lease),

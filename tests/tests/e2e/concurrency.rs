@@ -1,5 +1,6 @@
 //! Many at once: everything is done, one after the other, and nobody waits for ever.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use rustix::fs::{FlockOperation, flock};
@@ -106,6 +107,28 @@ fn a_lock_that_is_not_had_in_time_is_busy() {
     place.run(&["call", "fs.read", "path=a"]).done();
     drop(file);
     place.run(&["call", "fs.write", "path=a", "content=2"]).done();
+    place.verify();
+}
+
+#[test]
+fn only_who_waits_for_long_is_told_that_the_lock_is_held() {
+    let place = Place::new();
+    let steps: String = (0..8)
+        .map(|n| format!("  - {{ id: w{n}, use: fs.write, with: {{ path: f{n}, content: x }} }}\n"))
+        .collect();
+    let document = format!("id: crowd\nversion: 1.0.0\ntitle: Crowd\nsteps:\n{steps}");
+    let run = place.person(&["run", &place.document("w.workflow.yaml", document)]);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "steps wait for each other");
+
+    let file = std::fs::File::open(place.root.join(".lictor/lock")).unwrap();
+    flock(&file, FlockOperation::LockExclusive).unwrap();
+    let mut command = place.command(&["call", "fs.write", "path=a", "content=1"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("waiting for the workspace lock"), "{line}");
+    drop(file);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
     place.verify();
 }
 

@@ -200,6 +200,13 @@ impl Place {
         events
     }
 
+    /// The last thing that happened; that its session ended is none.
+    #[track_caller]
+    pub(crate) fn last_event(&self) -> Value {
+        let happened = |event: &Value| event["event_type"] != "session_ended";
+        self.trail().into_iter().rfind(happened).unwrap()
+    }
+
     #[track_caller]
     pub(crate) fn verify(&self) {
         let verified = self.run(&["audit", "verify"]).done();

@@ -48,7 +48,7 @@ fn assert_refused(place: &Place, arguments: &[&str], path: &str, rule: &str) {
     assert!(message(&refused).contains(path), "{arguments:?}: the path is not named: {refused}");
     let said = format!("{} {}", message(&refused), refused["decision"]);
     assert!(said.contains(rule), "{arguments:?}: the rule `{rule}` is not named: {refused}");
-    let last = place.run(&["audit", "tail", "--limit", "1"]).json;
+    let last = place.last_event();
     assert_eq!(last["event_type"], "action_rejected", "{arguments:?}: {last}");
     assert!(last["error_message"].as_str().unwrap().contains(path), "{arguments:?}: {last}");
 }
@@ -161,7 +161,7 @@ fn a_tampered_checksum_is_an_integrity_failure() {
     let refused = place.run(&["apply", &document]).ends(6, "integrity");
     assert!(message(&refused).contains("sha256:"), "{refused}");
     assert_eq!(place.tree(), before);
-    let last = place.run(&["audit", "tail", "--limit", "1"]).json;
+    let last = place.last_event();
     assert_eq!(last["event_type"], "action_rejected");
 }
 
@@ -185,7 +185,7 @@ fn a_stale_before_is_a_conflict() {
         let refused = place.run(&["apply", &document]).ends(5, "conflict");
         assert!(message(&refused).contains(".txt"), "{refused}");
         assert_eq!(place.tree(), before);
-        let last = place.run(&["audit", "tail", "--limit", "1"]).json;
+        let last = place.last_event();
         assert_eq!(last["event_type"], "action_rejected");
     }
     let diff = place.document("stale.diff", "--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-then\n+new\n");

@@ -32,15 +32,14 @@ fn a_workspace_inside_of_another_is_made_by_an_approver_of_that() {
     let refused = place.run(&["init", "--workspace", inner]).ends(3, "denied");
     assert!(message(&refused).contains("whose policy would not count there"), "{refused}");
     assert_eq!(place.tree(), tree);
-    let last = place.run(&["audit", "tail", "--limit", "1"]).json;
+    let last = place.last_event();
     assert_eq!(
         (&last["event_type"], &last["action_name"]),
         (&json!("action_rejected"), &json!("init.inside"))
     );
     place.run_as_approver(&["init", "--workspace", inner]).done();
     assert!(place.exists("ask/.lictor/policy.yaml"));
-    let last = place.run(&["audit", "tail", "--limit", "1"]).json;
-    assert_eq!(last["event_type"], "action_completed");
+    assert_eq!(place.last_event()["event_type"], "action_completed");
     // What is there already is not made.
     place.run(&["init", "--workspace", inner]).done();
     // Nobody gets at its policy from the outer one.

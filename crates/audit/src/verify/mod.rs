@@ -12,7 +12,7 @@ use lictor_context::Digest;
 use serde::Serialize;
 
 use crate::header::Header;
-use crate::log::{Hash, Tree, leaf_hash};
+use crate::log::{Hash, Node, Tree, leaf_hash};
 
 pub(crate) use epochs::Rotation;
 pub use file::verify_file;
@@ -104,6 +104,8 @@ pub(super) struct Walk {
     /// What the events say about where the log begins, and with which root before it.
     pub(super) pruned: Option<(u64, String)>,
     pub(super) rotations: Vec<Rotation>,
+    /// The nodes of the tree that the last line has completed.
+    pub(super) made: Vec<(Node, Hash)>,
 }
 
 impl Walk {
@@ -157,7 +159,8 @@ impl Walk {
     }
 
     fn push(&mut self, leaf: Hash, header: Option<&Header<'_>>, line: &[u8]) {
-        self.tree.push(leaf);
+        self.made.clear();
+        self.tree.push_noting(leaf, |place, hash| self.made.push((place, hash)));
         match header.map(|header| &*header.event_type) {
             Some("key_rotated") => {
                 let rotation = Rotation::read(line, self.tree.size(), self.tree.root());

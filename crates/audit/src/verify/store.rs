@@ -7,7 +7,7 @@ use lictor_context::{Digest, Name, Timestamp};
 use super::epochs::signer;
 use super::{Bad, Verdict, Verification, Walk};
 use crate::error::VerifyErrorKind;
-use crate::header::Header;
+use crate::header::{Header, has_control};
 use crate::line::{MAX_LINE, contains};
 use crate::log::{Checkpoint, Hash, Node, PublicKey, Tree, chain_hash};
 use crate::sealed::sealed_fields;
@@ -242,7 +242,8 @@ fn walk_rows(
     let guarded_root = (guarded_size == Some(walk.tree.size())).then(|| walk.tree.root());
     let found = Rows { walk, chain, guarded_root, sealed: 0, nodes: 0 };
     let erased = reader.erased_keys(org)?;
-    let mut walking = Walking { reader, org, keeps_nodes, erased, guarded_size, found };
+    let stored = StoredNodes { reader, org, runs: Vec::new() };
+    let mut walking = Walking { reader, org, stored, keeps_nodes, erased, guarded_size, found };
     let mut result = Ok(());
     reader.rows(org, &mut |row| go_on(&mut result, walking.step(&row)))?;
     result.map(|()| walking.found)
@@ -252,6 +253,7 @@ fn walk_rows(
 struct Walking<'a> {
     reader: &'a dyn TrailReader,
     org: &'a Name,
+    stored: StoredNodes<'a>,
     keeps_nodes: bool,
     erased: HashSet<String>,
     guarded_size: Option<u64>,
@@ -265,7 +267,6 @@ impl Walking<'_> {
         if bytes.len() > MAX_LINE || has_control(bytes) {
             found.walk.bad("it is not one line, or too long");
         }
-        let grown = (self.keeps_nodes && due % 16 == 15).then(|| found.walk.tree.clone());
         let (leaf, header) = found.walk.step(bytes, Some(self.org.as_str()));
         found.chain = chain_hash(&found.chain, &leaf);
         if row.line.leaf.is_some_and(|stored| stored != leaf) {
@@ -279,14 +280,12 @@ impl Walking<'_> {
                 found.walk.bad_at(due, "the chain breaks there");
             }
         }
-        if let Some(mut grown) = grown {
-            let mut made = Vec::new();
-            grown.push_noting(leaf, |place, hash| made.push((place, hash)));
-            for (place, hash) in made {
+        if self.keeps_nodes {
+            for at in 0..found.walk.made.len() {
+                let Some((place, hash)) = found.walk.made.get(at).copied() else { break };
                 found.nodes += 1;
                 // Above an event that is bad itself, no node can be the one that is due.
-                if found.walk.first_bad.is_none() && !node_is(self.reader, self.org, place, &hash)?
-                {
+                if found.walk.first_bad.is_none() && !self.stored.has(place, &hash)? {
                     let (first, problem) =
                         (place.first(), "a node of the tree over it is another one");
                     found.walk.bad_at(first, problem);
@@ -329,13 +328,32 @@ impl Walking<'_> {
     }
 }
 
-fn node_is(
-    reader: &dyn TrailReader,
-    org: &Name,
-    place: Node,
-    hash: &Hash,
-) -> Result<bool, VerifyErrorKind> {
-    Ok(reader.hashes(org, place, 1)?.first() == Some(hash))
+/// So many nodes of one level are read at once.
+const RUN: u64 = 64;
+
+/// The nodes of the tree as they are stored, level by level, each level in order.
+struct StoredNodes<'a> {
+    reader: &'a dyn TrailReader,
+    org: &'a Name,
+    /// By level: where what was read last begins, and what it was.
+    runs: Vec<(u64, Vec<Hash>)>,
+}
+
+impl StoredNodes<'_> {
+    /// Whether this is what is stored at a place. Where one is missing, those after it stand in a wrong
+    /// place; it was asked for before them.
+    fn has(&mut self, place: Node, hash: &Hash) -> Result<bool, VerifyErrorKind> {
+        let level = usize::try_from(place.level).unwrap_or(usize::MAX);
+        if self.runs.len() <= level {
+            self.runs.resize_with(level.saturating_add(1), Default::default);
+        }
+        let Some((first, run)) = self.runs.get_mut(level) else { return Ok(false) };
+        let at = |first: u64| usize::try_from(place.index.checked_sub(first)?).ok();
+        if at(*first).is_none_or(|at| at >= run.len()) {
+            (*first, *run) = (place.index, self.reader.hashes(self.org, place, RUN)?);
+        }
+        Ok(at(*first).and_then(|at| run.get(at)) == Some(hash))
+    }
 }
 
 /// The first event under a node that is not as it has to be: those that the walk completed were
@@ -349,12 +367,13 @@ fn bad_node(
 ) -> Result<Option<u64>, VerifyErrorKind> {
     let first = before.size();
     let mut tree = Tree::new();
+    let mut nodes = StoredNodes { reader, org, runs: Vec::new() };
     for hash in reader.hashes(org, Node { level: 1, index: 0 }, first / 16)? {
         let mut made = Vec::new();
         tree.push_noting(hash, |place, hash| made.push((place, hash)));
         for (place, hash) in made {
             let place = Node { level: place.level + 1, ..place };
-            if !node_is(reader, org, place, &hash)? {
+            if !nodes.has(place, &hash)? {
                 return Ok(Some(place.first()));
             }
         }
@@ -368,11 +387,6 @@ fn bad_node(
 
 fn contains_ciphertext(bytes: &[u8]) -> bool {
     contains(bytes, "\"ct\":\"sha256:")
-}
-
-/// Without a way out in the middle, so that it is done many bytes at a time.
-fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | (*byte < b' '))
 }
 
 /// Whether what is kept beside a line says what the line says.

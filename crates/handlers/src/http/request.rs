@@ -2,7 +2,7 @@
 //! only described is built without them.
 
 use lictor_capability::{
-    HttpBody, HttpHeader, HttpOrigin, HttpQuery, HttpSpec, HttpValue, check_header,
+    HostNumber, HttpBody, HttpHeader, HttpOrigin, HttpQuery, HttpSpec, HttpValue, check_header,
 };
 use lictor_executor::HandlerError;
 use serde_json::{Map, Value};
@@ -72,8 +72,14 @@ impl Built {
         let ours = HttpOrigin::of(&self.url).map_err(HandlerError::input)?;
         let theirs = request.uri();
         let port = theirs.port_u16().unwrap_or(if ours.is_https() { 443 } else { 80 });
-        let host = theirs.host().unwrap_or_default().trim_matches(['[', ']']);
-        let same = host.eq_ignore_ascii_case(ours.host())
+        let host = theirs.host().unwrap_or_default();
+        let number = |host: &str| HostNumber::parse(host).map(HostNumber::address);
+        // An address has many spellings, and ours is the one that was judged.
+        let same_host = match number(host) {
+            Some(address) => number(ours.host()) == Some(address),
+            None => host.eq_ignore_ascii_case(ours.host()),
+        };
+        let same = same_host
             && port == ours.port()
             && theirs.scheme_str() == Some(if ours.is_https() { "https" } else { "http" })
             && theirs.authority().is_some_and(|authority| !authority.as_str().contains('@'));
