@@ -328,7 +328,14 @@ impl Approvals {
                 return Err(AnswerRefused::NoLonger { approver }.into());
             }
             // What people were shown has to be what they agreed to, up to the last moment.
-            self.kept(&approval)?.verify()?;
+            match self.kept(&approval) {
+                Ok(judged) => {
+                    judged.verify()?;
+                }
+                // Whoever used it since then took along what was kept of it.
+                Err(_) if !self.get(approval.id())?.state_at(now).is_open() => continue,
+                Err(error) => return Err(error),
+            }
             match self.store.update(approval.id(), revision, &approval) {
                 Ok(()) => {
                     let (id, action_digest, granted_by, expires_at) = approval.into_spent_parts();
