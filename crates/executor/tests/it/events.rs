@@ -55,8 +55,8 @@ async fn whoever_has_the_lock_says_how_it_was_had() {
     let world = world();
     let mut before = 0;
     for n in 1..=2_usize {
-        world.act(writes(&[&format!("{n}.txt")])).await.expect("done");
-        let record = world.ledger.records().pop().expect("a record");
+        let receipt = world.act(writes(&[&format!("{n}.txt")])).await.expect("done");
+        let record = &receipt.record;
         let events = world.ledger.events.lock().expect("events");
         let mut taken = events.iter().filter(|event| event.event_type() == EventType::LockAcquired);
         let last = taken.next_back().expect("it takes the lock").facts();
