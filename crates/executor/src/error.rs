@@ -5,7 +5,7 @@ use lictor_context::{Clock, Event, EventType, ExecutionId, Session};
 use lictor_governance::{Halted, Withheld};
 
 use crate::check::{CheckPhase, CheckReport};
-use crate::executed::{execution_facts, failure_events, unknown_events};
+use crate::executed::{failure_events, unknown_events};
 use crate::handler::HandlerError;
 use crate::port::{
     ApplyError, AtWork, LedgerError, NotApplied, RecoverError, Recovered, RollbackReport, Unsettled,
@@ -238,7 +238,7 @@ impl ExecuteError {
         let mut record = self.record()?.clone();
         let reason = self.kind.to_string();
         if !self.is_on_record() {
-            events.extend(record.begin_events(session, execution_facts(&record), clock));
+            events.extend(record.begin_events(session, record.facts(), clock));
         }
         for check in &self.checks {
             let kind = match (check.phase, check.passed) {
@@ -247,7 +247,7 @@ impl ExecuteError {
                 (CheckPhase::Health, true) => EventType::HealthPassed,
                 (CheckPhase::Health, false) => EventType::HealthFailed,
             };
-            let mut facts = execution_facts(&record);
+            let mut facts = record.facts();
             facts.success = Some(check.passed);
             facts.metadata.insert("check".to_owned(), serde_json::json!(check));
             events.push(Event::new(session, kind, facts, clock));

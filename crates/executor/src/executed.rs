@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lictor_capability::FileChange;
-use lictor_context::{Clock, Event, EventFacts, EventType, ExecutionId, Session};
+use lictor_context::{Clock, Event, EventType, ExecutionId, Session};
 use serde_json::{Map, Value, json};
 
 use crate::check::{CheckPhase, CheckReport};
@@ -239,17 +239,16 @@ fn completion_events(
     clock: &dyn Clock,
     events: &mut Vec<Event>,
 ) {
-    let facts = || execution_facts(record);
     for check in checks {
         let kind = match check.phase {
             CheckPhase::Verification => EventType::VerificationPassed,
             CheckPhase::Health => EventType::HealthPassed,
         };
-        let mut facts = facts();
+        let mut facts = record.facts();
         facts.metadata.insert("check".to_owned(), json!(check));
         events.push(Event::new(session, kind, facts, clock));
     }
-    let mut done = facts();
+    let mut done = record.facts();
     done.success = Some(true);
     done.duration = Some(Duration::from_micros(record.duration_us));
     done.metadata = completed_metadata(record);
@@ -269,7 +268,7 @@ pub(crate) fn unknown_events(
 ) {
     record.status = ExecutionStatus::Incomplete;
     record.error = Some(reason.to_owned());
-    let mut facts = execution_facts(record);
+    let mut facts = record.facts();
     facts.error_message = Some(reason.to_owned());
     facts.duration = Some(Duration::from_micros(record.duration_us));
     events.push(Event::new(session, EventType::ActionUnknown, facts, clock));
@@ -293,37 +292,20 @@ pub(crate) fn failure_events(
         if complete { ExecutionStatus::RolledBack } else { ExecutionStatus::Incomplete };
     record.error = Some(reason.to_owned());
     if let Some(report) = report {
-        let mut facts = execution_facts(record);
+        let mut facts = record.facts();
         facts.error_message = Some(reason.to_owned());
         events.push(Event::new(session, EventType::RollbackStarted, facts, clock));
-        let mut facts = execution_facts(record);
+        let mut facts = record.facts();
         facts.success = Some(complete);
         facts.metadata.insert("rollback".to_owned(), json!(report));
         let kind = if complete { EventType::RollbackCompleted } else { EventType::RollbackFailed };
         events.push(Event::new(session, kind, facts, clock));
     }
-    let mut facts = execution_facts(record);
+    let mut facts = record.facts();
     facts.success = Some(false);
     facts.error_message = Some(reason.to_owned());
     facts.duration = Some(Duration::from_micros(record.duration_us));
     events.push(Event::new(session, EventType::ActionFailed, facts, clock));
-}
-
-/// What every event of an execution says.
-pub(crate) fn execution_facts(record: &ExecutionRecord) -> EventFacts {
-    EventFacts {
-        action_id: Some(record.action_id.clone()),
-        action_name: Some(record.capability.clone()),
-        action_params: Some(record.params.clone()),
-        capability: Some(record.capability_facts.clone()),
-        execution_id: Some(record.execution_id.clone()),
-        decision_id: Some(record.decision_id.clone()),
-        run_id: record.run_id.clone(),
-        step_id: record.step_id.clone(),
-        requires_approval: Some(record.requires_approval),
-        approval_granted: record.requires_approval.then_some(true),
-        ..EventFacts::default()
-    }
 }
 
 /// More files than this are counted, not listed, in an event.

@@ -7,7 +7,7 @@ use lictor_capability::Described;
 
 use crate::caught::{Caught, Panicked};
 use crate::error::{ExecuteError, ExecuteErrorKind};
-use crate::executed::{Executed, Outcome, execution_facts};
+use crate::executed::{Executed, Outcome};
 use crate::grant::Granted;
 use crate::handler::{Handler, HandlerError, HandlerErrorKind};
 use crate::landing::{Kept, NotStaged, Ran, StagedChanges, Staging, ToFollow};
@@ -35,7 +35,7 @@ impl Executor {
         let fulfilled = !effects.unchanged.is_empty() || !record.undo_of.is_empty();
         let clock = self.parts.clock.as_ref();
         let session = described.action().session().clone();
-        let started = record.begin_events(&session, execution_facts(&record), clock);
+        let started = record.begin_events(&session, record.facts(), clock);
         let began = clock.monotonic();
         let ran = self.run_handler(&described, asker).await.and_then(Ran::without_changes);
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
@@ -76,7 +76,7 @@ impl Executor {
             }
         }
         let session = described.action().session().clone();
-        let started = record.begin_events(&session, execution_facts(&record), clock);
+        let started = record.begin_events(&session, record.facts(), clock);
         let mut begun = ExecutionRecord::clone(&record);
         begun.status = ExecutionStatus::Incomplete;
         begun.error = Some("it was begun, and its end is not on record".to_owned());

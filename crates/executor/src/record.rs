@@ -9,7 +9,6 @@ use lictor_governance::{Agreement, Decision, DecisionRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::executed::execution_facts;
 use crate::lease::LockTaken;
 
 /// How an execution stands.
@@ -165,6 +164,24 @@ impl ExecutionRecord {
         self.files.is_empty() && self.undo == UndoScope::Full && self.began.is_none()
     }
 
+    /// What every event of it says.
+    #[must_use]
+    pub fn facts(&self) -> EventFacts {
+        EventFacts {
+            action_id: Some(self.action_id.clone()),
+            action_name: Some(self.capability.clone()),
+            action_params: Some(self.params.clone()),
+            capability: Some(self.capability_facts.clone()),
+            execution_id: Some(self.execution_id.clone()),
+            decision_id: Some(self.decision_id.clone()),
+            run_id: self.run_id.clone(),
+            step_id: self.step_id.clone(),
+            requires_approval: Some(self.requires_approval),
+            approval_granted: self.requires_approval.then_some(true),
+            ..EventFacts::default()
+        }
+    }
+
     /// The events with which it begins: that it has the lock, if it needs it, and that it was let
     /// through.
     #[must_use]
@@ -183,7 +200,7 @@ impl ExecutionRecord {
     /// The event that says what it has undone.
     #[must_use]
     pub fn undo_completed(&self, session: &Session, clock: &dyn Clock) -> Event {
-        let mut facts = execution_facts(self);
+        let mut facts = self.facts();
         facts.success = Some(true);
         facts.metadata.insert("undo_of".to_owned(), json!(self.undo_of));
         Event::new(session, EventType::UndoCompleted, facts, clock)

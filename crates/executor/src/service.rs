@@ -17,7 +17,7 @@ use tower::{BoxError, Service};
 use crate::check::{Check, CheckReport, CheckSource, Deadline, NoChecks, look_before, run_all};
 use crate::describe::{DescribeError, check, describe};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
-use crate::executed::{Executed, Outcome, execution_facts, put_back, roll_back_failed_check};
+use crate::executed::{Executed, Outcome, put_back, roll_back_failed_check};
 use crate::grant::GrantedChanges;
 use crate::handler::Handlers;
 use crate::landing::{Landings, Ran};
@@ -455,7 +455,7 @@ impl Executor {
             release(lease);
             return Err(ExecuteError::not_begun(kind).with_record(record));
         }
-        let started = record.begin_events(&session, execution_facts(&record), clock);
+        let started = record.begin_events(&session, record.facts(), clock);
         let mut applied = self.apply(described, &record, lease, !checks.is_empty()).await?;
         record.files = applied.files();
         let (made, mut passed) = run_all(&checks, &before, deadline, None).await;

@@ -332,21 +332,9 @@ fn record_recovered(
         return Ok(());
     }
     record.status = status;
+    let said = record.facts();
     let facts = |success: Option<bool>| {
-        let mut facts = EventFacts {
-            action_id: Some(record.action_id.clone()),
-            action_name: Some(record.capability.clone()),
-            action_params: Some(record.params.clone()),
-            capability: Some(record.capability_facts.clone()),
-            execution_id: Some(record.execution_id.clone()),
-            decision_id: Some(record.decision_id.clone()),
-            run_id: record.run_id.clone(),
-            step_id: record.step_id.clone(),
-            requires_approval: Some(record.requires_approval),
-            approval_granted: record.requires_approval.then_some(true),
-            success,
-            ..EventFacts::default()
-        };
+        let mut facts = EventFacts { success, ..said.clone() };
         facts.metadata.insert("recovery".to_owned(), json!(recovered.recovery));
         if !recovered.stuck.is_empty() {
             facts.metadata.insert("stuck".to_owned(), json!(recovered.stuck));

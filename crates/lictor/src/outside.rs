@@ -63,18 +63,7 @@ impl Runtime {
             if let Some(stored) = open {
                 let record = stored.record;
                 let why = "the process ended while it was done; it may or may not have happened";
-                let facts = EventFacts {
-                    action_id: Some(record.action_id.clone()),
-                    action_name: Some(record.capability.clone()),
-                    action_params: Some(record.params.clone()),
-                    capability: Some(record.capability_facts.clone()),
-                    execution_id: Some(record.execution_id.clone()),
-                    decision_id: Some(record.decision_id.clone()),
-                    run_id: record.run_id.clone(),
-                    step_id: record.step_id.clone(),
-                    error_message: Some(why.to_owned()),
-                    ..EventFacts::default()
-                };
+                let facts = EventFacts { error_message: Some(why.to_owned()), ..record.facts() };
                 let event = Event::new(&record.session(), EventType::ActionUnknown, facts, clock);
                 lictor_executor::Ledger::settle(self.parts.ledger.as_ref(), None, vec![event])
                     .await?;
