@@ -270,7 +270,12 @@ impl Approvals {
     pub fn question(&self, id: &ApprovalId) -> Result<ApprovalRequest, ApprovalError> {
         let approval = self.get(id)?;
         approval.waits(self.gate.clock.now())?;
-        let view = self.kept(&approval)?.view()?;
+        let Some(judged) = self.kept(&approval)? else {
+            // Whoever settled it meanwhile is named.
+            self.get(id)?.waits(self.gate.clock.now())?;
+            return Err(ApprovalStoreError::Conflict.into());
+        };
+        let view = judged.view()?;
         Ok(ApprovalRequest::new(approval, &view)?)
     }
 
@@ -328,14 +333,8 @@ impl Approvals {
                 return Err(AnswerRefused::NoLonger { approver }.into());
             }
             // What people were shown has to be what they agreed to, up to the last moment.
-            match self.kept(&approval) {
-                Ok(judged) => {
-                    judged.verify()?;
-                }
-                // Whoever used it since then took along what was kept of it.
-                Err(_) if !self.get(approval.id())?.state_at(now).is_open() => continue,
-                Err(error) => return Err(error),
-            }
+            let Some(judged) = self.kept(&approval)? else { continue };
+            judged.verify()?;
             match self.store.update(approval.id(), revision, &approval) {
                 Ok(()) => {
                     let (id, action_digest, granted_by, expires_at) = approval.into_spent_parts();
@@ -374,17 +373,19 @@ impl Approvals {
         if !approval.state_at(self.gate.clock.now()).is_open() {
             return Ok(None);
         }
-        Ok(Some(self.kept(&approval)?))
+        self.kept(&approval)
     }
 
-    /// What was judged, as it is kept with an open request.
+    /// What was judged, as it is kept with an open request; `None` when somebody settled that since
+    /// it was read, and so took along what was kept.
     ///
     /// # Errors
     /// When it is not there, or is about something else.
-    pub(super) fn kept(&self, approval: &Approval) -> Result<Judged, ApprovalError> {
+    pub(super) fn kept(&self, approval: &Approval) -> Result<Option<Judged>, ApprovalError> {
         let digest = approval.action_digest();
         match self.store.judged(approval.id())? {
-            Some(judged) if judged.action_digest() == digest => Ok(judged),
+            Some(judged) if judged.action_digest() == digest => Ok(Some(judged)),
+            None if !self.get(approval.id())?.state().is_open() => Ok(None),
             _ => Err(JudgedError::Damaged { digest }.into()),
         }
     }

@@ -34,8 +34,13 @@ impl Approvals {
         let (clock, policies) = (&*self.gate.clock, self.gate.policies());
         for _ in 0..ATTEMPTS {
             let StoredApproval { approval: mut asked, revision } = self.stored(id)?;
-            let judged = self.kept(&asked)?.verify()?;
             let now = clock.now();
+            let Some(judged) = self.kept(&asked)? else {
+                // Whoever settled it meanwhile was first; the refusal says so.
+                self.agree(&mut self.get(id)?, (approver, channel), &policies, now)?;
+                continue;
+            };
+            let judged = judged.verify()?;
             let answer = Answer { approver: approver.name().clone(), channel, at: now };
             let grant = Grant::new(&asked, &Facts::of_judged(&judged), answer, terms, clock)?;
             self.agree(&mut asked, (approver, channel), &policies, now)?;

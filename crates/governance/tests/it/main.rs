@@ -24,6 +24,7 @@ mod lint;
 mod pins;
 mod plan;
 mod properties;
+mod races;
 mod roles;
 mod usage;
 mod view;
