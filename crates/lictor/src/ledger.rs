@@ -134,7 +134,7 @@ impl StateLedger {
             gaps,
         };
         let more_events = underway.more();
-        let written = self.store.write_here(move |tx| {
+        let written = self.store.write(move |tx| {
             for decision in &decisions {
                 Decisions::put_in(tx, decision)?;
             }

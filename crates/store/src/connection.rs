@@ -70,39 +70,17 @@ impl CommitPermit {
     }
 }
 
-/// Whether a connection waits for another process that writes. Clones are the same one's.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Patience {
-    lost: Arc<AtomicBool>,
-}
-
-impl Patience {
-    /// From now on it fails at once.
-    pub(crate) fn lose(&self) {
-        self.lost.store(true, Ordering::Relaxed);
-    }
-
-    /// From now on it waits as long as it was told to.
-    pub(crate) fn regain(&self) {
-        self.lost.store(false, Ordering::Relaxed);
-    }
-
-    fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
-    }
-}
-
-/// The connection that writes, and how patient it is.
+/// The connection that writes.
 pub(crate) fn open_writer(
     place: &Place,
     options: &StoreOptions,
-) -> Result<(Connection, Patience), OpenErrorKind> {
+) -> Result<Connection, OpenErrorKind> {
     if let Place::File(path) = place {
         create_private(path).map_err(OpenErrorKind::NotWritable)?;
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let (mut connection, patience) = (place.connect(flags)?, Patience::default());
-    prepare(&mut connection, options.busy_timeout, &patience)?;
+    let mut connection = place.connect(flags)?;
+    prepare(&mut connection, options.busy_timeout)?;
     // SQLite would rather open for reading only than fail.
     if connection.is_readonly("main")? {
         return Err(OpenErrorKind::NotWritable(io::ErrorKind::ReadOnlyFilesystem.into()));
@@ -123,7 +101,7 @@ pub(crate) fn open_writer(
     // What is deleted is overwritten: some of it was private, and kept only for as long as needed.
     connection.execute_batch("PRAGMA secure_delete = ON")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    Ok((connection, patience))
+    Ok(connection)
 }
 
 /// A connection that can only read.
@@ -133,7 +111,7 @@ pub(crate) fn open_reader(place: &Place, options: &StoreOptions) -> rusqlite::Re
         // This kind of database cannot be opened so; `query_only` does it.
         Place::Memory(_) => OpenFlags::SQLITE_OPEN_READ_WRITE,
     })?;
-    prepare(&mut connection, options.busy_timeout, &Patience::default())?;
+    prepare(&mut connection, options.busy_timeout)?;
     connection.execute_batch("PRAGMA query_only = ON")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
@@ -156,12 +134,8 @@ pub(crate) fn close_writer(place: &Place, mut connection: Connection, fold: bool
     drop(connection);
 }
 
-fn prepare(
-    connection: &mut Connection,
-    busy_timeout: Duration,
-    patience: &Patience,
-) -> rusqlite::Result<()> {
-    wait_when_busy(connection, busy_timeout, patience.clone())?;
+fn prepare(connection: &mut Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
+    wait_when_busy(connection, busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(128);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
@@ -219,16 +193,9 @@ fn use_wal(connection: &Connection, timeout: Duration) -> rusqlite::Result<()> {
 
 /// Waits for another process with short pauses: SQLite's own grow to 100 ms, in which a busy
 /// neighbour commits hundreds of times.
-fn wait_when_busy(
-    connection: &mut Connection,
-    timeout: Duration,
-    patience: Patience,
-) -> rusqlite::Result<()> {
+fn wait_when_busy(connection: &mut Connection, timeout: Duration) -> rusqlite::Result<()> {
     let mut start = now();
     connection.busy_handler(Some(move |attempt| {
-        if patience.is_lost() {
-            return false;
-        }
         if attempt == 0 {
             start = now();
         }

@@ -12,10 +12,10 @@ use crate::connection::{CommitPermit, Place, open_writer};
 use crate::error::{OpenError, OpenErrorKind, ReadError};
 use crate::gathered::{Gathered, Gathering};
 use crate::migration::{Migration, migrate};
-use crate::options::{Durability, StoreOptions};
+use crate::options::StoreOptions;
 use crate::pending::{PendingWrite, pending};
 use crate::readers::Readers;
-use crate::writer::{Counters, Desk, Task, Writer};
+use crate::writer::{Counters, Queue, Task, Writer};
 
 /// A database with one writer. Clones share it; the last one to go closes it.
 #[derive(Clone)]
@@ -36,8 +36,7 @@ pub struct StoreStats {
 
 struct Inner {
     place: Place,
-    desk: Desk,
-    waits_for_no_disk: bool,
+    queue: Arc<Queue>,
     readers: Readers,
     counters: Arc<Counters>,
     gathering: Arc<Gathering>,
@@ -80,29 +79,7 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let (caller, write) = pending();
-        self.inner.desk.queue.push(Box::new(Task::new(job, caller)));
-        write
-    }
-
-    /// As [`write`](Self::write), for whoever waits for the answer right after: where commits wait for
-    /// no disk ([`Durability::Normal`](crate::Durability)) and nobody else is at it, the job runs on
-    /// this thread, since changing threads would cost more than it does. The job may not close the
-    /// store.
-    pub fn write_here<T, E, F>(&self, job: F) -> PendingWrite<T, E>
-    where
-        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: Send + 'static,
-    {
-        if !self.inner.waits_for_no_disk {
-            return self.write(job);
-        }
-        let (caller, write) = pending();
-        if self.inner.desk.queue.put(Box::new(Task::new(job, caller))) {
-            self.inner.desk.help();
-        }
-        write
+        self.queue(job, false)
     }
 
     /// As [`write`](Self::write), in a transaction and a commit of its own: for what others must
@@ -113,9 +90,7 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let (caller, write) = pending();
-        self.inner.desk.queue.push(Box::new(Task::new(job, caller).alone()));
-        write
+        self.queue(job, true)
     }
 
     /// For a job, in its transaction: what the jobs that share it leave to be done once, before
@@ -173,6 +148,17 @@ impl Store {
         self.inner.close();
     }
 
+    fn queue<T, E, F>(&self, job: F, alone: bool) -> PendingWrite<T, E>
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let (caller, write) = pending();
+        self.inner.queue.push(Box::new(Task::new(job, caller, alone)));
+        write
+    }
+
     fn open_place(
         place: Place,
         options: StoreOptions,
@@ -199,30 +185,29 @@ impl Inner {
         options: StoreOptions,
         migrations: &[Migration],
     ) -> Result<Self, OpenErrorKind> {
-        let (mut connection, patience) = open_writer(&place, &options)?;
+        let mut connection = open_writer(&place, &options)?;
         let commits = CommitPermit::require(&mut connection)?;
         migrate(&mut connection, &commits, migrations)?;
+        let queue = Arc::<Queue>::default();
         let counters = Arc::<Counters>::default();
         let gathering = Arc::<Gathering>::default();
-        let desk = Desk::new(Writer {
+        let writer = Writer {
             connection,
             place: place.clone(),
+            queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
             options: options.clone(),
             commits,
             gathering: Arc::clone(&gathering),
-            patience,
-        });
-        let at_work = desk.clone();
+        };
         let thread = std::thread::Builder::new()
             .name("lictor-store".to_owned())
-            .spawn(move || at_work.run())
+            .spawn(move || writer.run())
             .map_err(OpenErrorKind::Thread)?;
         Ok(Self {
-            waits_for_no_disk: options.durability == Durability::Normal,
             readers: Readers::new(place.clone(), options),
             place,
-            desk,
+            queue,
             counters,
             gathering,
             thread: Mutex::new(Some(thread)),
@@ -230,7 +215,7 @@ impl Inner {
     }
 
     fn close(&self) {
-        self.desk.queue.close();
+        self.queue.close();
         self.readers.close();
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         // A job may own the last clone: the writer must not wait for itself.

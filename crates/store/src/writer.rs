@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use crate::connection::{CommitPermit, Patience, Place, close_writer};
+use crate::connection::{CommitPermit, Place, close_writer};
 use crate::error::{NotCommitted, WriteError};
 use crate::gathered::Gathering;
 use crate::migration::transaction_ended;
@@ -41,12 +41,8 @@ pub(crate) struct Task<T, E, F> {
 }
 
 impl<T, E, F> Task<T, E, F> {
-    pub(crate) fn new(job: F, caller: Caller<T, E>) -> Self {
-        Self { job: Some(job), result: None, caller, alone: false }
-    }
-
-    pub(crate) fn alone(self) -> Self {
-        Self { alone: true, ..self }
+    pub(crate) fn new(job: F, caller: Caller<T, E>, alone: bool) -> Self {
+        Self { job: Some(job), result: None, caller, alone }
     }
 }
 
@@ -105,13 +101,6 @@ struct State {
 
 impl Queue {
     pub(crate) fn push(&self, job: Box<dyn Job>) {
-        if self.put(job) {
-            self.wake();
-        }
-    }
-
-    /// As [`push`](Self::push), without waking the writer; says whether it was taken.
-    pub(crate) fn put(&self, job: Box<dyn Job>) -> bool {
         let refused = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.closed {
@@ -122,17 +111,9 @@ impl Queue {
             }
         };
         match refused {
-            Some(job) => {
-                job.answer(Verdict::Closed);
-                false
-            }
-            None => true,
+            Some(job) => job.answer(Verdict::Closed),
+            None => self.filled.notify_one(),
         }
-    }
-
-    /// Tells the writer's thread that there is something to do.
-    fn wake(&self) {
-        self.filled.notify_one();
     }
 
     /// No more jobs; those that are in are still done.
@@ -141,34 +122,19 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Waits until there is something to do; `false` when closed and empty.
-    fn wait(&self) -> bool {
-        let state = self
+    /// Up to `most` jobs; `None` when closed and empty.
+    fn take(&self, most: usize) -> Option<Vec<Box<dyn Job>>> {
+        let mut state = self
             .filled
             .wait_while(self.state.lock().unwrap_or_else(PoisonError::into_inner), |state| {
                 state.jobs.is_empty() && !state.closed
             })
             .unwrap_or_else(PoisonError::into_inner);
-        !state.jobs.is_empty()
-    }
-
-    /// Up to `most` jobs, those that came first.
-    fn take(&self, most: usize) -> VecDeque<Box<dyn Job>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let n = state.jobs.len().min(most);
-        state.jobs.drain(..n).collect()
-    }
-
-    /// Puts jobs back that were taken and not begun.
-    fn put_back(&self, jobs: VecDeque<Box<dyn Job>>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for job in jobs.into_iter().rev() {
-            state.jobs.push_front(job);
+        if state.jobs.is_empty() {
+            return None;
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).jobs.is_empty()
+        let n = state.jobs.len().min(most);
+        Some(state.jobs.drain(..n).collect())
     }
 }
 
@@ -184,90 +150,31 @@ pub(crate) struct Counters {
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) place: Place,
+    pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) options: StoreOptions,
     /// Without it each commit becomes a rollback, so that a job cannot end the transaction.
     pub(crate) commits: CommitPermit,
     pub(crate) gathering: Arc<Gathering>,
-    /// Whether another process that writes is waited for.
-    pub(crate) patience: Patience,
-}
-
-/// Where the writer is: one thread at a time works with it, mostly its own.
-#[derive(Clone)]
-pub(crate) struct Desk {
-    pub(crate) queue: Arc<Queue>,
-    /// Nothing once it is closed.
-    writer: Arc<Mutex<Option<Writer>>>,
-}
-
-impl Desk {
-    pub(crate) fn new(writer: Writer) -> Self {
-        Self { queue: Arc::default(), writer: Arc::new(Mutex::new(Some(writer))) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Writer>> {
-        // Jobs that panic are caught; an open transaction is undone when it is dropped.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The writer's own thread, until the queue is closed and empty.
-    pub(crate) fn run(self) {
-        while self.queue.wait() {
-            if let Some(writer) = self.lock().as_mut() {
-                writer.batch(self.queue.take(writer.options.max_batch));
-            }
-        }
-        if let Some(writer) = self.lock().take() {
-            let fold = writer.counters.fold.load(Ordering::Relaxed);
-            close_writer(&writer.place, writer.connection, fold);
-        }
-    }
-
-    /// Does one batch on this thread, if nobody is at it and no other process keeps it waiting. What
-    /// is left then, or comes meanwhile, is the writer's own thread's.
-    pub(crate) fn help(&self) {
-        match self.writer.try_lock() {
-            Ok(mut writer) => self.help_with(writer.as_mut()),
-            Err(TryLockError::Poisoned(poisoned)) => self.help_with(poisoned.into_inner().as_mut()),
-            Err(TryLockError::WouldBlock) => {}
-        }
-        // INVARIANT: who could not do its own job wakes one who can.
-        if !self.queue.is_empty() {
-            self.queue.wake();
-        }
-    }
-
-    fn help_with(&self, writer: Option<&mut Writer>) {
-        let Some(writer) = writer else { return };
-        writer.patience.lose();
-        let left = writer.batch_at_once(self.queue.take(writer.options.max_batch));
-        writer.patience.regain();
-        self.queue.put_back(left);
-    }
 }
 
 impl Writer {
-    fn batch(&mut self, mut waiting: VecDeque<Box<dyn Job>>) {
-        // More than one turn only if a job ended the transaction for those before it, or wants
-        // one of its own.
-        while !waiting.is_empty() {
-            self.turn(&mut waiting, true);
+    /// Until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        while let Some(batch) = self.queue.take(self.options.max_batch) {
+            let mut waiting = VecDeque::from(batch);
+            // More than one turn only if a job ended the transaction for those before it, or wants
+            // one of its own.
+            while !waiting.is_empty() {
+                self.turn(&mut waiting);
+            }
         }
+        let fold = self.counters.fold.load(Ordering::Relaxed);
+        close_writer(&self.place, self.connection, fold);
     }
 
-    /// The same; gives back what would have to wait for another process.
-    fn batch_at_once(&mut self, mut waiting: VecDeque<Box<dyn Job>>) -> VecDeque<Box<dyn Job>> {
-        let mut goes_on = true;
-        while goes_on && !waiting.is_empty() {
-            goes_on = self.turn(&mut waiting, false);
-        }
-        waiting
-    }
-
-    /// One transaction: takes jobs off `waiting` and answers all that it took. `false` when another
-    /// process writes, and it may not be told so to anybody.
-    fn turn(&mut self, waiting: &mut VecDeque<Box<dyn Job>>, tells_busy: bool) -> bool {
+    /// One transaction: takes jobs off `waiting` and answers all that it took.
+    fn turn(&mut self, waiting: &mut VecDeque<Box<dyn Job>>) {
         let mut done = Vec::with_capacity(waiting.len());
         let rules = (&self.commits, &self.options, &*self.gathering);
         let outcome = perform(&mut self.connection, waiting, &mut done, rules);
@@ -280,10 +187,6 @@ impl Writer {
                 Verdict::Settled
             }
             Err(error) => {
-                let busy = error.sqlite().sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
-                if busy && done.is_empty() && !tells_busy {
-                    return false;
-                }
                 // Not even begun: no use in trying for each of the rest.
                 if done.is_empty() {
                     done.extend(waiting.drain(..));
@@ -294,7 +197,6 @@ impl Writer {
         for job in done {
             job.answer(verdict.clone());
         }
-        true
     }
 }
 
