@@ -105,6 +105,19 @@ fn role() {
                 put(&store, format!("{name}-{i}")).wait().unwrap();
             }
         }
+        // Opens when told to, and writes 20 rows, each with the number of those that are there.
+        "count-on" => {
+            say("ready");
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            let store = open();
+            for _ in 0..20 {
+                let write = store.write(|tx| {
+                    let n: i64 = tx.query_row("SELECT count(*) FROM item", (), |row| row.get(0))?;
+                    tx.execute("INSERT INTO item (name) VALUES (?1)", [n.to_string()])
+                });
+                assert_eq!(write.wait().unwrap(), 1);
+            }
+        }
         other => panic!("unknown role {other}"),
     }
 }
