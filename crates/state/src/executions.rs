@@ -67,7 +67,8 @@ impl Executions {
         Self::put_sealed_in(tx, record, None)
     }
 
-    /// Records an execution inside somebody's transaction, with what is sealed of it; replaces what stands under its id.
+    /// Records an execution inside somebody's transaction, with what is sealed of it; replaces what stands under its id,
+    /// its key as well: a command that began under the key of an intent lets it go to the landing of its changes.
     /// What it takes back is marked so, and what those had taken back stands again. One that was
     /// undone stays so: a recovery may come late to say that it was done.
     ///
@@ -84,7 +85,7 @@ impl Executions {
                  (id, started_at, session, status, idempotency_key, run, undoes, record, sealed)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (id) DO UPDATE SET record = excluded.record, sealed = excluded.sealed,
-                 undoes = excluded.undoes, status =
+                 undoes = excluded.undoes, idempotency_key = excluded.idempotency_key, status =
                  CASE WHEN undone_by IS NOT NULL AND excluded.status = 'applied' THEN status
                       ELSE excluded.status END",
         )?

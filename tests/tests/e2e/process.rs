@@ -273,3 +273,52 @@ fn what_it_prints_is_bounded_and_the_caller_s_environment_stays_out() {
     names.sort_unstable();
     assert_eq!(names, ["HOME", "LANG", "PATH", "TMPDIR"]);
 }
+
+/// Each step has a key of its own, under which it is done once, also by a run that is taken up again.
+#[test]
+fn what_a_step_changed_is_there_when_it_is_completed_and_goes_with_an_undo_of_the_run() {
+    let Some(place) = place(POLICY) else { return };
+    place.write("src/a.txt", "b\na\n");
+    let before = place.tree().without(".lictor");
+    let file = place.document(
+        "sort.workflow.yaml",
+        "id: sort\nversion: 1.0.0\nsteps:\n\
+         - { id: sort, use: process.run, with: { argv: [sort, -o, a.txt, a.txt], cwd: src, inputs: [src/a.txt] } }\n\
+         - { id: hash, use: process.run, needs: [sort], with: { argv: [sh, -c, 'cat src/a.txt > src/b.txt'], inputs: ['src/*'] } }\n",
+    );
+    let run = place.run(&["run", &file]).done();
+    assert_eq!(
+        (place.read("src/a.txt"), place.read("src/b.txt")),
+        ("a\nb\n".into(), "a\nb\n".into())
+    );
+    let trail = place.trail();
+    let said = |kind: &str| trail.iter().filter(|event| event["event_type"] == kind).count();
+    assert_eq!((said("action_completed"), said("execution_duplicate")), (4, 0), "run and landed");
+    place.run(&["undo", text(&run, "run_id")]).done();
+    assert_eq!(place.tree().without(".lictor"), before);
+    place.verify();
+}
+
+/// People are asked about what the step changed; the run waits for them, and the program does not run again.
+#[test]
+fn a_step_whose_changes_people_are_asked_about_goes_on_with_what_it_has_done() {
+    let Some(place) = place(POLICY) else { return };
+    let file = place.document(
+        "asked.workflow.yaml",
+        "id: asked\nversion: 1.0.0\nsteps:\n\
+         - { id: draw, use: process.run, with: { argv: [sh, -c, 'mkdir -p ask; od -An -N8 -tx8 /dev/urandom > ask/n'] } }\n",
+    );
+    let run = place.run(&["run", &file]).ends(4, "approval_required");
+    assert!(!place.exists("ask/n"));
+    place.run_as_approver(&["approvals", "approve", &place.waiting()]).done();
+    let id = text(&run, "run_id");
+    let resumed = place.run(&["workflow", "resume", id]).done();
+    assert_eq!(resumed["status"], "completed", "{resumed}");
+    assert_eq!(place.read("ask/n").trim().len(), 16);
+    let trail = place.trail();
+    let ran = |event: &&Value| {
+        event["event_type"] == "action_completed" && event["metadata"]["staged"].is_string()
+    };
+    assert_eq!(trail.iter().filter(ran).count(), 1, "it ran once");
+    place.verify();
+}

@@ -66,6 +66,28 @@ fn what_is_written_again_is_replaced() {
     assert_eq!(known.expect("read"), None);
 }
 
+/// A command begins under the key of its intent, and its changes land under it by another execution: as
+/// long as they have not, nobody is answered that the intent is fulfilled.
+#[test]
+fn what_lets_its_key_go_answers_for_nothing_any_more() {
+    let (store, _dir) = store();
+    let key = Digest::of(b"an intent");
+    let mut command = record("exe_1", 1, &[]);
+    (command.idempotency_key, command.status) = (Some(key), ExecutionStatus::Incomplete);
+    put(&store, &command);
+    let executions = Executions::new(store.clone());
+    let found = || executions.find_key(key, at(0)).expect("read");
+    let doubted = || executions.find_in_doubt(key).expect("read");
+    assert_eq!((found(), doubted()), (None, Some(execution_id("exe_1"))));
+    (command.idempotency_key, command.status) = (None, ExecutionStatus::Applied);
+    put(&store, &command);
+    assert_eq!((found(), doubted()), (None, None));
+    let mut landing = record("exe_2", 2, &[]);
+    landing.idempotency_key = Some(key);
+    put(&store, &landing);
+    assert_eq!(found(), Some(landing));
+}
+
 #[test]
 fn a_transaction_that_fails_keeps_nothing() {
     let (store, _dir) = store();
