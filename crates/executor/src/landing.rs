@@ -4,15 +4,15 @@
 //! judged by what it starts; and what it changed there is landed by another action, which is judged
 //! by these changes. Between the two lies the gate, as between any wish and its deed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lictor_capability::{
     Action, Admitted, Beyond, CapabilityId, Change, ChangeDocument, ChangeSet, Described, Effects,
-    Plan, UndoScope, WorkspaceView,
+    EntryKind, FileMode, Plan, UndoScope, WorkspaceView,
 };
-use lictor_context::{Clock, Digest, ExecutionId, PlanId, Principal, RunId};
+use lictor_context::{Clock, Digest, ExecutionId, PlanId, Principal, RunId, WorkspacePath};
 use serde_json::{Value, json};
 
 use crate::error::ExecuteErrorKind;
@@ -247,8 +247,10 @@ impl Landings {
         let staged = self.kept().get(id).cloned();
         let staged = staged.ok_or_else(|| other("nothing of it is kept here"))?;
         staged.belongs_to(&admitted).map_err(other)?;
-        let described = Effects::changing(staged.changes.changes(), view);
-        let described = described.map_err(|error| LandError::Handler(error.into()))?;
+        let (wanted, there) = without_folders_that_are_there(staged.changes.changes(), view);
+        let described = Effects::changing(&wanted, view);
+        let mut described = described.map_err(|error| LandError::Handler(error.into()))?;
+        described.unchanged.extend(there);
         // What the program did elsewhere stays done when its changes are taken back.
         let undo = if staged.undo == UndoScope::Full { staged.undo } else { UndoScope::Partial };
         let effects = Effects { undo, ..described };
@@ -256,7 +258,37 @@ impl Landings {
     }
 }
 
-/// StagedChanges changes cannot be landed.
+/// A folder that was made in the copy, and that somebody else has made here since, with the same mode,
+/// is as it was asked to be. Of everything else that is there the changes say that it should not be.
+fn without_folders_that_are_there(
+    changes: &[Change],
+    view: &dyn WorkspaceView,
+) -> (Vec<Change>, Vec<WorkspacePath>) {
+    // What goes to make room for a folder is held against what is here by itself.
+    let others = changes.iter().filter(|change| !matches!(change, Change::Mkdir { .. }));
+    let others: HashSet<&WorkspacePath> = others.map(Change::path).collect();
+    let (mut wanted, mut there) = (Vec::with_capacity(changes.len()), Vec::new());
+    for change in changes {
+        match change {
+            Change::Mkdir { path, mode }
+                if !others.contains(path)
+                    && is_folder(path, mode.unwrap_or(FileMode::DIRECTORY), view) =>
+            {
+                there.push(path.clone());
+            }
+            other => wanted.push(other.clone()),
+        }
+    }
+    (wanted, there)
+}
+
+fn is_folder(path: &WorkspacePath, mode: FileMode, view: &dyn WorkspaceView) -> bool {
+    // Where it cannot be told, resolving the changes says why.
+    matches!(view.entry(path), Ok(Some(entry))
+        if entry.kind == EntryKind::Directory && FileMode::from_bits(entry.mode) == mode)
+}
+
+/// Staged changes cannot be landed.
 pub(crate) enum LandError {
     NotStaged(NotStaged),
     Handler(HandlerError),

@@ -4,10 +4,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::command::can_hold;
 use crate::crash::{killed, usual};
-use crate::place::{Answer, Place, text};
+use crate::place::{Answer, Place, message, text};
 use crate::random::Random;
 
 /// A workflow of parallel steps that write to these paths, and of more that come after all of them.
@@ -179,5 +180,182 @@ fn a_run_into_new_folders_that_is_killed_anywhere_is_done_or_taken_back_whole() 
         }
     }
     eprintln!("{taken_up} runs had begun when they were killed");
+    place.verify();
+}
+
+/// Programs are allowed, and so is writing but below `ask`, which people are asked about.
+const COMMANDS: &str = "version: 1\ndefault: deny\n\
+    paths: { protected: [\"ask/**\"], allowed: [\"**\"] }\n\
+    risk: { low: allow, medium: allow, high: allow }\n\
+    rules:\n  - { name: programs, when: { effect: process }, verdict: allow }\n";
+
+/// A workspace for commands; nothing, said aloud, on a machine that cannot hold them.
+fn for_commands() -> Option<Place> {
+    let place = Place::with_policy(COMMANDS);
+    can_hold(&place).then_some(place)
+}
+
+/// A call of a shell script.
+fn script(text: &str) -> String {
+    json!({ "argv": ["sh", "-c", text] }).to_string()
+}
+
+/// Commands that make one and the same folder: empty, with a folder in it that is one of several of
+/// them too, and with something in it.
+fn scripts() -> Vec<String> {
+    let all = [
+        "mkdir -p out",
+        "mkdir -p out/a/empty",
+        "mkdir -p out/a; echo 1 > out/a/file",
+        "mkdir -p out/a/empty",
+        "mkdir -p out; echo 2 > out/file",
+        "mkdir -p out/a",
+    ];
+    all.map(script).to_vec()
+}
+
+#[test]
+fn parallel_commands_land_in_one_new_folder_and_are_taken_back_whole() {
+    let Some(place) = for_commands() else { return };
+    let steps = |after: &str| {
+        let mut document = "id: commands\nversion: 1.0.0\nsteps:\n".to_owned();
+        let all = scripts();
+        for (n, input) in all.iter().enumerate() {
+            document += &format!("  - {{ id: w{n}, use: process.run, with: {input} }}\n");
+        }
+        let needs: Vec<String> = (0..all.len()).map(|n| format!("w{n}")).collect();
+        document + &after.replace("ALL", &needs.join(", "))
+    };
+    let file = place.document("w.workflow.yaml", steps(""));
+    let failing = place.document("f.workflow.yaml", steps(FAILS));
+    let before = place.tree().without(".lictor");
+    for _ in 0..2 {
+        let run = place.run(&["run", &file]).done();
+        assert_eq!(run["status"], "completed", "{run}");
+        assert_eq!(
+            (place.read("out/a/file"), place.read("out/file")),
+            ("1\n".into(), "2\n".into())
+        );
+        assert!(place.exists("out/a/empty"));
+        place.run(&["undo", text(&run, "run_id")]).done();
+        assert_eq!(place.tree().without(".lictor"), before, "an undo of the run leaves nothing");
+        let run = place.run(&["run", &failing]).ends(1, "failed");
+        assert_eq!(run["status"], "rolled_back", "{run}");
+        assert_eq!(place.tree().without(".lictor"), before, "something is left of a failed run");
+    }
+    place.verify();
+}
+
+#[test]
+fn commands_at_once_land_in_one_new_folder_and_are_undone_in_any_order() {
+    let Some(place) = for_commands() else { return };
+    let before = place.tree().without(".lictor");
+    for backwards in [false, true] {
+        let scripts = scripts();
+        let calls: Vec<_> =
+            scripts.iter().map(|input| vec!["call", "process.run", "--input", input]).collect();
+        at_once(&place, &calls);
+        assert_eq!(
+            (place.read("out/a/file"), place.read("out/file")),
+            ("1\n".into(), "2\n".into())
+        );
+        assert!(place.exists("out/a/empty"));
+        let mut done = standing(&place);
+        assert!(done.len() >= 3, "two files and an empty folder: {done:?}");
+        if backwards {
+            done.reverse();
+        }
+        for id in done {
+            place.run(&["undo", &id]).done();
+        }
+        assert_eq!(place.tree().without(".lictor"), before, "backwards: {backwards}");
+    }
+    place.verify();
+}
+
+/// Agrees to what waits for people.
+fn agree(place: &Place) {
+    let all = place.run(&["approvals", "list"]).done();
+    let all = all["approvals"].as_array().unwrap();
+    let pending: Vec<_> = all.iter().filter(|one| one["state"] == "pending").collect();
+    assert_eq!(pending.len(), 1, "{all:?}");
+    place.run_as_approver(&["approvals", "approve", text(pending[0], "id")]).done();
+}
+
+/// Runs a command whose changes wait, and agrees to these; gives the execution to be landed.
+fn staged(place: &Place, input: &str) -> String {
+    let asked = place.run(&["call", "process.run", "--input", input]);
+    let asked = asked.ends(4, "approval_required");
+    agree(place);
+    message(&asked).split('`').nth(1).unwrap().to_owned()
+}
+
+/// The executions that stand and have changed something, the newest first.
+fn standing(place: &Place) -> Vec<String> {
+    let log = place.run(&["log"]).done();
+    let all = log["executions"].as_array().unwrap().iter();
+    let all = all.filter(|one| one["status"] == "applied" && one["files"] != json!([]));
+    all.map(|one| text(one, "execution_id").to_owned()).collect()
+}
+
+/// Both commands have made the folder in their copies before either of them lands: people are asked
+/// about it, so that the test says which is first.
+#[test]
+fn a_folder_that_another_command_has_made_meanwhile_is_as_it_was_asked_to_be() {
+    let Some(place) = for_commands() else { return };
+    place.write("ask/stays", "");
+    let before = place.tree().without(".lictor");
+    let (empty, filled) = ("mkdir -p ask/new/empty", "echo x > ask/new/empty/file");
+    let filled = format!("{empty}; {filled}");
+    for (n, (first, second)) in
+        [(empty, empty), (empty, &filled), (&filled, empty)].iter().enumerate()
+    {
+        for backwards in [false, true] {
+            // An agreement is to one action and waits until it is used: each of these is another one.
+            let another =
+                |input: &str, which: &str| script(&format!("{input}; : {n} {backwards} {which}"));
+            let inputs = [another(first, "first"), another(second, "second")];
+            let ran = inputs.each_ref().map(|input| staged(&place, input));
+            place.run(&["land", &ran[0]]).done();
+            if *second == filled {
+                // Less is to be done than people had agreed to: they are asked about that.
+                place.run(&["land", &ran[1]]).ends(4, "approval_required");
+                agree(&place);
+            }
+            place.run(&["land", &ran[1]]).done();
+            assert!(place.exists("ask/new/empty"));
+            assert_eq!(place.exists("ask/new/empty/file"), n > 0);
+            let mut done = standing(&place);
+            // Who found all of it there has nothing to take back.
+            assert_eq!(done.len(), if *second == filled { 2 } else { 1 }, "{first}, {second}");
+            if backwards {
+                done.reverse();
+            }
+            // What is undone is of no interest to people here.
+            place.policy(&COMMANDS.replace("ask/**", "none/**"));
+            for id in done {
+                place.run(&["undo", &id]).done();
+            }
+            place.policy(COMMANDS);
+            let now = place.tree().without(".lictor");
+            assert_eq!(now, before, "{first}, {second}, backwards: {backwards}");
+        }
+    }
+    place.verify();
+}
+
+#[test]
+fn what_is_not_the_folder_that_a_command_has_made_is_a_conflict() {
+    let Some(place) = for_commands() else { return };
+    place.write("ask/stays", "");
+    let private = staged(&place, &script("mkdir -p ask/new; chmod 700 ask/new"));
+    let file = staged(&place, &script("mkdir -p ask/file"));
+    place.write("ask/new/theirs", "theirs");
+    place.write("ask/file", "theirs");
+    let before = place.tree().without(".lictor");
+    for ran in [private, file] {
+        place.run(&["land", &ran]).ends(5, "conflict");
+    }
+    assert_eq!(place.tree().without(".lictor"), before);
     place.verify();
 }
