@@ -110,6 +110,12 @@ pub(crate) fn nothing_is_left(place: &Place, marker: &str) {
     place.verify();
 }
 
+/// At least so many bytes: a number that no other test reads, and no other run of these tests beside
+/// this one.
+fn bytes(least: u64, of: u64) -> String {
+    (least + 4 * u64::from(std::process::id()) + of).to_string()
+}
+
 /// A number that no other test sleeps for.
 pub(crate) fn marker(of: &str) -> String {
     let digits: String = of.bytes().map(|byte| byte.to_string()).collect();
@@ -254,7 +260,7 @@ fn a_file_that_was_changed_meanwhile_is_a_conflict() {
 fn a_fork_bomb_is_held_and_ended() {
     let sleep = marker("fork");
     let script = format!("f() {{ sleep {sleep} & f | f & }}; f; f; sleep {sleep}");
-    let Some(place) = in_use(&script, json!({ "timeout": "2s", "command": { "output": "text" } }))
+    let Some(place) = in_use(&script, json!({ "timeout": "3s", "command": { "output": "text" } }))
     else {
         return;
     };
@@ -266,33 +272,37 @@ fn a_fork_bomb_is_held_and_ended() {
 
 #[test]
 fn a_gibibyte_of_output_is_cut_off() {
-    let script = "head -c 1073741824 /dev/zero";
-    let Some(place) = in_use(script, text()) else { return };
+    let bytes = bytes(1 << 30, 1);
+    let script = format!("head -c {bytes} /dev/zero");
+    let Some(place) = in_use(&script, text()) else { return };
     let failed = call(&place, "").ends(1, "failed");
     assert!(message(&failed).contains("printed more than it may"), "{failed}");
-    nothing_is_left(&place, "1073741824");
+    nothing_is_left(&place, &bytes);
 }
 
 #[test]
 fn a_gibibyte_in_a_file_is_cut_off_and_lands_nowhere() {
-    // A byte more than the test beside this one reads, whose `head` is not ours.
-    let Some(place) = in_use("head -c 1073741825 /dev/zero > src/a.txt", text()) else { return };
+    let bytes = bytes(1 << 30, 2);
+    let script = format!("head -c {bytes} /dev/zero > src/a.txt");
+    let Some(place) = in_use(&script, text()) else { return };
     let done = call(&place, "").done();
     assert_ne!(done["output"]["exit_code"], 0);
     assert_eq!(place.read("src/a.txt"), "one\n");
-    nothing_is_left(&place, "1073741825");
+    nothing_is_left(&place, &bytes);
 }
 
 #[test]
 fn what_takes_too_much_memory_is_killed() {
     let memory = json!({ "command": { "output": "text", "memory": "64MiB" } });
     // Nothing ends a line, so all of it is kept.
-    let Some(place) = in_use("head -c 200000000 /dev/zero | tail", memory.clone()) else { return };
+    let bytes = bytes(200_000_000, 3);
+    let script = format!("head -c {bytes} /dev/zero | tail");
+    let Some(place) = in_use(&script, memory.clone()) else { return };
     let ended = call(&place, "");
     // The kernel gives it no more, or it is seen to have too much.
     let refused = ended.code == 0 && ended.json["output"]["exit_code"] != 0;
     assert!(refused || message(&ended.json).contains("memory"), "one alone: {}", ended.json);
-    nothing_is_left(&place, "200000000");
+    nothing_is_left(&place, &bytes);
     let sleep = marker("memory");
     let script = format!(
         "for n in 1 2 3 4 5 6 7 8; do (head -c 20000000 /dev/zero; sleep {sleep}) | tail & done; wait"
@@ -307,7 +317,7 @@ fn what_takes_too_much_memory_is_killed() {
 fn a_child_that_ignores_signals_is_killed_when_its_time_is_over() {
     let sleep = marker("ignores");
     let script = format!("trap '' TERM INT HUP; while :; do sleep {sleep}; done");
-    let Some(place) = in_use(&script, json!({ "timeout": "1s", "command": { "output": "text" } }))
+    let Some(place) = in_use(&script, json!({ "timeout": "3s", "command": { "output": "text" } }))
     else {
         return;
     };

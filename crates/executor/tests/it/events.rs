@@ -6,7 +6,7 @@ use lictor_context::{Event, EventType};
 use lictor_executor::Outcome;
 use serde_json::{Value, json};
 
-use crate::support::{Apply, PutBack, Run, World, plan, world, writes};
+use crate::support::{Apply, PutBack, Run, World, impatient_world, plan, world, writes};
 
 fn is_end(kind: EventType) -> bool {
     matches!(kind, EventType::ActionCompleted | EventType::ActionFailed)
@@ -76,7 +76,7 @@ async fn whoever_has_the_lock_says_how_it_was_had() {
 async fn of_a_lock_that_is_not_had_or_not_needed_nothing_is_said() {
     let reads = world();
     reads.act(json!({ "read": ["a.txt"] })).await.expect("done");
-    let busy = world();
+    let busy = impatient_world();
     let claim = lictor_lock::Claim::new("bob", "exe_9");
     let _held = busy.lock.try_acquire(claim).expect("a lease");
     busy.fails(writes(&["a.txt"])).await;
@@ -105,7 +105,7 @@ async fn every_failure_begins_and_is_failed() {
         },
     ];
     for fail in fails {
-        let world = world();
+        let world = impatient_world();
         fail(&world);
         world.fails(writes(&["a.txt"])).await;
         check(&world, EventType::ActionFailed);

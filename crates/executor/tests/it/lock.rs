@@ -9,7 +9,7 @@ use lictor_lock::Claim;
 use serde_json::json;
 use tower::Service as _;
 
-use crate::support::{World, world, writes};
+use crate::support::{World, impatient_world, world, writes};
 
 fn left() -> Vec<Recovered> {
     let execution_id = ExecutionId::parse("exe_9").expect("an id");
@@ -18,7 +18,7 @@ fn left() -> Vec<Recovered> {
 
 #[tokio::test]
 async fn a_busy_workspace_is_said_to_be_with_its_holder() {
-    let world = world();
+    let world = impatient_world();
     let lease = world.lock.try_acquire(Claim::new("bob", "exe_9")).expect("a lease");
     let error = world.fails(writes(&["a.txt"])).await;
     let ExecuteErrorKind::Busy(says) = error.kind() else { panic!("{error}") };

@@ -24,7 +24,7 @@ use lictor_executor::{
     Request, RollbackReport, Stuck, TimeLimits,
 };
 use lictor_governance::{PolicySet, Warrant, WriteGate};
-use lictor_lock::{Claim, Lease, WorkspaceLock};
+use lictor_lock::{CancelFlag, Claim, Lease, WorkspaceLock};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tower::Service as _;
@@ -454,6 +454,11 @@ pub(crate) fn world() -> World {
     world_with(None)
 }
 
+/// A world in which somebody holds the lock all along, and is not waited for.
+pub(crate) fn impatient_world() -> World {
+    world_waiting(None, TimeLimits::default(), Duration::from_millis(20))
+}
+
 /// A world in which whoever waits is told something after so long, whatever else takes its time.
 pub(crate) fn world_that_answers_within(limit: Duration) -> World {
     world_of(None, TimeLimits { answer: Some(limit), ..TimeLimits::default() })
@@ -465,6 +470,18 @@ pub(crate) fn world_with(checks: Option<Arc<dyn CheckSource>>) -> World {
 }
 
 pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits) -> World {
+    world_waiting(checks, limits, PATIENT)
+}
+
+/// For the lock of a test, which is given back in a moment: on a machine that has much else to do
+/// such a moment is long.
+const PATIENT: Duration = Duration::from_secs(600);
+
+fn world_waiting(
+    checks: Option<Arc<dyn CheckSource>>,
+    limits: TimeLimits,
+    patience: Duration,
+) -> World {
     let dir = tempfile::tempdir().expect("a directory");
     let lock = WorkspaceLock::new(dir.path().join("lock"));
     lock.try_acquire(Claim::new("nobody", "exe_0")).expect("a lease").release().expect("released");
@@ -498,7 +515,8 @@ pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits)
         calls: calls.clone(),
     });
     let script = Script { run: run.clone(), calls: calls.clone() };
-    let mut builder = builder((&gate, &clock, &lock), &applier, &ledger, Arc::new(script));
+    let shared = (&gate, &clock, (&lock, patience));
+    let mut builder = builder(shared, &applier, &ledger, Arc::new(script));
     if let Some(checks) = checks {
         builder = builder.checks(checks);
     }
@@ -508,7 +526,7 @@ pub(crate) fn world_of(checks: Option<Arc<dyn CheckSource>>, limits: TimeLimits)
 
 /// An executor whose one handler is this one.
 fn builder(
-    (gate, clock, lock): (&WriteGate, &Arc<ManualClock>, &WorkspaceLock),
+    (gate, clock, (lock, timeout)): (&WriteGate, &Arc<ManualClock>, (&WorkspaceLock, Duration)),
     applier: &Arc<FakeApplier>,
     ledger: &Arc<MemoryLedger>,
     handler: Arc<dyn Handler>,
@@ -520,11 +538,7 @@ fn builder(
         Arc::new(Files),
         applier.clone(),
         ledger.clone(),
-        LockSettings {
-            lock: lock.clone(),
-            timeout: Duration::from_millis(100),
-            holder: "test".to_owned(),
-        },
+        LockSettings { lock: lock.clone(), timeout, holder: "test".to_owned() },
     )
 }
 
@@ -536,7 +550,7 @@ pub(crate) fn writes(files: &[&str]) -> Value {
 impl World {
     /// An executor of this world with another handler.
     pub(crate) fn executor_with(&self, handler: Arc<dyn Handler>) -> Executor {
-        let shared = (&self.gate, &self.clock, &self.lock);
+        let shared = (&self.gate, &self.clock, (&self.lock, PATIENT));
         builder(shared, &self.applier, &self.ledger, handler).build()
     }
 
@@ -614,15 +628,9 @@ impl World {
     /// thread of its own), and was given back in good order.
     #[track_caller]
     pub(crate) fn lock_is_clean(&self) {
-        let mut tries = 0_u32;
-        let lease = loop {
-            match self.lock.try_acquire(Claim::new("test", "exe_8")) {
-                Ok(lease) => break lease,
-                Err(_) if tries < 1_000_000 => std::thread::yield_now(),
-                Err(error) => panic!("the lock is not free: {error}"),
-            }
-            tries += 1;
-        };
+        let claim = Claim::new("test", "exe_8");
+        let lease = self.lock.acquire(claim, PATIENT, &CancelFlag::new(), &mut |_| {});
+        let lease = lease.unwrap_or_else(|error| panic!("the lock is not free: {error}"));
         let predecessor = lease.predecessor().expect("somebody was there");
         assert!(!predecessor.needs_recovery(), "{predecessor:?}");
         lease.release().expect("released");
