@@ -11,7 +11,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::place::{Answer, Place};
-use crate::tls::Authority;
+use crate::tls::{Authority, trusting};
 
 const POLICY: &str = "version: 1\ndefault: deny\nrules:\n\
     \x20 - { name: reached, when: { effect: net, capability: \"mcp_server.*\" }, verdict: allow }\n\
@@ -122,12 +122,11 @@ fn answer(tls: StreamOwned<ServerConnection, TcpStream>, heard: &Mutex<Vec<Strin
     drop(tls.flush());
 }
 
-fn trusting(place: &Place, arguments: &[&str], ca: Option<&str>) -> Answer {
+/// As an approver who trusts the authorities of a file, if there is one.
+fn run(place: &Place, arguments: &[&str], ca: Option<&str>) -> Answer {
     place.run_with(arguments, |command| {
         command.env("LICTOR_APPROVER_TOKEN", &place.token);
-        if let Some(ca) = ca {
-            command.env("LICTOR_CA_FILE", ca);
-        }
+        trusting(ca)(command);
     })
 }
 
@@ -143,24 +142,24 @@ fn a_server_is_reached_where_its_authority_is_named_and_else_is_told_nothing() {
         ["--user", "somebody", "mcp", "wrap", "far", "--approve-baseline", "--url", &url];
     // The public authorities, and another private one: neither has signed this.
     for ca in [None, Some(another.as_str())] {
-        let refused = trusting(&place, &baseline, ca);
+        let refused = run(&place, &baseline, ca);
         assert_ne!(refused.code, 0, "{}", refused.json);
         let why = refused.json.to_string();
         assert!(why.contains("UnknownIssuer"), "{why}");
         assert_eq!(far.heard(), Vec::<String>::new());
     }
-    let told = trusting(&place, &baseline, Some(&named)).done();
+    let told = run(&place, &baseline, Some(&named)).done();
     assert_eq!(told["tools"][0]["tool"], "echo", "{told}");
 
     // Having been let in does not make it trusted.
     let call = ["--user", "somebody", "--agent", "mcp", "call", "mcp.far.echo", "text=over tls"];
     let before = far.heard().len();
     for ca in [None, Some(another.as_str())] {
-        let refused = trusting(&place, &call, ca);
+        let refused = run(&place, &call, ca);
         assert_ne!(refused.code, 0, "{}", refused.json);
         assert_eq!(far.heard().len(), before);
     }
-    let done = trusting(&place, &call, Some(&named)).done();
+    let done = run(&place, &call, Some(&named)).done();
     assert_eq!(done["output"]["content"][0]["text"], "over tls", "{done}");
     place.verify();
 }
@@ -174,7 +173,7 @@ fn a_server_whose_certificate_is_for_another_name_is_told_nothing() {
     let url = far.url();
     let baseline =
         ["--user", "somebody", "mcp", "wrap", "far", "--approve-baseline", "--url", &url];
-    let refused = trusting(&place, &baseline, Some(&named));
+    let refused = run(&place, &baseline, Some(&named));
     assert_ne!(refused.code, 0, "{}", refused.json);
     assert!(refused.json.to_string().contains("not valid for"), "{}", refused.json);
     assert_eq!(far.heard(), Vec::<String>::new());

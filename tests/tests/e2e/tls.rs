@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -103,11 +104,16 @@ const POLICY: &str = "version: 1\ndefault: deny\nnetwork: { private: [localhost]
 
 fn post(place: &Place, port: u16, ca: Option<&str>) -> Answer {
     let url = format!("url=https://localhost:{port}/v1");
-    place.run_with(&["call", "http.post", &url, "text=hello"], |command| {
+    place.run_with(&["call", "http.post", &url, "text=hello"], trusting(ca))
+}
+
+/// Has a command trust the authorities of a file, if there is one.
+pub(crate) fn trusting(ca: Option<&str>) -> impl FnOnce(&mut Command) {
+    move |command| {
         if let Some(ca) = ca {
             command.env("LICTOR_CA_FILE", ca);
         }
-    })
+    }
 }
 
 #[test]
@@ -181,9 +187,7 @@ fn a_redirect_from_https_to_http_is_not_followed() {
         drop(tls.flush());
     });
     let url = format!("url=https://localhost:{}/", server.port);
-    let refused = place.run_with(&["call", "http.get", &url], |command| {
-        command.env("LICTOR_CA_FILE", &ca);
-    });
+    let refused = place.run_with(&["call", "http.get", &url], trusting(Some(&ca)));
     let refused = refused.ends(1, "failed");
     assert!(message(&refused).contains("another host"), "{refused}");
     assert!(server.ended().is_some());

@@ -32,14 +32,27 @@ async fn says(client: &HttpClient, method: &str, id: &str) -> Value {
     client.request(1, method, params).await.answer().await
 }
 
-/// How the task stands when it stands still.
-async fn ended(client: &HttpClient, id: &str) -> Value {
+/// How a task stands when it stands still, by whoever asks.
+async fn still<F: Future<Output = Value>>(ask: impl Fn() -> F) -> Value {
     loop {
-        let task = says(client, "tasks/get", id).await["result"].clone();
+        let task = ask().await;
         if task["status"] != "working" {
             return task;
         }
     }
+}
+
+async fn ended(client: &HttpClient, id: &str) -> Value {
+    still(|| async { says(client, "tasks/get", id).await["result"].clone() }).await
+}
+
+/// What was asked for was done, once.
+#[track_caller]
+fn was_done_once(place: &Place) {
+    let done = |event: &&Value| {
+        event["event_type"] == "action_completed" && event["action_name"] == "fs.write"
+    };
+    assert_eq!(place.trail().iter().filter(done).count(), 1);
 }
 
 #[tokio::test]
@@ -61,10 +74,7 @@ async fn a_task_is_done_when_people_agree_and_once() {
     assert_eq!(ended(&client, &id).await, task, "looking again does nothing again");
     assert_eq!(place.read("ask/x"), None);
     server.end().await;
-    let done = |event: &&Value| {
-        event["event_type"] == "action_completed" && event["action_name"] == "fs.write"
-    };
-    assert_eq!(place.trail().iter().filter(done).count(), 1);
+    was_done_once(&place);
 }
 
 #[tokio::test]
@@ -127,6 +137,14 @@ async fn on_stdio(place: &Place) -> Client {
     Client::able(place, Era::Modern, "serve", &[], (can, nobody)).await
 }
 
+async fn asked_on_stdio(client: &Client) -> String {
+    let wish = json!({ "path": "ask/x", "content": "agreed" });
+    let CallToolResponse::Task(task) = client.round("fs-write", wish, None).await.unwrap() else {
+        panic!("it is no task")
+    };
+    json!(task)["taskId"].as_str().unwrap().to_owned()
+}
+
 async fn stands(client: &Client, id: &str) -> Value {
     json!(client.peer().get_task(GetTaskParams::new(id)).await.unwrap())
 }
@@ -135,43 +153,26 @@ async fn stands(client: &Client, id: &str) -> Value {
 async fn a_task_on_standard_input_is_done_when_people_agree_and_once() {
     let place = Place::new();
     let client = on_stdio(&place).await;
-    let wish = json!({ "path": "ask/x", "content": "agreed" });
-    let CallToolResponse::Task(task) = client.round("fs-write", wish, None).await.unwrap() else {
-        panic!("it is no task")
-    };
-    let task = json!(task);
-    let id = task["taskId"].as_str().unwrap().to_owned();
+    let id = asked_on_stdio(&client).await;
     assert_eq!(
         (&stands(&client, &id).await["status"], place.read("ask/x")),
         (&json!("working"), None)
     );
     place.approver(&["approvals", "approve", &id]);
-    let ended = loop {
-        let task = stands(&client, &id).await;
-        if task["status"] != "working" {
-            break task;
-        }
-    };
+    let ended = still(|| stands(&client, &id)).await;
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_ne!(ended["result"]["isError"], true, "{ended}");
     assert_eq!(place.read("ask/x").as_deref(), Some("agreed"));
     assert_eq!(stands(&client, &id).await, ended, "looking again does nothing again");
     client.end().await;
-    let done = |event: &&Value| {
-        event["event_type"] == "action_completed" && event["action_name"] == "fs.write"
-    };
-    assert_eq!(place.trail().iter().filter(done).count(), 1);
+    was_done_once(&place);
 }
 
 #[tokio::test]
 async fn a_task_on_standard_input_that_is_given_up_asks_nobody_any_more() {
     let place = Place::new();
     let client = on_stdio(&place).await;
-    let wish = json!({ "path": "ask/x", "content": "agreed" });
-    let CallToolResponse::Task(task) = client.round("fs-write", wish, None).await.unwrap() else {
-        panic!("it is no task")
-    };
-    let id = json!(task)["taskId"].as_str().unwrap().to_owned();
+    let id = asked_on_stdio(&client).await;
     client.peer().cancel_task(CancelTaskParams::new(id.clone())).await.unwrap();
     assert_eq!(stands(&client, &id).await["status"], "cancelled");
     client.end().await;

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
-use lictor::context::{Clock as _, Digest, ManualClock, Name, Principal, Session, SystemClock};
+use lictor::context::{Clock as _, Digest, ManualClock, Principal, Session, SystemClock};
 use lictor::governance::{
     Answered, ApprovalRequest, ApprovalState, Approver, AskError, Channel, Reply, Says,
 };
 use lictor::{ErrorCode, Runtime, RuntimeOptions};
 use serde_json::json;
+
+use crate::rig::name;
 
 const POLICY: &str = "version: 1\ndefault: deny\npaths: { protected: [\"**\"] }\n\
                       approvals: { timeout: 10m, channels: { inbox: low } }\nrules:\n\
@@ -61,10 +63,6 @@ impl Approver for Odd {
     fn ask(&self, request: &ApprovalRequest) -> Result<Reply, AskError> {
         (self.answer)(&self.world, request)
     }
-}
-
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
 }
 
 struct Place {

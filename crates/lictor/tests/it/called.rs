@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use lictor::context::{Name, Principal, Session, SystemClock};
+use lictor::context::Session;
 use lictor::document::Source;
 use lictor::governance::{CatalogueKind, Channel, LifeState};
 use lictor::{LifeStep, Runtime, RuntimeOptions};
 use proptest::prelude::*;
 use serde_json::json;
+
+use crate::rig::{self, name};
 
 const POLICY: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\nrisk: { low: allow, medium: allow }\n";
 
@@ -46,13 +48,8 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
 fn session(user: &str) -> Session {
-    let principal = Principal { org: name("acme"), user: name(user), agent: name("bot") };
-    Session::new(principal, &SystemClock)
+    rig::session_of(user, "bot")
 }
 
 struct World {

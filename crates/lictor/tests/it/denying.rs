@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lictor::capability::CapabilityId;
-use lictor::context::{Clock, Name, Principal, Session, SystemClock, Timestamp};
+use lictor::context::{Clock, Session, SystemClock, Timestamp};
 use lictor::document::Source;
 use lictor::governance::{
     CatalogueKind, Channel, Document, GrantTerms, HaltScope, LifeState, ProvenApprover, Verdict,
@@ -16,6 +16,8 @@ use lictor::store::rusqlite::{self, ffi};
 use lictor::store::{Access, AccessGuard, Durability};
 use lictor::{Agent, Consent, LifeStep, OnConflict, Runtime, RuntimeOptions, Seen};
 use serde_json::json;
+
+use crate::rig::{self, name};
 
 const POLICY: &str = "version: 1\ndefault: deny\n\
     paths: { forbidden: [\"no/**\"], protected: [\"ask/**\"], allowed: [\"**\"] }\n\
@@ -143,13 +145,8 @@ struct House {
     token: String,
 }
 
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
 fn session(user: &str) -> Session {
-    let principal = Principal { org: name("acme"), user: name(user), agent: name("bot") };
-    Session::new(principal, &SystemClock)
+    rig::session_of(user, "bot")
 }
 
 impl House {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use lictor::capability::{Body, Change, Effects};
-use lictor::context::{EventType, Name, Principal, Session, SystemClock, WorkspacePath};
+use lictor::context::{EventType, Session, WorkspacePath};
 use lictor::document::Source;
 use lictor::executor::{Granted, Handler, HandlerError, Request};
 use lictor::governance::Channel;
@@ -14,21 +14,17 @@ use lictor::{ActErrorKind, OnConflict, OwnSkill, Runtime, RuntimeOptions, UndoRe
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::rig::{self, name};
+
 const POLICY: &str = "version: 1\ndefault: deny\n\
     paths: { protected: [\"ask/**\"], allowed: [\"**\"] }\nrisk: { low: allow, medium: allow }\n";
 
 async fn open(root: &Path, change: impl FnOnce(&mut RuntimeOptions)) -> Runtime {
-    std::fs::create_dir_all(root.join("ws/.lictor")).unwrap();
-    std::fs::write(root.join("ws/.lictor/policy.yaml"), POLICY).unwrap();
-    let mut options = RuntimeOptions::new(root.join("ws"), root.join("keys"));
-    change(&mut options);
-    Runtime::open(options).await.unwrap()
+    rig::open((&root.join("ws"), &root.join("keys")), POLICY, change).await
 }
 
 fn session() -> Session {
-    let name = |text| Name::parse(text).unwrap();
-    let principal = Principal { org: name("acme"), user: name("ann"), agent: name("cli") };
-    Session::new(principal, &SystemClock)
+    rig::session_of("ann", "cli")
 }
 
 /// What somebody does once, after the judgement and before the change.
@@ -93,7 +89,7 @@ fn remove(path: &'static str) -> Happening {
 
 fn n_events(runtime: &Runtime, kind: EventType) -> u64 {
     let filter = lictor::audit::Filter { types: vec![kind], ..lictor::audit::Filter::default() };
-    runtime.audit().count(&Name::parse("acme").unwrap(), &filter).unwrap()
+    runtime.audit().count(&name("acme"), &filter).unwrap()
 }
 
 #[tokio::test]
@@ -152,7 +148,7 @@ async fn an_agreement_is_to_what_was_judged_and_people_are_asked_again() {
         _ => None,
     };
     let (id, first) = waits(ask().await.unwrap_err()).expect("people are asked");
-    let eve = Name::parse("eve").unwrap();
+    let eve = name("eve");
     let (_, token) = runtime.approvers().bootstrap(eve, Vec::new()).unwrap();
     let eve = runtime.approvers().authenticate(token.expose()).unwrap();
     runtime.approvals().grant(&id, &eve, Channel::Token).unwrap();

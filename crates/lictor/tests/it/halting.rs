@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use lictor::context::{Name, Principal, Session, SystemClock};
+use lictor::context::Session;
 use lictor::document::Source;
 use lictor::governance::{ApprovalState, Channel, HaltScope};
 use lictor::workflow::{Resume, RunStatus, Workflow};
-use lictor::{ActErrorKind, ErrorCode, Runtime, RuntimeOptions};
+use lictor::{ActErrorKind, ErrorCode, Runtime};
 use serde_json::json;
+
+use crate::rig::{self, name};
 
 const POLICY: &str =
     "version: 1\ndefault: deny\npaths: { protected: [\"ask/**\"], allowed: [\"**\"] }\n";
@@ -21,21 +23,14 @@ steps:
   - { id: last, needs: [review], use: fs.write, with: { path: run/b, content: x } }
 "#;
 
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
 fn session(agent: &str) -> Session {
-    let principal = Principal { org: name("acme"), user: name("bob"), agent: name(agent) };
-    Session::new(principal, &SystemClock)
+    rig::session_of("bob", agent)
 }
 
 /// A runtime as another process opens it: with its own connections to the database.
 async fn open(dir: &Path) -> Runtime {
     let (workspace, keys) = (dir.join("workspace"), dir.join("keys"));
-    std::fs::create_dir_all(workspace.join(".lictor")).unwrap();
-    std::fs::write(workspace.join(".lictor/policy.yaml"), POLICY).unwrap();
-    Runtime::open(RuntimeOptions::new(workspace, keys)).await.unwrap()
+    rig::open((&workspace, &keys), POLICY, |_| {}).await
 }
 
 async fn write(runtime: &Runtime, agent: &str, path: &str) -> Result<(), ErrorCode> {

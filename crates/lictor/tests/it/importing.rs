@@ -3,12 +3,14 @@
 
 use lictor::capability::import::from_openapi;
 use lictor::capability::{Action, CapabilityId, ToolFormat};
-use lictor::context::{Name, Principal, Session, SystemClock};
+use lictor::context::Session;
 use lictor::document::Source;
 use lictor::governance::{CatalogueKey, CatalogueKind, Channel, LifeState};
 use lictor::workflow::Workflow;
-use lictor::{Agent, LifeStep, Runtime, RuntimeOptions};
+use lictor::{Agent, LifeStep, Runtime};
 use serde_json::{Value, json};
+
+use crate::rig::{self, name};
 
 const POLICY: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\n\
     rules:\n  - { name: net, when: { effect: net }, verdict: allow }\n\
@@ -27,13 +29,8 @@ fn document() -> Value {
     })
 }
 
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
 fn session() -> Session {
-    let principal = Principal { org: name("acme"), user: name("bob"), agent: name("bot") };
-    Session::new(principal, &SystemClock)
+    rig::session_of("bob", "bot")
 }
 
 fn action(agent: &Agent, id: &str) -> Action {
@@ -69,9 +66,7 @@ async fn doors(runtime: &Runtime, agent: &Agent, id: &str) -> Vec<Result<(), Str
 async fn what_nobody_let_in_is_callable_by_no_door_of_the_library() {
     let dir = tempfile::tempdir().unwrap();
     let (workspace, keys) = (dir.path().join("workspace"), dir.path().join("keys"));
-    std::fs::create_dir_all(workspace.join(".lictor")).unwrap();
-    std::fs::write(workspace.join(".lictor/policy.yaml"), POLICY).unwrap();
-    let runtime = Runtime::open(RuntimeOptions::new(workspace, keys)).await.unwrap();
+    let runtime = rig::open((&workspace, &keys), POLICY, |_| {}).await;
     let (_, token) = runtime.approvers().bootstrap(name("ann"), Vec::new()).unwrap();
     let ann = runtime.approvers().authenticate(token.expose()).unwrap();
     let before = runtime.agent(&session());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lictor::capability::Effects;
-use lictor::context::{Name, Principal, Session, SystemClock};
+use lictor::context::Session;
 use lictor::document::Source;
 use lictor::executor::{Granted, Handler, HandlerError, Request};
 use lictor::governance::{CatalogueKind, Channel, LifeState};
@@ -14,6 +14,8 @@ use lictor::workflow::{Engine, Resume, RunRecord, RunStatus, StepStatus, Workflo
 use lictor::{Consent, LifeStep, OwnSkill, Runtime, RuntimeOptions, Seen};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+
+use crate::rig::{self, name};
 
 const POLICY: &str = "version: 1\ndefault: deny\npaths: { protected: [\"ask/**\"], allowed: [\"**\"] }\n\
                       risk: { low: allow, medium: allow }\n";
@@ -63,13 +65,8 @@ struct House {
     open: Arc<Semaphore>,
 }
 
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
 fn session() -> Session {
-    let principal = Principal { org: name("acme"), user: name("bob"), agent: name("cli") };
-    Session::new(principal, &SystemClock)
+    rig::session_of("bob", "cli")
 }
 
 fn outer() -> Workflow {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use lictor::capability::Contract;
-use lictor::context::{Digest, Name, Principal, Session, SystemClock};
+use lictor::context::{Digest, Session};
 use lictor::document::Source;
 use lictor::governance::{
     CatalogueKey, CatalogueKind, Channel, Document, LifeState, ProvenApprover,
@@ -17,6 +17,8 @@ use lictor::governance::{
 use lictor::{Agent, LifeStep, Runtime, RuntimeOptions};
 use proptest::prelude::*;
 use serde_json::json;
+
+use crate::rig::{self, name};
 
 const POLICY: &str =
     "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\nrisk: { high: allow }\n";
@@ -44,13 +46,8 @@ fn key() -> CatalogueKey {
     Document::key_of_contract(&contract(&text(0)).unwrap())
 }
 
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
 fn session(user: &str) -> Session {
-    let principal = Principal { org: name("acme"), user: name(user), agent: name("bot") };
-    Session::new(principal, &SystemClock)
+    rig::session_of(user, "bot")
 }
 
 /// What happens to the one capability.

@@ -22,6 +22,7 @@ mod metrics;
 mod moved;
 mod purging;
 mod reload;
+mod rig;
 mod runs;
 mod schemas;
 mod seen;

@@ -7,13 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lictor::capability::{Body, CapabilityId, Change, Effects};
 use lictor::context::{
-    Clock as _, Digest, ManualClock, Name, Principal, RunId, Session, SystemClock, WorkspacePath,
+    Clock as _, Digest, ManualClock, RunId, Session, SystemClock, WorkspacePath,
 };
 use lictor::document::Source;
 use lictor::executor::{Granted, Handler, HandlerError, Request};
 use lictor::workflow::{Resume, RunStatus, StoreError, Workflow};
 use lictor::{OwnSkill, Runtime, RuntimeOptions, SharedState};
 use serde_json::{Value, json};
+
+use crate::rig::{self, name};
 
 const POLICY: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\n\
                       risk: { low: allow, medium: allow }\n";
@@ -27,17 +29,11 @@ steps:
 "#;
 
 async fn open(root: &Path, change: impl FnOnce(&mut RuntimeOptions)) -> Runtime {
-    std::fs::create_dir_all(root.join(".lictor")).unwrap();
-    std::fs::write(root.join(".lictor/policy.yaml"), POLICY).unwrap();
-    let mut options = RuntimeOptions::new(root, root.join("keys"));
-    change(&mut options);
-    Runtime::open(options).await.unwrap()
+    rig::open((root, &root.join("keys")), POLICY, change).await
 }
 
 fn session() -> Session {
-    let name = |text| Name::parse(text).unwrap();
-    let principal = Principal { org: name("acme"), user: name("ann"), agent: name("cli") };
-    Session::new(principal, &SystemClock)
+    rig::session_of("ann", "cli")
 }
 
 fn flow() -> Workflow {
@@ -75,7 +71,7 @@ async fn steps_that_only_look_cost_no_commit_and_are_in_the_trail_all_the_same()
         types: vec![lictor::context::EventType::ActionCompleted],
         ..lictor::audit::Filter::default()
     };
-    assert_eq!(runtime.audit().count(&Name::parse("acme").unwrap(), &done).unwrap(), 4);
+    assert_eq!(runtime.audit().count(&name("acme"), &done).unwrap(), 4);
 }
 
 #[tokio::test]

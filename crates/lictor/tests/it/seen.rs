@@ -4,14 +4,14 @@
 use std::path::PathBuf;
 
 use lictor::capability::Risk;
-use lictor::context::{EventType, ExecutionId, Name, Principal, Session, SystemClock};
+use lictor::context::{EventType, ExecutionId, Session};
 use lictor::document::Source;
 use lictor::governance::{ApproverToken, Channel};
 use lictor::workflow::{Preview, RunRecord, RunStatus, Workflow};
-use lictor::{
-    ActError, Agent, Checked, Consent, ErrorCode, OnConflict, Runtime, RuntimeOptions, Seen,
-};
+use lictor::{ActError, Agent, Checked, Consent, ErrorCode, OnConflict, Runtime, Seen};
 use serde_json::{Value, json};
+
+use crate::rig::{self, name};
 
 /// Writes are free, also those into `ask` as long as `writes` is no rule; undos are not.
 const POLICY: &str = "version: 1\ndefault: deny\npaths: { allowed: [\"**\"] }\n\
@@ -28,21 +28,13 @@ struct House {
     token: ApproverToken,
 }
 
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
 impl House {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("workspace");
-        std::fs::create_dir_all(root.join(".lictor")).unwrap();
-        std::fs::write(root.join(".lictor/policy.yaml"), POLICY).unwrap();
-        let runtime = Runtime::open(RuntimeOptions::new(&root, dir.path().join("keys")));
-        let runtime = runtime.await.unwrap();
+        let runtime = rig::open((&root, &dir.path().join("keys")), POLICY, |_| {}).await;
         let (_, token) = runtime.approvers().bootstrap(name("ann"), Vec::new()).unwrap();
-        let principal = Principal { org: name("acme"), user: name("bob"), agent: name("bot") };
-        let session = Session::new(principal, &SystemClock);
+        let session = rig::session_of("bob", "bot");
         Self { _dir: dir, root, runtime, session, token }
     }
 

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 
 use lictor::audit::{Filter, Verdict};
-use lictor::context::{EventType, Name, Principal, Session, SystemClock};
+use lictor::context::{EventType, Session};
 use lictor::document::Source;
 use lictor::workflow::Workflow;
 use lictor::{Agent, OnConflict, Runtime, RuntimeOptions};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::rig::{self, name};
 
 const POLICY: &str = "version: 1\ndefault: deny\n\
     paths: { forbidden: [\"no/**\"], protected: [\"asked/**\"], allowed: [\"**\"] }\n\
@@ -25,23 +27,16 @@ struct World {
     runtime: Runtime,
 }
 
-fn name(text: &str) -> Name {
-    Name::parse(text).unwrap()
-}
-
 fn session() -> Session {
-    let principal = Principal { org: name("acme"), user: name("ann"), agent: name("bot") };
-    Session::new(principal, &SystemClock)
+    rig::session_of("ann", "bot")
 }
 
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("work");
-        std::fs::create_dir_all(root.join(".lictor")).unwrap();
-        std::fs::write(root.join(".lictor/policy.yaml"), POLICY).unwrap();
-        let runtime = Runtime::open(RuntimeOptions::new(&root, folder.path().join("keys")));
-        let world = Self { _folder: folder, runtime: runtime.await.unwrap() };
+        let runtime = rig::open((&root, &folder.path().join("keys")), POLICY, |_| {}).await;
+        let world = Self { _folder: folder, runtime };
         // The first change of a workspace looks for what is to be purged.
         world
             .agent()
