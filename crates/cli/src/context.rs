@@ -4,9 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use lictor::audit::AuditLog;
 use lictor::context::{Name, Principal, Session, SessionId, SystemClock, Usage};
-use lictor::{Agent, OpenError, PolicyPlaces, Runtime, RuntimeOptions};
+use lictor::{Agent, OpenError, PolicyPlaces, Records, Runtime, RuntimeOptions};
 
 use crate::args::Global;
 use crate::failure::Failure;
@@ -117,11 +116,11 @@ impl Context {
         Ok(Ok(runtime))
     }
 
-    /// The trail, to read it. What keeps everything else from being done is no reason not to: then more
+    /// What was done here, to read. What keeps everything else from being done is no reason not to: then more
     /// than ever somebody wants to know what was.
-    pub(crate) async fn trail(&self, output: &Output) -> Result<AuditLog, Failure> {
+    pub(crate) async fn records(&self, output: &Output) -> Result<Records, Failure> {
         let error = match self.opened().await? {
-            Ok(runtime) => return Ok(runtime.audit().clone()),
+            Ok(runtime) => return Ok(runtime.records()),
             Err(error) => error,
         };
         let only_read = matches!(
@@ -136,11 +135,9 @@ impl Context {
         if !only_read {
             return Err(failure);
         }
-        output.note(&format!(
-            "only the trail is read, since nothing can be done: {}",
-            failure.message
-        ));
-        Ok(Runtime::open_trail(&self.options()?)?)
+        let why = &failure.message;
+        output.note(&format!("what was done is only read, since nothing can be done: {why}"));
+        Ok(Records::open(&self.options()?)?)
     }
 
     /// Ends the sessions of the verb, which is done.

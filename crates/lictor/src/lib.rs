@@ -33,6 +33,7 @@ mod pinned; // where the database lies
 mod plans; // agreement to whole runs
 mod policies;
 mod pruning; // old decisions and counts
+mod records; // what was done, to read
 mod reload;
 mod repeats; // what was asked for before
 mod replay;
@@ -66,6 +67,7 @@ pub use outside::EnvironmentSecrets;
 pub use own::{OwnSkill, OwnSkillError};
 pub use pinned::rebind_state;
 pub use policies::{PolicyPlaces, load_policies, load_policies_from, load_policies_with};
+pub use records::Records;
 pub use replay::{ChangedDecision, PolicyDiff, Proof, ProofStatus};
 pub use revoking::Revoked;
 pub use runtime::Runtime;

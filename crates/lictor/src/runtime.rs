@@ -235,18 +235,6 @@ impl Runtime {
         Ok(open_state(&options)?.0)
     }
 
-    /// Opens only the trail of a workspace, to read it: that takes no policy, and settles nothing.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub fn open_trail(options: &RuntimeOptions) -> Result<AuditLog, OpenError> {
-        if !options.workspace.join(".lictor").is_dir() {
-            return Err(OpenError::NotInitialised(options.workspace.clone()));
-        }
-        let options = RuntimeOptions { state_dir: settle(options)?, ..options.clone() };
-        Ok(open_state(&options)?.1)
-    }
-
     /// One session on the road.
     #[must_use]
     pub fn agent(&self, session: &Session) -> Agent {

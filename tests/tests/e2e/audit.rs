@@ -475,24 +475,6 @@ fn a_report_of_a_tampered_trail_says_so_and_is_no_success() {
 }
 
 #[test]
-fn the_trail_is_read_where_the_policy_cannot_be() {
-    let place = busy();
-    let count = place.run(&["audit", "count"]).done()["count"].clone();
-    fs::write(place.root.join(".lictor/policy.yaml"), "version: 1\nnonsense: true\n").unwrap();
-    place.run(&["call", "fs.write", "path=z.txt", "content=z"]).ends(2, "invalid_input");
-    let spoken = place.person(&["audit", "verify"]);
-    assert!(spoken.stderr.contains("nonsense"), "{}", spoken.stderr);
-    assert_eq!(place.run(&["audit", "verify"]).done()["verdict"], "complete");
-    assert_eq!(place.run(&["audit", "count"]).done()["count"], count);
-    let newest = ["audit", "query", "--limit", "1"];
-    assert_eq!(place.run(&newest).done()["events"].as_array().unwrap().len(), 1);
-    assert_eq!(place.run(&["audit", "report"]).done()["verdict"], "complete");
-    // Where a file may be written is the policy's to say.
-    let page = place.beside("report.html");
-    place.run(&["audit", "report", "--html", page.to_str().unwrap()]).ends(2, "invalid_input");
-}
-
-#[test]
 fn exports_for_other_systems_have_one_event_for_each() {
     let place = busy();
     let all = place.trail();

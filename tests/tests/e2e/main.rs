@@ -54,6 +54,7 @@ mod policy_tools;
 mod process;
 mod quoting;
 mod random;
+mod reading;
 mod readme;
 mod refusals;
 mod requests;

@@ -326,6 +326,11 @@ impl Answer {
         assert_eq!(*code, fitting, "`{what}`: {json}");
     }
 
+    /// What it said beside the answer.
+    pub(crate) fn told(&self) -> &str {
+        &self.stderr
+    }
+
     /// It was done.
     #[track_caller]
     pub(crate) fn done(self) -> Value {

@@ -9,7 +9,7 @@ use lictor::audit::{
     otlp_request, verify_file,
 };
 use lictor::context::{ExecutionId, Name, RunId, SessionId, Timestamp, WorkspacePath};
-use lictor::{ErrorCode, Runtime};
+use lictor::{ErrorCode, Records};
 use serde_json::{Value, json};
 
 use super::{Answer, keeping};
@@ -25,9 +25,9 @@ pub(crate) async fn audit(wish: &Audit, context: &Context, output: &Output) -> A
         Audit::Query(filter) => query(filter, context, output).await,
         Audit::Tail { filter, follow } => tail(filter, *follow, context, output).await,
         Audit::Count(filter) => {
-            let trail = context.trail(output).await?;
+            let records = context.records(output).await?;
             let filter = self::filter(filter, context)?;
-            let count = trail.count(&context.principal.org, &filter);
+            let count = records.audit().count(&context.principal.org, &filter);
             let count = count.map_err(Failure::failed)?;
             output.result(&json!({ "count": count }), || count.to_string());
             Ok(0)
@@ -44,8 +44,8 @@ pub(crate) async fn audit(wish: &Audit, context: &Context, output: &Output) -> A
             verified(&found, *allow_unproven_end, output)
         }
         Audit::Verify { file: None, allow_unproven_end, .. } => {
-            let trail = context.trail(output).await?;
-            let found = trail.verify_store(&context.principal.org);
+            let records = context.records(output).await?;
+            let found = records.audit().verify_store(&context.principal.org);
             verified(&found.map_err(Failure::failed)?, *allow_unproven_end, output)
         }
         Audit::Prove { event, out } => keeping::prove(event, out.as_deref(), context, output).await,
@@ -97,19 +97,20 @@ fn events(trail: &AuditLog, filter: &Query, context: &Context) -> Result<Vec<Vec
 }
 
 async fn query(wish: &Filter, context: &Context, output: &Output) -> Answer {
-    let trail = context.trail(output).await?;
-    let found = events(&trail, &filter(wish, context)?, context)?;
+    let records = context.records(output).await?;
+    let found = events(records.audit(), &filter(wish, context)?, context)?;
     let found = parsed(&found)?;
     output.result(&json!({ "events": found }), || found.iter().map(line).collect());
     Ok(0)
 }
 
 async fn tail(wish: &Filter, follow: bool, context: &Context, output: &Output) -> Answer {
-    let trail = context.trail(output).await?;
+    let records = context.records(output).await?;
+    let trail = records.audit();
     let mut filter = filter(wish, context)?;
     filter.newest_first = true;
     filter.limit = Some(filter.limit.unwrap_or(20));
-    let mut found = events(&trail, &filter, context)?;
+    let mut found = events(trail, &filter, context)?;
     found.reverse();
     // Before what was asked for: only what comes after it is followed.
     let newest = Query { newest_first: true, limit: Some(1), ..Query::default() };
@@ -154,18 +155,18 @@ async fn copy(
     context: &Context,
     output: &Output,
 ) -> Answer {
-    let runtime = context.runtime().await?;
+    let records = context.records(output).await?;
     let filter = filter(wish, context)?;
-    let (audit, org) = (runtime.audit(), &context.principal.org);
+    let (audit, org) = (records.audit(), &context.principal.org);
     let origin = audit.origin(org);
-    within_reach(out, &runtime, context)?;
+    within_reach(out, &records, context)?;
     let mut file = Out::begin(out, |file| {
         let mut head = Vec::new();
         file.take(HEAD).read_to_end(&mut head).map_err(Failure::input)?;
         let head = String::from_utf8_lossy(&head);
         Ok(head.starts_with("{\"") && head.contains("lictor"))
     })?;
-    let mut records = Vec::new();
+    let mut logged = Vec::new();
     let mut count = 0_u64;
     let mut written = Ok(());
     let found = audit.each(org, &filter, |line| {
@@ -174,9 +175,9 @@ async fn copy(
             Format::Cloudevents => cloud_event(line, &origin),
             Format::Ocsf => ocsf(line),
             Format::Otlp | Format::Jsonl => {
-                records.extend(otlp_record(line));
-                let full = records.len() >= OTLP_RECORDS;
-                full.then(|| otlp_request(std::mem::take(&mut records), &origin))
+                logged.extend(otlp_record(line));
+                let full = logged.len() >= OTLP_RECORDS;
+                full.then(|| otlp_request(std::mem::take(&mut logged), &origin))
             }
         };
         if let Some(made) = made.filter(|_| written.is_ok()) {
@@ -185,8 +186,8 @@ async fn copy(
         Ok(())
     });
     found.map_err(Failure::failed)?;
-    if !records.is_empty() {
-        written = written.and_then(|()| writeln!(file, "{}", otlp_request(records, &origin)));
+    if !logged.is_empty() {
+        written = written.and_then(|()| writeln!(file, "{}", otlp_request(logged, &origin)));
     }
     written.map_err(Failure::failed)?;
     file.finish()?;
@@ -196,21 +197,15 @@ async fn copy(
 }
 
 async fn report(html: Option<&Path>, wish: &Filter, context: &Context, output: &Output) -> Answer {
-    // Where a page may be written is the policy's to say.
-    let (trail, runtime) = match html {
-        None => (context.trail(output).await?, None),
-        Some(_) => {
-            let runtime = context.runtime().await?;
-            (runtime.audit().clone(), Some(runtime))
-        }
-    };
+    let records = context.records(output).await?;
+    let trail = records.audit();
     let org = &context.principal.org;
     let report = trail.report(org, &filter(wish, context)?).map_err(Failure::failed)?;
     let found = trail.verify_store(org).map_err(Failure::failed)?;
     let problem = found.problem.as_deref().map(|problem| format!(": {problem}"));
     let said = format!("{}{}", found.verdict, problem.unwrap_or_default());
-    if let (Some(html), Some(runtime)) = (html, &runtime) {
-        within_reach(html, runtime, context)?;
+    if let Some(html) = html {
+        within_reach(html, &records, context)?;
         let page = report.html(&said);
         let begins = page.split("<title>").next().unwrap_or_default();
         files::create(html, page.as_bytes(), begins.as_bytes())?;
@@ -258,17 +253,17 @@ fn line(event: &Value) -> String {
 }
 
 async fn export(out: &Path, wish: &Filter, context: &Context, output: &Output) -> Answer {
-    let runtime = context.runtime().await?;
+    let records = context.records(output).await?;
     let filter = filter(wish, context)?;
     let beside = beside(out);
-    within_reach(out, &runtime, context)?;
+    within_reach(out, &records, context)?;
     let org = &context.principal.org;
     let replaces = std::fs::metadata(out).is_ok_and(|found| found.len() > 0);
-    let mut events = Out::begin(out, |file| stands_in(file, &runtime, org))?;
+    let mut events = Out::begin(out, |file| stands_in(file, records.audit(), org))?;
     // What lies beside an export of ours is its checkpoint, whatever became of it.
     let mut checkpoint =
         Out::begin(&beside, |file| Ok(replaces || files::starts_with(file, b"lictor/")?))?;
-    let exported = runtime.audit().export(org, &filter, &mut events, &mut checkpoint);
+    let exported = records.audit().export(org, &filter, &mut events, &mut checkpoint);
     let exported = exported.map_err(Failure::failed)?;
     events.finish()?;
     checkpoint.finish()?;
@@ -284,7 +279,7 @@ const HEAD: u64 = 128 << 10;
 
 /// Whether a file is an export of what the store still holds, by its first or its last event: it gives way
 /// to a newer one, and the only copy of what was archived does not.
-fn stands_in(mut file: File, runtime: &Runtime, org: &Name) -> Result<bool, Failure> {
+fn stands_in(mut file: File, trail: &AuditLog, org: &Name) -> Result<bool, Failure> {
     let read = |file: &mut File, from: SeekFrom| -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         file.seek(from)?;
@@ -302,7 +297,7 @@ fn stands_in(mut file: File, runtime: &Runtime, org: &Name) -> Result<bool, Fail
         let seq = event.as_ref().and_then(|event| event.get("seq")).and_then(Value::as_u64);
         let Some(seq) = seq else { continue };
         let one = Query { after: seq.checked_sub(1), limit: Some(1), ..Query::default() };
-        let found = runtime.audit().query(org, &one).map_err(Failure::failed)?;
+        let found = trail.query(org, &one).map_err(Failure::failed)?;
         if found.first().is_some_and(|stored| stored.seq == seq && stored.bytes == line) {
             return Ok(true);
         }
@@ -310,10 +305,11 @@ fn stands_in(mut file: File, runtime: &Runtime, org: &Name) -> Result<bool, Fail
     Ok(false)
 }
 
-/// Refuses to write where nobody may: Lictor's own state, and what the policy forbids.
+/// Refuses to write where nobody may: Lictor's own state, and what the policy forbids. While that is not
+/// known, it is all of the workspace.
 pub(super) fn within_reach(
     out: &Path,
-    runtime: &Runtime,
+    records: &Records,
     context: &Context,
 ) -> Result<(), Failure> {
     let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -324,11 +320,16 @@ pub(super) fn within_reach(
     let Ok(below) = folder.strip_prefix(root) else { return Ok(()) };
     let path = below.join(out.file_name().unwrap_or_default());
     let path = path.to_str().and_then(|path| WorkspacePath::parse(path).ok());
-    if path.is_some_and(|path| !runtime.gate().policies().hides(&path)) {
+    if path.is_some_and(|path| !records.hides(&path)) {
         return Ok(());
     }
-    let why = format!("`{}` is out of reach: the policy forbids it", out.display());
-    Err(Failure::new(ErrorCode::Denied, why))
+    let why = format!("`{}` is out of reach", out.display());
+    if records.knows_what_is_hidden() {
+        return Err(Failure::new(ErrorCode::Denied, format!("{why}: the policy forbids it")));
+    }
+    let why = format!("{why}: what the policy forbids is not known while it cannot be read");
+    let step = "name a file outside of the workspace";
+    Err(Failure::new(ErrorCode::Denied, why).with_step(step))
 }
 
 fn beside(file: &Path) -> PathBuf {

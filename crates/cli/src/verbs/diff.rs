@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lictor::Runtime;
+use lictor::Records;
 use lictor::capability::{FileChange, Item, State};
 use lictor::context::{ApprovalId, DecisionId, Digest, ExecutionId, RunId, WorkspacePath};
-use lictor::governance::{JudgedItem, PolicySet};
+use lictor::governance::JudgedItem;
 use lictor::state::ExecutionFilter;
 use lictor::undo_records::{Content, History};
 use serde_json::{Value, json};
@@ -20,8 +20,8 @@ use crate::output::Output;
 
 /// The prefix of an id says what it names.
 pub(crate) async fn diff(id: &str, context: &Context, output: &Output) -> Answer {
-    let runtime = context.runtime().await?;
-    let mut changes = Changes::new(&runtime);
+    let records = context.records(output).await?;
+    let mut changes = Changes::new(&records);
     let usage = |error: lictor::context::IdError| Failure::usage(error.to_string());
     let name = match id.split_once('_').map(|(prefix, _)| prefix) {
         Some(ApprovalId::PREFIX) => {
@@ -51,22 +51,20 @@ pub(crate) async fn diff(id: &str, context: &Context, output: &Output) -> Answer
 
 /// What changed, or would: files and their lines.
 struct Changes<'a> {
-    runtime: &'a Runtime,
-    policies: Arc<PolicySet>,
+    records: &'a Records,
     files: Vec<FileChange>,
     text: String,
 }
 
 impl<'a> Changes<'a> {
-    fn new(runtime: &'a Runtime) -> Self {
-        let policies = runtime.gate().policies();
-        Self { runtime, policies, files: Vec::new(), text: String::new() }
+    fn new(records: &'a Records) -> Self {
+        Self { records, files: Vec::new(), text: String::new() }
     }
 
     /// Where nobody may look by now is named, and not shown.
     fn add(&mut self, item: &Item, old: &Content, new: &Content) {
         let mut paths = [&item.from, &item.to].into_iter().flatten();
-        self.text += &if paths.any(|path| self.policies.hides(path)) {
+        self.text += &if paths.any(|path| self.records.hides(path)) {
             patch(item, &Content::Gone, &Content::Gone)
         } else {
             patch(item, old, new)
@@ -76,7 +74,7 @@ impl<'a> Changes<'a> {
 
     /// What one execution changed; of one that began a run, what that changed.
     fn of_execution(&mut self, id: &ExecutionId) -> Result<(), Failure> {
-        let stored = self.runtime.executions().get(id).map_err(Failure::failed)?;
+        let stored = self.records.executions().get(id).map_err(Failure::failed)?;
         if let Some(run) = stored.as_ref().and_then(|stored| stored.record.began.as_ref()) {
             return self.of_run(run);
         }
@@ -89,7 +87,7 @@ impl<'a> Changes<'a> {
 
     /// What is kept of an execution; whether anything is.
     fn kept(&mut self, id: &ExecutionId) -> Result<bool, Failure> {
-        let history = History::open(self.runtime.transactions()).map_err(Failure::failed)?;
+        let history = History::open(self.records.transactions()).map_err(Failure::failed)?;
         let Some(kept) = history.get(id).map_err(Failure::failed)? else { return Ok(false) };
         for (index, item) in kept.items().iter().enumerate() {
             let (old, new) = history.contents(&kept, index).map_err(Failure::failed)?;
@@ -100,11 +98,11 @@ impl<'a> Changes<'a> {
 
     /// What a run changed, in the order in which it did. What it took back itself is not shown.
     fn of_run(&mut self, id: &RunId) -> Result<(), Failure> {
-        if self.runtime.runs().get(id).map_err(Failure::failed)?.is_none() {
+        if self.records.run(id).map_err(Failure::failed)?.is_none() {
             return Err(Failure::not_found(format!("there is no run `{id}`")));
         }
         let filter = ExecutionFilter { run: Some(id.clone()), ..ExecutionFilter::default() };
-        let did = self.runtime.executions().list(&filter).map_err(Failure::failed)?;
+        let did = self.records.executions().list(&filter).map_err(Failure::failed)?;
         for stored in did.iter().rev().filter(|stored| stored.record.undo_of.is_empty()) {
             match &stored.record.began {
                 Some(run) => self.of_run(run)?,
@@ -116,7 +114,7 @@ impl<'a> Changes<'a> {
 
     /// What an execution changed that a decision let through.
     fn of_decision(&mut self, id: &DecisionId) -> Result<(), Failure> {
-        let all = self.runtime.executions().list(&ExecutionFilter::default());
+        let all = self.records.executions().list(&ExecutionFilter::default());
         let all = all.map_err(Failure::failed)?;
         let mut records = all.into_iter().map(|stored| stored.record);
         let Some(record) = records.find(|record| record.decision_id == *id) else {
@@ -128,7 +126,7 @@ impl<'a> Changes<'a> {
 
     /// What people are asked about, as it is kept with the request.
     fn asked(&mut self, id: &ApprovalId) -> Result<(), Failure> {
-        let judged = self.runtime.approvals().judged(id).map_err(approval_failure)?;
+        let judged = self.records.judged(id).map_err(approval_failure)?;
         let judged = judged.ok_or_else(|| {
             Failure::not_found(format!("what `{id}` was about is not kept, because it is settled"))
                 .with_step(format!("lictor show {id}"))

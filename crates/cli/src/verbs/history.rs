@@ -1,10 +1,10 @@
 //! `log` and `show`.
 
+use lictor::Records;
 use lictor::audit::Filter;
 use lictor::context::{ApprovalId, DecisionId, EventType, ExecutionId, RunId, SessionId};
 use lictor::executor::ExecutionStatus;
 use lictor::state::{ExecutionFilter, StoredExecution};
-use lictor::{Agent, Runtime};
 use serde_json::{Map, Value, json};
 
 use super::Answer;
@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::output::{DIM, Output, name, readable};
 
 pub(crate) async fn log(wish: &Log, context: &Context, output: &Output) -> Answer {
-    let runtime = context.runtime().await?;
+    let records = context.records(output).await?;
     let session = context.global.session.as_ref().filter(|_| context.global.given.session);
     let session = session.map(|id| SessionId::parse(id)).transpose();
     let filter = ExecutionFilter {
@@ -25,8 +25,8 @@ pub(crate) async fn log(wish: &Log, context: &Context, output: &Output) -> Answe
         limit: Some(wish.limit),
         ..ExecutionFilter::default()
     };
-    let found = runtime.executions().list(&filter).map_err(Failure::failed)?;
-    let kept = runtime.transactions().stored().map_err(Failure::failed)?;
+    let found = records.executions().list(&filter).map_err(Failure::failed)?;
+    let kept = records.transactions().stored().map_err(Failure::failed)?;
     output.result(&json!({ "executions": found, "undo_records": kept }), || {
         if found.is_empty() {
             return "nothing was done here yet".to_owned();
@@ -67,32 +67,31 @@ fn status(status: ExecutionStatus) -> &'static str {
 }
 
 pub(crate) async fn show(id: &str, context: &Context, output: &Output) -> Answer {
-    let agent = context.agent().await?;
-    let record = record(id, &agent, context)?;
+    let records = context.records(output).await?;
+    let record = record(id, &records, context)?;
     let record = record.ok_or_else(|| Failure::not_found(format!("there is no `{id}` here")))?;
     output.result(&record, || readable(&serde_json::to_string_pretty(&record).unwrap_or_default()));
     Ok(0)
 }
 
 /// What an id names: its prefix says where to look.
-fn record(id: &str, agent: &Agent, context: &Context) -> Result<Option<Value>, Failure> {
-    let runtime = agent.runtime();
+fn record(id: &str, records: &Records, context: &Context) -> Result<Option<Value>, Failure> {
     let usage = |error: lictor::context::IdError| Failure::usage(error.to_string());
     match id.split_once('_').map(|(prefix, _)| prefix) {
         Some(ApprovalId::PREFIX) => {
             let id = ApprovalId::parse(id).map_err(usage)?;
-            Ok(runtime.approvals().get(&id).ok().map(|approval| json!(approval)))
+            Ok(records.approval(&id).ok().map(|approval| json!(approval)))
         }
         Some(RunId::PREFIX) => {
             let id = RunId::parse(id).map_err(usage)?;
-            runtime.runs().get(&id).map_err(Failure::failed)
+            records.run(&id).map_err(Failure::failed)
         }
-        Some(DecisionId::PREFIX) => decision(id, runtime, context),
+        Some(DecisionId::PREFIX) => decision(id, records, context),
         _ => {
             let id = ExecutionId::parse(id).map_err(usage)?;
-            let stored = runtime.executions().get(&id).map_err(Failure::failed)?;
-            let Some(stored) = stored else { return from_trail(&id, runtime, context) };
-            let bytes = runtime.transactions().stored_of(&id).map_err(Failure::failed)?;
+            let stored = records.executions().get(&id).map_err(Failure::failed)?;
+            let Some(stored) = stored else { return from_trail(&id, records, context) };
+            let bytes = records.transactions().stored_of(&id).map_err(Failure::failed)?;
             let mut shown = json!(stored);
             if let Some(shown) = shown.as_object_mut() {
                 let kept = bytes.map(|bytes| json!({ "bytes": bytes }));
@@ -107,11 +106,11 @@ fn record(id: &str, agent: &Agent, context: &Context) -> Result<Option<Value>, F
 /// had begun, and so stands nowhere else.
 fn from_trail(
     id: &ExecutionId,
-    runtime: &Runtime,
+    records: &Records,
     context: &Context,
 ) -> Result<Option<Value>, Failure> {
     let filter = Filter { execution: Some(id.clone()), ..Filter::default() };
-    let events = runtime.audit().query(&context.principal.org, &filter).map_err(Failure::failed)?;
+    let events = records.audit().query(&context.principal.org, &filter).map_err(Failure::failed)?;
     if events.is_empty() {
         return Ok(None);
     }
@@ -147,7 +146,7 @@ fn from_trail(
         }));
     }
     if let Some(made) = shown.get("decision_id").and_then(Value::as_str) {
-        let made = decision(made, runtime, context)?;
+        let made = decision(made, records, context)?;
         shown.insert("decision".to_owned(), made.unwrap_or_default());
     }
     shown.insert("files".to_owned(), json!([]));
@@ -172,24 +171,24 @@ const TOLD: [(&str, &str); 9] = [
 /// A decision as it is kept; of one that is not any more, what its execution's record or the trail says.
 pub(crate) fn decision(
     id: &str,
-    runtime: &Runtime,
+    records: &Records,
     context: &Context,
 ) -> Result<Option<Value>, Failure> {
     let wanted = DecisionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;
     let org = context.principal.org.as_str();
-    if let Some(kept) = runtime.decisions().get(org, &wanted).map_err(Failure::failed)? {
+    if let Some(kept) = records.decisions().get(org, &wanted).map_err(Failure::failed)? {
         return Ok(Some(json!(kept.record)));
     }
     let filter =
         Filter { types: vec![EventType::DecisionMade], newest_first: true, ..Filter::default() };
-    let events = runtime.audit().query(&context.principal.org, &filter).map_err(Failure::failed)?;
+    let events = records.audit().query(&context.principal.org, &filter).map_err(Failure::failed)?;
     for stored in events {
         let event: Value = serde_json::from_slice(&stored.bytes).map_err(Failure::failed)?;
         if event.get("decision_id").and_then(Value::as_str) != Some(id) {
             continue;
         }
         let filter = ExecutionFilter::default();
-        let executions = runtime.executions().list(&filter).map_err(Failure::failed)?;
+        let executions = records.executions().list(&filter).map_err(Failure::failed)?;
         let execution =
             executions.into_iter().find(|stored| stored.record.decision_id.as_str() == id);
         return Ok(Some(match execution {

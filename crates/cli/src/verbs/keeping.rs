@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use lictor::audit::{Cut, EraseErrorKind, Proof, RevealErrorKind};
+use lictor::audit::{AuditLog, Cut, EraseErrorKind, Proof, RevealErrorKind};
 use lictor::context::{Name, Session, Timestamp};
 use lictor::{ErrorCode, Runtime};
 use serde_json::{Value, json};
@@ -19,11 +19,11 @@ use crate::files;
 use crate::output::{GREEN, Output, visible};
 
 /// The place of an event that is named by its id or by its place.
-fn place(event: &str, runtime: &Runtime, context: &Context) -> Result<u64, Failure> {
+fn place(event: &str, trail: &AuditLog, context: &Context) -> Result<u64, Failure> {
     if let Ok(seq) = event.parse() {
         return Ok(seq);
     }
-    let found = runtime.audit().find_event(&context.principal.org, event);
+    let found = trail.find_event(&context.principal.org, event);
     let missing = || Failure::not_found(format!("there is no event `{event}`"));
     found.map_err(Failure::failed)?.ok_or_else(missing)
 }
@@ -34,13 +34,13 @@ pub(super) async fn prove(
     context: &Context,
     output: &Output,
 ) -> Answer {
-    let runtime = context.runtime().await?;
-    let seq = place(event, &runtime, context)?;
-    let proof = runtime.audit().prove(&context.principal.org, seq).map_err(Failure::not_found)?;
+    let records = context.records(output).await?;
+    let seq = place(event, records.audit(), context)?;
+    let proof = records.audit().prove(&context.principal.org, seq).map_err(Failure::not_found)?;
     let text = proof.text();
     match out {
         Some(out) => {
-            within_reach(out, &runtime, context)?;
+            within_reach(out, &records, context)?;
             let begins = text.lines().next().unwrap_or_default();
             files::create(out, text.as_bytes(), begins.as_bytes())?;
             let json = json!({ "seq": seq, "file": out });
@@ -115,7 +115,7 @@ impl At<'_> {
     }
 
     async fn reveal(&self, event: &str) -> Answer {
-        let seq = place(event, self.runtime, self.context)?;
+        let seq = place(event, self.runtime.audit(), self.context)?;
         self.agreed("audit.reveal", json!({ "seq": seq })).await?;
         let revealed = self.runtime.audit().reveal(self.org(), seq).map_err(|error| {
             let code = match error.kind() {

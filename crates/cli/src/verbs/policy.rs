@@ -102,7 +102,7 @@ fn show(set: &PolicySet, output: &Output) -> Answer {
 
 async fn explain(id: &str, context: &Context, output: &Output) -> Answer {
     let runtime = context.runtime().await?;
-    let found = history::decision(id, &runtime, context)?;
+    let found = history::decision(id, &runtime.records(), context)?;
     let mut found =
         found.ok_or_else(|| Failure::not_found(format!("there is no decision `{id}`")))?;
     let wanted = DecisionId::parse(id).map_err(|error| Failure::usage(error.to_string()))?;

@@ -9,7 +9,7 @@ use lictor::workflow::{
     Control, EffectState, EngineError, FailureKind, Preview, Resume, RollbackStatus, RunRecord,
     RunStatus, StoreError, UndoBy, Workflow as Document,
 };
-use lictor::{Agent, Consent, ErrorCode, Runtime, Seen};
+use lictor::{Agent, Consent, ErrorCode, Records, Runtime, Seen};
 use serde_json::{Value, json};
 
 use super::approvals::approval_failure;
@@ -341,11 +341,10 @@ fn shown(run: &RunRecord) -> String {
 }
 
 pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output) -> Answer {
-    let runtime = context.runtime().await?;
     let id = |text: &str| RunId::parse(text).map_err(|error| Failure::usage(error.to_string()));
     match wish {
         Workflow::List { limit } => {
-            let runs = runs(&runtime, limit)?;
+            let runs = runs(&context.records(output).await?, limit)?;
             let reports: Vec<Value> = runs.iter().map(RunRecord::to_report).collect();
             output.result(&json!({ "runs": reports }), || {
                 if runs.is_empty() {
@@ -360,7 +359,8 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             Ok(0)
         }
         Workflow::Show(shown_id) => {
-            let found = runtime.runs().get(&id(&shown_id.id)?).map_err(Failure::failed)?;
+            let found = context.records(output).await?.run(&id(&shown_id.id)?);
+            let found = found.map_err(Failure::failed)?;
             let missing = || Failure::not_found(format!("there is no run `{}`", shown_id.id));
             let found = found.ok_or_else(missing)?;
             output.result(&found, || {
@@ -369,6 +369,7 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             Ok(0)
         }
         Workflow::Resume { id: run_id, rollback, consent: wish, dry } => {
+            let runtime = context.runtime().await?;
             let run_id = id(&run_id)?;
             let how = if rollback { Resume::RollBack } else { Resume::Continue };
             if dry.dry_run {
@@ -382,6 +383,7 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             ended(&run.map_err(driving_failure)?, output)
         }
         Workflow::Pause { id: run_id, dry } => {
+            let runtime = context.runtime().await?;
             let run_id = id(&run_id)?;
             if dry.dry_run {
                 return would(Control::Pause, &runtime, &run_id, output).await;
@@ -391,6 +393,7 @@ pub(crate) async fn workflow(wish: Workflow, context: &Context, output: &Output)
             Ok(0)
         }
         Workflow::Cancel { id: run_id, keep, dry } => {
+            let runtime = context.runtime().await?;
             let run_id = id(&run_id)?;
             if dry.dry_run {
                 return would(Control::Cancel, &runtime, &run_id, output).await;
@@ -429,8 +432,8 @@ async fn would(control: Control, runtime: &Runtime, run_id: &RunId, output: &Out
     Ok(0)
 }
 
-fn runs(runtime: &Runtime, limit: u32) -> Result<Vec<RunRecord>, Failure> {
-    let found = runtime.runs().list(limit).map_err(Failure::failed)?;
+fn runs(records: &Records, limit: u32) -> Result<Vec<RunRecord>, Failure> {
+    let found = records.runs(limit).map_err(Failure::failed)?;
     found.into_iter().map(|run| serde_json::from_value(run).map_err(Failure::failed)).collect()
 }
 

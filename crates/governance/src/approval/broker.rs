@@ -22,8 +22,8 @@ use crate::policy::{Channel, PolicySet};
 /// success of another, so a handful is plenty for as many people as ever answer at once.
 pub(super) const ATTEMPTS: usize = 64;
 
-/// Asks people on behalf of one gate, by that gate's policies and clock.
-#[derive(Debug)]
+/// Asks people on behalf of one gate, by that gate's policies and clock. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Approvals {
     pub(super) gate: Arc<Shared>,
     store: Arc<dyn ApprovalStore>,
