@@ -41,6 +41,14 @@ fn read(line: &[u8]) -> Option<Header<'_>> {
     (header.v == 1).then_some(header)
 }
 
+/// A key with what stands around it. Each is a text of its own, so that comparing it is a few instructions
+/// and no call.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 /// What [`read`] finds, at a third of its cost, in a line that stands byte by byte as it is written
 /// here; nothing for every other one, valid or not.
 fn quick(line: &[u8]) -> Option<Header<'_>> {
@@ -48,39 +56,35 @@ fn quick(line: &[u8]) -> Option<Header<'_>> {
         return None;
     }
     let mut at = Scan(std::str::from_utf8(line).ok()?.strip_prefix("{\"v\":1")?);
-    at.passed("event_id")?;
-    let seq = at.number("seq")?;
-    let session_seq = at.number("session_seq")?;
-    let event_type = at.text("event_type")?.into();
-    let timestamp = at.text("timestamp")?.into();
-    let org_id = at.text("org_id")?.into();
-    let user_id = at.text("user_id")?.into();
-    let agent_id = at.text("agent_id")?.into();
-    let session_id = at.text("session_id")?.into();
-    at.passed("action_id")?;
-    let action_name = at.text_or_null("action_name")?.map(Into::into);
-    at.nested("action_params")?;
-    for key in [
-        "capability_type",
-        "capability_source",
-        "capability_version",
-        "mcp_server_id",
-        "mcp_server_name",
-    ] {
-        at.passed(key)?;
-    }
-    let execution_id = at.text_or_null("execution_id")?.map(Into::into);
-    at.passed("decision_id")?;
-    let workflow_run_id = at.text_or_null("workflow_run_id")?.map(Into::into);
-    at.passed("step_id")?;
-    at.passed("trace_id")?;
-    at.truth("requires_approval")?;
-    at.truth("approval_granted")?;
-    let success = at.truth("success")?;
-    let _duration = at.number("duration_us")?;
-    at.passed("error_message")?;
-    at.passed("severity")?;
-    at.nested("metadata")?;
+    at.passed(key!("event_id"))?;
+    let seq = at.number(key!("seq"))?;
+    let session_seq = at.number(key!("session_seq"))?;
+    let event_type = at.text(key!("event_type"))?.into();
+    let timestamp = at.text(key!("timestamp"))?.into();
+    let org_id = at.text(key!("org_id"))?.into();
+    let user_id = at.text(key!("user_id"))?.into();
+    let agent_id = at.text(key!("agent_id"))?.into();
+    let session_id = at.text(key!("session_id"))?.into();
+    at.passed(key!("action_id"))?;
+    let action_name = at.text_or_null(key!("action_name"))?.map(Into::into);
+    at.nested(key!("action_params"))?;
+    at.passed(key!("capability_type"))?;
+    at.passed(key!("capability_source"))?;
+    at.passed(key!("capability_version"))?;
+    at.passed(key!("mcp_server_id"))?;
+    at.passed(key!("mcp_server_name"))?;
+    let execution_id = at.text_or_null(key!("execution_id"))?.map(Into::into);
+    at.passed(key!("decision_id"))?;
+    let workflow_run_id = at.text_or_null(key!("workflow_run_id"))?.map(Into::into);
+    at.passed(key!("step_id"))?;
+    at.passed(key!("trace_id"))?;
+    at.truth(key!("requires_approval"))?;
+    at.truth(key!("approval_granted"))?;
+    let success = at.truth(key!("success"))?;
+    let _duration = at.number(key!("duration_us"))?;
+    at.passed(key!("error_message"))?;
+    at.passed(key!("severity"))?;
+    at.nested(key!("metadata"))?;
     (at.0 == "}").then_some(Header {
         v: 1,
         seq,
@@ -109,12 +113,13 @@ pub(crate) fn has_control(bytes: &[u8]) -> bool {
 struct Scan<'a>(&'a str);
 
 impl<'a> Scan<'a> {
+    #[inline]
     fn key(&mut self, key: &str) -> Option<()> {
-        let rest = self.0.strip_prefix(",\"")?.strip_prefix(key)?;
-        self.0 = rest.strip_prefix("\":")?;
+        self.0 = self.0.strip_prefix(key)?;
         Some(())
     }
 
+    #[inline]
     fn take(&mut self, literal: &str) -> bool {
         let rest = self.0.strip_prefix(literal);
         self.0 = rest.unwrap_or(self.0);
@@ -129,13 +134,20 @@ impl<'a> Scan<'a> {
         Some(text)
     }
 
+    #[inline]
     fn text(&mut self, key: &str) -> Option<&'a str> {
         self.text_or_null(key)?
     }
 
+    #[inline]
     #[expect(clippy::option_option, reason = "another line, null, a text")]
     fn text_or_null(&mut self, key: &str) -> Option<Option<&'a str>> {
         self.key(key)?;
+        self.any_text_or_null()
+    }
+
+    #[expect(clippy::option_option, reason = "another line, null, a text")]
+    fn any_text_or_null(&mut self) -> Option<Option<&'a str>> {
         if self.take("null") {
             return Some(None);
         }
@@ -144,6 +156,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A text or null that nobody asks for.
+    #[inline]
     fn passed(&mut self, key: &str) -> Option<()> {
         self.text_or_null(key).map(drop)
     }

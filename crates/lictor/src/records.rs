@@ -15,7 +15,8 @@ use crate::pinned::settle;
 use crate::policies::load_policies_for;
 use crate::runtime::{Runtime, open_state};
 
-/// What was done in a workspace, and nothing to do anything with.
+/// What was done in a workspace, and nothing to act with. Its trail is there to be read: opened by itself, it was
+/// not told what a policy leaves out of events.
 ///
 /// It can be had where a [`Runtime`] cannot, because a policy is broken or a crash cannot be settled: then
 /// more than ever somebody wants to know what was. What a policy leaves out of records was left out when they

@@ -241,6 +241,11 @@ fn a_declared_secret_in_any_field_of_any_builtin_is_found_nowhere() {
     said(&["log"]);
     let page = place.beside("report.html");
     said(&["audit", "report", "--html", page.to_str().unwrap()]);
+    for format in ["cloudevents", "ocsf", "otlp"] {
+        let out = place.beside(format);
+        said(&["audit", "export", out.to_str().unwrap(), "--format", format]);
+        assert!(out.exists(), "{format}");
+    }
     place.verify();
     for needle in ["canary/8d2f", "8d2f+hunter2", "Y2FuYXJ5Lzhk", "NhbmFyeS84ZDJ", "63616e6172792f"]
     {

@@ -310,12 +310,18 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
                 .why(ONE_COMMITTER),
             row("checking 1,000,000 events in the store", "scale/verify")
                 .goal(Goal::AtMost(2_500_000_000.0))
-                .why("A third is SHA-256 of what has to be hashed (the event, the chain, the tree), at what the processor's own instructions do; a third is SQLite reading the rows. Rows in the order of the log, without an index to go through, would save some of that."),
+                .why("A third is SHA-256 of what has to be hashed (the event, the chain, the tree), at what the processor's own instructions do; a third is SQLite reading the rows. Pages read through a memory map would save a part of that, and end the process with a signal where the disk cannot be read: a verifier has to say so."),
             row("the proof of one event of 1,000,000", "scale/prove").goal(Goal::AtMost(200_000.0)),
             row("a page of 100 at the end of 1,000,000", "scale/page of 100 at the end")
                 .goal(Goal::AtMost(1_000_000.0)),
             row("erasing a person with 100,000 events", "erase/a tenth as many")
                 .goal(Goal::AtMost(50_000_000.0)),
+            row("looking for secrets in a run of 4 steps that has none", "secrets/a look through a run of 4 steps")
+                .beside("writing it as JSON", "secrets/writing a run of 4 steps as JSON"),
+            row("the same, of 100 steps", "secrets/a look through a run of 100 steps")
+                .beside("writing it as JSON", "secrets/writing a run of 100 steps as JSON"),
+            row("looking for names of secrets in a run of 100 steps", "secrets/by name alone, 100 steps")
+                .beside("writing it as JSON", "secrets/writing a run of 100 steps as JSON"),
         ],
     ),
     (

@@ -1,14 +1,17 @@
 //! Verifying the rows of a store.
 
 use std::collections::HashSet;
+use std::fmt::{self, Write as _};
+use std::ops::Range;
 
 use lictor_context::{Digest, Name, Timestamp};
+use memchr::memmem::Finder;
 
 use super::epochs::signer;
 use super::{Bad, Verdict, Verification, Walk};
 use crate::error::VerifyErrorKind;
 use crate::header::{Header, has_control};
-use crate::line::{MAX_LINE, contains};
+use crate::line::MAX_LINE;
 use crate::log::{Checkpoint, Hash, Node, PublicKey, Tree, chain_hash};
 use crate::sealed::sealed_fields;
 use crate::stores::{Beside, Head, StoredRow, TrailReader, beginning};
@@ -243,7 +246,9 @@ fn walk_rows(
     let found = Rows { walk, chain, guarded_root, sealed: 0, nodes: 0 };
     let erased = reader.erased_keys(org)?;
     let stored = StoredNodes { reader, org, runs: Vec::new() };
-    let mut walking = Walking { reader, org, stored, keeps_nodes, erased, guarded_size, found };
+    let ciphertext = Finder::new(CIPHERTEXT);
+    let mut walking =
+        Walking { reader, org, stored, ciphertext, keeps_nodes, erased, guarded_size, found };
     let mut result = Ok(());
     reader.rows(org, &mut |row| go_on(&mut result, walking.step(&row)))?;
     result.map(|()| walking.found)
@@ -254,6 +259,8 @@ struct Walking<'a> {
     reader: &'a dyn TrailReader,
     org: &'a Name,
     stored: StoredNodes<'a>,
+    /// Finds [`CIPHERTEXT`].
+    ciphertext: Finder<'static>,
     keeps_nodes: bool,
     erased: HashSet<String>,
     guarded_size: Option<u64>,
@@ -292,7 +299,7 @@ impl Walking<'_> {
                 }
             }
         }
-        if contains_ciphertext(bytes)
+        if self.ciphertext.find(bytes).is_some()
             && let Some(problem) = self.sealed_problem(due, bytes)?
         {
             self.found.walk.bad_at(due, problem);
@@ -385,24 +392,46 @@ fn bad_node(
     Ok((stored != walked + pruned).then_some(first))
 }
 
-fn contains_ciphertext(bytes: &[u8]) -> bool {
-    contains(bytes, "\"ct\":\"sha256:")
-}
+/// What stands in an event with something sealed beside it.
+const CIPHERTEXT: &str = "\"ct\":\"sha256:";
 
 /// Whether what is kept beside a line says what the line says.
 fn agrees(beside: &Beside<'_>, header: &Header<'_>) -> bool {
-    let time = Timestamp::parse(&header.timestamp).ok().map(Timestamp::as_micros);
+    let time = beside.timestamp;
     i64::try_from(header.seq) == Ok(beside.seq)
         && beside.session == header.session_id
         && i64::try_from(header.session_seq) == Ok(beside.session_seq)
         && beside.event_type == header.event_type
-        && time == Some(beside.timestamp)
+        && (is_written(time, &header.timestamp) || is_read(time, &header.timestamp))
         && beside.user == header.user_id
         && beside.agent == header.agent_id
         && beside.action_name == header.action_name.as_deref()
         && beside.execution == header.execution_id.as_deref()
         && beside.run == header.workflow_run_id.as_deref()
         && beside.success == header.success
+}
+
+/// The year 2100: until then each microsecond has one text, and that text is no other's.
+const WRITTEN: Range<i64> = 0..4_102_444_800_000_000;
+
+/// Whether a time stands in a text as it is written here. Reading one takes longer than writing it.
+fn is_written(micros: i64, text: &str) -> bool {
+    struct Rest<'a>(&'a str);
+    impl fmt::Write for Rest<'_> {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+    let mut rest = Rest(text);
+    WRITTEN.contains(&micros)
+        && write!(rest, "{}", Timestamp::from_micros(micros)).is_ok()
+        && rest.0.is_empty()
+}
+
+/// Whether a time is what a text says, however that is written.
+fn is_read(micros: i64, text: &str) -> bool {
+    Timestamp::parse(text).is_ok_and(|time| time.as_micros() == micros)
 }
 
 fn sessions_hold(stored: Vec<(String, u64)>, walk: &Walk) -> bool {
@@ -416,4 +445,33 @@ fn sessions_hold(stored: Vec<(String, u64)>, walk: &Walk) -> bool {
         }
     }
     count == walk.sessions.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A text that is taken for a time because it is written like it is read as that time, and no
+        /// other text of it is taken so.
+        #[test]
+        fn what_is_written_like_a_time_is_read_as_it(micros in WRITTEN, at in 0..27_usize, digit in b'0'..=b'9') {
+            let mut text = Timestamp::from_micros(micros).to_string();
+            prop_assert!(is_written(micros, &text) && is_read(micros, &text));
+            text.replace_range(at..=at, char::from(digit).encode_utf8(&mut [0; 4]));
+            prop_assert!(!is_written(micros, &text) || is_read(micros, &text), "{text}");
+            text.push('0');
+            prop_assert!(!is_written(micros, &text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_has_no_text_of_its_own_is_read() {
+        for micros in [i64::MIN, -1, WRITTEN.end, i64::MAX] {
+            let text = Timestamp::from_micros(micros).to_string();
+            assert!(!is_written(micros, &text), "{text}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use lictor_audit::{AuditLog, Cut, Filter, PublicKey, Verdict, Verification, verify_file};
 use serde_json::{Value, json};
 
-use crate::other::{Dice, python, says};
+use crate::other::{Dice, python, repository, says};
 use crate::rig::{Export, Rig, export, session};
 
 /// Reads a list of cases and prints what `tools/verify.py` says to each.
@@ -235,4 +235,17 @@ fn exports_of_the_first_version_verify_for_ever() {
             both_judge_alike(Rig::new().folder.path(), &[case]);
         }
     }
+}
+
+/// Somebody who does not believe us reads it in an hour, and runs it with what every Python brings.
+#[test]
+fn the_other_verifier_is_short_and_takes_standard_python_only() {
+    const STANDARD: [&str; 6] = ["argparse", "base64", "hashlib", "json", "re", "sys"];
+    let text = fs::read_to_string(repository().join("tools/verify.py")).unwrap();
+    assert!(text.lines().count() <= 250, "{} lines", text.lines().count());
+    let wanted = text.lines().filter_map(|line| {
+        line.trim_start().strip_prefix("import ").or(line.trim_start().strip_prefix("from "))
+    });
+    let wanted: Vec<&str> = wanted.flat_map(|names| names.split(", ")).collect();
+    assert_eq!(wanted, STANDARD);
 }
