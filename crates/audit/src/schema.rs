@@ -12,6 +12,7 @@ pub fn migrations() -> &'static [Migration] {
         Migration { owner: "audit", version: 1, sql: VERSION_1 },
         Migration { owner: "audit", version: 2, sql: VERSION_2 },
         Migration { owner: "audit", version: 3, sql: VERSION_3 },
+        Migration { owner: "audit", version: 4, sql: VERSION_4 },
     ];
     ALL
 }
@@ -170,4 +171,22 @@ CREATE TABLE audit_dropped (
   first INTEGER NOT NULL,
   last INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Sealed content lies where its key does: an append writes one page for it, not two.
+const VERSION_4: &str = "
+DROP TRIGGER audit_sealed_update;
+ALTER TABLE audit_sealed RENAME TO audit_sealed_3;
+CREATE TABLE audit_sealed (
+  org TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  pointer TEXT NOT NULL,
+  ciphertext BLOB NOT NULL,
+  PRIMARY KEY (org, seq, pointer)
+) STRICT, WITHOUT ROWID;
+INSERT INTO audit_sealed SELECT org, seq, pointer, ciphertext FROM audit_sealed_3
+  ORDER BY org, seq, pointer;
+DROP TABLE audit_sealed_3;
+CREATE TRIGGER audit_sealed_update BEFORE UPDATE ON audit_sealed
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
 ";

@@ -19,6 +19,7 @@ mod run_time; // how long a run may take
 mod service;
 mod stack; // the standard layers
 mod staged; // checks before anything is visible
+mod to_its_end; // what is done whoever waits
 mod under_way; // what runs whether or not somebody waits
 mod unwanted; // telling a run that nobody waits for it any more
 mod waiting; // whoever waits for an answer
@@ -37,12 +38,13 @@ pub use layer::{TraceLayer, TraceService};
 pub use lease::{LeftBehind, LockSettings, LockTaken};
 pub use port::{
     Applied, ApplyError, AtWork, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
-    NotApplied, RecoverError, Recovered, Recovery, RollbackReport, StagedTree, Stuck, ToStage,
-    Unsettled,
+    NotApplied, RecoverError, Recovered, Recovery, RollbackReport, Sign, StagedTree, Stuck,
+    ToStage, Unsettled,
 };
 pub use prepared::Prepared;
 pub use record::{ExecutionRecord, ExecutionStatus};
 pub use run_time::{Held, RunTime};
 pub use service::{Executor, ExecutorBuilder, TimeLimits};
 pub use stack::ExecutorService;
+pub use to_its_end::ToItsEnd;
 pub use under_way::{Begun, UnderWay};

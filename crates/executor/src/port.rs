@@ -1,6 +1,7 @@
 //! What the executor needs from others: somebody who applies changes so that they can be taken
 //! back, and somebody who remembers executions.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -346,24 +347,28 @@ pub trait Ledger: Send + Sync {
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError>;
 }
 
-/// Something outside of the workspace is being done. Whatever a ledger wants dropped at its end.
+/// Something outside of the workspace is being done. Whatever a ledger wants told of its end; dropped
+/// without that, it stands as something of which nobody knows what became of it.
 #[derive(Debug, Default)]
 pub struct AtWork(
-    /// What is dropped.
-    pub Option<Box<Lease>>,
+    /// What is told.
+    pub Option<Box<dyn Sign>>,
 );
 
 impl AtWork {
     /// Its end is on record.
-    #[expect(clippy::disallowed_methods, reason = "the sign of work is not part of a workspace")]
     pub fn ended(self) {
-        let Some(lease) = self.0 else { return };
-        // Nobody takes it again: each execution has its own, and so nothing is written into it first.
-        // Whoever finds it nevertheless, having opened it just before, finds the end on record.
-        if let Err(error) = std::fs::remove_file(lease.path()) {
-            tracing::warn!(%error, "the sign of work could not be taken away");
+        if let Some(sign) = self.0 {
+            sign.ended();
         }
     }
+}
+
+/// The sign of work of one execution: as long as it stands, and nobody alive holds it, nobody knows what
+/// became of that.
+pub trait Sign: Send + Sync + fmt::Debug {
+    /// Takes it down: the end is on record.
+    fn ended(self: Box<Self>);
 }
 
 #[async_trait]

@@ -28,6 +28,7 @@ use crate::port::{
 };
 use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
+use crate::to_its_end::ToItsEnd;
 use crate::under_way::UnderWay;
 use crate::unwanted::{Asker, Unwanted};
 use crate::waiting::Waiting;
@@ -288,12 +289,14 @@ impl Executor {
                 Some(lease)
             }
         };
-        // From here on there is something to take back, or to answer for: it runs to its end on
-        // its own, whether or not somebody still waits for it.
+        // From here on there is something to take back, or to answer for: it runs to its end, whether
+        // or not somebody still waits for it. Whoever holds the lock does so on a task of its own:
+        // somebody who waits for other things as well is not to keep everybody else from it.
         let (mut answer, outcome) = oneshot::channel();
         let executor = self.clone();
         let begun = record.clone();
         let under_way = parts.under_way.begin();
+        let aside = lease.is_some();
         let task = async move {
             let work = async {
                 match lease {
@@ -317,8 +320,12 @@ impl Executor {
             }
             drop(under_way);
         };
-        tokio::spawn(tracing::Instrument::in_current_span(task));
+        let task = tracing::Instrument::in_current_span(task);
         let mut waiting = Waiting { executor: self.clone(), outcome };
+        match aside {
+            true => drop(tokio::spawn(task)),
+            false => ToItsEnd::new(task).await,
+        }
         (&mut waiting.outcome).await.unwrap_or_else(|_| {
             let kind = ExecuteErrorKind::Stopped("its task ended early".to_owned());
             Err(ExecuteError::not_begun(kind).in_doubt(begun))

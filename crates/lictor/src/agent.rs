@@ -11,7 +11,7 @@ use lictor_capability::{
     Described,
 };
 use lictor_context::{ApprovalId, Clock, Event, EventFacts, EventType, Session, Usage};
-use lictor_executor::{CheckReport, ExecutionRecord, StagedChanges};
+use lictor_executor::{CheckReport, ExecutionRecord, StagedChanges, ToItsEnd};
 use lictor_governance::{
     Approval, ApprovalState, Decision, DecisionRecord, JudgedError, SpentApproval, Verdict,
 };
@@ -338,6 +338,7 @@ impl Agent {
             Err(kind) => return Err(self.refuse(&described, &decision, kind, before).await),
         };
         let looks = described.effects().is_read_only() && approval.is_none();
+        let changes = !described.effects().changes.items.is_empty();
         let action = described.action().clone();
         let warrant = match self.runtime.parts.gate.authorize(described, &decision, approval) {
             Ok(warrant) => warrant,
@@ -349,11 +350,14 @@ impl Agent {
         let owing = owing.filter(|_| looks);
         let (agent, under_way) = (self.clone(), self.runtime.begin());
         let going = Going { agent, action, warrant, decision, before, owing, under_way };
-        // On its own task: what has begun comes to an end that is recorded, whether or not
-        // somebody still waits for it.
-        let (answer, outcome) = tokio::sync::oneshot::channel();
-        tokio::spawn(going.go(answer).in_current_span());
-        outcome.await.unwrap_or_else(|_| {
+        // What has begun comes to an end that is recorded, whether or not somebody still waits for it.
+        let (answer, mut outcome) = tokio::sync::oneshot::channel();
+        let task = going.go(answer).in_current_span();
+        match changes {
+            true => drop(tokio::spawn(task)),
+            false => ToItsEnd::new(task).await,
+        }
+        (&mut outcome).await.unwrap_or_else(|_| {
             let why = "its task ended early; `lictor recover` settles what it left";
             Err(ActErrorKind::NotRecorded(why.to_owned()).into())
         })

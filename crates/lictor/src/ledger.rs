@@ -266,7 +266,7 @@ impl Ledger for StateLedger {
     ) -> Result<AtWork, LedgerError> {
         // The sign first: a record without one would never be doubted.
         let at_work = match &self.signs {
-            Some(signs) => signs.put_up(&record)?,
+            Some(signs) => signs.put_up(&record.execution_id)?,
             None => AtWork::default(),
         };
         self.settle(Some(record), events).await.map(|()| at_work)

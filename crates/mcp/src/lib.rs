@@ -7,6 +7,7 @@ mod audience; // who hears that the tools have changed
 mod bundles; // packs and facades, as tools
 mod call; // one call, from its arguments to its answer
 mod elicit; // asking the person behind the client
+mod going; // a call's way down the road, with or without somebody who waits
 mod http; // over HTTP
 mod menu; // what other servers have, as it was let in
 mod relay; // calls of other servers' tools, and what goes back and forth meanwhile

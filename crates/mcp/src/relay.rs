@@ -21,10 +21,9 @@ use rmcp::model::{
 use rmcp::service::{Peer, PeerRequestOptions, RequestContext, RoleServer};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tracing::Instrument as _;
 
-use crate::call::{Outcome, TICK, Wish, go, still_under_way};
+use crate::call::{Outcome, TICK, Wish, still_under_way};
+use crate::going::{Ended, Going};
 use crate::menu::Menu;
 use crate::upstream::{Asks, Known, Talk, Word};
 
@@ -64,7 +63,7 @@ struct Parked {
 pub(crate) struct Running {
     agent: Agent,
     action: Wish,
-    going: JoinSet<Result<Outcome, ActError>>,
+    going: Going,
     words: mpsc::Receiver<Word>,
     talk: Arc<Talk>,
     /// Its action is known as this client's for so long.
@@ -127,9 +126,7 @@ impl Relay {
             Wish::Action(action) => Some(menu.upstreams().know(action.id(), &talk)),
             _ => None,
         };
-        let mut going = JoinSet::new();
-        let (going_agent, going_wish) = (agent.clone(), wish.clone());
-        going.spawn(async move { go(&going_agent, &going_wish).await }.in_current_span());
+        let going = Going::down(agent.clone(), wish.clone());
         Running { agent: agent.clone(), action: wish.clone(), going, words, talk, _known: known }
     }
 
@@ -159,16 +156,23 @@ impl Relay {
         let mut told = Told::new(context, name);
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
         loop {
-            let asks = tokio::select! {
+            let next = tokio::select! {
                 biased;
                 // It never ends while we hold the talk.
-                Some(word) = running.words.recv() => match word {
-                    Word::Progress(progress) => { told.pass_on(progress).await; continue }
-                    Word::Log(log) => { tell_log(context, log).await; continue }
-                    Word::Asks(asks) => asks,
-                },
-                ended = running.going.join_next() => return running.ended(ended),
-                _ = ticks.tick() => { told.tick().await; continue }
+                Some(word) = running.words.recv() => Some(word),
+                ended = running.going.ended() => return running.went(ended),
+                _ = ticks.tick() => None,
+            };
+            let asks = match next {
+                Some(Word::Asks(asks)) => asks,
+                // The call goes on while its client takes its time to hear this.
+                other => {
+                    let telling = tell(&mut told, context, other);
+                    match running.going.meanwhile(telling).await {
+                        Ok(()) => continue,
+                        Err(ended) => return running.went(ended),
+                    }
+                }
             };
             let asks = marked(asks);
             if let Err(error) = running.record(&asks).await {
@@ -183,9 +187,12 @@ impl Relay {
             let said = loop {
                 tokio::select! {
                     biased;
-                    ended = running.going.join_next() => return running.ended(ended),
+                    ended = running.going.ended() => return running.went(ended),
                     said = &mut asking => break said,
-                    _ = ticks.tick() => told.tick().await,
+                    _ = ticks.tick() => {}
+                }
+                if let Err(ended) = running.going.meanwhile(told.tick()).await {
+                    return running.went(ended);
                 }
             };
             // Whoever asked may have given up; then the call ends by itself.
@@ -197,10 +204,11 @@ impl Relay {
     fn park(
         &self,
         codec: &RequestStateCodec,
-        running: Running,
+        mut running: Running,
         asks: Asks,
         bound: &[u8],
     ) -> InputRequiredResult {
+        running.going.by_itself();
         let requests = asks.requests.clone();
         let mut parked = lock(&self.parked);
         let id = parked.next;
@@ -250,24 +258,19 @@ impl Relay {
 }
 
 impl Running {
-    fn ended(
-        &self,
-        ended: Option<Result<Result<Outcome, ActError>, tokio::task::JoinError>>,
-    ) -> Went {
+    fn went(&self, ended: Ended) -> Went {
         match ended {
-            Some(Ok(Ok(outcome))) => Went::Done(outcome),
-            Some(Ok(Err(error))) => match self.talk.refused() {
+            Some(Ok(outcome)) => Went::Done(outcome),
+            Some(Err(error)) => match self.talk.refused() {
                 Some(said) => Went::Said(said),
                 None => Went::Failed(error),
             },
-            Some(Err(_)) | None => {
-                Went::Said(ErrorData::internal_error("the call's task ended early", None))
-            }
+            None => Went::Said(ErrorData::internal_error("the call's task ended early", None)),
         }
     }
 
     /// On record before anything of it leaves this process.
-    async fn record(&self, asks: &Asks) -> Result<(), ActError> {
+    async fn record(&mut self, asks: &Asks) -> Result<(), ActError> {
         let requests = json!(asks.requests);
         let asked: Vec<Value> = asks
             .requests
@@ -361,6 +364,16 @@ async fn ask_now(
         );
     }
     Ok(said)
+}
+
+/// Tells a client what a server says, or that its call goes on when it says nothing.
+async fn tell(told: &mut Told<'_>, context: &RequestContext<RoleServer>, word: Option<Word>) {
+    match word {
+        Some(Word::Progress(progress)) => told.pass_on(progress).await,
+        Some(Word::Log(log)) => tell_log(context, log).await,
+        Some(Word::Asks(_)) => {}
+        None => told.tick().await,
+    }
 }
 
 async fn tell_log(context: &RequestContext<RoleServer>, log: LoggingMessageNotificationParam) {

@@ -2,11 +2,16 @@
 
 use lictor_context::{Digest, ExecutionId, RunId, SessionId, Timestamp};
 use lictor_executor::{ExecutionRecord, ExecutionStatus};
-use lictor_store::Store;
 use lictor_store::rusqlite::{self, Connection, OptionalExtension as _, Row, params};
+use lictor_store::{Migration, Store};
 use serde::Serialize;
 
 use crate::error::StateError;
+
+/// Nobody ever found executions by this index: whose they are is looked at from the newest on. Each
+/// execution wrote a page of it.
+pub(crate) const UNREAD: Migration =
+    Migration { owner: "state", version: 11, sql: "DROP INDEX execution_session;" };
 
 /// Which executions.
 #[derive(Debug, Clone, Default)]

@@ -16,6 +16,7 @@ pub fn migrations() -> &'static [Migration] {
         crate::pins::MIGRATION,
         crate::sealed_runs::SEALED,
         crate::clients::MIGRATION,
+        crate::executions::UNREAD,
     ]
 }
 
