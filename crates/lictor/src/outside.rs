@@ -12,8 +12,8 @@ use crate::runtime::Runtime;
 
 /// So many signs that nobody needs just now are kept for later.
 const MAX_IDLE: usize = 16;
-/// What the name of a sign that stands for nothing begins with.
-const IDLE: &str = "idle-";
+/// What the name of a sign that stands for nothing begins with: no id does.
+const IDLE: &str = "~";
 
 /// The folder of the signs of work: one locked file for each execution that does something
 /// elsewhere, under its name. Who finds one that nobody holds has found a crash.

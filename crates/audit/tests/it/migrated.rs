@@ -9,7 +9,7 @@ use lictor_store::{Store, StoreOptions};
 use crate::rig::{Rig, check, name};
 
 /// A database of an older version with the rows of a newer one, as far as it has their tables.
-fn older(newer: &Path, path: &Path, version: usize) {
+pub(crate) fn older(newer: &Path, path: &Path, version: usize) {
     drop(Store::open(path, StoreOptions::default(), &migrations()[..version]).unwrap());
     let old = Connection::open(path).unwrap();
     old.execute("ATTACH ?1 AS newer", [newer.to_str().unwrap()]).unwrap();

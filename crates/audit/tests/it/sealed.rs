@@ -1,13 +1,15 @@
 //! Sealed fields: kept encrypted, shown while the key is there, gone with it; proofs stay.
 
 use lictor_audit::{
-    AppendErrorKind, AuditLog, AuditOptions, EraseErrorKind, Filter, RevealErrorKind, Verdict,
-    commitment,
+    AppendErrorKind, AuditLog, AuditOptions, EraseErrorKind, Filter, RevealErrorKind, SigningKey,
+    Verdict, commitment, migrations,
 };
 use lictor_context::{Event, EventFacts, EventType, Session, seal_keeping};
 use lictor_store::rusqlite::Connection;
+use lictor_store::{Store, StoreOptions};
 use serde_json::{Value, json};
 
+use crate::migrated::older;
 use crate::rig::{Rig, check, export, name, open_in, principal_session, session};
 
 const SECRET: &str = "the diagnosis is canary-77";
@@ -143,6 +145,35 @@ fn erasing_reaches_no_other_organisation() {
     assert!(log.reveal(&name("umbrella"), 0).is_err());
     assert_eq!(log.reveal(&name("acme"), 0).unwrap()[0].content, SECRET);
     assert_eq!(log.count(&name("acme"), &Filter::default()).unwrap(), 1);
+}
+
+#[test]
+fn what_an_older_version_sealed_is_shown_proven_and_erased() {
+    let rig = Rig::new();
+    let log = sealing(&rig);
+    // A line's worth, and more than a page.
+    let contents = [SECRET.to_owned(), SECRET.repeat(400)];
+    for content in &contents {
+        log.append(vec![write_event(&rig, &session("acme", "ses_1"), content)]).unwrap();
+    }
+    drop(log);
+    let path = rig.path("version-3.db");
+    older(&rig.database(), &path, 3);
+    let store = Store::open(&path, StoreOptions::default(), migrations()).unwrap();
+    let key = SigningKey::load_or_create(&rig.path("audit.key")).unwrap();
+    let log = AuditLog::open(store, key, options(&rig)).unwrap();
+    for (seq, content) in (0..).zip(&contents) {
+        assert_eq!(log.reveal(&name("acme"), seq).unwrap()[0].content, *content);
+    }
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Complete, None);
+    let changed = Connection::open(&path).unwrap();
+    let update = "UPDATE audit_sealed SET ciphertext = x'00'";
+    assert!(changed.execute(update, []).is_err(), "the guard rail is there as before");
+    log.append(vec![write_event(&rig, &session("acme", "ses_1"), "later")]).unwrap();
+    assert_eq!(log.reveal(&name("acme"), 2).unwrap()[0].content, "later");
+    log.erase_subject(&session("acme", "ses_2"), &name("ann"), &rig.clock).unwrap();
+    assert!(log.reveal(&name("acme"), 0).is_err());
+    check(&log.verify_store(&name("acme")).unwrap(), Verdict::Complete, None);
 }
 
 /// An attacker with everything but the key, and with the right candidates, learns nothing: no

@@ -3,8 +3,8 @@
 use lictor_capability::UndoScope;
 use lictor_context::{Digest, SessionId};
 use lictor_executor::{ExecutionRecord, ExecutionStatus};
-use lictor_state::{ExecutionFilter, Executions, StateError};
-use lictor_store::Store;
+use lictor_state::{ExecutionFilter, Executions, StateError, migrations};
+use lictor_store::{Store, StoreOptions};
 
 use crate::support::{at, execution_id, file, of_run, open, put, record, store};
 
@@ -24,6 +24,28 @@ fn check(store: &Store, expected: &[(&str, Option<&str>)]) {
         let undone = stored.record.status == ExecutionStatus::Undone;
         assert_eq!(undone, undone_by.is_some(), "{id} is {:?}", stored.record.status);
     }
+}
+
+#[test]
+fn a_database_of_an_older_version_opens_and_finds_its_executions() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("lictor.db");
+    let older = &migrations()[..10];
+    let store = Store::open(&path, StoreOptions::default(), older).expect("an older store");
+    put(&store, &record("exe_1", 1, &[]));
+    put(&store, &record("exe_2", 2, &[]));
+    drop(store);
+    let executions = Executions::new(open(&path));
+    let of_it = ExecutionFilter {
+        session: Some(record("exe_1", 1, &[]).session_id),
+        ..ExecutionFilter::default()
+    };
+    assert_eq!(ids(&executions, &of_it), ["exe_2", "exe_1"]);
+    let other = SessionId::parse("ses_nobody").expect("an id");
+    let of_other = ExecutionFilter { session: Some(other), ..ExecutionFilter::default() };
+    assert!(ids(&executions, &of_other).is_empty());
+    // What is newer than this program knows is refused, as ever.
+    assert!(Store::open(&path, StoreOptions::default(), older).is_err());
 }
 
 #[test]
