@@ -3,9 +3,9 @@
 use lictor_capability::{Effects, WorkspaceView};
 use lictor_context::WorkspacePath;
 use lictor_executor::HandlerError;
+use lictor_lines::Comparison;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use similar::{ChangeTag, TextDiff};
 
 use crate::skill::{Skill, parse};
 
@@ -40,20 +40,10 @@ impl Skill for Diff {
         let path = input.path.map(WorkspacePath::parse).transpose();
         let path = path.map_err(|error| HandlerError::input(format!("`path`: {error}")))?;
         let path = path.as_ref().map_or("text", WorkspacePath::as_str);
-        // Lines end at a newline only, as in the diffs that are read here.
-        let old: Vec<&str> = input.before.split_inclusive('\n').collect();
-        let new: Vec<&str> = input.after.split_inclusive('\n').collect();
-        let diff = TextDiff::configure().newline_terminated(true).diff_slices(&old, &new);
-        let count = |tag| diff.iter_all_changes().filter(|change| change.tag() == tag).count();
-        let (removed, added) = (count(ChangeTag::Delete), count(ChangeTag::Insert));
-        let text = if added + removed == 0 {
-            String::new()
-        } else {
-            diff.unified_diff()
-                .context_radius(input.context.unwrap_or(DEFAULT_CONTEXT))
-                .header(&format!("a/{path}"), &format!("b/{path}"))
-                .to_string()
-        };
+        let comparison = Comparison::matched(input.before.as_bytes(), input.after.as_bytes());
+        let (removed, added) = (comparison.removed(), comparison.added());
+        let context = input.context.unwrap_or(DEFAULT_CONTEXT);
+        let text = comparison.unified(&format!("a/{path}"), &format!("b/{path}"), context);
         Ok(json!({
             "diff": text, "changed": added + removed > 0, "added": added, "removed": removed,
         }))

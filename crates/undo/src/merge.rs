@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use lictor_capability::{Content, FileMode, Item, State, WorkspaceView as _};
 use lictor_context::{Digest, ExecutionId};
-use similar::TextMerge;
+use lictor_lines::merge;
 
 use crate::bases::{MAX_TEXT, is_text};
 use crate::journal::JournalItem;
@@ -103,11 +103,7 @@ fn merged_mode(base: FileMode, theirs: FileMode, old: FileMode) -> Option<FileMo
 fn three_way(base: &[u8], theirs: &[u8], old: &[u8]) -> Option<Vec<u8>> {
     let text = |bytes| std::str::from_utf8(bytes).ok().filter(|_| is_text(bytes));
     let (base, theirs, old) = (text(base)?, text(theirs)?, text(old)?);
-    let merge = TextMerge::from_lines(base, theirs, old);
-    if merge.is_conflicted() {
-        return None;
-    }
-    let merged = merge.to_string();
+    let merged = merge(base, theirs, old)?;
     // Whatever the merge thinks: not a line of theirs may be missing.
     holds_all(base, theirs, &merged).then(|| merged.into_bytes())
 }

@@ -3,7 +3,7 @@
 use lictor::capability::{Item, State};
 use lictor::context::WorkspacePath;
 use lictor::undo_records::Content;
-use similar::{Algorithm, DiffOp, capture_diff_slices, group_diff_ops};
+use lictor_lines::Comparison;
 
 use crate::output::shown;
 
@@ -113,9 +113,7 @@ fn part(old: Option<Side<'_>>, new: Option<Side<'_>>) -> String {
                 Some(_) if name.contains(' ') => format!("{name}\t"),
                 Some(_) => name.to_owned(),
             };
-            let lines = hunks(&shown(before), &shown(after));
-            let names = format!("--- {}\n+++ {}\n", name(old, &a), name(new, &b));
-            if lines.is_empty() { lines } else { names + &lines }
+            compared(&shown(before), &shown(after)).unified(&name(old, &a), &name(new, &b), CONTEXT)
         }
         _ if old.is_some_and(is_gone) || new.is_some_and(is_gone) => {
             format!(
@@ -169,73 +167,13 @@ fn quoted(prefix: &str, path: &str) -> String {
     text
 }
 
-fn hunks(old: &str, new: &str) -> String {
-    let (old, new): (Vec<&str>, Vec<&str>) =
-        (old.split_inclusive('\n').collect(), new.split_inclusive('\n').collect());
-    let ops = if old.len() + new.len() <= MAX_MATCHED {
-        capture_diff_slices(Algorithm::Myers, &old, &new)
+/// Where there are more lines than can be matched, what is between the ends that both have goes and comes.
+fn compared<'a>(old: &'a str, new: &'a str) -> Comparison<'a> {
+    let count = |text: &str| text.split_inclusive('\n').count();
+    if count(old) + count(new) <= MAX_MATCHED {
+        Comparison::matched(old.as_bytes(), new.as_bytes())
     } else {
-        whole(&old, &new)
-    };
-    let mut text = String::new();
-    for group in group_diff_ops(ops, CONTEXT) {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
-        let (from, to) = (
-            first.old_range().start..last.old_range().end,
-            first.new_range().start..last.new_range().end,
-        );
-        text += &format!("@@ -{} +{} @@\n", span(&from), span(&to));
-        for op in &group {
-            let (gone, come) = (old.get(op.old_range()), new.get(op.new_range()));
-            if let DiffOp::Equal { .. } = op {
-                lines(&mut text, ' ', gone.unwrap_or_default());
-            } else {
-                lines(&mut text, '-', gone.unwrap_or_default());
-                lines(&mut text, '+', come.unwrap_or_default());
-            }
-        }
-    }
-    text
-}
-
-/// What both have at their beginning and at their end stays; the rest is not looked at.
-fn whole(old: &[&str], new: &[&str]) -> Vec<DiffOp> {
-    let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-    let (old_rest, new_rest) =
-        (old.get(same..).unwrap_or_default(), new.get(same..).unwrap_or_default());
-    let tail = old_rest.iter().rev().zip(new_rest.iter().rev());
-    let tail = tail.take_while(|(a, b)| a == b).count();
-    let (gone, come) = (old_rest.len() - tail, new_rest.len() - tail);
-    let mut ops = vec![DiffOp::Equal { old_index: 0, new_index: 0, len: same }];
-    if gone > 0 || come > 0 {
-        ops.push(DiffOp::Replace {
-            old_index: same,
-            old_len: gone,
-            new_index: same,
-            new_len: come,
-        });
-    }
-    ops.push(DiffOp::Equal { old_index: same + gone, new_index: same + come, len: tail });
-    ops.retain(|op| !op.old_range().is_empty() || !op.new_range().is_empty());
-    ops
-}
-
-/// The lines of a hunk on one side; one that has none stands behind the line before it.
-fn span(lines: &std::ops::Range<usize>) -> String {
-    match lines.len() {
-        0 => format!("{},0", lines.start),
-        1 => format!("{}", lines.start + 1),
-        n => format!("{},{n}", lines.start + 1),
-    }
-}
-
-fn lines(text: &mut String, sign: char, lines: &[&str]) {
-    for line in lines {
-        text.push(sign);
-        text.push_str(line);
-        if !line.ends_with('\n') {
-            text.push_str("\n\\ No newline at end of file\n");
-        }
+        Comparison::ends(old.as_bytes(), new.as_bytes())
     }
 }
 
@@ -243,39 +181,14 @@ fn lines(text: &mut String, sign: char, lines: &[&str]) {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(old: &str, new: &str, expected: &str) {
-        assert_eq!(hunks(old, new), expected);
-    }
-
-    #[test]
-    fn a_line_ends_with_a_line_feed_and_nothing_else() {
-        check("a\rb\nc\n", "a\rb\nd\n", "@@ -1,2 +1,2 @@\n a\rb\n-c\n+d\n");
-        check("a\r\n", "b\r\n", "@@ -1 +1 @@\n-a\r\n+b\r\n");
-        check(
-            "a\r",
-            "b",
-            "@@ -1 +1 @@\n-a\r\n\\ No newline at end of file\n+b\n\\ No newline at end of file\n",
-        );
-    }
-
-    #[test]
-    fn an_empty_side_has_no_lines() {
-        check("", "a\n", "@@ -0,0 +1 @@\n+a\n");
-        check("a\nb\n", "", "@@ -1,2 +0,0 @@\n-a\n-b\n");
-        check("", "", "");
-    }
-
-    #[test]
-    fn a_blank_line_that_stays_keeps_its_space() {
-        check("a\n\n", "b\n\n", "@@ -1,2 +1,2 @@\n-a\n+b\n \n");
-    }
-
     #[test]
     fn more_than_can_be_matched_goes_and_comes_whole() {
         let many = |middle: &str| format!("{}{middle}{}", "x\n".repeat(9_999), "y\n".repeat(9_999));
-        let text = hunks(&many("a\nb\n"), &many("a\nc\n"));
-        assert_eq!(text, "@@ -9998,7 +9998,7 @@\n x\n x\n a\n-b\n+c\n y\n y\n y\n");
+        let (old, new) = (many("a\nb\nc\n"), many("b\nc\nd\n"));
+        let comparison = compared(&old, &new);
+        assert_eq!((comparison.removed(), comparison.added()), (3, 3));
+        let comparison = compared("a\nb\nc\n", "b\nc\nd\n");
+        assert_eq!((comparison.removed(), comparison.added()), (1, 1));
     }
 
     #[test]

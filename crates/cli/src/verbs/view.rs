@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use lictor::capability::{ChangeKind, FileChange};
 use lictor::governance::visible;
 use lictor::{Agent, Checked};
-use similar::TextDiff;
+use lictor_lines::Comparison;
 
 use crate::output::name;
 
@@ -49,8 +49,7 @@ fn line(file: &FileChange, name: fn(&str) -> String) -> String {
 
 /// A unified diff of two texts under two names.
 pub(crate) fn unified(old_name: &str, new_name: &str, old: &str, new: &str) -> String {
-    let diff = TextDiff::from_lines(old, new);
-    diff.unified_diff().context_radius(3).header(old_name, new_name).to_string()
+    Comparison::matched(old.as_bytes(), new.as_bytes()).unified(old_name, new_name, 3)
 }
 
 /// Things that were changed, one a line.

@@ -1,6 +1,6 @@
 //! Lines of a view: every one begins with a mark that content cannot make.
 
-use similar::{Algorithm, DiffOp, capture_diff_slices, group_diff_ops};
+use lictor_lines::{Comparison, Hunk, Part};
 
 use super::text::{visible, visible_bytes};
 
@@ -66,51 +66,32 @@ impl Lines {
 
     /// What changes between two contents; every line that goes and every line that comes.
     pub(super) fn diff(&mut self, old: &[u8], new: &[u8]) {
-        let (old, new) = (split(old), split(new));
-        let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-        let behind = |lines: &[&[u8]]| lines.len().saturating_sub(same);
-        let (old_rest, new_rest) =
-            (old.get(same..).unwrap_or_default(), new.get(same..).unwrap_or_default());
-        let tail = old_rest.iter().rev().zip(new_rest.iter().rev());
-        let tail = tail.take_while(|(a, b)| a == b).count();
-        let (old_mid, new_mid) = (behind(&old) - tail, behind(&new) - tail);
-        let ops = if old_mid + new_mid <= MAX_MATCHED {
-            capture_diff_slices(Algorithm::Myers, &old, &new)
+        let ends = Comparison::ends(old, new);
+        let comparison = if ends.removed() + ends.added() <= MAX_MATCHED {
+            Comparison::matched(old, new)
         } else {
-            vec![
-                DiffOp::Equal { old_index: 0, new_index: 0, len: same },
-                DiffOp::Replace {
-                    old_index: same,
-                    old_len: old_mid,
-                    new_index: same,
-                    new_len: new_mid,
-                },
-                DiffOp::Equal { old_index: same + old_mid, new_index: same + new_mid, len: tail },
-            ]
+            ends
         };
-        for group in group_diff_ops(ops, CONTEXT) {
-            self.group(&group, &old, &new);
+        for hunk in comparison.hunks(CONTEXT) {
+            self.hunk(&hunk);
         }
     }
 
-    fn group(&mut self, group: &[DiffOp], old: &[&[u8]], new: &[&[u8]]) {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else { return };
-        let (old_range, new_range) = (first.old_range().start, first.new_range().start);
+    fn hunk(&mut self, hunk: &Hunk<'_>) {
         self.say(&format!(
             "  lines {} to {} become {} to {}",
-            old_range + 1,
-            last.old_range().end,
-            new_range + 1,
-            last.new_range().end
+            hunk.old.start + 1,
+            hunk.old.end,
+            hunk.new.start + 1,
+            hunk.new.end
         ));
-        for op in group {
-            let gone = old.get(op.old_range()).unwrap_or_default();
-            let come = new.get(op.new_range()).unwrap_or_default();
-            if matches!(op, DiffOp::Equal { .. }) {
-                self.content(' ', gone);
-            } else {
-                self.content('-', gone);
-                self.content('+', come);
+        for part in &hunk.parts {
+            match part {
+                Part::Same(lines) => self.content(' ', lines),
+                Part::Changed { gone, come } => {
+                    self.content('-', gone);
+                    self.content('+', come);
+                }
             }
         }
     }

@@ -1,0 +1,5 @@
+//! The crate as its users see it.
+
+mod merge;
+mod properties;
+mod unified;
