@@ -3,6 +3,7 @@
 mod clock;
 mod digest;
 mod event;
+mod future;
 mod id;
 mod path;
 mod quote;
@@ -15,6 +16,7 @@ mod usage;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampError};
 pub use digest::{CanonicalError, Digest, DigestError, Hasher, canonical_json};
 pub use event::{CapabilityFacts, Event, EventFacts, EventType, Severity, UnknownEventType};
+pub use future::BoxFuture;
 pub use id::{
     ActionId, ApprovalId, ChangeSetId, DecisionId, EventId, ExecutionId, GrantId, HaltId, IdError,
     Name, PlanId, ProposalId, RunId, SessionId, WarrantId,

@@ -10,7 +10,7 @@ use lictor_capability::{
     Action, AdmitError, AdmitErrorKind, Admitted, CapabilityGraph, CapabilityId, ChangeDocument,
     Described,
 };
-use lictor_context::{ApprovalId, Clock, Event, EventFacts, EventType, Session, Usage};
+use lictor_context::{ApprovalId, BoxFuture, Clock, Event, EventFacts, EventType, Session, Usage};
 use lictor_executor::{CheckReport, ExecutionRecord, StagedChanges, ToItsEnd};
 use lictor_governance::{
     Approval, ApprovalState, Decision, DecisionRecord, JudgedError, SpentApproval, Verdict,
@@ -199,10 +199,16 @@ impl Agent {
     ///
     /// # Errors
     /// When it is not done; the error says why and what is left.
-    pub async fn call(&self, capability: &str, input: Value) -> Result<Done, ActError> {
-        let capability = CapabilityId::parse(capability)
-            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
-        self.act(self.action(capability, input), None).await
+    pub fn call<'a>(
+        &'a self,
+        capability: &'a str,
+        input: Value,
+    ) -> BoxFuture<'a, Result<Done, ActError>> {
+        Box::pin(async move {
+            let capability = CapabilityId::parse(capability)
+                .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
+            self.act(self.action(capability, input), None).await
+        })
     }
 
     /// What the gate would say to an action. Changes nothing.
@@ -240,8 +246,12 @@ impl Agent {
     ///
     /// # Errors
     /// When it is not done; the error says why and what is left. Whatever it is, it was recorded.
-    pub async fn act(&self, action: Action, consent: Option<&Consent>) -> Result<Done, ActError> {
-        self.act_owing(action, consent, None).await
+    pub fn act<'a>(
+        &'a self,
+        action: Action,
+        consent: Option<&'a Consent>,
+    ) -> BoxFuture<'a, Result<Done, ActError>> {
+        Box::pin(self.act_owing(action, consent, None))
     }
 
     /// Takes an action down the road that changes nothing and needs nobody's approval, and hands
@@ -377,16 +387,22 @@ impl Agent {
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub async fn record_refusal(&self, capability: &str, why: &str) -> Result<(), ActError> {
-        let mut events = self.prelude();
-        let facts = EventFacts {
-            action_name: Some(capability.to_owned()),
-            success: Some(false),
-            error_message: Some(why.to_owned()),
-            ..EventFacts::default()
-        };
-        events.push(Event::new(&self.session, EventType::ActionRejected, facts, self.clock()));
-        self.record_last(events).await
+    pub fn record_refusal<'a>(
+        &'a self,
+        capability: &'a str,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<(), ActError>> {
+        Box::pin(async move {
+            let mut events = self.prelude();
+            let facts = EventFacts {
+                action_name: Some(capability.to_owned()),
+                success: Some(false),
+                error_message: Some(why.to_owned()),
+                ..EventFacts::default()
+            };
+            events.push(Event::new(&self.session, EventType::ActionRejected, facts, self.clock()));
+            self.record_last(events).await
+        })
     }
 
     /// What a session may see and is not let in is said to be there, and why it is withheld.

@@ -28,6 +28,6 @@ impl Agent {
         // Whoever agreed to the action was not asked about this.
         let agent = self.clone().judged_anew().going_on();
         let wish = agent.action(first, json!({}));
-        Box::pin(agent.act(wish, None)).await.map(|_| ())
+        agent.act(wish, None).await.map(|_| ())
     }
 }

@@ -1,6 +1,6 @@
 //! The kill switch of a runtime, and requests that are withdrawn.
 
-use lictor_context::{ApprovalId, Event, EventFacts, EventType, HaltId, RunId, Session};
+use lictor_context::{ApprovalId, BoxFuture, Event, EventFacts, EventType, HaltId, RunId, Session};
 use lictor_governance::{Approval, Channel, Halt, HaltScope, Halted, ProvenApprover, ResumeError};
 use serde_json::json;
 
@@ -26,46 +26,51 @@ impl Runtime {
     ///
     /// # Errors
     /// When it cannot be kept, or not be recorded; in the latter case the halt is in force.
-    pub async fn halt(
-        &self,
+    pub fn halt<'a>(
+        &'a self,
         scope: HaltScope,
-        reason: &str,
-        session: &Session,
-    ) -> Result<(Halt, Vec<Approval>), ActError> {
-        let failed = |error: &dyn std::fmt::Display| ActErrorKind::NotRecorded(error.to_string());
-        let halts = &self.parts.halts;
-        let halt = halts.halt(scope, reason, session.principal()).map_err(|e| failed(&e))?;
-        let mut facts = EventFacts { success: Some(true), ..EventFacts::default() };
-        facts.metadata.insert("halt".to_owned(), json!(halt));
-        self.record(vec![self.event(session, EventType::Halted, facts)]).await?;
-        let why = format!("{}: {}", halt.id, halt.reason);
-        let covers = |one: &Approval| halt.scope.covers(one.requested_by(), one.session_id());
-        let withdrawn = self.withdraw(&why, session, covers).await?;
-        Ok((halt, withdrawn))
+        reason: &'a str,
+        session: &'a Session,
+    ) -> BoxFuture<'a, Result<(Halt, Vec<Approval>), ActError>> {
+        Box::pin(async move {
+            let failed =
+                |error: &dyn std::fmt::Display| ActErrorKind::NotRecorded(error.to_string());
+            let halts = &self.parts.halts;
+            let halt = halts.halt(scope, reason, session.principal()).map_err(|e| failed(&e))?;
+            let mut facts = EventFacts { success: Some(true), ..EventFacts::default() };
+            facts.metadata.insert("halt".to_owned(), json!(halt));
+            self.record(vec![self.event(session, EventType::Halted, facts)]).await?;
+            let why = format!("{}: {}", halt.id, halt.reason);
+            let covers = |one: &Approval| halt.scope.covers(one.requested_by(), one.session_id());
+            let withdrawn = self.withdraw(&why, session, covers).await?;
+            Ok((halt, withdrawn))
+        })
     }
 
     /// Lifts a halt: a person does, who proved who they are.
     ///
     /// # Errors
     /// When there is none of this id in force, nobody in person asks, or it cannot be recorded.
-    pub async fn resume(
-        &self,
-        id: &HaltId,
-        by: &ProvenApprover,
+    pub fn resume<'a>(
+        &'a self,
+        id: &'a HaltId,
+        by: &'a ProvenApprover,
         channel: Channel,
-        reason: &str,
-        session: &Session,
-    ) -> Result<Halt, ActError> {
-        let lifted = self.parts.halts.resume(id, by, channel, reason);
-        let halt = lifted.map_err(|error| match error {
-            ResumeError::NotInForce { .. } => ActErrorKind::NotFound(error.to_string()),
-            ResumeError::NotInPerson { .. } => ActErrorKind::ApprovalRefused(error.to_string()),
-            ResumeError::Store(_) => ActErrorKind::NotRecorded(error.to_string()),
-        })?;
-        let mut facts = EventFacts { success: Some(true), ..EventFacts::default() };
-        facts.metadata.insert("halt".to_owned(), json!(halt));
-        self.record(vec![self.event(session, EventType::Resumed, facts)]).await?;
-        Ok(halt)
+        reason: &'a str,
+        session: &'a Session,
+    ) -> BoxFuture<'a, Result<Halt, ActError>> {
+        Box::pin(async move {
+            let lifted = self.parts.halts.resume(id, by, channel, reason);
+            let halt = lifted.map_err(|error| match error {
+                ResumeError::NotInForce { .. } => ActErrorKind::NotFound(error.to_string()),
+                ResumeError::NotInPerson { .. } => ActErrorKind::ApprovalRefused(error.to_string()),
+                ResumeError::Store(_) => ActErrorKind::NotRecorded(error.to_string()),
+            })?;
+            let mut facts = EventFacts { success: Some(true), ..EventFacts::default() };
+            facts.metadata.insert("halt".to_owned(), json!(halt));
+            self.record(vec![self.event(session, EventType::Resumed, facts)]).await?;
+            Ok(halt)
+        })
     }
 
     /// The kill switch.
@@ -78,28 +83,32 @@ impl Runtime {
     ///
     /// # Errors
     /// When there is none, it is settled, or it cannot be recorded.
-    pub async fn withdraw_approval(
-        &self,
-        id: &ApprovalId,
-        reason: &str,
-        session: &Session,
-    ) -> Result<Approval, ActError> {
-        let one = self.withdraw(reason, session, |one| one.id() == id).await?.pop();
-        let missing = || ActErrorKind::NotFound(format!("no request `{id}` is open"));
-        Ok(one.ok_or_else(missing)?)
+    pub fn withdraw_approval<'a>(
+        &'a self,
+        id: &'a ApprovalId,
+        reason: &'a str,
+        session: &'a Session,
+    ) -> BoxFuture<'a, Result<Approval, ActError>> {
+        Box::pin(async move {
+            let one = self.withdraw(reason, session, |one| one.id() == id).await?.pop();
+            let missing = || ActErrorKind::NotFound(format!("no request `{id}` is open"));
+            Ok(one.ok_or_else(missing)?)
+        })
     }
 
     /// Withdraws what a workflow run has asked and what is still open: it was cancelled.
     ///
     /// # Errors
     /// When the requests cannot be read or changed, or it cannot be recorded.
-    pub async fn withdraw_approvals_of_run(
-        &self,
-        run: &RunId,
-        session: &Session,
-    ) -> Result<Vec<Approval>, ActError> {
-        let why = format!("the run {run} was cancelled");
-        self.withdraw(&why, session, |one| one.run_id() == Some(run)).await
+    pub fn withdraw_approvals_of_run<'a>(
+        &'a self,
+        run: &'a RunId,
+        session: &'a Session,
+    ) -> BoxFuture<'a, Result<Vec<Approval>, ActError>> {
+        Box::pin(async move {
+            let why = format!("the run {run} was cancelled");
+            self.withdraw(&why, session, |one| one.run_id() == Some(run)).await
+        })
     }
 
     pub(crate) async fn withdraw(

@@ -61,7 +61,7 @@ impl Agent {
         staged: StagedChanges,
     ) -> Result<Done, ActError> {
         let landing = staged.landing(action, self.clock());
-        let landed = Box::pin(self.clone().judged_anew().act(landing, None)).await;
+        let landed = self.clone().judged_anew().act(landing, None).await;
         landed.map_err(|error| {
             if !matches!(error.kind(), ActErrorKind::ApprovalRequired(_)) {
                 self.runtime().parts.executor.forget(&staged);

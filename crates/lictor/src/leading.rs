@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lictor_capability::{Action, CapabilityId, Facade, HandlerSpec, Pack, RouteTarget};
-use lictor_context::Name;
+use lictor_context::{BoxFuture, Name};
 use lictor_governance::{CatalogueEntry, CatalogueKind, LifeState};
 use lictor_state::ExecutionFilter;
 use lictor_workflow::RunStatus;
@@ -171,32 +171,37 @@ impl Agent {
     ///
     /// # Errors
     /// When the run waits still, or did not come to its end.
-    pub async fn go_on_waiting(&self, action: &Action) -> Result<Option<Done>, ActError> {
-        let contract = self.graph().get(action.capability(), action.version());
-        if !contract.is_some_and(|it| matches!(it.handler, HandlerSpec::Workflow(_))) {
-            return Ok(None);
-        }
-        let unreadable =
-            |error: &dyn std::fmt::Display| ActErrorKind::NotRecorded(error.to_string());
-        let filter = ExecutionFilter {
-            session: Some(self.session().id().clone()),
-            limit: Some(LOOKED_AT),
-            ..ExecutionFilter::default()
-        };
-        let stored = self.runtime().executions().list(&filter);
-        for stored in stored.map_err(|error| unreadable(&error))? {
-            let record = stored.record;
-            let same = record.capability == action.capability().as_str()
-                && record.params == *action.input();
-            let Some(run_id) = record.began.clone().filter(|_| same) else { continue };
-            let run = self.runtime().run_store().load(&run_id).await;
-            let run = run.map_err(|error| unreadable(&error))?;
-            if run.is_some_and(|run| run.status() == RunStatus::Paused) {
-                let done = Done::before(record);
-                self.record_repeat(&done).await?;
-                return self.go_on(action, done).await.map(Some);
+    pub fn go_on_waiting<'a>(
+        &'a self,
+        action: &'a Action,
+    ) -> BoxFuture<'a, Result<Option<Done>, ActError>> {
+        Box::pin(async move {
+            let contract = self.graph().get(action.capability(), action.version());
+            if !contract.is_some_and(|it| matches!(it.handler, HandlerSpec::Workflow(_))) {
+                return Ok(None);
             }
-        }
-        Ok(None)
+            let unreadable =
+                |error: &dyn std::fmt::Display| ActErrorKind::NotRecorded(error.to_string());
+            let filter = ExecutionFilter {
+                session: Some(self.session().id().clone()),
+                limit: Some(LOOKED_AT),
+                ..ExecutionFilter::default()
+            };
+            let stored = self.runtime().executions().list(&filter);
+            for stored in stored.map_err(|error| unreadable(&error))? {
+                let record = stored.record;
+                let same = record.capability == action.capability().as_str()
+                    && record.params == *action.input();
+                let Some(run_id) = record.began.clone().filter(|_| same) else { continue };
+                let run = self.runtime().run_store().load(&run_id).await;
+                let run = run.map_err(|error| unreadable(&error))?;
+                if run.is_some_and(|run| run.status() == RunStatus::Paused) {
+                    let done = Done::before(record);
+                    self.record_repeat(&done).await?;
+                    return self.go_on(action, done).await.map(Some);
+                }
+            }
+            Ok(None)
+        })
     }
 }

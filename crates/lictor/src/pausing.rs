@@ -1,6 +1,6 @@
 //! Letting runs wait, with the runs that their steps have begun.
 
-use lictor_context::{RunId, Timestamp};
+use lictor_context::{BoxFuture, RunId, Timestamp};
 use lictor_workflow::{EngineError, Purpose, RunRecord, RunStatus, StepCall, StepStatus};
 
 use crate::runtime::Runtime;
@@ -12,19 +12,24 @@ impl Runtime {
     ///
     /// # Errors
     /// When it is not there, or is not under way.
-    pub async fn pause_run(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {
-        let run = self.engine(None).pause(run_id).await?;
-        if run.status() != RunStatus::Paused {
-            return Ok(run);
-        }
-        for begun in self.begun_by(&run)? {
-            match Box::pin(self.pause_run(&begun)).await {
-                // It was never begun, has ended, or goes back.
-                Ok(_) | Err(EngineError::NotFound(_) | EngineError::NotResumable { .. }) => {}
-                Err(error) => return Err(error),
+    pub fn pause_run<'a>(
+        &'a self,
+        run_id: &'a RunId,
+    ) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let run = self.engine(None).pause(run_id).await?;
+            if run.status() != RunStatus::Paused {
+                return Ok(run);
             }
-        }
-        Ok(run)
+            for begun in self.begun_by(&run)? {
+                match self.pause_run(&begun).await {
+                    // It was never begun, has ended, or goes back.
+                    Ok(_) | Err(EngineError::NotFound(_) | EngineError::NotResumable { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(run)
+        })
     }
 
     /// The runs that steps of a run have begun, and that have not come to their ends.

@@ -1,6 +1,6 @@
 //! Old decisions and counts are removed when an approver asks for it, as the policy says.
 
-use lictor_context::{Event, EventFacts, EventType, Session, Timestamp};
+use lictor_context::{BoxFuture, Event, EventFacts, EventType, Session, Timestamp};
 use lictor_governance::{Channel, ProvenApprover};
 use lictor_state::{OldRows, PrunedRows};
 use serde_json::json;
@@ -26,32 +26,34 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`Runtime::prunable`]; and when it cannot be recorded, before anything goes.
-    pub async fn prune(
-        &self,
-        by: &ProvenApprover,
+    pub fn prune<'a>(
+        &'a self,
+        by: &'a ProvenApprover,
         channel: Channel,
-        session: &Session,
-    ) -> Result<PrunedRows, ActError> {
-        let (rows, before) = self.old_rows(session)?;
-        let due = rows.count().map_err(|error| failed(&error))?;
-        let event = |kind: EventType, rows: PrunedRows| {
-            let mut facts = EventFacts {
-                action_name: Some(PRUNE.to_owned()),
-                success: (kind == EventType::ActionCompleted).then_some(true),
-                ..EventFacts::default()
+        session: &'a Session,
+    ) -> BoxFuture<'a, Result<PrunedRows, ActError>> {
+        Box::pin(async move {
+            let (rows, before) = self.old_rows(session)?;
+            let due = rows.count().map_err(|error| failed(&error))?;
+            let event = |kind: EventType, rows: PrunedRows| {
+                let mut facts = EventFacts {
+                    action_name: Some(PRUNE.to_owned()),
+                    success: (kind == EventType::ActionCompleted).then_some(true),
+                    ..EventFacts::default()
+                };
+                let about = json!({ "rows": rows, "before": before });
+                facts.metadata.insert("prune".to_owned(), about);
+                let approver = json!({ "approver": by.name(), "channel": channel });
+                facts.metadata.insert("approval".to_owned(), approver);
+                Event::new(session, kind, facts, self.clock().as_ref())
             };
-            let about = json!({ "rows": rows, "before": before });
-            facts.metadata.insert("prune".to_owned(), about);
-            let approver = json!({ "approver": by.name(), "channel": channel });
-            facts.metadata.insert("approval".to_owned(), approver);
-            Event::new(session, kind, facts, self.clock().as_ref())
-        };
-        self.record(vec![event(EventType::ActionStarted, due)]).await?;
-        let gone = tokio::task::spawn_blocking(move || rows.remove()).await;
-        let gone = gone.map_err(|error| ActErrorKind::NotRecorded(error.to_string()))?;
-        let gone = gone.map_err(|error| failed(&error))?;
-        self.record(vec![event(EventType::ActionCompleted, gone)]).await?;
-        Ok(gone)
+            self.record(vec![event(EventType::ActionStarted, due)]).await?;
+            let gone = tokio::task::spawn_blocking(move || rows.remove()).await;
+            let gone = gone.map_err(|error| ActErrorKind::NotRecorded(error.to_string()))?;
+            let gone = gone.map_err(|error| failed(&error))?;
+            self.record(vec![event(EventType::ActionCompleted, gone)]).await?;
+            Ok(gone)
+        })
     }
 
     fn old_rows(&self, session: &Session) -> Result<(OldRows, Timestamp), ActError> {

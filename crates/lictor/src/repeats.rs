@@ -1,7 +1,7 @@
 //! What was asked for before: it is answered from the record, and not done again.
 
 use lictor_capability::{Action, CapabilityId, ChangeKind, WorkspaceView as _};
-use lictor_context::{Digest, Event, EventType, Timestamp, WorkspacePath};
+use lictor_context::{BoxFuture, Digest, Event, EventType, Timestamp, WorkspacePath};
 use lictor_executor::{ExecutionRecord, Ledger as _};
 
 use crate::agent::{Agent, Done};
@@ -32,37 +32,41 @@ impl Agent {
     ///
     /// # Errors
     /// When the ledger cannot be asked.
-    pub async fn find_standing(&self, key: Digest) -> Result<Option<Done>, ActError> {
-        let Some(record) = self.find(key).await? else { return Ok(None) };
-        let stands = record.files.iter().all(|file| {
-            let path = WorkspacePath::parse(file.to.as_deref().unwrap_or(&file.path));
-            path.is_ok_and(|path| {
-                let workspace = &self.runtime().parts.workspace;
-                match file.after {
-                    Some(after) => workspace.digest(&path).is_ok_and(|found| found == after),
-                    None => {
-                        let there = workspace.entry(&path).is_ok_and(|entry| entry.is_some());
-                        there != matches!(file.op, ChangeKind::Delete | ChangeKind::Rmdir)
+    pub fn find_standing(&self, key: Digest) -> BoxFuture<'_, Result<Option<Done>, ActError>> {
+        Box::pin(async move {
+            let Some(record) = self.find(key).await? else { return Ok(None) };
+            let stands = record.files.iter().all(|file| {
+                let path = WorkspacePath::parse(file.to.as_deref().unwrap_or(&file.path));
+                path.is_ok_and(|path| {
+                    let workspace = &self.runtime().parts.workspace;
+                    match file.after {
+                        Some(after) => workspace.digest(&path).is_ok_and(|found| found == after),
+                        None => {
+                            let there = workspace.entry(&path).is_ok_and(|entry| entry.is_some());
+                            there != matches!(file.op, ChangeKind::Delete | ChangeKind::Rmdir)
+                        }
                     }
-                }
-            })
-        });
-        // What found everything so already has left nothing to stand or fall.
-        if !stands || record.changed_nothing() {
-            return Ok(None);
-        }
-        Ok(Some(Done::before(record)))
+                })
+            });
+            // What found everything so already has left nothing to stand or fall.
+            if !stands || record.changed_nothing() {
+                return Ok(None);
+            }
+            Ok(Some(Done::before(record)))
+        })
     }
 
     /// Records that what was done before was asked for again, and answered from the record.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub async fn record_repeat(&self, done: &Done) -> Result<(), ActError> {
-        let capability = CapabilityId::parse(&done.record.capability)
-            .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
-        let action = self.action(capability, done.record.params.clone());
-        self.record_duplicate(&action, &done.record, self.prelude()).await
+    pub fn record_repeat<'a>(&'a self, done: &'a Done) -> BoxFuture<'a, Result<(), ActError>> {
+        Box::pin(async move {
+            let capability = CapabilityId::parse(&done.record.capability)
+                .map_err(|error| ActErrorKind::Invalid(error.to_string()))?;
+            let action = self.action(capability, done.record.params.clone());
+            self.record_duplicate(&action, &done.record, self.prelude()).await
+        })
     }
 
     pub(crate) async fn record_duplicate(

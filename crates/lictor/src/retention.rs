@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lictor_context::{Event, EventFacts, EventType, ExecutionId};
+use lictor_context::{BoxFuture, Event, EventFacts, EventType, ExecutionId};
 use lictor_lock::{Lease, Status};
 use lictor_undo::{PurgePlan, Purged, Retention};
 use serde_json::json;
@@ -31,13 +31,15 @@ impl Agent {
     /// # Errors
     /// When the lock is not had, a record cannot be read, or it cannot be recorded. Nothing was
     /// removed then, unless the error says so.
-    pub async fn purge_undo(&self, dry_run: bool) -> Result<Purged, ActError> {
-        if dry_run {
-            return self.blocking_plan(usize::MAX).await.map(|plan| plan.outcome());
-        }
-        let forgotten = self.runtime().forget_runs().await;
-        forgotten.map_err(|error| failed(std::io::Error::other(error)))?;
-        self.purge(usize::MAX).await
+    pub fn purge_undo(&self, dry_run: bool) -> BoxFuture<'_, Result<Purged, ActError>> {
+        Box::pin(async move {
+            if dry_run {
+                return self.blocking_plan(usize::MAX).await.map(|plan| plan.outcome());
+            }
+            let forgotten = self.runtime().forget_runs().await;
+            forgotten.map_err(|error| failed(std::io::Error::other(error)))?;
+            self.purge(usize::MAX).await
+        })
     }
 
     /// Purges after a change, once in a while, when nobody else is at work. What does not succeed

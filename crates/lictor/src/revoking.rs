@@ -1,6 +1,6 @@
 //! Enrolling approvers, and striking them off with everything that rests on their word.
 
-use lictor_context::{Event, EventFacts, EventType, Name, Session};
+use lictor_context::{BoxFuture, Event, EventFacts, EventType, Name, Session};
 use lictor_governance::{
     Approval, ApproverError, ApproverRecord, ApproverToken, Grant, ProvenApprover,
 };
@@ -49,38 +49,40 @@ impl Runtime {
     /// # Errors
     /// The inner one when they cannot be struck off: nothing was done then. The outer one when what
     /// rests on their word could not be ended or not be recorded; doing it again goes on.
-    pub async fn revoke_approver(
-        &self,
-        name: &Name,
-        by: &ProvenApprover,
-        session: &Session,
-    ) -> Result<Result<Revoked, ApproverError>, ActError> {
-        let revoked = self.may_enroll(by).and_then(|()| self.approvers().revoke(name, by));
-        if let Err(error) = revoked {
-            return Ok(Err(error));
-        }
-        let grants = self.approvals().revoke_grants_of(name, by.name()).map_err(refused)?;
-        let events = grants.iter().map(|grant| {
-            let mut facts = EventFacts {
-                action_name: Some(grant.capability().to_owned()),
-                success: Some(true),
-                ..EventFacts::default()
+    pub fn revoke_approver<'a>(
+        &'a self,
+        name: &'a Name,
+        by: &'a ProvenApprover,
+        session: &'a Session,
+    ) -> BoxFuture<'a, Result<Result<Revoked, ApproverError>, ActError>> {
+        Box::pin(async move {
+            let revoked = self.may_enroll(by).and_then(|()| self.approvers().revoke(name, by));
+            if let Err(error) = revoked {
+                return Ok(Err(error));
+            }
+            let grants = self.approvals().revoke_grants_of(name, by.name()).map_err(refused)?;
+            let events = grants.iter().map(|grant| {
+                let mut facts = EventFacts {
+                    action_name: Some(grant.capability().to_owned()),
+                    success: Some(true),
+                    ..EventFacts::default()
+                };
+                facts.metadata.insert("grant".to_owned(), json!(grant));
+                facts.metadata.insert("revoked_approver".to_owned(), json!(name));
+                Event::new(session, EventType::GrantRevoked, facts, self.clock().as_ref())
+            });
+            let events: Vec<Event> = events.collect();
+            if !events.is_empty() {
+                self.record(events).await?;
+            }
+            let why = format!("`{name}` agreed to it, and may not approve any more");
+            let agreed = |one: &Approval| {
+                one.granted_by()
+                    .iter()
+                    .any(|answer| answer.approver.as_str().eq_ignore_ascii_case(name.as_str()))
             };
-            facts.metadata.insert("grant".to_owned(), json!(grant));
-            facts.metadata.insert("revoked_approver".to_owned(), json!(name));
-            Event::new(session, EventType::GrantRevoked, facts, self.clock().as_ref())
-        });
-        let events: Vec<Event> = events.collect();
-        if !events.is_empty() {
-            self.record(events).await?;
-        }
-        let why = format!("`{name}` agreed to it, and may not approve any more");
-        let agreed = |one: &Approval| {
-            one.granted_by()
-                .iter()
-                .any(|answer| answer.approver.as_str().eq_ignore_ascii_case(name.as_str()))
-        };
-        let withdrawn = self.withdraw(&why, session, agreed).await?;
-        Ok(Ok(Revoked { grants, withdrawn }))
+            let withdrawn = self.withdraw(&why, session, agreed).await?;
+            Ok(Ok(Revoked { grants, withdrawn }))
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lictor_audit::{AuditLog, AuditOptions, LoggerStats, Redactor, SigningKey};
 use lictor_capability::{CapabilityGraph, Contract, ContractError};
-use lictor_context::{Clock, Session};
+use lictor_context::{BoxFuture, Clock, Session};
 use lictor_document::HumanDuration;
 use lictor_executor::{
     Executor, ExecutorService, Handlers, Ledger as _, LockSettings, Recovered, RunTime, TimeLimits,
@@ -98,132 +98,138 @@ impl Runtime {
     /// # Errors
     /// When any of that does not work. Nothing is done then; a runtime that cannot record or
     /// cannot read its policy is no runtime.
-    pub async fn open(options: RuntimeOptions) -> Result<Self, OpenError> {
-        let workspace = Arc::new(Workspace::open(&options.workspace)?);
-        if !options.workspace.join(".lictor").is_dir() {
-            return Err(OpenError::NotInitialised(options.workspace.clone()));
-        }
-        let options = RuntimeOptions { state_dir: settle(&options)?, ..options };
-        let clock = Arc::clone(&options.clock);
-        let watch = PolicyWatch::new(&options);
-        let policies = Arc::new(load_policies_for(&options)?);
-        let SharedState { store, audit, owners, .. } = match &options.shared {
-            Some(shared) => shared.clone(),
-            None => SharedState::open(&options)?,
-        };
-        let halts =
-            RedactedHalts { store: SqliteHaltStore::new(store.clone()), audit: audit.clone() };
-        let halts = Arc::new(Halts::new(Arc::new(halts), Arc::clone(&clock)));
-        let (rules, time) = (Arc::clone(&policies), Arc::clone(&clock));
-        let usage = Arc::new(SqliteUsageStore::new(store.clone()));
-        let gate = WriteGate::with_stores(rules, time, usage, Some(Arc::clone(&halts)));
-        let gate = Arc::new(gate);
-        audit.set_redactor(redactor(&options, &policies)?);
-        let signs = Signs::new(&options.state_folder());
-        let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock))
-            .with_signs(signs.clone());
-        ledger.trailing().follow(&policies);
-        let untold = audit.untold_gaps().map_err(|error| OpenError::Audit(error.to_string()))?;
-        if !untold.is_empty() {
-            ledger.trailing().untold();
-        }
-        let ledger = Arc::new(ledger);
-        let changes = options.changes.unwrap_or(match policies.settings().change_durability {
-            ChangeDurability::Strict => Durability::Strict,
-            ChangeDurability::Lazy => Durability::Lazy,
-        });
-        let transactions = Transactions::new(Arc::clone(&workspace))
-            .durability(changes)
-            .filter(Arc::new(Redacting(ledger.secrets().clone())));
-        let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
-        let settings = policies.settings();
-        let shelf =
-            catalogue::shelf(&options, &store, with_own(builtins()?, &options.own_skills)?)?;
-        let executor = Executor::builder(
-            gate.identity(),
-            Arc::clone(&clock),
-            itself::with_handlers(
-                handlers(&options, &clock, &transactions, &gate)?,
-                &store,
-                &audit,
-                &clock,
-            ),
-            Arc::new(KnowingView { workspace: Arc::clone(&workspace), gate: Arc::clone(&gate) }),
-            Arc::new(transactions.clone()),
-            Arc::<StateLedger>::clone(&ledger),
-            LockSettings {
-                lock: lock.clone(),
-                timeout: settings.lock_timeout.as_duration(),
-                holder: options.holder.clone(),
-            },
-        )
-        .run_view(Arc::new(HidingView {
-            workspace: Arc::clone(&workspace),
-            gate: Arc::clone(&gate),
-        }))
-        .guard(Arc::<Shelf>::clone(&shelf))
-        .checks(Arc::new(PolicyChecks {
-            gate: Arc::clone(&gate),
-            workspace: Arc::clone(&workspace),
-        }))
-        .halts(Arc::clone(&halts))
-        .idempotency_ttl(settings.idempotency_ttl.as_duration())
-        .time_limits(TimeLimits {
-            execution: settings.limits.max_execution_time.map(HumanDuration::as_duration),
-            step: settings.limits.max_step_time.map(HumanDuration::as_duration),
-            answer: settings
-                .limits
-                .max_execution_time
-                .map(|limit| limit.as_duration() + settings.lock_timeout.as_duration() + GRACE)
-                // A person may be asked in between.
-                .map(|limit| limit + RunTime::MOST_HELD),
-        })
-        .build();
-        let recovered = recover_if_needed(&lock, &executor).await?;
-        let approval_store = RedactedApprovals {
-            store: Arc::new(SqliteApprovalStore::new(store.clone())),
-            audit: audit.clone(),
-        };
-        let decisions = Decisions::new(store.clone());
-        let parts = Parts {
-            service: executor.service(options.at_once.max(1)),
-            approvals: Approvals::new(&gate, Arc::new(approval_store))
-                .with_grants(Arc::new(SqliteGrantStore::new(store.clone())))
-                .with_approvers(Arc::new(SqliteApproverStore::new(store.clone()))),
-            approvers: Approvers::new(
-                Arc::new(SqliteApproverStore::new(store.clone())),
+    pub fn open(options: RuntimeOptions) -> BoxFuture<'static, Result<Self, OpenError>> {
+        Box::pin(async move {
+            let workspace = Arc::new(Workspace::open(&options.workspace)?);
+            if !options.workspace.join(".lictor").is_dir() {
+                return Err(OpenError::NotInitialised(options.workspace.clone()));
+            }
+            let options = RuntimeOptions { state_dir: settle(&options)?, ..options };
+            let clock = Arc::clone(&options.clock);
+            let watch = PolicyWatch::new(&options);
+            let policies = Arc::new(load_policies_for(&options)?);
+            let SharedState { store, audit, owners, .. } = match &options.shared {
+                Some(shared) => shared.clone(),
+                None => SharedState::open(&options)?,
+            };
+            let halts =
+                RedactedHalts { store: SqliteHaltStore::new(store.clone()), audit: audit.clone() };
+            let halts = Arc::new(Halts::new(Arc::new(halts), Arc::clone(&clock)));
+            let (rules, time) = (Arc::clone(&policies), Arc::clone(&clock));
+            let usage = Arc::new(SqliteUsageStore::new(store.clone()));
+            let gate = WriteGate::with_stores(rules, time, usage, Some(Arc::clone(&halts)));
+            let gate = Arc::new(gate);
+            audit.set_redactor(redactor(&options, &policies)?);
+            let signs = Signs::new(&options.state_folder());
+            let ledger = StateLedger::new(store.clone(), audit.clone(), Arc::clone(&clock))
+                .with_signs(signs.clone());
+            ledger.trailing().follow(&policies);
+            let untold =
+                audit.untold_gaps().map_err(|error| OpenError::Audit(error.to_string()))?;
+            if !untold.is_empty() {
+                ledger.trailing().untold();
+            }
+            let ledger = Arc::new(ledger);
+            let changes = options.changes.unwrap_or(match policies.settings().change_durability {
+                ChangeDurability::Strict => Durability::Strict,
+                ChangeDurability::Lazy => Durability::Lazy,
+            });
+            let transactions = Transactions::new(Arc::clone(&workspace))
+                .durability(changes)
+                .filter(Arc::new(Redacting(ledger.secrets().clone())));
+            let lock = WorkspaceLock::new(options.workspace.join(".lictor/lock"));
+            let settings = policies.settings();
+            let shelf =
+                catalogue::shelf(&options, &store, with_own(builtins()?, &options.own_skills)?)?;
+            let executor = Executor::builder(
+                gate.identity(),
                 Arc::clone(&clock),
+                itself::with_handlers(
+                    handlers(&options, &clock, &transactions, &gate)?,
+                    &store,
+                    &audit,
+                    &clock,
+                ),
+                Arc::new(KnowingView {
+                    workspace: Arc::clone(&workspace),
+                    gate: Arc::clone(&gate),
+                }),
+                Arc::new(transactions.clone()),
+                Arc::<StateLedger>::clone(&ledger),
+                LockSettings {
+                    lock: lock.clone(),
+                    timeout: settings.lock_timeout.as_duration(),
+                    holder: options.holder.clone(),
+                },
             )
-            .with_pins(Arc::new(SqlitePinStore::new(store.clone()))),
-            clients: Clients::new(
-                Arc::new(SqliteClientStore::new(store.clone())),
-                Arc::clone(&clock),
-            ),
-            shelf,
-            halts,
-            signs,
-            executions: Executions::new(store.clone()),
-            runs: Runs::new(store.clone()),
-            owners,
-            options,
-            clock,
-            workspace,
-            transactions,
-            store,
-            audit,
-            ledger,
-            gate,
-            executor,
-            lock,
-            decisions,
-            watch,
-            recovered,
-        };
-        let runtime = Self { parts: Arc::new(parts) };
-        runtime.look_at_old_runs()?;
-        let doubted = runtime.doubt_abandoned().await;
-        doubted.map_err(|error| OpenError::Recovery(error.to_string()))?;
-        Ok(runtime)
+            .run_view(Arc::new(HidingView {
+                workspace: Arc::clone(&workspace),
+                gate: Arc::clone(&gate),
+            }))
+            .guard(Arc::<Shelf>::clone(&shelf))
+            .checks(Arc::new(PolicyChecks {
+                gate: Arc::clone(&gate),
+                workspace: Arc::clone(&workspace),
+            }))
+            .halts(Arc::clone(&halts))
+            .idempotency_ttl(settings.idempotency_ttl.as_duration())
+            .time_limits(TimeLimits {
+                execution: settings.limits.max_execution_time.map(HumanDuration::as_duration),
+                step: settings.limits.max_step_time.map(HumanDuration::as_duration),
+                answer: settings
+                    .limits
+                    .max_execution_time
+                    .map(|limit| limit.as_duration() + settings.lock_timeout.as_duration() + GRACE)
+                    // A person may be asked in between.
+                    .map(|limit| limit + RunTime::MOST_HELD),
+            })
+            .build();
+            let recovered = recover_if_needed(&lock, &executor).await?;
+            let approval_store = RedactedApprovals {
+                store: Arc::new(SqliteApprovalStore::new(store.clone())),
+                audit: audit.clone(),
+            };
+            let decisions = Decisions::new(store.clone());
+            let parts = Parts {
+                service: executor.service(options.at_once.max(1)),
+                approvals: Approvals::new(&gate, Arc::new(approval_store))
+                    .with_grants(Arc::new(SqliteGrantStore::new(store.clone())))
+                    .with_approvers(Arc::new(SqliteApproverStore::new(store.clone()))),
+                approvers: Approvers::new(
+                    Arc::new(SqliteApproverStore::new(store.clone())),
+                    Arc::clone(&clock),
+                )
+                .with_pins(Arc::new(SqlitePinStore::new(store.clone()))),
+                clients: Clients::new(
+                    Arc::new(SqliteClientStore::new(store.clone())),
+                    Arc::clone(&clock),
+                ),
+                shelf,
+                halts,
+                signs,
+                executions: Executions::new(store.clone()),
+                runs: Runs::new(store.clone()),
+                owners,
+                options,
+                clock,
+                workspace,
+                transactions,
+                store,
+                audit,
+                ledger,
+                gate,
+                executor,
+                lock,
+                decisions,
+                watch,
+                recovered,
+            };
+            let runtime = Self { parts: Arc::new(parts) };
+            runtime.look_at_old_runs()?;
+            let doubted = runtime.doubt_abandoned().await;
+            doubted.map_err(|error| OpenError::Recovery(error.to_string()))?;
+            Ok(runtime)
+        })
     }
 
     /// Opens only the database of a workspace: for setting one up, before there is a policy.
@@ -258,9 +264,11 @@ impl Runtime {
     ///
     /// # Errors
     /// When the lock is not had, or what was left cannot be settled.
-    pub async fn recover(&self) -> Result<Vec<Recovered>, ActError> {
-        let recovered = self.parts.executor.recover().await;
-        recovered.map_err(|error| ActErrorKind::Execution(Box::new(error)).into())
+    pub fn recover(&self) -> BoxFuture<'_, Result<Vec<Recovered>, ActError>> {
+        Box::pin(async move {
+            let recovered = self.parts.executor.recover().await;
+            recovered.map_err(|error| ActErrorKind::Execution(Box::new(error)).into())
+        })
     }
 
     /// How often something was moved to a thread that may be blocked: see
@@ -365,9 +373,14 @@ impl Runtime {
     ///
     /// # Errors
     /// When they cannot be recorded.
-    pub async fn record(&self, events: Vec<lictor_context::Event>) -> Result<(), ActError> {
-        let settled = self.parts.ledger.settle(None, events).await;
-        settled.map_err(|error| ActErrorKind::NotRecorded(error.to_string()).into())
+    pub fn record(
+        &self,
+        events: Vec<lictor_context::Event>,
+    ) -> BoxFuture<'_, Result<(), ActError>> {
+        Box::pin(async move {
+            let settled = self.parts.ledger.settle(None, events).await;
+            settled.map_err(|error| ActErrorKind::NotRecorded(error.to_string()).into())
+        })
     }
 }
 

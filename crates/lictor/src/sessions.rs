@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use lictor_context::{
-    Clock, Digest, Event, EventFacts, EventType, Principal, Session, SessionId, Timestamp,
+    BoxFuture, Clock, Digest, Event, EventFacts, EventType, Principal, Session, SessionId,
+    Timestamp,
 };
 use lictor_executor::{ExecutionRecord, Ledger, LedgerError, Recovered};
 
@@ -115,8 +116,8 @@ impl Runtime {
     ///
     /// # Errors
     /// When it cannot be recorded. Then they go on, and can be ended again.
-    pub async fn end_sessions(&self) -> Result<(), ActError> {
-        self.end(&self.parts.ledger.sessions().all()).await
+    pub fn end_sessions(&self) -> BoxFuture<'_, Result<(), ActError>> {
+        Box::pin(async move { self.end(&self.parts.ledger.sessions().all()).await })
     }
 
     async fn end(&self, lives: &[Arc<Life>]) -> Result<(), ActError> {
@@ -159,8 +160,8 @@ impl Agent {
     ///
     /// # Errors
     /// When it cannot be recorded. Then it goes on, and can be ended again.
-    pub async fn end(&self) -> Result<(), ActError> {
-        self.runtime().end(&[Arc::clone(&self.life)]).await
+    pub fn end(&self) -> BoxFuture<'_, Result<(), ActError>> {
+        Box::pin(async move { self.runtime().end(&[Arc::clone(&self.life)]).await })
     }
 
     /// The session's end, when it ends with what is about to be recorded.

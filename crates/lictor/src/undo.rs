@@ -1,7 +1,7 @@
 //! Undo and redo of executions, sessions and runs: each execution by an action of its own.
 
 use lictor_capability::{Action, CapabilityId, Conflict, Effects, FileChange, LeftAlone};
-use lictor_context::{Event, EventFacts, EventType, ExecutionId, RunId, SessionId};
+use lictor_context::{BoxFuture, Event, EventFacts, EventType, ExecutionId, RunId, SessionId};
 use lictor_executor::{ExecutionRecord, ExecutionStatus};
 use lictor_governance::{DecisionRecord, Verdict};
 use lictor_state::{ExecutionFilter, StateError, StoredExecution};
@@ -207,38 +207,40 @@ impl Agent {
     /// # Errors
     /// When one cannot be undone. Those before it are undone then, and stand in the trail
     /// ([`ActErrorKind::UndoStopped`] names them).
-    pub async fn undo(
-        &self,
-        executions: &[ExecutionId],
+    pub fn undo<'a>(
+        &'a self,
+        executions: &'a [ExecutionId],
         on_conflict: OnConflict,
-        consent: Option<&Consent>,
-    ) -> Result<UndoDone, ActError> {
-        let ways = self.ways_back(executions)?;
-        if let [_, _, ..] = executions {
-            self.plan_all(executions, on_conflict).await?;
-            if let Some(consent) = consent {
-                self.all_seen(executions, on_conflict, consent).await?;
+        consent: Option<&'a Consent>,
+    ) -> BoxFuture<'a, Result<UndoDone, ActError>> {
+        Box::pin(async move {
+            let ways = self.ways_back(executions)?;
+            if let [_, _, ..] = executions {
+                self.plan_all(executions, on_conflict).await?;
+                if let Some(consent) = consent {
+                    self.all_seen(executions, on_conflict, consent).await?;
+                }
             }
-        }
-        let mut done = UndoDone {
-            undo_of: Vec::new(),
-            executions: Vec::new(),
-            files: Vec::new(),
-            kept: Vec::new(),
-            merged: Vec::new(),
-            compensated: Vec::new(),
-            decisions: Vec::new(),
-        };
-        let mut left = ways.len();
-        for way in ways {
-            left = left.saturating_sub(1);
-            if let Err(error) =
-                self.before(left).undo_one(way, on_conflict, consent, &mut done).await
-            {
-                return Err(stopped(&done, executions, error));
+            let mut done = UndoDone {
+                undo_of: Vec::new(),
+                executions: Vec::new(),
+                files: Vec::new(),
+                kept: Vec::new(),
+                merged: Vec::new(),
+                compensated: Vec::new(),
+                decisions: Vec::new(),
+            };
+            let mut left = ways.len();
+            for way in ways {
+                left = left.saturating_sub(1);
+                if let Err(error) =
+                    self.before(left).undo_one(way, on_conflict, consent, &mut done).await
+                {
+                    return Err(stopped(&done, executions, error));
+                }
             }
-        }
-        Ok(done)
+            Ok(done)
+        })
     }
 
     async fn undo_one(

@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use lictor::context::Timestamp;
+use lictor::context::{BoxFuture, Timestamp};
 use lictor::executor::UnderWay;
 use lictor::{ActError, Agent};
 use rmcp::handler::server::ServerHandler;
@@ -107,36 +107,40 @@ impl Door {
 
     /// Looks at the catalogue again and again, and tells clients when their tools have changed;
     /// never ends by itself.
-    pub async fn watch(&self) {
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let upstreams = self.inner.menu.as_ref().map(Menu::upstreams);
-        let mut heard = upstreams.map(Upstreams::heard);
-        let mut news = upstreams.map(Upstreams::news);
-        loop {
-            tokio::select! {
-                _ = looks.tick() => { self.refresh().await; }
-                () = changed(&mut news) => { self.refresh().await; }
-                Some(heard) = next(&mut heard) => match heard {
-                    Heard::Log(log) => self.inner.audience.log(&log).await,
-                    Heard::Updated(uri) => self.inner.audience.updated(&uri).await,
-                },
+    pub fn watch(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut looks = tokio::time::interval(LOOK);
+            looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let upstreams = self.inner.menu.as_ref().map(Menu::upstreams);
+            let mut heard = upstreams.map(Upstreams::heard);
+            let mut news = upstreams.map(Upstreams::news);
+            loop {
+                tokio::select! {
+                    _ = looks.tick() => { self.refresh().await; }
+                    () = changed(&mut news) => { self.refresh().await; }
+                    Some(heard) = next(&mut heard) => match heard {
+                        Heard::Log(log) => self.inner.audience.log(&log).await,
+                        Heard::Updated(uri) => self.inner.audience.updated(&uri).await,
+                    },
+                }
             }
-        }
+        })
     }
 
     /// Calls off what is under way, takes no new calls, and waits until nothing is half done:
     /// what was begun has come to its end, or was taken back, and that is recorded. Then the session
     /// ends.
-    pub async fn close(&self) {
-        self.inner.closed.send_replace(true);
-        self.inner.relay.close();
-        self.inner.calls.ended().await;
-        let agent = self.agent();
-        agent.runtime().at_rest().await;
-        if let Err(error) = agent.end().await {
-            tracing::warn!(%error, "the end of the session could not be recorded");
-        }
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.closed.send_replace(true);
+            self.inner.relay.close();
+            self.inner.calls.ended().await;
+            let agent = self.agent();
+            agent.runtime().at_rest().await;
+            if let Err(error) = agent.end().await {
+                tracing::warn!(%error, "the end of the session could not be recorded");
+            }
+        })
     }
 
     pub(crate) fn offer(&self) -> Arc<Offer> {

@@ -21,7 +21,8 @@ mod upstream; // other servers: started, listed, called, ended
 pub use door::Door;
 pub use elicit::{Elicitation, NoRandomness};
 pub use http::{
-    ENDPOINT, HttpError, HttpOptions, HttpServer, Keeper, RegisteredClients, Serving, WeakToken,
+    ENDPOINT, HttpError, HttpOptions, HttpServer, HttpTerms, Keeper, McpService, RegisteredClients,
+    Serving, WeakToken,
 };
 pub use menu::Menu;
 pub use serve::{ServeError, serve_stdio};

@@ -1,5 +1,6 @@
 //! On standard input and output, until the client goes.
 
+use lictor::context::BoxFuture;
 use rmcp::ServiceExt as _;
 use rmcp::service::ServerInitializeError;
 
@@ -22,10 +23,12 @@ pub enum ServeError {
 ///
 /// # Errors
 /// When the client did not begin as the protocol has it.
-pub async fn serve_stdio(door: &Door) -> Result<(), ServeError> {
-    let served = serve(door).await;
-    door.close().await;
-    served
+pub fn serve_stdio(door: &Door) -> BoxFuture<'_, Result<(), ServeError>> {
+    Box::pin(async move {
+        let served = serve(door).await;
+        door.close().await;
+        served
+    })
 }
 
 async fn serve(door: &Door) -> Result<(), ServeError> {

@@ -15,7 +15,7 @@ mod store;
 mod template;
 
 pub use control::Control;
-pub use engine::{Engine, Limits, Preview, Resume, StepCompensation, SubRun};
+pub use engine::{Engine, Limits, Preview, Resume, StepCompensation, SubRun, TakenUp};
 pub use error::{EngineError, StoreError, WorkflowError};
 pub use lease::{Claimed, LEASE, Lease, Owner, Wish};
 pub use port::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_capability::Described;
-use lictor_context::{ApprovalId, Event, EventFacts, EventType, Session};
+use lictor_context::{ApprovalId, BoxFuture, Event, EventFacts, EventType, Session};
 use lictor_governance::{
     Answered, Approval, ApprovalRequest, ApprovalState, Approver, AskError, Channel,
     ProvenApprover, Reply, Says, SignedAnswer,
@@ -40,23 +40,27 @@ impl Runtime {
     /// # Errors
     /// When it does not hold, does not count, or cannot be recorded. The request is as it was then,
     /// except when it could not be recorded.
-    pub async fn take_answer(
-        &self,
-        signed: &SignedAnswer,
-        session: &Session,
-    ) -> Result<Approval, ActError> {
-        let request = self.approvals().question(&signed.answer.approval_id).map_err(refused)?;
-        let policies = self.gate().policies();
-        let all = &policies.settings().approvals.webhooks;
-        let webhook = all.iter().find(|webhook| webhook.name == signed.answer.webhook);
-        let webhook = webhook.ok_or_else(|| {
-            let why = "the policy names no such webhook";
-            ActErrorKind::ApprovalRefused(AskError::new(&signed.answer.webhook, why).to_string())
-        })?;
-        let answered = self.approvers().verify(signed, webhook, &request);
-        let answered =
-            answered.map_err(|error| ActErrorKind::ApprovalRefused(error.to_string()))?;
-        self.settle(request.approval().id(), &answered, session).await
+    pub fn take_answer<'a>(
+        &'a self,
+        signed: &'a SignedAnswer,
+        session: &'a Session,
+    ) -> BoxFuture<'a, Result<Approval, ActError>> {
+        Box::pin(async move {
+            let request = self.approvals().question(&signed.answer.approval_id).map_err(refused)?;
+            let policies = self.gate().policies();
+            let all = &policies.settings().approvals.webhooks;
+            let webhook = all.iter().find(|webhook| webhook.name == signed.answer.webhook);
+            let webhook = webhook.ok_or_else(|| {
+                let why = "the policy names no such webhook";
+                ActErrorKind::ApprovalRefused(
+                    AskError::new(&signed.answer.webhook, why).to_string(),
+                )
+            })?;
+            let answered = self.approvers().verify(signed, webhook, &request);
+            let answered =
+                answered.map_err(|error| ActErrorKind::ApprovalRefused(error.to_string()))?;
+            self.settle(request.approval().id(), &answered, session).await
+        })
     }
 
     /// Takes the answer of somebody who proved to this program who they are. `by` is used up: each
@@ -64,17 +68,19 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`Runtime::take_answer`].
-    pub async fn answer(
-        &self,
-        id: &ApprovalId,
+    pub fn answer<'a>(
+        &'a self,
+        id: &'a ApprovalId,
         by: ProvenApprover,
         channel: Channel,
         says: Says,
-        session: &Session,
-    ) -> Result<Approval, ActError> {
-        let request = self.approvals().question(id).map_err(refused)?;
-        let action_digest = request.approval().action_digest();
-        self.settle(id, &Answered { by, channel, says, action_digest }, session).await
+        session: &'a Session,
+    ) -> BoxFuture<'a, Result<Approval, ActError>> {
+        Box::pin(async move {
+            let request = self.approvals().question(id).map_err(refused)?;
+            let action_digest = request.approval().action_digest();
+            self.settle(id, &Answered { by, channel, says, action_digest }, session).await
+        })
     }
 
     async fn settle(

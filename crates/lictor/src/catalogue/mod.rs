@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lictor_capability::{CapabilityId, Contract, WorkflowDocument};
-use lictor_context::{CapabilityFacts, Clock, Digest, Event, EventFacts, EventType, Session};
+use lictor_context::{
+    BoxFuture, CapabilityFacts, Clock, Digest, Event, EventFacts, EventType, Session,
+};
 use lictor_document::Source;
 use lictor_executor::ContractGuard;
 use lictor_governance::{
@@ -263,38 +265,41 @@ impl Runtime {
     ///
     /// # Errors
     /// When it is no such document, has a builtin's id, or another one lies in its place.
-    pub async fn propose(
-        &self,
-        session: &Session,
+    pub fn propose<'a>(
+        &'a self,
+        session: &'a Session,
         kind: CatalogueKind,
-        source: &Source<'_>,
-        why: &str,
-    ) -> Result<Proposed, CatalogueFailure> {
-        let shelf = &self.parts.shelf;
-        let document = Document::from_yaml(kind, source).map_err(CatalogueFailure::Unreadable)?;
-        let document = self.as_used(document)?;
-        shelf.catalogue.acceptable(&document)?;
-        shelf.refresh();
-        let key = document.key();
-        let known = self.known(&key)?;
-        let rules = self.rules();
-        let principal = session.principal();
-        let at = self.clock().now();
-        let record =
-            CatalogueRecord::propose(known.as_ref(), &document, principal, &rules, at, why)?;
-        let standing = shelf.catalogue.get(&key);
-        match standing {
-            Some(standing) if standing.document.digest() != document.digest() => {
-                let place = shelf.inner().files.place(&key).unwrap_or_default();
-                return Err(CatalogueFailure::Occupied { key, place });
+        source: &'a Source<'a>,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<Proposed, CatalogueFailure>> {
+        Box::pin(async move {
+            let shelf = &self.parts.shelf;
+            let document =
+                Document::from_yaml(kind, source).map_err(CatalogueFailure::Unreadable)?;
+            let document = self.as_used(document)?;
+            shelf.catalogue.acceptable(&document)?;
+            shelf.refresh();
+            let key = document.key();
+            let known = self.known(&key)?;
+            let rules = self.rules();
+            let principal = session.principal();
+            let at = self.clock().now();
+            let record =
+                CatalogueRecord::propose(known.as_ref(), &document, principal, &rules, at, why)?;
+            let standing = shelf.catalogue.get(&key);
+            match standing {
+                Some(standing) if standing.document.digest() != document.digest() => {
+                    let place = shelf.inner().files.place(&key).unwrap_or_default();
+                    return Err(CatalogueFailure::Occupied { key, place });
+                }
+                Some(_) => {}
+                None => {
+                    Files::add(&shelf.root, &key, source.bytes)
+                        .map_err(|error| CatalogueFailure::Unavailable(error.to_string()))?;
+                }
             }
-            Some(_) => {}
-            None => {
-                Files::add(&shelf.root, &key, source.bytes)
-                    .map_err(|error| CatalogueFailure::Unavailable(error.to_string()))?;
-            }
-        }
-        self.proposed(session, &document, record).await
+            self.proposed(session, &document, record).await
+        })
     }
 
     /// A proposal whose file is in its place comes on record, unless it is, and into view.
@@ -321,37 +326,43 @@ impl Runtime {
     ///
     /// # Errors
     /// When they may not, its life has no such step, or it is not what they looked at.
-    pub async fn step_life(
-        &self,
-        session: &Session,
-        step: LifeStep<'_>,
-    ) -> Result<CatalogueEntry, CatalogueFailure> {
-        let shelf = &self.parts.shelf;
-        shelf.refresh();
-        let key = step.key;
-        let entry = shelf.catalogue.get(key);
-        let entry = entry.ok_or_else(|| CatalogueFailure::Unknown(key.clone()))?;
-        if entry.builtin {
-            return Err(lictor_governance::CatalogueError::Builtin { id: key.id.clone() }.into());
-        }
-        let record = self.known(key)?;
-        let record = record.ok_or_else(|| CatalogueFailure::NotProposed(key.clone()))?;
-        // Letting in is about the document as it is; everything else takes something away, and
-        // that has to be possible whatever somebody did to the file.
-        let now = entry.document.digest();
-        let about = if step.next == LifeState::Active { now } else { record.digest };
-        let seen = step.seen.unwrap_or(about);
-        if step.next == LifeState::Active && seen != now {
-            let proposed = now;
-            return Err(lictor_governance::CatalogueError::OtherDocument { seen, proposed }.into());
-        }
-        let at = self.clock().now();
-        let moved = record.transition(step.next, seen, step.by, &self.rules(), at, step.why)?;
-        let event =
-            self.life_event(session, &entry.document, &moved, Some((&record, step.channel)));
-        self.keep(moved, event).await?;
-        shelf.refresh();
-        shelf.catalogue.get(key).ok_or_else(|| CatalogueFailure::Unknown(key.clone()))
+    pub fn step_life<'a>(
+        &'a self,
+        session: &'a Session,
+        step: LifeStep<'a>,
+    ) -> BoxFuture<'a, Result<CatalogueEntry, CatalogueFailure>> {
+        Box::pin(async move {
+            let shelf = &self.parts.shelf;
+            shelf.refresh();
+            let key = step.key;
+            let entry = shelf.catalogue.get(key);
+            let entry = entry.ok_or_else(|| CatalogueFailure::Unknown(key.clone()))?;
+            if entry.builtin {
+                return Err(
+                    lictor_governance::CatalogueError::Builtin { id: key.id.clone() }.into()
+                );
+            }
+            let record = self.known(key)?;
+            let record = record.ok_or_else(|| CatalogueFailure::NotProposed(key.clone()))?;
+            // Letting in is about the document as it is; everything else takes something away, and
+            // that has to be possible whatever somebody did to the file.
+            let now = entry.document.digest();
+            let about = if step.next == LifeState::Active { now } else { record.digest };
+            let seen = step.seen.unwrap_or(about);
+            if step.next == LifeState::Active && seen != now {
+                let proposed = now;
+                return Err(
+                    lictor_governance::CatalogueError::OtherDocument { seen, proposed }.into()
+                );
+            }
+            let at = self.clock().now();
+            let moved = record.transition(step.next, seen, step.by, &self.rules(), at, step.why)?;
+            let event =
+                self.life_event(session, &entry.document, &moved, Some((&record, step.channel)));
+            self.keep(moved, event).await?;
+            shelf.refresh();
+            shelf.catalogue.get(key).ok_or_else(|| CatalogueFailure::Unknown(key.clone()))
+        })
     }
 
     fn known(&self, key: &CatalogueKey) -> Result<Option<CatalogueRecord>, CatalogueFailure> {

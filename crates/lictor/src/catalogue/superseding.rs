@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use lictor_capability::{Contract, HandlerSpec};
-use lictor_context::Session;
+use lictor_context::{BoxFuture, Session};
 use lictor_document::Source;
 use lictor_governance::{CatalogueKind, CatalogueRecord, Document};
 
@@ -19,42 +19,44 @@ impl Runtime {
     /// # Errors
     /// When the text is no such contract, is about something else than the one in its place, or nobody
     /// may propose.
-    pub async fn supersede(
-        &self,
-        session: &Session,
-        source: &Source<'_>,
-        why: &str,
-    ) -> Result<Proposed, CatalogueFailure> {
-        let shelf = &self.parts.shelf;
-        let document = Document::from_yaml(CatalogueKind::Capability, source)
-            .map_err(CatalogueFailure::Unreadable)?;
-        shelf.catalogue.acceptable(&document)?;
-        shelf.refresh();
-        let key = document.key();
-        let standing = shelf.catalogue.get(&key);
-        let contract = |document: &Document| document.contract().map(Arc::clone);
-        let place = shelf.inner().files.place(&key);
-        let (Some(standing), Some(place)) = (standing, place) else {
-            return Err(CatalogueFailure::Unknown(key));
-        };
-        let about_the_same = match (contract(&standing.document), contract(&document)) {
-            (Some(before), Some(now)) => same_thing(&before, &now),
-            _ => false,
-        };
-        if !about_the_same {
-            return Err(CatalogueFailure::Occupied { key, place });
-        }
-        let known = self.known(&key)?;
-        let rules = self.rules();
-        let (principal, at) = (session.principal(), self.clock().now());
-        let record =
-            CatalogueRecord::propose(known.as_ref(), &document, principal, &rules, at, why)?;
-        // The file first: between the two the capability is one that changed, and so is not used.
-        if standing.document.digest() != document.digest() {
-            Files::replace(&shelf.root, &place, source.bytes)
-                .map_err(|error| CatalogueFailure::Unavailable(error.to_string()))?;
-        }
-        self.proposed(session, &document, record).await
+    pub fn supersede<'a>(
+        &'a self,
+        session: &'a Session,
+        source: &'a Source<'a>,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<Proposed, CatalogueFailure>> {
+        Box::pin(async move {
+            let shelf = &self.parts.shelf;
+            let document = Document::from_yaml(CatalogueKind::Capability, source)
+                .map_err(CatalogueFailure::Unreadable)?;
+            shelf.catalogue.acceptable(&document)?;
+            shelf.refresh();
+            let key = document.key();
+            let standing = shelf.catalogue.get(&key);
+            let contract = |document: &Document| document.contract().map(Arc::clone);
+            let place = shelf.inner().files.place(&key);
+            let (Some(standing), Some(place)) = (standing, place) else {
+                return Err(CatalogueFailure::Unknown(key));
+            };
+            let about_the_same = match (contract(&standing.document), contract(&document)) {
+                (Some(before), Some(now)) => same_thing(&before, &now),
+                _ => false,
+            };
+            if !about_the_same {
+                return Err(CatalogueFailure::Occupied { key, place });
+            }
+            let known = self.known(&key)?;
+            let rules = self.rules();
+            let (principal, at) = (session.principal(), self.clock().now());
+            let record =
+                CatalogueRecord::propose(known.as_ref(), &document, principal, &rules, at, why)?;
+            // The file first: between the two the capability is one that changed, and so is not used.
+            if standing.document.digest() != document.digest() {
+                Files::replace(&shelf.root, &place, source.bytes)
+                    .map_err(|error| CatalogueFailure::Unavailable(error.to_string()))?;
+            }
+            self.proposed(session, &document, record).await
+        })
     }
 }
 

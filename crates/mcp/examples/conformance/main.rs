@@ -13,10 +13,10 @@ use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fixtures::{Fixtures, is_fixture};
-use lictor::context::{Name, Principal, Session, SystemClock};
+use lictor::context::{BoxFuture, Name, Principal, Session, SystemClock};
 use lictor::governance::ClientError;
 use lictor::{Runtime, RuntimeOptions};
-use lictor_mcp::{Door, HttpOptions, HttpServer, Keeper, Serving};
+use lictor_mcp::{Door, HttpOptions, HttpServer, HttpTerms, Keeper, McpService, Serving};
 use rmcp::ServiceExt as _;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
@@ -41,12 +41,16 @@ struct Profile {
 }
 
 impl Serving for Profile {
-    async fn watch(&self) {
-        self.door.watch().await;
+    fn service(&self, terms: &HttpTerms) -> McpService {
+        McpService::new(self.clone(), terms)
     }
 
-    async fn close(&self) {
-        self.door.close().await;
+    fn watch(&self) -> BoxFuture<'_, ()> {
+        self.door.watch()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.door.close()
     }
 }
 

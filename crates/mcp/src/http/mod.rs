@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 pub use front::HttpServer;
 pub use keeper::{Keeper, RegisteredClients, WeakToken};
-pub use rooms::Serving;
+pub use rooms::{HttpTerms, McpService, Serving};
 
 /// The path at which the protocol is spoken.
 pub const ENDPOINT: &str = "/mcp";

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lictor::Agent;
 use lictor::capability::McpServer;
+use lictor::context::BoxFuture;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -39,16 +40,18 @@ fn until_asked() -> Duration {
 impl Upstreams {
     /// Stays with servers until the future is dropped. That one of them is not let in, does not begin
     /// or ends is said in the log, and is nothing to the others.
-    pub async fn attend(&self, agent: &Agent, servers: &[McpServer]) {
-        let mut all = JoinSet::new();
-        for spec in servers {
-            let (upstreams, agent, spec) = (self.clone(), agent.clone(), spec.clone());
-            all.spawn(
-                async move { One { upstreams, agent, spec, said: String::new() }.stay().await },
-            );
-        }
-        while all.join_next().await.is_some() {}
-        std::future::pending().await
+    pub fn attend<'a>(&'a self, agent: &'a Agent, servers: &'a [McpServer]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let mut all = JoinSet::new();
+            for spec in servers {
+                let (upstreams, agent, spec) = (self.clone(), agent.clone(), spec.clone());
+                all.spawn(async move {
+                    One { upstreams, agent, spec, said: String::new() }.stay().await
+                });
+            }
+            while all.join_next().await.is_some() {}
+            std::future::pending().await
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use lictor::capability::import::{Import, Imported, from_mcp, from_mcp_server};
 use lictor::capability::{
     CapabilityId, Contract, HandlerSpec, McpPart, McpServer, McpTool, Risk, UndoStrategy,
 };
-use lictor::context::{Digest, Session};
+use lictor::context::{BoxFuture, Digest, Session};
 use lictor::document::Source;
 use lictor::governance::{CatalogueEntry, CatalogueKind, LifeState};
 use lictor::{CatalogueFailure, Proposed, Runtime};
@@ -82,25 +82,27 @@ impl Upstreams {
     ///
     /// # Errors
     /// When it cannot be proposed.
-    pub async fn propose_server(
-        &self,
-        runtime: &Runtime,
-        session: &Session,
-        spec: &McpServer,
-    ) -> Result<Standing, CatalogueFailure> {
-        let import = from_mcp_server(spec).map_err(|error| unusable(&error.to_string()))?;
-        let imported = only(import).map_err(|why| unusable(&why))?;
-        let same = |contract: &Contract| match &contract.handler {
-            HandlerSpec::McpServer(known) => **known == *spec,
-            _ => false,
-        };
-        let before = |contract: &Contract| match &contract.handler {
-            HandlerSpec::McpServer(known) => json!(known),
-            _ => Value::Null,
-        };
-        let part = McpPart::About;
-        let wish = Wish { runtime, session, part, name: &spec.server, imported: &imported };
-        self.put(&wish, same, before, &json!(spec)).await
+    pub fn propose_server<'a>(
+        &'a self,
+        runtime: &'a Runtime,
+        session: &'a Session,
+        spec: &'a McpServer,
+    ) -> BoxFuture<'a, Result<Standing, CatalogueFailure>> {
+        Box::pin(async move {
+            let import = from_mcp_server(spec).map_err(|error| unusable(&error.to_string()))?;
+            let imported = only(import).map_err(|why| unusable(&why))?;
+            let same = |contract: &Contract| match &contract.handler {
+                HandlerSpec::McpServer(known) => **known == *spec,
+                _ => false,
+            };
+            let before = |contract: &Contract| match &contract.handler {
+                HandlerSpec::McpServer(known) => json!(known),
+                _ => Value::Null,
+            };
+            let part = McpPart::About;
+            let wish = Wish { runtime, session, part, name: &spec.server, imported: &imported };
+            self.put(&wish, same, before, &json!(spec)).await
+        })
     }
 
     /// Proposes what a server lists and nobody had proposed, and what it says otherwise now than when it
@@ -108,19 +110,21 @@ impl Upstreams {
     ///
     /// # Errors
     /// When it cannot be proposed.
-    pub async fn propose_tools(
-        &self,
-        runtime: &Runtime,
-        session: &Session,
-        spec: &McpServer,
-        listing: &Listing,
-    ) -> Result<Governed, CatalogueFailure> {
-        let mut governed = Governed::default();
-        for part in McpPart::ALL {
-            let wish = (runtime, session, spec);
-            self.propose_part(wish, part, listing, &mut governed).await?;
-        }
-        Ok(governed)
+    pub fn propose_tools<'a>(
+        &'a self,
+        runtime: &'a Runtime,
+        session: &'a Session,
+        spec: &'a McpServer,
+        listing: &'a Listing,
+    ) -> BoxFuture<'a, Result<Governed, CatalogueFailure>> {
+        Box::pin(async move {
+            let mut governed = Governed::default();
+            for part in McpPart::ALL {
+                let wish = (runtime, session, spec);
+                self.propose_part(wish, part, listing, &mut governed).await?;
+            }
+            Ok(governed)
+        })
     }
 
     async fn propose_part(

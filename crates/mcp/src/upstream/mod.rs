@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lictor::capability::{Contract, HandlerSpec, McpPart, McpServer};
+use lictor::context::BoxFuture;
 use lictor::executor::{Handler, HandlerFactory};
 use lictor::handlers::{HttpHandlers, Programs, SecretSource};
 use tokio::sync::{broadcast, watch};
@@ -171,8 +172,8 @@ impl Upstreams {
     ///
     /// # Errors
     /// When it does not run, or does not say.
-    pub async fn listed(&self, server: &str) -> Result<Arc<Listing>, String> {
-        self.listed_within(server, handler::MAX_AGE).await
+    pub fn listed<'a>(&'a self, server: &'a str) -> BoxFuture<'a, Result<Arc<Listing>, String>> {
+        Box::pin(self.listed_within(server, handler::MAX_AGE))
     }
 
     /// The same, asked now when it is older than that.
@@ -192,22 +193,24 @@ impl Upstreams {
     }
 
     /// Ends all servers, with everything that they started. None is started any more.
-    pub async fn close(&self) {
-        self.inner.closed.store(true, std::sync::atomic::Ordering::Release);
-        let servers: Vec<Arc<Server>> = self.inner.servers().values().map(Arc::clone).collect();
-        for server in servers {
-            // Whoever is starting it just now comes to an end first.
-            let _starting = server.starting.lock().await;
-            let (link, copy) = {
-                let mut state = server.state();
-                (state.link.take(), state.copy.take())
-            };
-            if let Some(link) = link {
-                link.close().await;
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.inner.closed.store(true, std::sync::atomic::Ordering::Release);
+            let servers: Vec<Arc<Server>> = self.inner.servers().values().map(Arc::clone).collect();
+            for server in servers {
+                // Whoever is starting it just now comes to an end first.
+                let _starting = server.starting.lock().await;
+                let (link, copy) = {
+                    let mut state = server.state();
+                    (state.link.take(), state.copy.take())
+                };
+                if let Some(link) = link {
+                    link.close().await;
+                }
+                // Not before: it stood in there.
+                drop(copy);
             }
-            // Not before: it stood in there.
-            drop(copy);
-        }
+        })
     }
 }
 

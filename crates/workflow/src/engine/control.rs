@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Poll;
 
-use lictor_context::{Event, EventFacts, EventType, RunId, Session, seal};
+use lictor_context::{BoxFuture, Event, EventFacts, EventType, RunId, Session, seal};
 use serde_json::Value;
 
 use super::Engine;
@@ -29,6 +29,9 @@ pub enum Resume {
     RollBack,
 }
 
+/// What came of each run that was taken up.
+pub type TakenUp = Vec<(RunId, Result<RunRecord, EngineError>)>;
+
 /// What a run that answers for a call is known by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SubRun {
@@ -45,37 +48,41 @@ impl Engine {
     ///
     /// # Errors
     /// When the input does not fit, or the run is not saved.
-    pub async fn submit(
-        &self,
-        session: &Session,
-        workflow: &Workflow,
+    pub fn submit<'a>(
+        &'a self,
+        session: &'a Session,
+        workflow: &'a Workflow,
         input: Value,
-    ) -> Result<RunRecord, EngineError> {
-        let mut run = self.accept(session, workflow, input)?;
-        run.revision = 1;
-        let event = self.submitted(session, &run);
-        self.store.create(&run, vec![event]).await?;
-        Ok(run)
+    ) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let mut run = self.accept(session, workflow, input)?;
+            run.revision = 1;
+            let event = self.submitted(session, &run);
+            self.store.create(&run, vec![event]).await?;
+            Ok(run)
+        })
     }
 
     /// Accepts a run that answers for a call, under the id that the call has on record.
     ///
     /// # Errors
     /// As [`Engine::submit`]; and when there is such a run already.
-    pub async fn submit_for(
-        &self,
-        session: &Session,
-        workflow: &Workflow,
+    pub fn submit_for<'a>(
+        &'a self,
+        session: &'a Session,
+        workflow: &'a Workflow,
         input: Value,
         sub_run: SubRun,
-    ) -> Result<RunRecord, EngineError> {
-        let mut run = self.accept(session, workflow, input)?;
-        run.run_id = sub_run.run_id;
-        run.parent = Some(sub_run.parent);
-        run.revision = 1;
-        let event = self.submitted(session, &run);
-        self.store.create(&run, vec![event]).await?;
-        Ok(run)
+    ) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let mut run = self.accept(session, workflow, input)?;
+            run.run_id = sub_run.run_id;
+            run.parent = Some(sub_run.parent);
+            run.revision = 1;
+            let event = self.submitted(session, &run);
+            self.store.create(&run, vec![event]).await?;
+            Ok(run)
+        })
     }
 
     /// Takes back what a run did, wherever it stands: what it answered for is not wanted any more.
@@ -84,30 +91,35 @@ impl Engine {
     ///
     /// # Errors
     /// When it is not there, or cannot be taken further.
-    pub async fn take_back(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {
-        let (mut driver, driving) = match self.take(run_id).await {
-            Ok(taken) => taken,
-            Err(EngineError::Busy(_)) => {
-                self.wish(run_id, Wish::Cancel { rollback: true }).await?;
-                return self.load(run_id).await;
-            }
-            Err(error) => return Err(error),
-        };
-        let transition = match driver.run.status.phase() {
-            Phase::Pending(at) => at.fail(),
-            Phase::Running(at) => at.roll_back(),
-            Phase::Paused(at) => at.roll_back(),
-            Phase::Completed(at) => at.take_back(),
-            Phase::Failed(at) => at.roll_back(),
-            Phase::RollingBack(_) => return self.finish(driver, driving).await,
-            Phase::RolledBack(_) => return self.give_back(driver).await,
-        };
-        let message = "what it was for was taken back".to_owned();
-        driver.fail(None, FailureKind::Cancelled, message);
-        driver.interrupt_steps()?;
-        driver.enter(transition);
-        driver.flush().await?;
-        self.finish(driver, driving).await
+    pub fn take_back<'a>(
+        &'a self,
+        run_id: &'a RunId,
+    ) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let (mut driver, driving) = match self.take(run_id).await {
+                Ok(taken) => taken,
+                Err(EngineError::Busy(_)) => {
+                    self.wish(run_id, Wish::Cancel { rollback: true }).await?;
+                    return self.load(run_id).await;
+                }
+                Err(error) => return Err(error),
+            };
+            let transition = match driver.run.status.phase() {
+                Phase::Pending(at) => at.fail(),
+                Phase::Running(at) => at.roll_back(),
+                Phase::Paused(at) => at.roll_back(),
+                Phase::Completed(at) => at.take_back(),
+                Phase::Failed(at) => at.roll_back(),
+                Phase::RollingBack(_) => return self.finish(driver, driving).await,
+                Phase::RolledBack(_) => return self.give_back(driver).await,
+            };
+            let message = "what it was for was taken back".to_owned();
+            driver.fail(None, FailureKind::Cancelled, message);
+            driver.interrupt_steps()?;
+            driver.enter(transition);
+            driver.flush().await?;
+            self.finish(driver, driving).await
+        })
     }
 
     /// Accepts a run and drives it to its end or to a pause. It is saved first before its first
@@ -116,21 +128,23 @@ impl Engine {
     ///
     /// # Errors
     /// When the input does not fit, or the run cannot be taken further.
-    pub async fn run(
-        &self,
-        session: &Session,
-        workflow: &Workflow,
+    pub fn run<'a>(
+        &'a self,
+        session: &'a Session,
+        workflow: &'a Workflow,
         input: Value,
-    ) -> Result<RunRecord, EngineError> {
-        let run = self.accept(session, workflow, input)?;
-        let driving = self.sit(&run.run_id)?;
-        let event = self.submitted(session, &run);
-        let until = self.clock.now().plus(LEASE);
-        let lease = Lease { owner: self.owner.clone(), token: 1, until };
-        let document = self.documents.keep(workflow);
-        let driver =
-            Driver::new(self, document, run, lease, Arc::clone(&driving.seat), vec![event]);
-        self.finish(driver, driving).await
+    ) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let run = self.accept(session, workflow, input)?;
+            let driving = self.sit(&run.run_id)?;
+            let event = self.submitted(session, &run);
+            let until = self.clock.now().plus(LEASE);
+            let lease = Lease { owner: self.owner.clone(), token: 1, until };
+            let document = self.documents.keep(workflow);
+            let driver =
+                Driver::new(self, document, run, lease, Arc::clone(&driving.seat), vec![event]);
+            self.finish(driver, driving).await
+        })
     }
 
     fn accept(
@@ -186,9 +200,11 @@ impl Engine {
     /// # Errors
     /// When the run is not there, is driven by somebody else, or cannot be taken further. What a
     /// step failed with is in the record.
-    pub async fn drive(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {
-        let (driver, driving) = self.take(run_id).await?;
-        self.finish(driver, driving).await
+    pub fn drive<'a>(&'a self, run_id: &'a RunId) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let (driver, driving) = self.take(run_id).await?;
+            self.finish(driver, driving).await
+        })
     }
 
     /// Takes up a run by its id. Of one that somebody alive drives, it is looked at again whether
@@ -196,19 +212,24 @@ impl Engine {
     ///
     /// # Errors
     /// When it is not there, or has nothing left to do in this way.
-    pub async fn resume(&self, run_id: &RunId, how: Resume) -> Result<RunRecord, EngineError> {
-        let (mut driver, driving) = match self.take(run_id).await {
-            Ok(taken) => taken,
-            Err(EngineError::Busy(_)) if how == Resume::Continue => {
-                self.wish(run_id, Wish::Look).await?;
-                return self.load(run_id).await;
+    pub fn resume<'a>(
+        &'a self,
+        run_id: &'a RunId,
+        how: Resume,
+    ) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let (mut driver, driving) = match self.take(run_id).await {
+                Ok(taken) => taken,
+                Err(EngineError::Busy(_)) if how == Resume::Continue => {
+                    self.wish(run_id, Wish::Look).await?;
+                    return self.load(run_id).await;
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(reason) = Control::Resume(how).refusal(driver.run.status()) {
+                return self.refuse(driver, reason).await;
             }
-            Err(error) => return Err(error),
-        };
-        if let Some(reason) = Control::Resume(how).refusal(driver.run.status()) {
-            return self.refuse(driver, reason).await;
-        }
-        match driver.run.status.phase() {
+            match driver.run.status.phase() {
             Phase::Paused(at) => {
                 if driver.still_waits().await {
                     return self.give_back(driver).await;
@@ -223,7 +244,8 @@ impl Engine {
             | Phase::Completed(_)
             | Phase::RolledBack(_) => {}
         }
-        self.finish(driver, driving).await
+            self.finish(driver, driving).await
+        })
     }
 
     /// Stops a run and, with `rollback`, takes back what it did. A run that somebody drives at the
@@ -232,35 +254,41 @@ impl Engine {
     ///
     /// # Errors
     /// When it is not there, or has ended.
-    pub async fn cancel(&self, run_id: &RunId, rollback: bool) -> Result<RunRecord, EngineError> {
-        let (mut driver, driving) = match self.take(run_id).await {
-            Ok(taken) => taken,
-            Err(EngineError::Busy(_)) => {
-                self.wish(run_id, Wish::Cancel { rollback }).await?;
-                return self.load(run_id).await;
+    pub fn cancel<'a>(
+        &'a self,
+        run_id: &'a RunId,
+        rollback: bool,
+    ) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let (mut driver, driving) = match self.take(run_id).await {
+                Ok(taken) => taken,
+                Err(EngineError::Busy(_)) => {
+                    self.wish(run_id, Wish::Cancel { rollback }).await?;
+                    return self.load(run_id).await;
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(reason) = Control::Cancel.refusal(driver.run.status()) {
+                return self.refuse(driver, reason).await;
             }
-            Err(error) => return Err(error),
-        };
-        if let Some(reason) = Control::Cancel.refusal(driver.run.status()) {
-            return self.refuse(driver, reason).await;
-        }
-        let transition = match driver.run.status.phase() {
-            Phase::Pending(at) => at.fail(),
-            Phase::Running(at) if rollback => at.roll_back(),
-            Phase::Running(at) => at.fail(),
-            Phase::Paused(at) if rollback => at.roll_back(),
-            Phase::Paused(at) => at.fail(),
-            // These are refused above.
-            Phase::RollingBack(_)
-            | Phase::Completed(_)
-            | Phase::Failed(_)
-            | Phase::RolledBack(_) => return self.give_back(driver).await,
-        };
-        driver.fail(None, FailureKind::Cancelled, "the run was cancelled".to_owned());
-        driver.interrupt_steps()?;
-        driver.enter(transition);
-        driver.flush().await?;
-        self.finish(driver, driving).await
+            let transition = match driver.run.status.phase() {
+                Phase::Pending(at) => at.fail(),
+                Phase::Running(at) if rollback => at.roll_back(),
+                Phase::Running(at) => at.fail(),
+                Phase::Paused(at) if rollback => at.roll_back(),
+                Phase::Paused(at) => at.fail(),
+                // These are refused above.
+                Phase::RollingBack(_)
+                | Phase::Completed(_)
+                | Phase::Failed(_)
+                | Phase::RolledBack(_) => return self.give_back(driver).await,
+            };
+            driver.fail(None, FailureKind::Cancelled, "the run was cancelled".to_owned());
+            driver.interrupt_steps()?;
+            driver.enter(transition);
+            driver.flush().await?;
+            self.finish(driver, driving).await
+        })
     }
 
     /// Lets a run wait until it is resumed. A run that somebody drives at the moment stops when
@@ -268,36 +296,44 @@ impl Engine {
     ///
     /// # Errors
     /// When it is not there, or is not under way.
-    pub async fn pause(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {
-        let (mut driver, _driving) = match self.take(run_id).await {
-            Ok(taken) => taken,
-            Err(EngineError::Busy(_)) => {
-                self.wish(run_id, Wish::Pause).await?;
-                return self.load(run_id).await;
+    pub fn pause<'a>(&'a self, run_id: &'a RunId) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let (mut driver, _driving) = match self.take(run_id).await {
+                Ok(taken) => taken,
+                Err(EngineError::Busy(_)) => {
+                    self.wish(run_id, Wish::Pause).await?;
+                    return self.load(run_id).await;
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(reason) = Control::Pause.refusal(driver.run.status()) {
+                return self.refuse(driver, reason).await;
             }
-            Err(error) => return Err(error),
-        };
-        if let Some(reason) = Control::Pause.refusal(driver.run.status()) {
-            return self.refuse(driver, reason).await;
-        }
-        let Phase::Running(at) = driver.run.status.phase() else {
-            return self.give_back(driver).await;
-        };
-        driver.enter(at.pause());
-        driver.flush().await?;
-        Ok(driver.run)
+            let Phase::Running(at) = driver.run.status.phase() else {
+                return self.give_back(driver).await;
+            };
+            driver.enter(at.pause());
+            driver.flush().await?;
+            Ok(driver.run)
+        })
     }
 
     /// A run as it stands, where it would do what is wanted of it; nothing is done to it.
     ///
     /// # Errors
     /// When it is not there, cannot be read, or would refuse.
-    pub async fn would(&self, run_id: &RunId, control: Control) -> Result<RunRecord, EngineError> {
-        let run = self.load(run_id).await?;
-        match control.refusal(run.status()) {
-            None => Ok(run),
-            Some(reason) => Err(refused(run, reason)),
-        }
+    pub fn would<'a>(
+        &'a self,
+        run_id: &'a RunId,
+        control: Control,
+    ) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(async move {
+            let run = self.load(run_id).await?;
+            match control.refusal(run.status()) {
+                None => Ok(run),
+                Some(reason) => Err(refused(run, reason)),
+            }
+        })
     }
 
     /// Takes up every run that has something to do and that nobody drives, `at_once` at a time,
@@ -305,52 +341,54 @@ impl Engine {
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub async fn recover(
-        &self,
-        at_once: usize,
-    ) -> Result<Vec<(RunId, Result<RunRecord, EngineError>)>, EngineError> {
-        let orphans = self.store.orphans(self.clock.now(), usize::MAX).await?;
-        let mut waiting = VecDeque::from(orphans);
-        let mut going = Vec::new();
-        let mut ended = Vec::new();
-        std::future::poll_fn(|context| {
-            loop {
-                while going.len() < at_once.max(1)
-                    && let Some(run_id) = waiting.pop_front()
-                {
-                    let of = run_id.clone();
-                    going.push((run_id, Box::pin(async move { self.drive(&of).await })));
-                }
-                let mut n = 0;
-                let before = ended.len();
-                while let Some((run_id, work)) = going.get_mut(n) {
-                    if let Poll::Ready(outcome) = work.as_mut().poll(context) {
-                        ended.push((run_id.clone(), outcome));
-                        drop(going.swap_remove(n));
-                    } else {
-                        n += 1;
+    pub fn recover(&self, at_once: usize) -> BoxFuture<'_, Result<TakenUp, EngineError>> {
+        Box::pin(async move {
+            let orphans = self.store.orphans(self.clock.now(), usize::MAX).await?;
+            let mut waiting = VecDeque::from(orphans);
+            let mut going = Vec::new();
+            let mut ended = Vec::new();
+            std::future::poll_fn(|context| {
+                loop {
+                    while going.len() < at_once.max(1)
+                        && let Some(run_id) = waiting.pop_front()
+                    {
+                        let of = run_id.clone();
+                        going.push((run_id, Box::pin(async move { self.drive(&of).await })));
+                    }
+                    let mut n = 0;
+                    let before = ended.len();
+                    while let Some((run_id, work)) = going.get_mut(n) {
+                        if let Poll::Ready(outcome) = work.as_mut().poll(context) {
+                            ended.push((run_id.clone(), outcome));
+                            drop(going.swap_remove(n));
+                        } else {
+                            n += 1;
+                        }
+                    }
+                    if going.is_empty() && waiting.is_empty() {
+                        return Poll::Ready(());
+                    }
+                    if ended.len() == before || waiting.is_empty() {
+                        return Poll::Pending;
                     }
                 }
-                if going.is_empty() && waiting.is_empty() {
-                    return Poll::Ready(());
-                }
-                if ended.len() == before || waiting.is_empty() {
-                    return Poll::Pending;
-                }
-            }
+            })
+            .await;
+            // Somebody else may have been quicker.
+            ended.retain(|(_, outcome)| !matches!(outcome, Err(EngineError::Busy(_))));
+            Ok(ended)
         })
-        .await;
-        // Somebody else may have been quicker.
-        ended.retain(|(_, outcome)| !matches!(outcome, Err(EngineError::Busy(_))));
-        Ok(ended)
     }
 
     /// A run, as it was last saved.
     ///
     /// # Errors
     /// When it is not there, or cannot be read.
-    pub async fn record(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {
-        self.load(run_id).await
+    pub fn record<'a>(
+        &'a self,
+        run_id: &'a RunId,
+    ) -> BoxFuture<'a, Result<RunRecord, EngineError>> {
+        Box::pin(self.load(run_id))
     }
 
     async fn load(&self, run_id: &RunId) -> Result<RunRecord, EngineError> {
@@ -402,7 +440,7 @@ impl Engine {
             && let Some(Wish::Cancel { rollback }) = late
         {
             // It came while the run was on its way to a pause.
-            return Box::pin(self.cancel(&run.run_id, rollback)).await;
+            return self.cancel(&run.run_id, rollback).await;
         }
         if run.status() == RunStatus::Completed {
             self.hooks.post_execution(&run).await;

@@ -25,7 +25,7 @@ use std::time::Duration;
 use lictor_context::{Clock, RunId};
 use serde_json::Value;
 
-pub use control::{Resume, SubRun};
+pub use control::{Resume, SubRun, TakenUp};
 use documents::Documents;
 pub use making_up::StepCompensation;
 pub use preview::Preview;

@@ -1,7 +1,7 @@
 //! Dry runs: what would be decided about each step, as far as that can be known.
 
 use lictor_capability::Risk;
-use lictor_context::{Name, RunId, Session};
+use lictor_context::{BoxFuture, Name, RunId, Session};
 use minijinja::value::Value as Any;
 use serde::Serialize;
 use serde_json::Value;
@@ -47,43 +47,45 @@ impl Engine {
     ///
     /// # Errors
     /// When the input does not fit the workflow.
-    pub async fn dry_run(
-        &self,
-        session: &Session,
-        workflow: &Workflow,
-        input: &Value,
-    ) -> Result<Vec<Preview>, EngineError> {
-        if let Err(findings) = workflow.check_input(input) {
-            return Err(EngineError::Input { workflow: workflow.id.to_string(), findings });
-        }
-        let run_id = RunId::generate(self.clock.as_ref());
-        let about = Scope::object([
-            ("id", Any::from(workflow.id.as_str())),
-            ("version", Any::from(workflow.version.to_string())),
-        ]);
-        let scope = Scope::new([
-            ("input", Scope::value(input)),
-            ("run_id", Any::from(run_id.as_str())),
-            ("workflow", about),
-        ]);
-        let mut previews = Vec::with_capacity(workflow.steps.len());
-        for position in &workflow.schedule.positions {
-            let Some(step) = workflow.steps.get(*position) else { continue };
-            let mut preview = self.outlined(session, workflow, step);
-            match (&step.work, &step.foreach) {
-                (Work::Call(call), None) => {
-                    let about = (&run_id, workflow.pack.as_ref());
-                    self.judge(session, about, call, &scope, &mut preview).await;
-                }
-                (Work::Approval(approval), None) => {
-                    preview.open = true;
-                    preview.question = question(approval, &scope);
-                }
-                _ => preview.open = true,
+    pub fn dry_run<'a>(
+        &'a self,
+        session: &'a Session,
+        workflow: &'a Workflow,
+        input: &'a Value,
+    ) -> BoxFuture<'a, Result<Vec<Preview>, EngineError>> {
+        Box::pin(async move {
+            if let Err(findings) = workflow.check_input(input) {
+                return Err(EngineError::Input { workflow: workflow.id.to_string(), findings });
             }
-            previews.push(preview);
-        }
-        Ok(previews)
+            let run_id = RunId::generate(self.clock.as_ref());
+            let about = Scope::object([
+                ("id", Any::from(workflow.id.as_str())),
+                ("version", Any::from(workflow.version.to_string())),
+            ]);
+            let scope = Scope::new([
+                ("input", Scope::value(input)),
+                ("run_id", Any::from(run_id.as_str())),
+                ("workflow", about),
+            ]);
+            let mut previews = Vec::with_capacity(workflow.steps.len());
+            for position in &workflow.schedule.positions {
+                let Some(step) = workflow.steps.get(*position) else { continue };
+                let mut preview = self.outlined(session, workflow, step);
+                match (&step.work, &step.foreach) {
+                    (Work::Call(call), None) => {
+                        let about = (&run_id, workflow.pack.as_ref());
+                        self.judge(session, about, call, &scope, &mut preview).await;
+                    }
+                    (Work::Approval(approval), None) => {
+                        preview.open = true;
+                        preview.question = question(approval, &scope);
+                    }
+                    _ => preview.open = true,
+                }
+                previews.push(preview);
+            }
+            Ok(previews)
+        })
     }
 
     /// What is known of a step by the document and by contracts.
