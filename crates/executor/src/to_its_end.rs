@@ -102,7 +102,9 @@ mod tests {
     fn it_may_be_dropped_outside_of_the_runtime() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (said, heard) = oneshot::channel();
-        let work = runtime.block_on(async { ToItsEnd::new(async move { said.send(()).unwrap() }) });
+        let inside = runtime.enter();
+        let work = ToItsEnd::new(async move { said.send(()).unwrap() });
+        drop(inside);
         drop(work);
         assert_eq!(runtime.block_on(heard), Ok(()));
     }

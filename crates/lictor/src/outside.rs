@@ -268,6 +268,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "somebody takes away what no workspace has")]
     fn one_that_somebody_took_away_is_made_anew() {
         let state = tempfile::tempdir().unwrap();
         let signs = Signs::new(state.path());
