@@ -294,7 +294,8 @@ fn staged(place: &Place, input: &str) -> String {
 fn standing(place: &Place) -> Vec<String> {
     let log = place.run(&["log"]).done();
     let all = log["executions"].as_array().unwrap().iter();
-    let all = all.filter(|one| one["status"] == "applied" && one["files"] != json!([]));
+    let all = all.filter(|one| one["status"] == "applied" && one["undo_of"].is_null());
+    let all = all.filter(|one| one["files"] != json!([]));
     all.map(|one| text(one, "execution_id").to_owned()).collect()
 }
 
