@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use lictor::{ActError, Agent};
@@ -22,7 +22,9 @@ pub(crate) enum Going {
     Here(Way),
     /// It goes on although nobody waits for it.
     ByItself(JoinSet<Result<Outcome, ActError>>),
-    /// It panicked, or has ended.
+    /// It has ended while something else was done.
+    Ended(Box<Ended>),
+    /// What came of it was told.
     Over,
 }
 
@@ -44,17 +46,16 @@ impl Going {
         }
     }
 
-    /// Does something else, and lets the call go on until that is done; what came of the call where it
-    /// ended before.
-    pub(crate) async fn meanwhile<T>(
-        &mut self,
-        other: impl Future<Output = T>,
-    ) -> Result<T, Ended> {
+    /// Does something else to its end, and lets the call go on meanwhile. What came of a call that
+    /// ended before is kept for whoever waits for it next.
+    pub(crate) async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
         tokio::select! {
             biased;
-            done = other => Ok(done),
-            ended = self.ended() => Err(ended),
+            done = &mut other => return done,
+            ended = self.ended() => *self = Self::Ended(Box::new(ended)),
         }
+        other.await
     }
 
     /// Waits until it ends; where that is given up, it is not over.
@@ -69,10 +70,12 @@ impl Going {
                 })
                 .await
             }
-            Self::Over => None,
+            Self::Ended(_) | Self::Over => None,
         };
-        *self = Self::Over;
-        ended
+        match std::mem::replace(self, Self::Over) {
+            Self::Ended(before) => *before,
+            _ => ended,
+        }
     }
 }
 
@@ -110,12 +113,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_ends_although_its_client_does_not_listen() {
-        let mut going = of(async { Err(refusal()) });
-        let ended = going.meanwhile(std::future::pending::<()>()).await;
-        assert!(matches!(ended, Err(Some(Err(_)))));
+    async fn what_is_told_meanwhile_is_told_whole_and_the_end_is_kept() {
+        let (go, may_go) = tokio::sync::oneshot::channel::<()>();
+        let mut going = of(async move {
+            go.send(()).unwrap();
+            Err(refusal())
+        });
+        // It waits for nothing but that the call ends.
+        let told = going.meanwhile(async { may_go.await.map(|()| 7) }).await;
+        assert_eq!(told, Ok(7));
+        assert!(matches!(going.ended().await, Some(Err(_))), "kept");
         let mut going = of(std::future::pending());
-        assert!(matches!(going.meanwhile(std::future::ready(7)).await, Ok(7)));
+        assert_eq!(going.meanwhile(std::future::ready(7)).await, 7);
     }
 
     #[tokio::test]

@@ -160,18 +160,18 @@ impl Relay {
                 biased;
                 // It never ends while we hold the talk.
                 Some(word) = running.words.recv() => Some(word),
-                ended = running.going.ended() => return running.went(ended),
+                ended = running.going.ended() => {
+                    running.tell_the_rest(&mut told, context).await;
+                    return running.went(ended);
+                }
                 _ = ticks.tick() => None,
             };
             let asks = match next {
                 Some(Word::Asks(asks)) => asks,
                 // The call goes on while its client takes its time to hear this.
                 other => {
-                    let telling = tell(&mut told, context, other);
-                    match running.going.meanwhile(telling).await {
-                        Ok(()) => continue,
-                        Err(ended) => return running.went(ended),
-                    }
+                    running.going.meanwhile(tell(&mut told, context, other)).await;
+                    continue;
                 }
             };
             let asks = marked(asks);
@@ -187,13 +187,14 @@ impl Relay {
             let said = loop {
                 tokio::select! {
                     biased;
-                    ended = running.going.ended() => return running.went(ended),
+                    ended = running.going.ended() => {
+                        running.tell_the_rest(&mut told, context).await;
+                        return running.went(ended);
+                    }
                     said = &mut asking => break said,
                     _ = ticks.tick() => {}
                 }
-                if let Err(ended) = running.going.meanwhile(told.tick()).await {
-                    return running.went(ended);
-                }
+                running.going.meanwhile(told.tick()).await;
             };
             // Whoever asked may have given up; then the call ends by itself.
             drop(answer.send(said));
@@ -258,6 +259,13 @@ impl Relay {
 }
 
 impl Running {
+    /// What the server said before its call ended, in the moment in which it did.
+    async fn tell_the_rest(&mut self, told: &mut Told<'_>, context: &RequestContext<RoleServer>) {
+        while let Ok(word) = self.words.try_recv() {
+            tell(told, context, Some(word)).await;
+        }
+    }
+
     fn went(&self, ended: Ended) -> Went {
         match ended {
             Some(Ok(outcome)) => Went::Done(outcome),
