@@ -214,7 +214,14 @@ impl Agent {
         consent: Option<&'a Consent>,
     ) -> BoxFuture<'a, Result<UndoDone, ActError>> {
         Box::pin(async move {
-            let ways = self.ways_back(executions)?;
+            let ways = match self.ways_back(executions) {
+                Ok(ways) => ways,
+                // There is no action yet that could be refused.
+                Err(error) => {
+                    self.record_refusal(UNDO_CAPABILITY, &error.to_string()).await?;
+                    return Err(error);
+                }
+            };
             if let [_, _, ..] = executions {
                 self.plan_all(executions, on_conflict).await?;
                 if let Some(consent) = consent {

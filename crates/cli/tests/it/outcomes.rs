@@ -384,3 +384,11 @@ proptest! {
         tokio.block_on(holds(&wishes, era));
     }
 }
+
+/// What nothing takes back is found out before there is an action to refuse.
+#[tokio::test]
+async fn an_undo_of_what_stays_done_elsewhere_is_on_record_at_every_door() {
+    for door in [Door::Library, Door::Command, Door::Mcp] {
+        holds(&[(door, Wish::Get("ok")), (door, Wish::Undo)], Era::Modern).await;
+    }
+}
