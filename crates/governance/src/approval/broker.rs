@@ -312,12 +312,11 @@ impl Approvals {
     /// # Errors
     /// When the store fails.
     pub fn spend(&self, action_digest: Digest) -> Result<Option<SpentApproval>, ApprovalError> {
-        let now = self.gate.clock.now();
         for _ in 0..ATTEMPTS {
-            let Some(StoredApproval { mut approval, revision }) = self.open(action_digest, now)?
-            else {
-                return Ok(None);
-            };
+            let opened = self.open(action_digest, self.gate.clock.now())?;
+            let Some(StoredApproval { mut approval, revision }) = opened else { return Ok(None) };
+            // Later than it was read: what somebody has just asked or answered is not of the future.
+            let now = self.gate.clock.now();
             match approval.spend(now) {
                 Ok(()) => {}
                 Err(refused @ AnswerRefused::ClockWentBack { .. }) => return Err(refused.into()),
@@ -483,10 +482,9 @@ impl Approvals {
         id: &ApprovalId,
         change: impl Fn(&mut Approval, Timestamp) -> Result<(), ApprovalError>,
     ) -> Result<Approval, ApprovalError> {
-        let now = self.gate.clock.now();
         for _ in 0..ATTEMPTS {
             let StoredApproval { mut approval, revision } = self.stored(id)?;
-            change(&mut approval, now)?;
+            change(&mut approval, self.gate.clock.now())?;
             match self.store.update(id, revision, &approval) {
                 Ok(()) => return Ok(approval),
                 Err(ApprovalStoreError::Conflict) => {}

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lictor_context::{ApprovalId, Digest};
+use lictor_context::{ApprovalId, Digest, ManualClock};
 use lictor_governance::{
     AnswerRefused, Approval, ApprovalError, ApprovalState, ApprovalStore, ApprovalStoreError,
     Approvals, Approvers, Channel, GrantTerms, Judged, JudgedError, MemoryApprovalStore,
@@ -17,6 +17,8 @@ use crate::common::{Ask, gate, name};
 struct Between {
     store: Arc<MemoryApprovalStore>,
     act: Mutex<Option<Act>>,
+    /// What somebody does right before an open request is looked for.
+    before_finding: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 /// What somebody does; the answer is what is found of what was judged, or what is in the store.
@@ -50,6 +52,10 @@ impl ApprovalStore for Between {
     }
 
     fn find_open(&self, digest: Digest) -> Result<Option<StoredApproval>, ApprovalStoreError> {
+        let act = self.before_finding.lock().unwrap().take();
+        if let Some(act) = act {
+            act();
+        }
         self.store.find_open(digest)
     }
 
@@ -70,6 +76,7 @@ struct Scene {
     watched: Approvals,
     between: Arc<Between>,
     root: ProvenApprover,
+    clock: Arc<ManualClock>,
     id: ApprovalId,
     digest: Digest,
 }
@@ -82,18 +89,23 @@ impl Scene {
     fn about(path: &str) -> Self {
         let (gate, clock) = gate("version: 1\npaths: {protected: [\"**\"]}\n");
         let store = Arc::new(MemoryApprovalStore::default());
-        let between = Arc::new(Between { store: Arc::clone(&store), act: Mutex::default() });
+        let between = Arc::new(Between {
+            store: Arc::clone(&store),
+            act: Mutex::default(),
+            before_finding: Mutex::default(),
+        });
         let grants = Arc::new(MemoryGrantStore::new(Arc::clone(&store)));
         let other = Arc::new(Approvals::new(&gate, store));
         let watched = Approvals::new(&gate, Arc::<Between>::clone(&between)).with_grants(grants);
-        let approvers = Approvers::new(Arc::new(MemoryApproverStore::default()), clock);
+        let approvers =
+            Approvers::new(Arc::new(MemoryApproverStore::default()), Arc::clone(&clock) as _);
         let (_, token) = approvers.bootstrap(name("root"), Vec::new()).unwrap();
         let root = approvers.authenticate(token.expose()).unwrap();
         let described = Ask::new("fs.write").write(path).describe();
         let decision = gate.decide(&described);
         let asked = other.request(&described, &decision, []).unwrap();
         let digest = asked.action_digest();
-        Self { other, watched, between, root, id: asked.id().clone(), digest }
+        Self { other, watched, between, root, clock, id: asked.id().clone(), digest }
     }
 
     fn granted() -> Self {
@@ -189,4 +201,16 @@ fn an_open_request_of_which_nothing_is_kept_is_damaged() {
 
 fn is_damaged(error: &ApprovalError) -> bool {
     matches!(error, ApprovalError::Judged(JudgedError::Damaged { .. }))
+}
+
+/// It was refused as one from the future, with the clock to blame.
+#[test]
+fn what_is_granted_in_the_moment_in_which_it_is_looked_for_is_not_of_the_future() {
+    let Scene { other, watched, between, root, clock, id, digest } = Scene::new();
+    let grant = move || {
+        clock.advance(Duration::from_millis(66));
+        other.grant(&id, &root, Channel::Token).unwrap();
+    };
+    *between.before_finding.lock().unwrap() = Some(Box::new(grant));
+    assert!(watched.spend(digest).unwrap().is_some(), "it was granted");
 }
