@@ -42,9 +42,9 @@ pub use policy::{
     ApprovalSettings, ApproverRoles, Budgets, CaseResult, CedarFiles, ChangeDurability,
     ChangeLimits, Channel, FrequencyLimit, FuzzReport, HealthCheck, LintFinding, LintLevel,
     OnAuditFailure, Policy, PolicyCases, PolicyError, PolicyErrorKind, PolicyLanguage, PolicyLayer,
-    PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect, ResolvedProgram, Scope,
-    SecretName, Settings, Survivor, Unanswerable, UndoRetention, UnknownPreset,
-    VerificationCommand, Verify, Webhook, WebhookKey,
+    PolicySet, PolicySource, Preset, Probe, Question, QuestionEffect, RecordDurability,
+    ResolvedProgram, Scope, SecretName, Settings, Survivor, Unanswerable, UndoRetention,
+    UnknownPreset, VerificationCommand, Verify, Webhook, WebhookKey,
 };
 pub use replay::{DecisionInputs, Replayed};
 pub use usage::{

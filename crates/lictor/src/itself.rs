@@ -14,6 +14,8 @@ use lictor_state::{ExecutionFilter, Executions, SqliteApprovalStore, StoredExecu
 use lictor_store::Store;
 use serde_json::{Map, Value, json};
 
+use crate::ledger::StateLedger;
+
 const LOG: &str = "session.log";
 const EXPLAIN: &str = "session.explain";
 const PENDING: &str = "session.pending";
@@ -36,12 +38,13 @@ pub(crate) fn with_handlers(
     handlers: Handlers,
     store: &Store,
     audit: &AuditLog,
-    clock: &Arc<dyn Clock>,
+    (ledger, clock): (&Arc<StateLedger>, &Arc<dyn Clock>),
 ) -> Handlers {
     let own = Arc::new(Own {
         executions: Executions::new(store.clone()),
         approvals: Arc::new(SqliteApprovalStore::new(store.clone())),
         audit: audit.clone(),
+        ledger: Arc::clone(ledger),
         clock: Arc::clone(clock),
     });
     let asked = [(LOG, Asked::Log), (EXPLAIN, Asked::Explain), (PENDING, Asked::Pending)];
@@ -71,6 +74,7 @@ impl Handler for OwnHandler {
     async fn run(&self, granted: Granted<'_>) -> Result<Value, HandlerError> {
         let session = granted.described().action().session();
         let input = granted.input();
+        self.own.ledger.catch_up().await.map_err(HandlerError::failed)?;
         match self.asked {
             Asked::Log => self.own.log(session, input),
             Asked::Explain => self.own.explain(session, input),
@@ -84,6 +88,7 @@ struct Own {
     executions: Executions,
     approvals: Arc<dyn ApprovalStore>,
     audit: AuditLog,
+    ledger: Arc<StateLedger>,
     clock: Arc<dyn Clock>,
 }
 

@@ -13,17 +13,18 @@ use lictor_executor::{
     AtWork, ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery,
 };
 use lictor_governance::Decision;
-use lictor_state::{Decisions, Executions, StateError};
+use lictor_state::{Decisions, Executions, NewDecision, StateError};
 use lictor_store::Store;
 use lictor_store::rusqlite::Transaction;
 use serde_json::json;
 
 use crate::decisions::PendingDecisions;
+use crate::later::{Later, PutOff};
 use crate::outputs::{seal_output, whole};
 use crate::outside::Signs;
 use crate::owed::{Debt, Owed};
 use crate::run_secrets::RunSecrets;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, Turned};
 use crate::trailing::{Trailing, Underway};
 
 /// Records executions, runs and events in the embedded store.
@@ -37,8 +38,20 @@ pub(crate) struct StateLedger {
     signs: Option<Signs>,
     trailing: Arc<Trailing>,
     owed: Arc<Owed>,
+    pub(crate) later: Arc<Later>,
     secrets: RunSecrets,
     sessions: Arc<Sessions>,
+}
+
+/// What a transaction records beside its work.
+struct Recorded {
+    n_events: usize,
+    /// None where they could not be made ready, and may be missing.
+    prepared: Option<PreparedEvents>,
+    decisions: Vec<NewDecision>,
+    turned: Turned,
+    /// What is missing when the trail cannot be written, if it may be.
+    gaps: Option<Gaps>,
 }
 
 /// What became of the events of a transaction.
@@ -53,6 +66,7 @@ impl StateLedger {
         let executions = Executions::new(store.clone());
         let decisions = Arc::new(PendingDecisions::default());
         let (trailing, owed, sessions) = (Arc::default(), Arc::default(), Arc::default());
+        let later = Arc::default();
         let secrets = RunSecrets::new(audit.clone());
         let signs = None;
         Self {
@@ -64,6 +78,7 @@ impl StateLedger {
             signs,
             trailing,
             owed,
+            later,
             secrets,
             sessions,
         }
@@ -109,6 +124,7 @@ impl StateLedger {
         events: Vec<Event>,
         work: impl FnOnce(&Transaction<'_>) -> Result<(Vec<Event>, T), StateError> + Send + 'static,
     ) -> Result<T, StateError> {
+        self.catch_up().await?;
         self.commit_or_drop(None, events, work).await
     }
 
@@ -119,15 +135,74 @@ impl StateLedger {
         events: Vec<Event>,
         work: impl FnOnce(&Transaction<'_>) -> Result<(Vec<Event>, T), StateError> + Send + 'static,
     ) -> Result<T, StateError> {
-        let underway = Underway::begin(&self.trailing, events.len());
-        let decisions = self.decisions.take(&events);
+        let (n_events, decisions) = (events.len(), self.decisions.take(&events));
         let turned = self.sessions.turned(&events);
         // What takes time is done here, and not where everybody else waits for it.
         let prepared = match self.audit.prepare(self.secrets.leave_out(events)) {
             Ok(prepared) => Some(prepared),
             Err(error) if gaps.is_some() && error.is_outage() => None,
-            Err(error) => return Err(unwritten(error)),
+            Err(error) => {
+                drop(Underway::begin(&self.trailing, n_events));
+                return Err(unwritten(error));
+            }
         };
+        self.record_with(Recorded { n_events, prepared, decisions, turned, gaps }, work).await
+    }
+
+    /// Writes what was put off, in one transaction. What cannot be made ready for the trail is a gap in it.
+    pub(crate) async fn commit_put_off(&self, put_off: Vec<PutOff>) -> Result<(), StateError> {
+        let (mut ready, mut missing) = (Vec::new(), Vec::new());
+        let (mut decisions, mut records) = (Vec::new(), Vec::new());
+        let mut prepared = None::<PreparedEvents>;
+        for one in put_off {
+            let seal = |record: ExecutionRecord| {
+                let sealed = seal_output(&self.audit, &one.redactor, &record);
+                (redacted(&one.redactor, record), sealed)
+            };
+            records.extend(one.record.map(seal));
+            decisions.extend(one.decisions);
+            match self.audit.prepare(self.secrets.leave_out(one.events.clone())) {
+                Ok(more) => {
+                    ready.extend(one.events);
+                    match &mut prepared {
+                        Some(all) => all.extend(more),
+                        none => *none = Some(more),
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "events that were put off cannot be recorded");
+                    missing.extend(one.events);
+                }
+            }
+        }
+        let (audit, missing) = (self.audit.clone(), Gaps::of(&missing));
+        let recorded = Recorded {
+            n_events: ready.len(),
+            prepared,
+            decisions,
+            turned: self.sessions.turned(&ready),
+            gaps: Some(Gaps::of(&ready)),
+        };
+        self.record_with(recorded, move |tx| {
+            for (record, sealed) in &records {
+                Executions::put_sealed_in(tx, record, sealed.as_deref())?;
+            }
+            if !missing.is_empty() {
+                audit.keep_gaps_in(tx, &missing)?;
+            }
+            Ok((Vec::new(), ()))
+        })
+        .await
+    }
+
+    /// Runs `work` in the transaction that records what stands beside it.
+    async fn record_with<T: Send + 'static>(
+        &self,
+        recorded: Recorded,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(Vec<Event>, T), StateError> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let Recorded { n_events, prepared, decisions, turned, gaps } = recorded;
+        let underway = Underway::begin(&self.trailing, n_events);
         let recording = Recording {
             audit: self.audit.clone(),
             clock: self.trailing.looks().then(|| Arc::clone(&self.clock)),
@@ -241,6 +316,13 @@ impl Ledger for StateLedger {
         let events = all;
         let run = record.as_ref().and_then(|record| record.run_id.as_ref());
         let redactor = self.secrets.redactor(run);
+        if self.trailing.may_wait(record.as_ref(), &events) && self.later.has_room() {
+            let decisions = self.decisions.take(&events);
+            self.record_later(PutOff { record, events, decisions, redactor });
+            owed.iter_mut().for_each(|owed| owed.clear());
+            return Ok(());
+        }
+        self.catch_up().await.map_err(unavailable)?;
         let may_drop = self.trailing.may_drop(record.as_ref(), &events);
         let gaps = may_drop.then(|| Gaps::of(&events));
         let sealed = record.as_ref().and_then(|it| seal_output(&self.audit, &redactor, it));
@@ -264,6 +346,16 @@ impl Ledger for StateLedger {
         record: ExecutionRecord,
         events: Vec<Event>,
     ) -> Result<AtWork, LedgerError> {
+        if self.trailing.may_wait(Some(&record), &events) {
+            let first = events.first().and_then(|event| event.facts().decision_id.as_ref());
+            if let Some(mut owed) = self.owed.before(first).await
+                && self.trailing.may_wait(None, &owed)
+            {
+                // It is recorded with its end.
+                owed.extend(events);
+                return Ok(AtWork::default());
+            }
+        }
         // The sign first: a record without one would never be doubted.
         let at_work = match &self.signs {
             Some(signs) => signs.put_up(&record.execution_id)?,

@@ -20,6 +20,7 @@ mod hiding;
 mod itself; // what a session may know of itself
 mod keys; // idempotency keys
 mod landing; // what commands changed in their copies
+mod later; // records that may come a moment later
 mod leading; // where packs and facades lead
 mod ledger;
 mod options;

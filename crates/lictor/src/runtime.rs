@@ -148,7 +148,7 @@ impl Runtime {
                     handlers(&options, &clock, &transactions, &gate)?,
                     &store,
                     &audit,
-                    &clock,
+                    (&ledger, &clock),
                 ),
                 Arc::new(KnowingView {
                     workspace: Arc::clone(&workspace),

@@ -16,7 +16,7 @@ use lictor_context::{
 use lictor_executor::{ExecutionRecord, Ledger, LedgerError, Recovered};
 
 use crate::agent::Agent;
-use crate::error::ActError;
+use crate::error::{ActError, ActErrorKind};
 use crate::runtime::Runtime;
 
 /// From so many sessions on, those that nobody serves any more are forgotten.
@@ -120,10 +120,23 @@ impl Runtime {
         Box::pin(async move { self.end(&self.parts.ledger.sessions().all()).await })
     }
 
+    /// Writes what was put off (`durability: { records: lazy }` of the policy): what was answered before
+    /// this was called is on record when it answers `Ok`. Whoever records something, and whoever ends a
+    /// session, does it by the way; whoever looks into the records of this runtime may want to ask for it.
+    ///
+    /// # Errors
+    /// When it cannot be recorded. Then it goes on waiting.
+    pub fn catch_up(&self) -> BoxFuture<'_, Result<(), ActError>> {
+        Box::pin(async move {
+            let written = self.parts.ledger.catch_up().await;
+            written.map_err(|error| ActErrorKind::NotRecorded(error.to_string()).into())
+        })
+    }
+
     async fn end(&self, lives: &[Arc<Life>]) -> Result<(), ActError> {
         let clock = self.clock().as_ref();
         let events: Vec<Event> = lives.iter().filter_map(|life| life.ending(clock)).collect();
-        if events.is_empty() { Ok(()) } else { self.record(events).await }
+        if events.is_empty() { self.catch_up().await } else { self.record(events).await }
     }
 
     /// Events of a run, and before them that its session begins, where it does with them.

@@ -12,7 +12,7 @@ use lictor_audit::Tally;
 use lictor_capability::Risk;
 use lictor_context::{Event, EventType, Severity};
 use lictor_executor::ExecutionRecord;
-use lictor_governance::{OnAuditFailure, PolicySet};
+use lictor_governance::{OnAuditFailure, PolicySet, RecordDurability};
 
 /// The highest risk that goes on without its events.
 const HIGHEST: Risk = Risk::Medium;
@@ -21,6 +21,8 @@ const HIGHEST: Risk = Risk::Medium;
 #[derive(Debug, Default)]
 pub(crate) struct Trailing {
     goes_on: AtomicBool,
+    /// Whether records of what risks little may come a moment later.
+    waits: AtomicBool,
     /// Whether there may be gaps that the trail does not tell of yet.
     untold: AtomicBool,
     tally: Tally,
@@ -31,6 +33,8 @@ impl Trailing {
     pub(crate) fn follow(&self, policies: &PolicySet) {
         let goes_on = policies.settings().audit_on_failure == OnAuditFailure::Continue;
         self.goes_on.store(goes_on, Ordering::Relaxed);
+        let waits = policies.settings().record_durability == RecordDurability::Lazy;
+        self.waits.store(waits, Ordering::Relaxed);
         // Other processes of this workspace go by the same policy.
         if goes_on {
             self.untold();
@@ -53,18 +57,40 @@ impl Trailing {
 
     /// Whether these events may be missing in the trail.
     pub(crate) fn may_drop(&self, record: Option<&ExecutionRecord>, events: &[Event]) -> bool {
-        if !self.goes_on.load(Ordering::Relaxed) || !events.iter().all(is_plain) {
-            return false;
-        }
-        let plain = |record: &ExecutionRecord| !record.requires_approval && record.run_id.is_none();
-        let decided = events.iter().filter(|event| event.event_type() == EventType::DecisionMade);
-        let mut risks =
-            decided.map(risk_of).chain(record.map(|one| Some(one.decision.risk_effective)));
-        let first = risks.next().flatten();
-        record.is_none_or(plain)
-            && first.is_some_and(|risk| risk <= HIGHEST)
-            && risks.all(|risk| risk.is_some_and(|risk| risk <= HIGHEST))
+        self.goes_on.load(Ordering::Relaxed) && risks_at_most(HIGHEST, record, events)
     }
+
+    /// Whether it may be recorded a moment later: it risks little, and leaves nothing that could be
+    /// undone, asked for again, or followed by something else.
+    pub(crate) fn may_wait(&self, record: Option<&ExecutionRecord>, events: &[Event]) -> bool {
+        let leaves_nothing = |record: &ExecutionRecord| {
+            record.idempotency_key.is_none()
+                && record.files.is_empty()
+                && record.undo_of.is_empty()
+                && record.staged.is_none()
+                && record.began.is_none()
+        };
+        self.waits.load(Ordering::Relaxed)
+            && record.is_none_or(leaves_nothing)
+            // Nobody may be there a moment after that.
+            && events.iter().all(|event| event.event_type() != EventType::SessionEnded)
+            && risks_at_most(Risk::Low, record, events)
+    }
+}
+
+/// Whether this tells of nothing but what went well, was let through without people, belongs to no run,
+/// and risks no more than this.
+fn risks_at_most(highest: Risk, record: Option<&ExecutionRecord>, events: &[Event]) -> bool {
+    if !events.iter().all(is_plain) {
+        return false;
+    }
+    let plain = |record: &ExecutionRecord| !record.requires_approval && record.run_id.is_none();
+    let decided = events.iter().filter(|event| event.event_type() == EventType::DecisionMade);
+    let mut risks = decided.map(risk_of).chain(record.map(|one| Some(one.decision.risk_effective)));
+    let first = risks.next().flatten();
+    record.is_none_or(plain)
+        && first.is_some_and(|risk| risk <= highest)
+        && risks.all(|risk| risk.is_some_and(|risk| risk <= highest))
 }
 
 /// What is said by the way about something that went well.

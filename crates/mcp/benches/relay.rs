@@ -1,6 +1,7 @@
 //! What a call through the road costs beside one through a bare relay, over the same server: the server
 //! itself, a relay of the protocol that does nothing else, one that makes a line durable for each call,
-//! and `mcp wrap` with policy, pin and trail, whose commits are flushed or left to the system.
+//! and `mcp wrap` with policy, pin and trail: each call durable before it is answered, or its records a
+//! moment later in one flush with others (`durability: { records: lazy }`).
 //!
 //! `cargo bench -p lictor-mcp --bench relay`. All ways take turns within each round, so that what else the
 //! machine does is alike for all. Ways that are named (`-- mcp/buffered`) are the only ones that are gone;
@@ -24,7 +25,6 @@ use lictor::capability::McpServer;
 use lictor::context::{AgentProfile, Name, Principal, Session, SystemClock};
 use lictor::governance::{CatalogueKey, CatalogueKind, Channel, LifeState, ProvenApprover};
 use lictor::handlers::NoSecrets;
-use lictor::store::Durability;
 use lictor::{LifeStep, Runtime, RuntimeOptions};
 use lictor_mcp::{Door, Menu, Standing, Surroundings, Upstreams};
 use rmcp::ServiceExt as _;
@@ -35,6 +35,10 @@ use rmcp::model::{
 };
 use rmcp::service::{Peer, RequestContext, RoleClient, RoleServer, RunningService};
 use serde_json::json;
+
+/// As the command has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// By this variable a copy of this program knows that it is the server.
 const SERVER: &str = "RELAY_BENCH_SERVER";
@@ -49,6 +53,11 @@ paths: { allowed: [\"**\"] }
 rules:
   - { name: servers, when: { effect: process, capability: \"mcp_server.*\" }, verdict: allow }
   - { name: tools, when: { effect: mcp }, verdict: allow }
+";
+/// What a policy says beside that whose records may come a moment later.
+const LAZY: &str = "\
+audit: { on_failure: continue }
+durability: { records: lazy }
 ";
 
 /// Says what it was told.
@@ -156,14 +165,13 @@ async fn let_in(runtime: &Runtime, session: &Session, by: &ProvenApprover, one: 
 }
 
 /// `mcp wrap` over the same server.
-async fn wrap(place: &Path, durability: Durability) -> (Client, Upstreams) {
+async fn wrap(place: &Path, more: &str) -> (Client, Upstreams) {
     let root = place.join("workspace");
     std::fs::create_dir_all(root.join(".lictor")).expect("a folder");
-    std::fs::write(root.join(".lictor/policy.yaml"), POLICY).expect("a policy");
+    std::fs::write(root.join(".lictor/policy.yaml"), format!("{POLICY}{more}")).expect("a policy");
     let scratch = root.join(".lictor/servers");
     let upstreams = Upstreams::new(&root, scratch, Arc::new(Nothing), Arc::new(NoSecrets));
     let mut options = RuntimeOptions::new(&root, place.join("keys"));
-    options.durability = durability;
     options.handlers = vec![Arc::new(upstreams.clone())];
     let runtime = Runtime::open(options).await.expect("a runtime");
     let (_, token) = runtime.approvers().bootstrap(name("ann"), Vec::new()).expect("an approver");
@@ -268,8 +276,8 @@ async fn measure() {
     let lines = File::create(place.path().join("lines")).expect("a file");
     let line = Some(Arc::new(lines));
     let synced = client_of(Bare { to: third.peer().clone(), line }).await;
-    let (buffered, one) = wrap(&place.path().join("buffered"), Durability::Normal).await;
-    let (durable, other) = wrap(&place.path().join("durable"), Durability::Full).await;
+    let (buffered, one) = wrap(&place.path().join("buffered"), LAZY).await;
+    let (durable, other) = wrap(&place.path().join("durable"), "").await;
     let way = |figure, client| Way { figure, client, times: Vec::new(), worked: Duration::ZERO };
     let mut ways = vec![
         way("mcp/direct", first),

@@ -328,7 +328,7 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
         "MCP: a call of `echo` through `mcp wrap`, over the same server",
         &[
             row("the server itself", "mcp/direct"),
-            row("policy, pin and trail, commits left to the system", "mcp/buffered")
+            row("policy, pin and trail, records a moment later (`durability.records: lazy`)", "mcp/buffered")
                 .beside("a bare relay", "mcp/bare")
                 .goal(Goal::RatioAtMost(1.5))
                 .why(TWO_COMMITS),

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use lictor::context::Name;
-use lictor::governance::{ChangeDurability, PolicySet};
+use lictor::governance::{ChangeDurability, PolicySet, RecordDurability};
 use lictor::handlers::Launcher;
 use lictor::lock::{Status, WorkspaceLock};
 use lictor::undo_records::{Means, means};
@@ -176,6 +176,14 @@ fn opened(runtime: &Runtime, context: &Context, found: &mut Vec<Found>) {
         }
     };
     found.push(Found::new("changes of files", true, when, ""));
+    let when = match runtime.gate().policies().settings().record_durability {
+        RecordDurability::Strict => "written before anything is answered",
+        RecordDurability::Lazy => {
+            "lazy: those of actions of low risk that change nothing here are written a moment after \
+             they are answered, and a process that is killed takes the last of them along"
+        }
+    };
+    found.push(Found::new("records", true, when, ""));
     approvers(runtime, found);
     found.push(halts(runtime));
     found.push(undo_records(runtime));

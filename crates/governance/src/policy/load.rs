@@ -334,6 +334,7 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
     }
     let health_checks = loader.health_checks(&raw.health_checks)?;
     let audit = raw.audit.unwrap_or_default();
+    let durability = raw.durability.unwrap_or_default();
     for pattern in &audit.redact {
         loader.regex(pattern, &pattern.value)?;
     }
@@ -371,7 +372,8 @@ pub(super) fn load(layer: PolicyLayer, source: &Source<'_>) -> Result<Policy, Po
         retention: raw
             .retention
             .map_or((None, None), |raw| (raw.undo.map(|undo| undo.0), raw.audit)),
-        change_durability: raw.durability.and_then(|raw| raw.changes),
+        change_durability: durability.changes,
+        record_durability: durability.records,
         audit_on_failure: audit.on_failure,
         audit_redact: audit.redact.into_iter().map(|pattern| pattern.value).collect(),
         catalogue: raw.catalogue.unwrap_or_default(),

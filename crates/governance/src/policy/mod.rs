@@ -58,8 +58,8 @@ pub use roles::ApproverRoles;
 pub use set::{PolicyLanguage, PolicySet, PolicySource};
 pub use settings::{
     ApprovalSettings, Budgets, ChangeDurability, ChangeLimits, Channel, FrequencyLimit,
-    HealthCheck, OnAuditFailure, Probe, Scope, Settings, UndoRetention, VerificationCommand,
-    Verify,
+    HealthCheck, OnAuditFailure, Probe, RecordDurability, Scope, Settings, UndoRetention,
+    VerificationCommand, Verify,
 };
 
 /// Whose policy a file is. A lower layer may only tighten what a higher one says.
@@ -118,6 +118,7 @@ pub struct Policy {
     idempotency_ttl: Option<HumanDuration>,
     retention: (Option<UndoRetention>, Option<HumanDuration>),
     change_durability: Option<ChangeDurability>,
+    record_durability: Option<RecordDurability>,
     audit_on_failure: Option<OnAuditFailure>,
     audit_redact: Vec<String>,
     catalogue: RawCatalogue,

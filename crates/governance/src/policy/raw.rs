@@ -15,8 +15,8 @@ use super::asking::Webhook;
 use super::network::RawNetwork;
 use super::roles::RawApproverRoles;
 use super::settings::{
-    ChangeDurability, ChangeLimits, Channel, OnAuditFailure, Scope, UndoRetention,
-    VerificationCommand,
+    ChangeDurability, ChangeLimits, Channel, OnAuditFailure, RecordDurability, Scope,
+    UndoRetention, VerificationCommand,
 };
 use crate::catalogue::RawCatalogue;
 use crate::decision::Verdict;
@@ -302,6 +302,7 @@ impl<'de> Visitor<'de> for RawUndoRetentionVisitor {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawDurability {
     pub(super) changes: Option<ChangeDurability>,
+    pub(super) records: Option<RecordDurability>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -17,7 +17,7 @@ use super::load::{RiskSaying, Saying, Statement};
 use super::network;
 use super::pattern::fold;
 use super::reserved;
-use super::settings::{ChangeDurability, Settings, UndoRetention};
+use super::settings::{ChangeDurability, RecordDurability, Settings, UndoRetention};
 use super::usage::{self, UsageLimit};
 use super::when::Target;
 use super::{Policy, PolicyLayer};
@@ -386,13 +386,20 @@ fn settings(layers: &[Policy]) -> Settings {
         if all == super::OnAuditFailure::Block { all } else { one }
     };
     // Lazy is the looser one: it takes everybody who speaks of it.
-    let lazy = |policy: &Policy| policy.change_durability.map(|one| one == ChangeDurability::Lazy);
-    if layers.iter().filter_map(lazy).reduce(|all, one| all && one) == Some(true) {
+    let lazy = |one: fn(&Policy) -> Option<bool>| {
+        layers.iter().filter_map(one).reduce(|all, one| all && one) == Some(true)
+    };
+    if lazy(|policy| policy.change_durability.map(|one| one == ChangeDurability::Lazy)) {
         all.change_durability = ChangeDurability::Lazy;
     }
     all.private_hosts = network::together(layers.iter().map(|one| one.private_hosts.as_ref()));
     all.catalogue = CatalogueRules::of(layers.iter().map(|policy| &policy.catalogue));
     all.audit_on_failure = failures.reduce(blocks).unwrap_or(all.audit_on_failure);
+    // Who wants nothing done without its record wants none to come after it.
+    let goes_on = all.audit_on_failure == super::OnAuditFailure::Continue;
+    if goes_on && lazy(|policy| policy.record_durability.map(|one| one == RecordDurability::Lazy)) {
+        all.record_durability = RecordDurability::Lazy;
+    }
     all
 }
 

@@ -32,6 +32,9 @@ pub struct Settings {
     /// When a change of files is acknowledged: lazily only where no layer says otherwise and one says
     /// so.
     pub change_durability: ChangeDurability,
+    /// When the record of something that risks little and changes nothing is written: lazily only where
+    /// no layer says otherwise and one says so, and `audit_on_failure` is `continue`.
+    pub record_durability: RecordDurability,
     /// How long the trail is kept: the maximum, or 90 days.
     pub audit_retention: HumanDuration,
     /// What happens when the trail cannot be written: `block` if any layer says so.
@@ -60,6 +63,7 @@ impl Default for Settings {
             idempotency_ttl: HumanDuration::from_secs(3_600),
             undo_retention: UndoRetention::for_age(HumanDuration::from_secs(30 * 86_400)),
             change_durability: ChangeDurability::Strict,
+            record_durability: RecordDurability::Strict,
             audit_retention: HumanDuration::from_secs(90 * 86_400),
             audit_on_failure: OnAuditFailure::Block,
             audit_redact: Vec::new(),
@@ -352,6 +356,18 @@ pub enum ChangeDurability {
     #[default]
     Strict,
     /// When it is durable that it will be there: after a power cut the next start finishes it.
+    Lazy,
+}
+
+/// When the record of an action of low risk that changes nothing in the workspace is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordDurability {
+    /// Before it is answered, and that something is done elsewhere before it is done.
+    #[default]
+    Strict,
+    /// A moment after it was answered, together with others: a process that is killed may take the
+    /// last of them with it.
     Lazy,
 }
 

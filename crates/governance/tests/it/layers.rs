@@ -80,6 +80,30 @@ fn changes_are_lazy_only_where_nobody_wants_them_strict() {
 }
 
 #[test]
+fn records_are_lazy_only_where_nobody_wants_them_strict_or_blocks_without_them() {
+    use lictor_governance::RecordDurability::{Lazy, Strict};
+    let lazy = "version: 1\ndurability: {records: lazy}\naudit: {on_failure: continue}\n";
+    let strict = "version: 1\ndurability: {records: strict}\n";
+    let blocks = "version: 1\naudit: {on_failure: block}\n";
+    let only = "version: 1\ndurability: {records: lazy}\n";
+    let silent = "version: 1\n";
+    let check = |managed, workspace, expect| {
+        let set = layered(&[(Managed, managed), (Workspace, workspace)]);
+        assert_eq!(set.settings().record_durability, expect, "{managed} {workspace}");
+        let changes = set.settings().change_durability;
+        assert_eq!(changes, lictor_governance::ChangeDurability::Strict, "that is another matter");
+    };
+    check(silent, silent, Strict);
+    check(silent, lazy, Lazy);
+    check(lazy, silent, Lazy);
+    check(strict, lazy, Strict);
+    check(lazy, strict, Strict);
+    check(blocks, lazy, Strict);
+    check(lazy, blocks, Strict);
+    check(silent, only, Strict);
+}
+
+#[test]
 fn settings_come_together() {
     let managed = (
         Managed,

@@ -320,8 +320,11 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let mut bytes = Vec::new();
-    file.take(Limits::default().max_bytes + 1).read_to_end(&mut bytes)?;
+    // In one go, as a rule: it is read for every action.
+    let most = Limits::default().max_bytes + 1;
+    let length = usize::try_from(file.metadata()?.len().min(most)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(length + 1);
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -15,6 +15,7 @@ mod formats;
 mod halting;
 mod importing;
 mod inside;
+mod later;
 mod layers;
 mod lifecycle;
 mod matrix;
