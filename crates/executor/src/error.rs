@@ -275,6 +275,15 @@ impl ExecuteError {
     }
 }
 
+/// Middleware such as tower's timeout boxes errors; this takes ours out again.
+impl TryFrom<tower::BoxError> for ExecuteError {
+    type Error = tower::BoxError;
+
+    fn try_from(error: tower::BoxError) -> Result<Self, Self::Error> {
+        error.downcast::<Self>().map(|error| *error)
+    }
+}
+
 /// What stops all work in a workspace, and the ways on.
 fn stuck(recovered: &[Recovered]) -> String {
     let mut text = String::from("the workspace holds what a crash left and could not be settled: ");

@@ -46,5 +46,5 @@ pub use record::{ExecutionRecord, ExecutionStatus};
 pub use run_time::{Held, RunTime};
 pub use service::{Executor, ExecutorBuilder, TimeLimits};
 pub use stack::ExecutorService;
-pub use to_its_end::ToItsEnd;
+pub use to_its_end::{ToItsEnd, to_its_end};
 pub use under_way::{Begun, UnderWay};

@@ -12,7 +12,7 @@ use lictor_context::{Clock, ExecutionId};
 use lictor_governance::{Decision, GateIdentity, Halts, SpentApproval, Warrant, WarrantParts};
 use lictor_lock::Lease;
 use tokio::sync::oneshot;
-use tower::{BoxError, Service};
+use tower::Service;
 
 use crate::check::{Check, CheckReport, CheckSource, Deadline, NoChecks, look_before, run_all};
 use crate::describe::{DescribeError, check, describe};
@@ -28,7 +28,7 @@ use crate::port::{
 };
 use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
-use crate::to_its_end::ToItsEnd;
+use crate::to_its_end::to_its_end;
 use crate::under_way::UnderWay;
 use crate::unwanted::{Asker, Unwanted};
 use crate::waiting::Waiting;
@@ -290,13 +290,12 @@ impl Executor {
             }
         };
         // From here on there is something to take back, or to answer for: it runs to its end, whether
-        // or not somebody still waits for it. Whoever holds the lock does so on a task of its own:
-        // somebody who waits for other things as well is not to keep everybody else from it.
+        // or not somebody still waits for it.
         let (mut answer, outcome) = oneshot::channel();
         let executor = self.clone();
         let begun = record.clone();
         let under_way = parts.under_way.begin();
-        let aside = lease.is_some();
+        let holds_the_lock = lease.is_some();
         let task = async move {
             let work = async {
                 match lease {
@@ -320,12 +319,8 @@ impl Executor {
             }
             drop(under_way);
         };
-        let task = tracing::Instrument::in_current_span(task);
         let mut waiting = Waiting { executor: self.clone(), outcome };
-        match aside {
-            true => drop(tokio::spawn(task)),
-            false => ToItsEnd::new(task).await,
-        }
+        to_its_end(task, holds_the_lock).await;
         (&mut waiting.outcome).await.unwrap_or_else(|_| {
             let kind = ExecuteErrorKind::Stopped("its task ended early".to_owned());
             Err(ExecuteError::not_begun(kind).in_doubt(begun))
@@ -594,14 +589,5 @@ impl Service<Warrant> for Executor {
 
     fn call(&mut self, warrant: Warrant) -> Self::Future {
         Box::pin(self.clone().execute(warrant))
-    }
-}
-
-/// Middleware such as tower's timeout boxes errors; this takes ours out again.
-impl TryFrom<BoxError> for ExecuteError {
-    type Error = BoxError;
-
-    fn try_from(error: BoxError) -> Result<Self, BoxError> {
-        error.downcast::<Self>().map(|error| *error)
     }
 }

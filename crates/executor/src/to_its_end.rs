@@ -6,27 +6,33 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
+use tracing::Instrument as _;
 
-/// Work that is done by whoever waits for it, and by a task of its own once they stop waiting. So what
-/// nobody stops waiting for, which is nearly everything, changes no threads.
+/// Takes `work` to its end, within the current span. It is done by whoever waits for it, and by a task
+/// of its own once they stop waiting: so what nobody stops waiting for, which is nearly everything,
+/// changes no threads.
 ///
-/// Who waits for something else meanwhile keeps it waiting: work that holds what others wait for is
-/// better given to a task at once.
-pub struct ToItsEnd {
-    /// Nothing once it has ended.
-    work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    runtime: Handle,
+/// Who waits for something else meanwhile keeps it waiting. Work that `holds` what others wait for is
+/// therefore given to a task at once; there is then nothing to wait for here, but for its answer.
+///
+/// # Panics
+/// Outside of a runtime of tasks, as spawning a task does.
+#[must_use = "what holds nothing is done by whoever waits for it"]
+pub fn to_its_end(work: impl Future<Output = ()> + Send + 'static, holds: bool) -> ToItsEnd {
+    let runtime = Handle::current();
+    let work = work.in_current_span();
+    if holds {
+        drop(runtime.spawn(work));
+        return ToItsEnd { work: None, runtime };
+    }
+    ToItsEnd { work: Some(Box::pin(work)), runtime }
 }
 
-impl ToItsEnd {
-    /// Nothing is done before it is waited for.
-    ///
-    /// # Panics
-    /// Outside of a runtime of tasks, as spawning a task does.
-    #[must_use = "it is done by whoever waits for it"]
-    pub fn new(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { work: Some(Box::pin(work)), runtime: Handle::current() }
-    }
+/// What [`to_its_end`] leaves to whoever waits.
+pub struct ToItsEnd {
+    /// Nothing once it has ended, or where a task does it.
+    work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    runtime: Handle,
 }
 
 impl std::fmt::Debug for ToItsEnd {
@@ -72,18 +78,29 @@ mod tests {
     async fn whoever_waits_does_it() {
         let (said, heard) = oneshot::channel();
         let tasks = || Handle::current().metrics().num_alive_tasks();
-        ToItsEnd::new(async move { said.send(tasks()).unwrap() }).await;
+        to_its_end(async move { said.send(tasks()).unwrap() }, false).await;
         assert_eq!(heard.await, Ok(0), "no task was made for it");
+    }
+
+    #[tokio::test]
+    async fn what_holds_something_does_not_wait_for_whoever_waits() {
+        let (said, heard) = oneshot::channel();
+        let tasks = || Handle::current().metrics().num_alive_tasks();
+        let mut work = to_its_end(async move { said.send(tasks()).unwrap() }, true);
+        assert_eq!(heard.await, Ok(1), "a task did it, and nobody waited for the work itself");
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut work).poll(&mut cx).is_ready());
     }
 
     #[tokio::test]
     async fn what_nobody_waits_for_any_more_comes_to_its_end() {
         let (go, may_go) = oneshot::channel::<()>();
         let (said, heard) = oneshot::channel();
-        let mut work = ToItsEnd::new(async move {
+        let work = async move {
             may_go.await.unwrap();
             said.send(()).unwrap();
-        });
+        };
+        let mut work = to_its_end(work, false);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(Pin::new(&mut work).poll(&mut cx).is_pending());
         drop(work);
@@ -94,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_ever_waited_for_is_done_as_well() {
         let (said, heard) = oneshot::channel();
-        drop(ToItsEnd::new(async move { said.send(()).unwrap() }));
+        drop(to_its_end(async move { said.send(()).unwrap() }, false));
         assert_eq!(heard.await, Ok(()));
     }
 
@@ -103,7 +120,7 @@ mod tests {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let (said, heard) = oneshot::channel();
         let inside = runtime.enter();
-        let work = ToItsEnd::new(async move { said.send(()).unwrap() });
+        let work = to_its_end(async move { said.send(()).unwrap() }, false);
         drop(inside);
         drop(work);
         assert_eq!(runtime.block_on(heard), Ok(()));
@@ -112,11 +129,11 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_the_work_and_not_whoever_waits() {
         let (said, heard) = oneshot::channel::<()>();
-        ToItsEnd::new(async move {
+        let work = async move {
             let _said = said;
             panic!("as it happens");
-        })
-        .await;
+        };
+        to_its_end(work, false).await;
         assert!(heard.await.is_err());
     }
 }

@@ -11,13 +11,12 @@ use lictor_capability::{
     Described,
 };
 use lictor_context::{ApprovalId, BoxFuture, Clock, Event, EventFacts, EventType, Session, Usage};
-use lictor_executor::{CheckReport, ExecutionRecord, StagedChanges, ToItsEnd};
+use lictor_executor::{CheckReport, ExecutionRecord, StagedChanges, to_its_end};
 use lictor_governance::{
     Approval, ApprovalState, Decision, DecisionRecord, JudgedError, SpentApproval, Verdict,
 };
 use lictor_lock::Status;
 use serde_json::{Value, json};
-use tracing::Instrument as _;
 
 use crate::again::Attempt;
 use crate::consent::{Consent, refused};
@@ -362,11 +361,7 @@ impl Agent {
         let going = Going { agent, action, warrant, decision, before, owing, under_way };
         // What has begun comes to an end that is recorded, whether or not somebody still waits for it.
         let (answer, mut outcome) = tokio::sync::oneshot::channel();
-        let task = going.go(answer).in_current_span();
-        match changes {
-            true => drop(tokio::spawn(task)),
-            false => ToItsEnd::new(task).await,
-        }
+        to_its_end(going.go(answer), changes).await;
         (&mut outcome).await.unwrap_or_else(|_| {
             let why = "its task ended early; `lictor recover` settles what it left";
             Err(ActErrorKind::NotRecorded(why.to_owned()).into())
