@@ -346,6 +346,28 @@ fn a_folder_that_another_command_has_made_meanwhile_is_as_it_was_asked_to_be() {
 }
 
 #[test]
+fn a_folder_where_a_command_had_made_another_of_a_file_is_a_conflict() {
+    let Some(place) = for_commands() else { return };
+    place.write("old/file", "old");
+    // People are asked about what is below `ask`, so that somebody can come between.
+    let input = |more: &str| {
+        let text = format!("rm old/file; mkdir old/file; mkdir -p ask; {more}");
+        json!({ "argv": ["sh", "-c", text], "inputs": ["old/**"] }).to_string()
+    };
+    let empty = staged(&place, &input("echo 1 > ask/one"));
+    let filled = staged(&place, &input("echo 2 > ask/two; echo 2 > old/file/mine"));
+    std::fs::remove_file(place.root.join("old/file")).unwrap();
+    place.write("old/file/theirs", "theirs");
+    let before = place.tree().without(".lictor");
+    for ran in [empty, filled] {
+        let found = place.run(&["land", &ran]).ends(5, "conflict");
+        assert!(found.to_string().contains("old/file"), "{found}");
+    }
+    assert_eq!(place.tree().without(".lictor"), before, "what somebody put there is lost");
+    place.verify();
+}
+
+#[test]
 fn what_is_not_the_folder_that_a_command_has_made_is_a_conflict() {
     let Some(place) = for_commands() else { return };
     place.write("ask/stays", "");

@@ -288,6 +288,11 @@ impl<'a> Resolver<'a> {
                 self.displaced.insert(path.clone(), Some(item));
                 return Ok(true);
             }
+            // What was to leave the path by then may be another thing now, and stays: that is a
+            // conflict already, and no contradiction of the set.
+            if self.out.conflicts.iter().any(|conflict| conflict.path == path.as_str()) {
+                return Ok(false);
+            }
             return Err(invalid(index, format!("two operations put something at `{path}`")));
         }
         if self.taken.contains(path) || self.entry(path)?.is_none() {

@@ -242,6 +242,22 @@ fn two_operations_cannot_put_something_at_one_path() {
 }
 
 #[test]
+fn what_stays_in_the_way_is_a_conflict_and_no_contradiction() {
+    // Somebody has put a folder where a file was to make room for one, and so on.
+    let dir = MemoryView::of(&[("a/theirs", "1")]);
+    let other = MemoryView::of(&[("a", "theirs")]);
+    let (kind, content) = ([("a", Reason::KindDiffers)], [("a", Reason::ContentDiffers)]);
+    conflicts(&dir, &[delete("a", "1"), mkdir("a")], &kind);
+    conflicts(&dir, &[delete("a", "1"), mkdir("a"), create("a/mine", "2")], &kind);
+    conflicts(&dir, &[delete("a", "1"), symlink("a", "b")], &kind);
+    conflicts(&other, &[delete("a", "1"), mkdir("a")], &content);
+    conflicts(&other, &[rename("a", "b", "1"), create("a", "2")], &content);
+    conflicts(&other, &[rmdir("a"), create("a", "2")], &kind);
+    let missing = [("a", Reason::Missing)];
+    conflicts(&MemoryView::of(&[]), &[delete("a", "1"), mkdir("a")], &missing);
+}
+
+#[test]
 fn directories_are_not_renamed() {
     let old = MemoryView::of(&[("d/f", "1")]);
     contradicts(&old, &[rename("d", "e", "1")], 0, "one by one");

@@ -22,6 +22,17 @@ struct Wish {
     stale: bool,
 }
 
+impl Wish {
+    /// The path that it puts something at, by its index.
+    fn puts_at(&self) -> Option<usize> {
+        match self.op {
+            0 | 5 | 7 => Some(self.at),
+            3 | 8 | 9 => Some(self.to),
+            _ => None,
+        }
+    }
+}
+
 /// A thing on its way through a change set.
 #[derive(Debug, Clone)]
 struct Thing {
@@ -266,6 +277,25 @@ proptest! {
             }
         }
         agrees(&view, &possible);
+    }
+
+    #[test]
+    fn what_was_possible_contradicts_itself_in_no_other_tree(view in tree(), now in tree(), wishes in wishes(0.0, 12)) {
+        let mut possible: Vec<Wish> = Vec::new();
+        for wish in wishes {
+            // Which holder is meant of a path that gets two of them one after the other depends on
+            // what is there.
+            let twice = possible.iter().any(|other| other.puts_at().is_some() && other.puts_at() == wish.puts_at());
+            possible.push(wish);
+            if twice || run(&view, &possible).1.is_err() {
+                possible.pop();
+            }
+        }
+        let changes = run(&view, &possible).0;
+        if let Err(error) = resolve(&changes, &now) {
+            // A directory cannot move, whoever put it there.
+            prop_assert!(error.to_string().contains("rename the files in it"), "{}: {:#?}", error, changes);
+        }
     }
 
     #[test]
