@@ -13,6 +13,10 @@ use crate::error::StateError;
 pub(crate) const UNREAD: Migration =
     Migration { owner: "state", version: 11, sql: "DROP INDEX execution_session;" };
 
+/// Nor by this one: whose run they are of is looked at in the same query, from the newest on.
+pub(crate) const UNREAD_RUN: Migration =
+    Migration { owner: "state", version: 12, sql: "DROP INDEX execution_run;" };
+
 /// Which executions.
 #[derive(Debug, Clone, Default)]
 pub struct ExecutionFilter {

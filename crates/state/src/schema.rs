@@ -17,6 +17,7 @@ pub fn migrations() -> &'static [Migration] {
         crate::sealed_runs::SEALED,
         crate::clients::MIGRATION,
         crate::executions::UNREAD,
+        crate::executions::UNREAD_RUN,
     ]
 }
 

@@ -28,24 +28,43 @@ fn check(store: &Store, expected: &[(&str, Option<&str>)]) {
 
 #[test]
 fn a_database_of_an_older_version_opens_and_finds_its_executions() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("lictor.db");
-    let older = &migrations()[..10];
-    let store = Store::open(&path, StoreOptions::default(), older).expect("an older store");
-    put(&store, &record("exe_1", 1, &[]));
-    put(&store, &record("exe_2", 2, &[]));
-    drop(store);
-    let executions = Executions::new(open(&path));
-    let of_it = ExecutionFilter {
-        session: Some(record("exe_1", 1, &[]).session_id),
-        ..ExecutionFilter::default()
-    };
-    assert_eq!(ids(&executions, &of_it), ["exe_2", "exe_1"]);
-    let other = SessionId::parse("ses_nobody").expect("an id");
-    let of_other = ExecutionFilter { session: Some(other), ..ExecutionFilter::default() };
-    assert!(ids(&executions, &of_other).is_empty());
-    // What is newer than this program knows is refused, as ever.
-    assert!(Store::open(&path, StoreOptions::default(), older).is_err());
+    for n_steps in [10, 11] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("lictor.db");
+        let older = &migrations()[..n_steps];
+        let store = Store::open(&path, StoreOptions::default(), older).expect("an older store");
+        put(&store, &record("exe_1", 1, &[]));
+        let of_a_run = of_run(record("exe_2", 2, &[]), "wfr_1");
+        put(&store, &of_a_run);
+        drop(store);
+        let executions = Executions::new(open(&path));
+        let none = ExecutionFilter::default;
+        let of_it = ExecutionFilter { session: Some(of_a_run.session_id.clone()), ..none() };
+        assert_eq!(ids(&executions, &of_it), ["exe_2", "exe_1"]);
+        let other = SessionId::parse("ses_nobody").expect("an id");
+        let of_other = ExecutionFilter { session: Some(other), ..none() };
+        assert!(ids(&executions, &of_other).is_empty());
+        let of_its_run = ExecutionFilter { run: of_a_run.run_id.clone(), ..none() };
+        assert_eq!(ids(&executions, &of_its_run), ["exe_2"]);
+        // What is newer than this program knows is refused, as ever.
+        assert!(Store::open(&path, StoreOptions::default(), older).is_err());
+    }
+}
+
+/// Each of them is written with each execution. What `EXPLAIN QUERY PLAN` says of the queries reads
+/// these and no others.
+#[test]
+fn executions_have_no_index_that_no_query_reads() {
+    let (store, _dir) = store();
+    let found = store.read(|conn| {
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'execution' \
+                   AND sql IS NOT NULL ORDER BY name";
+        let mut statement = conn.prepare(sql)?;
+        let names = statement.query_map([], |row| row.get(0))?;
+        names.collect::<Result<Vec<String>, lictor_store::rusqlite::Error>>()
+    });
+    let found = found.expect("the schema");
+    assert_eq!(found, ["execution_key", "execution_sealed", "execution_time"]);
 }
 
 #[test]
