@@ -19,6 +19,8 @@ struct Between {
     act: Mutex<Option<Act>>,
     /// What somebody does right before an open request is looked for.
     before_finding: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// What somebody does right before one is read by its id.
+    before_getting: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 /// What somebody does; the answer is what is found of what was judged, or what is in the store.
@@ -44,6 +46,10 @@ impl ApprovalStore for Between {
     }
 
     fn get(&self, id: &ApprovalId) -> Result<Option<StoredApproval>, ApprovalStoreError> {
+        let act = self.before_getting.lock().unwrap().take();
+        if let Some(act) = act {
+            act();
+        }
         self.store.get(id)
     }
 
@@ -69,12 +75,16 @@ impl ApprovalStore for Between {
     }
 }
 
+/// Two people are asked.
+const TWO: &str = "version: 1\nrules: [{name: r, when: {capability: '*'}, verdict: need_approval, approvals: 2}]\n";
+
 /// One request that was granted, and two brokers of the same store: one that is used, and one whose
 /// reading is watched.
 struct Scene {
     other: Arc<Approvals>,
     watched: Approvals,
     between: Arc<Between>,
+    approvers: Approvers,
     root: ProvenApprover,
     clock: Arc<ManualClock>,
     id: ApprovalId,
@@ -87,12 +97,17 @@ impl Scene {
     }
 
     fn about(path: &str) -> Self {
-        let (gate, clock) = gate("version: 1\npaths: {protected: [\"**\"]}\n");
+        Self::by_policy("version: 1\npaths: {protected: [\"**\"]}\n", path)
+    }
+
+    fn by_policy(policy: &str, path: &str) -> Self {
+        let (gate, clock) = gate(policy);
         let store = Arc::new(MemoryApprovalStore::default());
         let between = Arc::new(Between {
             store: Arc::clone(&store),
             act: Mutex::default(),
             before_finding: Mutex::default(),
+            before_getting: Mutex::default(),
         });
         let grants = Arc::new(MemoryGrantStore::new(Arc::clone(&store)));
         let other = Arc::new(Approvals::new(&gate, store));
@@ -105,7 +120,14 @@ impl Scene {
         let decision = gate.decide(&described);
         let asked = other.request(&described, &decision, []).unwrap();
         let digest = asked.action_digest();
-        Self { other, watched, between, root, clock, id: asked.id().clone(), digest }
+        let id = asked.id().clone();
+        Self { other, watched, between, approvers, root, clock, id, digest }
+    }
+
+    /// Another approver.
+    fn also(&self, who: &str) -> ProvenApprover {
+        let (_, token) = self.approvers.enroll(name(who), Vec::new(), &self.root).unwrap();
+        self.approvers.authenticate(token.expose()).unwrap()
     }
 
     fn granted() -> Self {
@@ -206,11 +228,31 @@ fn is_damaged(error: &ApprovalError) -> bool {
 /// It was refused as one from the future, with the clock to blame.
 #[test]
 fn what_is_granted_in_the_moment_in_which_it_is_looked_for_is_not_of_the_future() {
-    let Scene { other, watched, between, root, clock, id, digest } = Scene::new();
+    let Scene { other, watched, between, root, clock, id, digest, .. } = Scene::new();
     let grant = move || {
         clock.advance(Duration::from_millis(66));
         other.grant(&id, &root, Channel::Token).unwrap();
     };
     *between.before_finding.lock().unwrap() = Some(Box::new(grant));
     assert!(watched.spend(digest).unwrap().is_some(), "it was granted");
+}
+
+/// The second of two people answers in the moment in which the first one does, a little later by the
+/// clock: their answer was refused as one from before the other, and lost.
+#[test]
+fn what_one_grants_in_the_moment_in_which_another_does_counts() {
+    let scene = Scene::by_policy(TWO, "src/a");
+    let ann = scene.also("ann");
+    let Scene { other, watched, between, root, clock, id, digest, .. } = scene;
+    let (asked, first) = (id.clone(), Arc::clone(&other));
+    let grant = move || {
+        clock.advance(Duration::from_millis(66));
+        first.grant(&asked, &root, Channel::Token).unwrap();
+    };
+    *between.before_getting.lock().unwrap() = Some(Box::new(grant));
+    let granted = watched.grant(&id, &ann, Channel::Token).unwrap();
+    assert!(between.before_getting.lock().unwrap().is_none(), "nobody looked at the request");
+    assert_eq!(granted.state(), ApprovalState::Granted);
+    assert_eq!(granted.granted_by().len(), 2);
+    assert!(other.spend(digest).unwrap().is_some(), "two people agreed");
 }
