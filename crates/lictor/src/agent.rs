@@ -344,8 +344,12 @@ impl Agent {
         let judged = self.judge(&described, &decision, consent, &mut before).await;
         let approval = match judged {
             Ok(approval) => approval,
-            Err(kind) => return Err(self.refuse(&described, &decision, kind, before).await),
+            Err(kind) => {
+                self.asked_about(described.action(), &kind);
+                return Err(self.refuse(&described, &decision, kind, before).await);
+            }
         };
+        self.asked_in_vain(described.action(), &mut before)?;
         let looks = described.effects().is_read_only() && approval.is_none();
         let changes = !described.effects().changes.items.is_empty();
         let action = described.action().clone();

@@ -117,6 +117,20 @@ impl Runtime {
         session: &Session,
         fits: impl Fn(&Approval) -> bool,
     ) -> Result<Vec<Approval>, ActError> {
+        let (withdrawn, events) = self.withdrawn(reason, session, fits)?;
+        if !events.is_empty() {
+            self.record(events).await?;
+        }
+        Ok(withdrawn)
+    }
+
+    /// Withdraws open requests; the events are still to be recorded.
+    pub(crate) fn withdrawn(
+        &self,
+        reason: &str,
+        session: &Session,
+        fits: impl Fn(&Approval) -> bool,
+    ) -> Result<(Vec<Approval>, Vec<Event>), ActError> {
         let withdrawn = self.parts.approvals.cancel_all(reason, fits);
         let withdrawn = withdrawn.map_err(|error| ActErrorKind::NotRecorded(error.to_string()))?;
         let events = withdrawn.iter().map(|approval| {
@@ -132,11 +146,8 @@ impl Runtime {
             facts.metadata.insert("reason".to_owned(), json!(reason));
             self.event(session, EventType::ApprovalCancelled, facts)
         });
-        let events: Vec<Event> = events.collect();
-        if !events.is_empty() {
-            self.record(events).await?;
-        }
-        Ok(withdrawn)
+        let events = events.collect();
+        Ok((withdrawn, events))
     }
 
     fn event(&self, session: &Session, kind: EventType, facts: EventFacts) -> Event {

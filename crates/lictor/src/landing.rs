@@ -7,9 +7,10 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use lictor_capability::{Action, CapabilityId, ChangeDocument};
-use lictor_context::{Digest, ExecutionId};
+use lictor_context::{Digest, Event, ExecutionId};
 use lictor_document::{Limits, Source};
 use lictor_executor::{Kept, StagedChanges};
+use lictor_governance::Approval;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,6 +24,9 @@ const MAX_KEPT: u64 = 256 << 20;
 
 /// The end of a kept file's name.
 const SEALED: &str = ".sealed";
+
+/// The end of the name of a file that says which requests people were asked about a landing.
+const ASKED: &str = ".asked";
 
 /// What is kept of a command's changes while people are asked about them: everything that is needed
 /// to ask for the same again, sealed under the key of whoever asked, since the input may hold what no
@@ -45,6 +49,14 @@ fn folder(runtime: &Runtime) -> PathBuf {
 
 fn file(runtime: &Runtime, id: &ExecutionId) -> PathBuf {
     folder(runtime).join(format!("{id}{SEALED}"))
+}
+
+fn asked_file(runtime: &Runtime, id: &ExecutionId) -> PathBuf {
+    folder(runtime).join(format!("{id}{ASKED}"))
+}
+
+fn make_folder(runtime: &Runtime) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder(runtime))
 }
 
 /// What a kept file is sealed for.
@@ -100,7 +112,7 @@ impl Agent {
         let audit = self.runtime().audit();
         let sealed = audit.seal_content(person, &purpose(id), &serde_json::to_vec(&kept)?);
         let sealed = sealed.map_err(std::io::Error::other)?;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder(self.runtime()))?;
+        make_folder(self.runtime())?;
         let path = file(self.runtime(), id);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(&sealed)
@@ -165,13 +177,51 @@ impl Agent {
         })
     }
 
-    /// Landed, or refused for good: nothing waits any more.
+    /// Notes what people are asked about a landing: their agreement ends with it.
+    pub(crate) fn asked_about(&self, action: &Action, kind: &ActErrorKind) {
+        let (Some(id), ActErrorKind::ApprovalRequired(approval)) = (&action.origin().lands, kind)
+        else {
+            return;
+        };
+        let note = || {
+            make_folder(self.runtime())?;
+            let path = asked_file(self.runtime(), id);
+            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+            file.write_all(format!("{}\n", approval.id()).as_bytes())
+        };
+        if let Err(error) = note() {
+            tracing::warn!(%error, "what people are asked about a landing could not be noted");
+        }
+    }
+
+    /// Withdraws what people were asked about a landing that is let through now: what is open of it was
+    /// about something else than what is to be done by now, and would answer for another landing.
+    pub(crate) fn asked_in_vain(
+        &self,
+        action: &Action,
+        before: &mut Vec<Event>,
+    ) -> Result<(), ActError> {
+        let Some(id) = &action.origin().lands else { return Ok(()) };
+        let Ok(asked) = std::fs::read_to_string(asked_file(self.runtime(), id)) else {
+            return Ok(());
+        };
+        let asked: Vec<&str> = asked.lines().collect();
+        let why = format!("what `{id}` changed lands without it");
+        let fits = |one: &Approval| asked.contains(&one.id().as_str());
+        let (_, events) = self.runtime().withdrawn(&why, self.session(), fits)?;
+        before.extend(events);
+        Ok(())
+    }
+
+    /// Landed: nothing waits any more.
     #[expect(clippy::disallowed_methods, reason = "what waits is not part of a workspace")]
     pub(crate) fn landed(&self, id: &ExecutionId) {
-        if let Err(error) = std::fs::remove_file(file(self.runtime(), id))
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, "what was landed could not be taken away");
+        for path in [file(self.runtime(), id), asked_file(self.runtime(), id)] {
+            if let Err(error) = std::fs::remove_file(path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "what was landed could not be taken away");
+            }
         }
     }
 }

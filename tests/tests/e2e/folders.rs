@@ -345,6 +345,32 @@ fn a_folder_that_another_command_has_made_meanwhile_is_as_it_was_asked_to_be() {
     place.verify();
 }
 
+/// Somebody else has done all of it meanwhile, so that there was nothing to agree to any more: what
+/// people had agreed to is no agreement to another landing.
+#[test]
+fn an_agreement_to_a_landing_ends_with_the_landing() {
+    let Some(place) = for_commands() else { return };
+    place.write("ask/stays", "");
+    let (first, second) =
+        (script("mkdir -p ask/new; : first"), script("mkdir -p ask/new; : second"));
+    let ran = [staged(&place, &first), staged(&place, &second)];
+    for ran in &ran {
+        place.run(&["land", ran]).done();
+    }
+    let all = place.run(&["approvals", "list"]).done();
+    let states = |of: &Value| -> Vec<String> {
+        let all = of["approvals"].as_array().unwrap().iter();
+        all.map(|one| text(one, "state").to_owned()).collect()
+    };
+    assert_eq!(states(&all), Vec::<String>::new(), "what is open: {all}");
+    let withdrawn = |event: &&Value| event["event_type"] == "approval_cancelled";
+    assert_eq!(place.trail().iter().filter(withdrawn).count(), 1, "it is on record");
+    std::fs::remove_dir(place.root.join("ask/new")).unwrap();
+    place.run(&["call", "process.run", "--input", &second]).ends(4, "approval_required");
+    assert!(!place.exists("ask/new"));
+    place.verify();
+}
+
 #[test]
 fn a_folder_where_a_command_had_made_another_of_a_file_is_a_conflict() {
     let Some(place) = for_commands() else { return };
