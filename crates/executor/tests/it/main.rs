@@ -16,6 +16,7 @@ mod failures;
 mod landing;
 mod layers;
 mod lock;
+mod memory_ledger;
 mod run_time;
 mod support;
 mod unwanted;
