@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::call::{Outcome, TICK, Wish, still_under_way};
 use crate::going::{Ended, Going};
 use crate::menu::Menu;
-use crate::upstream::{Asks, Known, Talk, Word};
+use crate::upstream::{Asks, Known, Pages, Refused, Talk, Word, page_of, pages_of};
 
 /// How long a client may take to come again, or to answer.
 const OPEN: Duration = Duration::from_secs(300);
@@ -162,7 +162,7 @@ impl Relay {
                 Some(word) = running.words.recv() => Some(word),
                 ended = running.going.ended() => {
                     running.tell_the_rest(&mut told, context).await;
-                    return running.went(ended);
+                    return running.went(ended, context).await;
                 }
                 _ = ticks.tick() => None,
             };
@@ -181,15 +181,15 @@ impl Relay {
             if modern && let Some(codec) = &self.codec {
                 return Went::Asks(self.park(codec, running, asks, bound));
             }
-            let Asks { requests, answer, .. } = asks;
-            let asking = ask_now(&context.peer, requests);
+            let Asks { requests, pages, answer, .. } = asks;
+            let asking = ask_now(&context.peer, requests, pages);
             tokio::pin!(asking);
             let said = loop {
                 tokio::select! {
                     biased;
                     ended = running.going.ended() => {
                         running.tell_the_rest(&mut told, context).await;
-                        return running.went(ended);
+                        return running.went(ended, context).await;
                     }
                     said = &mut asking => break said,
                     _ = ticks.tick() => {}
@@ -266,11 +266,16 @@ impl Running {
         }
     }
 
-    fn went(&self, ended: Ended) -> Went {
+    async fn went(&mut self, ended: Ended, context: &RequestContext<RoleServer>) -> Went {
         match ended {
             Some(Ok(outcome)) => Went::Done(outcome),
             Some(Err(error)) => match self.talk.refused() {
-                Some(said) => Went::Said(said),
+                Some(Refused { error, pages }) => {
+                    if hears_of_pages(context) {
+                        pages.asked(pages_of(&error), &context.peer).await;
+                    }
+                    Went::Said(error)
+                }
                 None => Went::Failed(error),
             },
             None => Went::Said(ErrorData::internal_error("the call's task ended early", None)),
@@ -345,9 +350,14 @@ fn marked(mut asks: Asks) -> Asks {
 async fn ask_now(
     peer: &Peer<RoleServer>,
     requests: InputRequests,
+    pages: Option<Arc<Pages>>,
 ) -> Result<InputResponses, ErrorData> {
     let mut said = InputResponses::new();
     for (key, request) in requests {
+        let page = match &request {
+            InputRequest::Elicitation(request) => page_of(&request.params),
+            _ => None,
+        };
         let request = match request {
             InputRequest::CreateMessage(request) => ServerRequest::CreateMessageRequest(request),
             InputRequest::Elicitation(request) => ServerRequest::ElicitRequest(request),
@@ -359,7 +369,12 @@ async fn ask_now(
             error => ErrorData::internal_error(error.to_string(), None),
         };
         let asked = peer.send_request_with_option(request, PeerRequestOptions::with_timeout(OPEN));
-        let answered = asked.await.map_err(failed)?.await_response().await.map_err(failed)?;
+        let asked = asked.await.map_err(failed)?;
+        // It hears of a page after it was asked to open it.
+        if let (Some(pages), Some(page)) = (&pages, page) {
+            pages.asked(vec![page], peer).await;
+        }
+        let answered = asked.await_response().await.map_err(failed)?;
         let answer = match answered {
             ClientResult::CreateMessageResult(answer) => serde_json::to_value(answer),
             ClientResult::ElicitResult(answer) => serde_json::to_value(answer),
@@ -372,6 +387,13 @@ async fn ask_now(
         );
     }
     Ok(said)
+}
+
+/// Whether a client is told that a page was done with: it can open one, and has the older protocol.
+fn hears_of_pages(context: &RequestContext<RoleServer>) -> bool {
+    let modern = context.protocol_version().is_some_and(|version| !version.has_initialize());
+    let can = context.client_capabilities().unwrap_or_default();
+    !modern && can.elicitation.is_some_and(|modes| modes.url.is_some())
 }
 
 /// Tells a client what a server says, or that its call goes on when it says nothing.

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities,
-    ClientConfig, CreateMessageRequestParams, CreateMessageResult, ElicitRequestParams,
-    ElicitResult, ElicitationAction, ErrorData, Implementation, ListRootsResult, ListToolsResult,
-    LoggingLevel, LoggingMessageNotificationParam, ProgressNotificationParam, ProtocolVersion,
-    RequestMetaObject, ResourceUpdatedNotificationParam, SubscriptionFilter, Tool,
+    ClientConfig, CreateMessageRequestParams, CreateMessageResult, CustomNotification,
+    ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData, Implementation,
+    ListRootsResult, ListToolsResult, LoggingLevel, LoggingMessageNotificationParam,
+    ProgressNotificationParam, ProtocolVersion, RequestMetaObject,
+    ResourceUpdatedNotificationParam, SubscriptionFilter, Tool,
 };
 use rmcp::service::{
     ClientLifecycleMode, ClientServiceExt as _, NotificationContext, PeerRequestOptions,
@@ -83,6 +84,14 @@ impl ClientHandler for Ear {
     ) {
         self.hear("progress", json!(params));
         self.progressed.add_permits(1);
+    }
+
+    async fn on_custom_notification(
+        &self,
+        said: CustomNotification,
+        _: NotificationContext<RoleClient>,
+    ) {
+        self.hear("custom", json!([said.method, said.params]));
     }
 
     async fn on_logging_message(

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
+use hyper::http::request;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rmcp::model::ProtocolVersion;
@@ -160,9 +161,18 @@ impl HttpClient {
         client
     }
 
+    /// One of the older protocol that can so much.
+    pub(crate) async fn able(server: &HttpServer, token: &str, can: Value) -> Self {
+        let mut client = Self::new(server, Some(token), Era::Legacy);
+        client.can = can;
+        let id = client.initialize().await;
+        client.headers.push(("mcp-session-id", id));
+        client
+    }
+
     async fn initialize(&self) -> String {
         let begin = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-            "protocolVersion": LEGACY, "capabilities": {},
+            "protocolVersion": LEGACY, "capabilities": self.can,
             "clientInfo": { "name": "tests", "version": "1" },
         } });
         let mut begun = self.post(begin.to_string()).await;
@@ -210,12 +220,27 @@ impl HttpClient {
         begun.answer().await["result"].clone()
     }
 
+    /// What a server says by itself, in the era that has a stream for it.
+    pub(crate) async fn listen(&self) -> Begun {
+        self.send(Request::get("/mcp"), String::new()).await
+    }
+
+    /// Answers what the server asked.
+    pub(crate) async fn answers(&self, question: &Value, result: Value) {
+        let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": result });
+        assert_eq!(self.post(answer.to_string()).await.status, 202);
+    }
+
     pub(crate) async fn post(&self, body: String) -> Begun {
+        self.send(Request::post("/mcp"), body).await
+    }
+
+    async fn send(&self, request: request::Builder, body: String) -> Begun {
         let stream = TcpStream::connect(&self.address).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         // It ends with the answer, or when that is dropped.
         tokio::spawn(connection);
-        let mut request = Request::post("/mcp")
+        let mut request = request
             .header("accept", "application/json, text/event-stream")
             .header("content-type", "application/json");
         if !self.headers.iter().any(|(name, _)| *name == "host") {

@@ -31,6 +31,7 @@ mod http;
 mod imported;
 mod life;
 mod outcomes;
+mod pages;
 mod reached;
 mod real;
 mod refusals;

@@ -59,6 +59,9 @@ impl Serving {
             request["jsonrpc"] = json!("2.0");
             request["id"] = json!("question-1");
             say(&request);
+            if self.get("done at once") == json!(true) {
+                done_with(&self.get("page id"));
+            }
             let said = self.hears(|message| message["id"] == "question-1");
             said.get("result").unwrap_or(&said["error"]).clone()
         };
@@ -154,6 +157,16 @@ impl Serving {
                 });
                 notice("notifications/message", about);
             }
+            "finishes" => done_with(&params["arguments"]["text"]),
+            "wants_a_page" => {
+                let about = json!({ "elicitations": [{
+                    "mode": "url", "elicitationId": text, "message": "Sign in, please.",
+                    "url": "https://example.org/sign-in",
+                }] });
+                let error = json!({ "code": -32042, "message": "sign in first", "data": about });
+                say(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
+                return true;
+            }
             "touches" => {
                 for (listens, filter) in &self.listens {
                     let uris = filter["resourceSubscriptions"].as_array();
@@ -182,6 +195,11 @@ impl Serving {
         say(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
         true
     }
+}
+
+/// A page was done with.
+fn done_with(id: &Value) {
+    notice("notifications/elicitation/complete", json!({ "elicitationId": id }));
 }
 
 fn notice(method: &str, about: Value) {

@@ -18,20 +18,36 @@ use crate::relay::{ERAS, arguments, person, rich};
 use crate::stand_in::{StandIn, baseline, looks};
 use crate::wrap::{place, place_with};
 
-const TOOLS: [&str; 9] =
-    ["echo", "asks", "opens", "samples", "looks_around", "tells", "tells_late", "touches", "waits"];
+const TOOLS: [&str; 11] = [
+    "echo",
+    "asks",
+    "opens",
+    "samples",
+    "looks_around",
+    "tells",
+    "tells_late",
+    "touches",
+    "waits",
+    "finishes",
+    "wants_a_page",
+];
 
-fn pairs() -> impl Iterator<Item = (Era, &'static str)> {
+pub(crate) fn pairs() -> impl Iterator<Item = (Era, &'static str)> {
     ERAS.into_iter().flat_map(|era| [(era, "legacy"), (era, "modern")])
 }
 
 /// Whatever a client can be asked.
-fn all() -> Value {
+pub(crate) fn all() -> Value {
     json!({ "elicitation": { "form": {}, "url": {} }, "sampling": {}, "roots": { "listChanged": true } })
 }
 
+/// Somebody who opens what they are asked to.
+pub(crate) fn opens() -> Person {
+    Arc::new(Mutex::new(|_: &str| (ElicitationAction::Accept, None)))
+}
+
 /// A server that asks and tells, let in with a secret.
-fn telling(place: &Place, theirs: &str) -> StandIn {
+pub(crate) fn telling(place: &Place, theirs: &str) -> StandIn {
     let stand_in = rich(place, theirs);
     stand_in.has(&TOOLS.map(looks));
     stand_in.put(
@@ -48,7 +64,7 @@ async fn wrapped(place: &Place, era: Era, stand_in: &StandIn, can: Value) -> Cli
     wrapped_for(place, era, stand_in, (can, person)).await
 }
 
-async fn wrapped_for(
+pub(crate) async fn wrapped_for(
     place: &Place,
     era: Era,
     stand_in: &StandIn,
@@ -59,7 +75,7 @@ async fn wrapped_for(
     Client::able(place, era, "wrap", &all, whoever).await
 }
 
-fn with_secret(stand_in: &StandIn) -> Vec<String> {
+pub(crate) fn with_secret(stand_in: &StandIn) -> Vec<String> {
     let mut all: Vec<String> = arguments(stand_in);
     all.splice(3..3, ["--secret".to_owned(), "KEY=KEY".to_owned()]);
     all
@@ -289,8 +305,7 @@ async fn a_page_that_a_server_wants_opened_reaches_the_person_with_its_id_or_wit
         let place = place();
         let stand_in = telling(&place, theirs);
         stand_in.put("page id", &json!(id));
-        let person: Person = Arc::new(Mutex::new(|_: &str| (ElicitationAction::Accept, None)));
-        let client = wrapped_for(&place, era, &stand_in, (all(), person)).await;
+        let client = wrapped_for(&place, era, &stand_in, (all(), opens())).await;
         let answer = client.call("opens", json!({ "text": "Sign in, please." })).await;
         let case = format!("{era:?} {theirs} {id:?}: {}", answer.whole());
         assert!(!answer.is_refused(), "{case}");

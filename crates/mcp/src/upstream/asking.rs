@@ -105,7 +105,10 @@ impl Link {
             };
             let talk = talk.ok_or(NoResult::Nobody)?;
             let said = match asks.input_requests {
-                Some(requests) => Some(talk.ask(server, requests).await.map_err(NoResult::Client)?),
+                Some(requests) => {
+                    // It is of the newer protocol, which does not say when a page was done with.
+                    Some(talk.ask(server, requests, None).await.map_err(NoResult::Client)?)
+                }
                 None => None,
             };
             wanted.answer(said, asks.request_state);

@@ -9,9 +9,10 @@ use lictor::handlers::Mask;
 use rmcp::ClientHandler;
 use rmcp::model::{
     ClientCapabilities, ClientConfig, CreateMessageRequest, CreateMessageRequestParams,
-    CreateMessageResult, CustomRequest, CustomResult, ElicitRequest, ElicitRequestParams,
-    ElicitResult, ErrorCode, ErrorData, Implementation, InputRequest, ListRootsResult,
-    LoggingMessageNotificationParam, ProgressNotificationParam, ResourceUpdatedNotificationParam,
+    CreateMessageResult, CustomNotification, CustomRequest, CustomResult, ElicitRequest,
+    ElicitRequestParams, ElicitResult, ErrorCode, ErrorData, Implementation, InputRequest,
+    ListRootsResult, LoggingMessageNotificationParam, ProgressNotificationParam,
+    ResourceUpdatedNotificationParam,
 };
 use rmcp::service::{InboundStreamOrigin, NotificationContext, RequestContext, RoleClient};
 use serde::Serialize;
@@ -23,6 +24,7 @@ use crate::audience::News;
 
 use super::asking::give_id;
 use super::files::Led;
+use super::pages::{self, Pages};
 use super::talk::{Flights, Heard, Talk, Word};
 
 /// What a question is called that came without a name.
@@ -64,6 +66,7 @@ pub(super) struct Ear {
     pub(super) server: String,
     pub(super) stale: Arc<AtomicBool>,
     pub(super) flights: Arc<Flights>,
+    pub(super) pages: Arc<Pages>,
     news: watch::Sender<u64>,
     heard: broadcast::Sender<Heard>,
     said: Arc<Said>,
@@ -75,8 +78,8 @@ pub(super) struct Ear {
 impl Ear {
     pub(super) fn new(ears: &Ears, mask: Mask) -> Self {
         let Ears { server, news, heard, said, can, led, .. } = ears.clone();
-        let (stale, flights) = (Arc::default(), Arc::default());
-        Self { server, stale, flights, news, heard, said, can, led, mask }
+        let (stale, flights, pages) = (Arc::default(), Arc::default(), Arc::default());
+        Self { server, stale, flights, pages, news, heard, said, can, led, mask }
     }
 
     pub(super) fn changed(&self, what: News) {
@@ -139,7 +142,7 @@ impl Ear {
             () = context.ct.cancelled() => {
                 return Err(ErrorData::internal_error("it was called off", None));
             }
-            said = talk.ask(&self.server, requests) => said?,
+            said = talk.ask(&self.server, requests, Some(&self.pages)) => said?,
         };
         let said = said.remove(KEY).unwrap_or_default();
         serde_json::from_value(said)
@@ -197,6 +200,17 @@ impl ClientHandler for Ear {
         let said = serde_json::to_value(said);
         said.map(CustomResult::new)
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))
+    }
+
+    async fn on_custom_notification(
+        &self,
+        said: CustomNotification,
+        _: NotificationContext<RoleClient>,
+    ) {
+        if let (pages::DONE, Some(about)) = (said.method.as_str(), said.params) {
+            // As it was named to whoever was asked.
+            self.pages.done(&self.clean(about)).await;
+        }
     }
 
     async fn on_progress(

@@ -21,6 +21,7 @@ use super::asking::{NoResult, Wanted};
 use super::dial::{self, Dial};
 use super::files::{self, Copy};
 use super::link::{Link, Way};
+use super::pages::URL_ELICITATION_REQUIRED;
 use super::pinned::Pinned;
 use super::process::Order;
 use super::{Inner, ended};
@@ -350,7 +351,7 @@ impl CallsTool {
         if let (Some(talk), NoResult::Service(ServiceError::McpError(error))) = (&talk, &error)
             && FOR_CLIENTS.contains(&error.code)
         {
-            talk.refuse(masked(error, link.mask()));
+            talk.refuse(masked(error, link.mask()), link.pages());
         }
         Err(no_result(link, server, error).await)
     }
@@ -359,8 +360,6 @@ impl CallsTool {
 /// What clients do something about by themselves: declare what they can, have somebody open a page.
 const FOR_CLIENTS: [ErrorCode; 2] =
     [ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY, URL_ELICITATION_REQUIRED];
-/// Of the older protocol: a page has to be opened first.
-const URL_ELICITATION_REQUIRED: ErrorCode = ErrorCode(-32042);
 
 /// An error of a server without what it was given.
 pub(super) fn masked(error: &ErrorData, mask: &Mask) -> ErrorData {

@@ -22,6 +22,7 @@ use crate::audience::News;
 use super::dial::{self, Dial};
 use super::ear::{Ear, Ears};
 use super::listing::Listing;
+use super::pages::Pages;
 use super::process::{Order, Process, Said};
 use super::talk::Flights;
 
@@ -141,6 +142,11 @@ impl Link {
     /// The requests that it has not answered yet.
     pub(super) fn flights(&self) -> &Arc<Flights> {
         &self.ear.flights
+    }
+
+    /// The pages that it has people open.
+    pub(super) fn pages(&self) -> &Arc<Pages> {
+        &self.ear.pages
     }
 
     /// Begins or ends to listen for changes of one resource.

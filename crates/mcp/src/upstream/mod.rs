@@ -13,6 +13,7 @@ mod handler; // contracts of tools and of servers
 mod link; // one server that runs
 mod listing; // what a server says it has
 mod made; // handlers, made once
+mod pages; // pages that people have open for servers
 mod pinned; // what was let in, held against what is
 mod process; // the program behind a server
 mod reads; // contracts of prompts and resources
@@ -41,9 +42,10 @@ use handler::{CallsTool, StartsServer};
 use link::{Ended, Era, Link, Way};
 pub use listing::Listing;
 use made::Made;
+pub(crate) use pages::{Pages, page_of, pages_of};
 use reads::Reads;
 use talk::Talks;
-pub(crate) use talk::{Asks, Heard, Known, Talk, Word};
+pub(crate) use talk::{Asks, Heard, Known, Refused, Talk, Word};
 pub(crate) use template::fits;
 
 /// The first pause before a server that ended is started again; it doubles with each time.

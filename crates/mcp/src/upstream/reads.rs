@@ -102,7 +102,7 @@ impl Reads {
                     _ => None,
                 };
                 if let (Some(talk), Some(said)) = (&talk, said) {
-                    talk.refuse(masked(said, link.mask()));
+                    talk.refuse(masked(said, link.mask()), link.pages());
                 }
                 return Err(no_result(link, server, error).await);
             }

@@ -15,6 +15,8 @@ use rmcp::model::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use super::pages::Pages;
+
 /// So many words wait for a client at most; how far a server is may be left out beyond that.
 const MAX_WAITING: usize = 64;
 
@@ -43,7 +45,17 @@ pub(crate) enum Heard {
 pub(crate) struct Asks {
     pub(crate) server: String,
     pub(crate) requests: InputRequests,
+    /// Where it is known who has which page open, if the server says when one was done with.
+    pub(crate) pages: Option<Arc<Pages>>,
     pub(crate) answer: oneshot::Sender<Result<InputResponses, ErrorData>>,
+}
+
+/// What a server answered in place of a result.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: ErrorData,
+    /// Where it is known who has which page open.
+    pub(crate) pages: Arc<Pages>,
 }
 
 /// One call of a client, as the server that answers it may know it.
@@ -55,7 +67,7 @@ pub(crate) struct Talk {
     /// Answers that came with the call, to questions of an earlier one.
     brought: Mutex<Option<InputResponses>>,
     words: mpsc::Sender<Word>,
-    refused: Mutex<Option<ErrorData>>,
+    refused: Mutex<Option<Refused>>,
     /// The time of the run that the server's answer is for, once that has begun.
     time: Mutex<Option<RunTime>>,
 }
@@ -97,6 +109,7 @@ impl Talk {
         &self,
         server: &str,
         requests: InputRequests,
+        pages: Option<&Arc<Pages>>,
     ) -> Result<InputResponses, ErrorData> {
         if let Some(missing) = missing(&self.can, &requests) {
             return Err(ErrorData::missing_required_client_capability(missing));
@@ -105,7 +118,8 @@ impl Talk {
         // What people take is not the server's time.
         let _held = lock(&self.time).as_ref().map(RunTime::hold);
         let (answer, answered) = oneshot::channel();
-        let asks = Asks { server: server.to_owned(), requests, answer };
+        let pages = pages.cloned();
+        let asks = Asks { server: server.to_owned(), requests, pages, answer };
         self.words.send(Word::Asks(asks)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
@@ -118,11 +132,11 @@ impl Talk {
     }
 
     /// What a server answered in place of a result, for who knows the protocol.
-    pub(super) fn refuse(&self, error: ErrorData) {
-        *lock(&self.refused) = Some(error);
+    pub(super) fn refuse(&self, error: ErrorData, pages: &Arc<Pages>) {
+        *lock(&self.refused) = Some(Refused { error, pages: Arc::clone(pages) });
     }
 
-    pub(crate) fn refused(&self) -> Option<ErrorData> {
+    pub(crate) fn refused(&self) -> Option<Refused> {
         lock(&self.refused).take()
     }
 }
