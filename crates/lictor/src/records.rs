@@ -133,6 +133,15 @@ impl Records {
         Err(StateError::Unavailable(why.to_owned()))
     }
 
+    /// The requests for approval, the newest first; `only_open`: those that still wait for something. What has
+    /// expired is shown so, and not written down.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn approvals(&self, only_open: bool) -> Result<Vec<Approval>, ApprovalError> {
+        self.approvals.look(only_open)
+    }
+
     /// A request for approval.
     ///
     /// # Errors

@@ -76,6 +76,8 @@ impl Past {
             vec!["log", "--path", "plans/**"],
             vec!["workflow", "list"],
             vec!["workflow", "show", &self.run],
+            vec!["approvals", "list"],
+            vec!["approvals", "list", "--all"],
             vec!["audit", "query"],
             vec!["audit", "query", "--execution", &self.execution],
             vec!["audit", "count"],

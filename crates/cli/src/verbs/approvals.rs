@@ -25,20 +25,10 @@ use crate::pin;
 const MAX_ANSWER: u64 = 64 << 10;
 
 pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Output) -> Answer {
-    let runtime = context.runtime().await?;
     match wish {
-        Approvals::List { all } => {
-            let found = runtime.approvals().list(!all).map_err(Failure::failed)?;
-            output.result(&json!({ "approvals": found }), || {
-                if found.is_empty() {
-                    return "nothing waits for an answer".to_owned();
-                }
-                found.iter().map(summary).collect()
-            });
-            Ok(0)
-        }
+        Approvals::List { all } => list(all, context, output).await,
         Approvals::Show(id) => {
-            let asked = Asked::read(&runtime, &id.id)?;
+            let asked = Asked::read(&context.runtime().await?, &id.id)?;
             if output.is_json() {
                 output.result(&asked.to_json(), String::new);
             } else {
@@ -47,14 +37,33 @@ pub(crate) async fn approvals(wish: Approvals, context: &Context, output: &Outpu
             Ok(0)
         }
         Approvals::Approve(wish) => {
+            let runtime = context.runtime().await?;
             let terms = grants::terms(&wish)?;
             let how = How::Agree { terms };
             answer(&runtime, wish.answer, how, context, output).await
         }
-        Approvals::Deny(reply) => answer(&runtime, reply, How::Refuse, context, output).await,
-        Approvals::Answer { file, dry } => take(&runtime, &file, dry, context, output).await,
-        Approvals::Cancel(reply) => cancel(&runtime, &reply, context, output).await,
+        Approvals::Deny(reply) => {
+            answer(&context.runtime().await?, reply, How::Refuse, context, output).await
+        }
+        Approvals::Answer { file, dry } => {
+            take(&context.runtime().await?, &file, dry, context, output).await
+        }
+        Approvals::Cancel(reply) => {
+            cancel(&context.runtime().await?, &reply, context, output).await
+        }
     }
+}
+
+async fn list(all: bool, context: &Context, output: &Output) -> Answer {
+    let records = context.records(output).await?;
+    let found = records.approvals(!all).map_err(Failure::failed)?;
+    output.result(&json!({ "approvals": found }), || {
+        if found.is_empty() {
+            return "nothing waits for an answer".to_owned();
+        }
+        found.iter().map(summary).collect()
+    });
+    Ok(0)
 }
 
 fn get(runtime: &Runtime, id: &str) -> Result<Approval, Failure> {

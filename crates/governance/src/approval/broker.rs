@@ -11,7 +11,7 @@ use super::error::ApprovalError;
 use super::grant_store::GrantStore;
 use super::plan::{self, PlannedCall, RunPlan};
 use super::port::{Answered, ApprovalRequest, Says};
-use super::record::{Answer, AnswerRefused, Approval, nonce, same};
+use super::record::{Answer, AnswerRefused, Approval, ApprovalState, nonce, same};
 use super::store::{ApprovalStore, ApprovalStoreError, StoredApproval};
 use crate::decision::{Decision, Verdict};
 use crate::gate::{GateIdentity, Shared, WriteGate};
@@ -435,6 +435,23 @@ impl Approvals {
         self.sweep(now)?;
         let all = self.store.list(only_open)?.into_iter().map(|stored| stored.approval);
         Ok(all.filter(|approval| !only_open || approval.state_at(now).is_open()).collect())
+    }
+
+    /// As [`Approvals::list`], and writes nothing down: what has expired is shown so.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn look(&self, only_open: bool) -> Result<Vec<Approval>, ApprovalError> {
+        let now = self.gate.clock.now();
+        let all = self.store.list(only_open)?.into_iter().map(
+            |StoredApproval { mut approval, .. }| {
+                if approval.state_at(now) == ApprovalState::Expired {
+                    approval.expire();
+                }
+                approval
+            },
+        );
+        Ok(all.filter(|approval| !only_open || approval.state().is_open()).collect())
     }
 
     /// The open one for a digest; writes down what has expired on the way.

@@ -144,6 +144,25 @@ fn the_requester_may_be_kept_out() {
 }
 
 #[test]
+fn who_only_looks_sees_that_a_request_has_expired_and_writes_nothing_down() {
+    let house = House::new(&format!("{ASKS}approvals: {{timeout: 5m, on_timeout: deny}}\n"));
+    let (_, late) = house.request(&Ask::new("fs.write").write("late"));
+    house.clock.advance(minutes(4));
+    let (_, open) = house.request(&Ask::new("fs.write").write("open"));
+    house.clock.advance(minutes(1));
+    let look = |only_open| {
+        let all = house.approvals.look(only_open).unwrap();
+        all.iter().map(|one| (one.id().clone(), one.state())).collect::<Vec<_>>()
+    };
+    let waits = (open.id().clone(), ApprovalState::Pending);
+    assert_eq!(look(true), std::slice::from_ref(&waits));
+    assert_eq!(look(false), [waits, (late.id().clone(), ApprovalState::Expired)]);
+    assert_eq!(house.approvals.get(late.id()).unwrap().state(), ApprovalState::Pending);
+    assert_eq!(house.approvals.list(true).unwrap().len(), 1);
+    assert_eq!(house.approvals.get(late.id()).unwrap().state(), ApprovalState::Expired);
+}
+
+#[test]
 fn silence_is_a_denial() {
     let house = House::new(&format!("{ASKS}approvals: {{timeout: 5m, on_timeout: deny}}\n"));
     let ask = Ask::new("fs.write").write("a");
