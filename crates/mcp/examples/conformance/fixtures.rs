@@ -50,8 +50,13 @@ const TOOLS: [(&str, &[&str]); 25] = [
     ("test_input_required_result_capabilities", &[]),
 ];
 
+/// A tool whose schema has everything that is easily lost on the way.
+const SCHEMA: &str = "json_schema_2020_12_tool";
+/// A tool that has an argument in a header as well.
+const HEADER: &str = "test_custom_header";
+
 pub(crate) fn is_fixture(name: &str) -> bool {
-    TOOLS.iter().any(|(known, _)| *known == name)
+    [SCHEMA, HEADER].contains(&name) || TOOLS.iter().any(|(known, _)| *known == name)
 }
 
 /// What is written here as JSON is what the type says; a slip of the pen is an error of the server.
@@ -70,7 +75,41 @@ pub(crate) fn tools() -> Vec<Tool> {
         }))
         .ok()
     };
-    TOOLS.iter().filter_map(tool).collect()
+    let with_schema = |name: &str, schema: Value| {
+        let about = "A fixture of the conformance suite.";
+        of(json!({ "name": name, "description": about, "inputSchema": schema })).ok()
+    };
+    let schemas = [with_schema(SCHEMA, schema()), with_schema(HEADER, header())];
+    TOOLS.iter().filter_map(tool).chain(schemas.into_iter().flatten()).collect()
+}
+
+fn schema() -> Value {
+    let text = || json!({ "type": "string" });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "$defs": { "address": {
+            "$anchor": "addressDef", "type": "object",
+            "properties": { "street": text(), "city": text() },
+        } },
+        "properties": {
+            "name": text(), "address": { "$ref": "#/$defs/address" },
+            "contactMethod": { "type": "string", "enum": ["phone", "email"] },
+            "phone": text(), "email": text(),
+        },
+        "allOf": [{ "anyOf": [{ "required": ["phone"] }, { "required": ["email"] }] }],
+        "if": {
+            "properties": { "contactMethod": { "const": "phone" } }, "required": ["contactMethod"],
+        },
+        "then": { "required": ["phone"] },
+        "else": { "required": ["email"] },
+        "additionalProperties": false,
+    })
+}
+
+fn header() -> Value {
+    let region = json!({ "type": "string", "x-mcp-header": "Region" });
+    json!({ "type": "object", "properties": { "region": region }, "required": ["region"] })
 }
 
 pub(crate) fn prompts() -> Result<Vec<Prompt>, ErrorData> {
@@ -287,6 +326,11 @@ impl Fixtures {
                 || name == "test_streaming_elicitation" =>
             {
                 self.rounds(&request, context)
+            }
+            HEADER => {
+                let arguments = request.arguments.unwrap_or_default();
+                let region = arguments.get("region").and_then(Value::as_str).unwrap_or_default();
+                said(format!("The region is {region}."))
             }
             _ => said("This is a simple text response for testing."),
         }
