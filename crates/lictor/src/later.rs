@@ -1,8 +1,8 @@
 //! Records that may come a moment after what they tell of (`durability.records: lazy`).
 //!
 //! INVARIANT: in the trail nothing of this runtime stands before what was put off before it: whoever
-//! records something writes first what waits here. What waits is lost when the process is killed, and
-//! by nothing else: what could not be written goes on waiting.
+//! records something writes first what waits here. What waits is lost when the process is killed, or drops
+//! the runtime without ending it, and by nothing else: what could not be written goes on waiting.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -346,7 +346,8 @@ impl Ledger for StateLedger {
         record: ExecutionRecord,
         events: Vec<Event>,
     ) -> Result<AtWork, LedgerError> {
-        if self.trailing.may_wait(Some(&record), &events) {
+        // Where no more may wait, it is refused before it is done, and not behind it.
+        if self.trailing.may_wait(Some(&record), &events) && self.later.has_room() {
             let first = events.first().and_then(|event| event.facts().decision_id.as_ref());
             if let Some(mut owed) = self.owed.before(first).await
                 && self.trailing.may_wait(None, &owed)

@@ -2,7 +2,7 @@
 //! whole and in order, before anything that came after it; what matters more does not wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use lictor::audit::{Filter, Verdict};
 use lictor::capability::{Contract, Effects, HandlerSpec, UndoScope};
@@ -27,12 +27,14 @@ const SAYS: &str = "id: say.hello\nversion: 1.0.0\ntitle: S\ndescription: Says h
                     source: mcp:says\ninput: { type: object }\noutput: {}\nrisk: low\n\
                     undo: { strategy: none }\nhandler: { mcp: { server: says, tool: hello } }\n";
 
-/// That server.
-struct Says;
+/// That server, and how often it was asked.
+#[derive(Clone, Default)]
+struct Says(Arc<AtomicUsize>);
 
 impl HandlerFactory for Says {
     fn handler(&self, contract: &Contract) -> Option<Arc<dyn Handler>> {
-        matches!(contract.handler, HandlerSpec::Mcp(_)).then(|| Arc::new(Says) as Arc<dyn Handler>)
+        matches!(contract.handler, HandlerSpec::Mcp(_))
+            .then(|| Arc::new(self.clone()) as Arc<dyn Handler>)
     }
 }
 
@@ -44,6 +46,7 @@ impl Handler for Says {
     }
 
     async fn run(&self, _: Granted<'_>) -> Result<Value, HandlerError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
         Ok(json!({ "said": "hello" }))
     }
 }
@@ -68,6 +71,7 @@ struct Place {
     session: Session,
     /// Whether the database takes commits.
     works: Arc<AtomicBool>,
+    says: Says,
     _dir: tempfile::TempDir,
 }
 
@@ -77,16 +81,18 @@ impl Place {
         let works = Arc::new(AtomicBool::new(true));
         let disk = Arc::new(Disk(Arc::clone(&works)));
         let (workspace, keys) = (dir.path().join("workspace"), dir.path().join("keys"));
+        let says = Says::default();
+        let server = says.clone();
         let with_disk = |options: &mut RuntimeOptions| {
             options.store_guard = Some(disk);
-            options.handlers = vec![Arc::new(Says)];
+            options.handlers = vec![Arc::new(server)];
         };
         let runtime = rig::open((&workspace, &keys), policy, with_disk).await;
         std::fs::write(workspace.join("a.txt"), "x").unwrap();
         let profile =
             AgentProfile { mcp_servers: vec!["says".to_owned()], ..AgentProfile::default() };
         let session = rig::session_of("bob", "bot").with_profile(profile);
-        let place = Self { runtime, session, works, _dir: dir };
+        let place = Self { runtime, session, works, says, _dir: dir };
         place.let_in(SAYS).await;
         // The session and the policy are known from here on.
         let agent = place.runtime.agent(&place.session);
@@ -300,6 +306,12 @@ async fn no_more_waits_than_may_be_lost() {
         assert!(n <= 1024, "they wait without end");
     }
     assert_eq!(n, 1024);
+    agent.call("say.hello", json!({})).await.unwrap_err();
+    assert_eq!(
+        place.says.0.load(Ordering::SeqCst),
+        0,
+        "it was done, and nothing of it is on record"
+    );
     place.works.store(true, Ordering::SeqCst);
     place.runtime.catch_up().await.unwrap();
     place.is_whole();
