@@ -18,10 +18,13 @@ mod pin;
 #[cfg(feature = "mcp")]
 mod server_file;
 #[cfg(feature = "mcp")]
+mod told;
+#[cfg(feature = "mcp")]
 mod upstreams;
 mod verbs;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use args::{Cli, Global};
 use failure::Failure;
@@ -30,6 +33,9 @@ use output::Output;
 /// A fifth of what an action costs is memory that comes and goes.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long what nobody waited for may go on when a verb is done.
+const LAST_WORK: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     // Another process of ours, that holds a command.
@@ -45,7 +51,12 @@ fn main() -> ExitCode {
     logging(&cli.global);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(verbs::run(cli, &output)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(verbs::run(cli, &output));
+            // Who reads standard input reads on while its other end stays, and is not waited for.
+            runtime.shutdown_timeout(LAST_WORK);
+            outcome
+        }
         Err(error) => Err(Failure::failed(format!("no async runtime: {error}"))),
     };
     match outcome {

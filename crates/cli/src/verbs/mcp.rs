@@ -9,6 +9,7 @@ use crate::args::Mcp;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::told;
 
 /// Who asks, when nobody says which agent.
 pub(super) const AGENT: &str = "mcp";
@@ -52,7 +53,12 @@ async fn serve(only: Vec<String>, principal: Principal, context: &Context) -> An
     let agent: Agent = context.runtime().await?.agent(&session);
     // Whoever runs the client is who sits behind it.
     let elicitation = Elicitation::new(context.os_user.clone()).map_err(Failure::failed)?;
-    let served = lictor_mcp::serve_stdio(&Door::new(agent, Some(elicitation))).await;
+    let door = Door::new(agent, Some(elicitation));
+    served(lictor_mcp::serve_stdio(&door, told::to_end()?).await)
+}
+
+/// What came of a session on standard input and output.
+pub(super) fn served(served: Result<(), ServeError>) -> Answer {
     served.map(|()| 0).map_err(|error| match error {
         ServeError::Beginning(_) => Failure::input(error),
         ServeError::Task(_) => Failure::failed(error),

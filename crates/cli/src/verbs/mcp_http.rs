@@ -8,7 +8,6 @@ use lictor::governance::ClientToken;
 use lictor::{ErrorCode, Runtime};
 use lictor_mcp::{Door, Elicitation, HttpError, HttpOptions, HttpServer, RegisteredClients};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Answer, mcp_clients};
 use crate::context::{Context, env_text};
@@ -16,6 +15,7 @@ use crate::failure::Failure;
 use crate::files;
 use crate::mcp_args::HttpFace;
 use crate::output::Output;
+use crate::told;
 
 /// Serves each client what is furnished for its session, until told to end.
 pub(crate) async fn serve(
@@ -40,7 +40,7 @@ pub(crate) async fn serve(
         furnish(Session::new(principal.clone(), &SystemClock), elicitation)
     };
     let server = HttpServer::bind(&options, Arc::new(keeper), furnish).await.map_err(unbound)?;
-    let (mut interrupt, mut end) = (told(SignalKind::interrupt())?, told(SignalKind::terminate())?);
+    let until = told::to_end()?;
     if !here {
         output.note("other machines can reach this server, and what goes over it is not encrypted");
     }
@@ -50,12 +50,6 @@ pub(crate) async fn serve(
         format!("serving at {url}\n{}", token.unwrap_or_default())
     });
     drop(made);
-    let until = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = end.recv() => {}
-        }
-    };
     server.run(until).await;
     Ok(0)
 }
@@ -83,10 +77,6 @@ fn given(wish: &HttpFace) -> Result<Option<String>, Failure> {
     let Some(path) = &wish.client_token_file else { return Ok(env_text("LICTOR_CLIENT_TOKEN")) };
     let text = String::from_utf8(files::read(path, 4096)?.bytes);
     text.map(Some).map_err(|_| Failure::usage("the token file holds no text"))
-}
-
-fn told(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(Failure::failed)
 }
 
 fn unbound(error: HttpError) -> Failure {

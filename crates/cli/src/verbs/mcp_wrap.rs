@@ -6,7 +6,7 @@ use lictor::capability::{HandlerSpec, HttpOrigin, McpPart, McpServer};
 use lictor::context::{AgentProfile, Name, Selection, Session};
 use lictor::governance::{CatalogueKey, CatalogueKind, LifeState};
 use lictor::{LifeStep, Runtime};
-use lictor_mcp::{Door, Elicitation, Governed, Menu, ServeError, Standing, StandingKind};
+use lictor_mcp::{Door, Elicitation, Governed, Menu, Standing, StandingKind};
 use serde_json::{Value, json};
 
 use super::Answer;
@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::mcp_args::{HttpFace, Wrap};
 use crate::output::{GREEN, Output, visible};
+use crate::told;
 
 /// The variables that every server gets: what programs need to find programs, folders and words.
 const USUAL: [&str; 8] = ["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER"];
@@ -79,15 +80,13 @@ pub(super) async fn serve(
     }
     let elicitation = Elicitation::new(context.os_user.clone()).map_err(Failure::failed)?;
     let door = Door::over(agent.clone(), Some(elicitation), menu);
+    let until = told::to_end()?;
     let served = tokio::select! {
-        served = lictor_mcp::serve_stdio(&door) => served,
+        served = lictor_mcp::serve_stdio(&door, until) => served,
         () = upstreams.attend(&agent, &servers) => Ok(()),
     };
     upstreams.close().await;
-    served.map(|()| 0).map_err(|error| match error {
-        ServeError::Beginning(_) => Failure::input(error),
-        ServeError::Task(_) => Failure::failed(error),
-    })
+    super::mcp::served(served)
 }
 
 /// How the server is started: as is said, or else as was proposed.

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -124,6 +125,18 @@ async fn a_command_is_stopped_when_its_client_goes() {
     let _call = client.begin("local-slow", json!({})).await;
     slow.begun(&client).await;
     client.end().await;
+    assert!(!slow.runs());
+    was_stopped(&place);
+}
+
+#[tokio::test]
+async fn a_command_is_stopped_when_a_server_whose_client_stays_is_told_to_end() {
+    let slow = Slow::new();
+    let place = slow.place();
+    let client = Client::connect(&place, Era::Legacy, &[]).await;
+    let _call = client.begin("local-slow", json!({})).await;
+    slow.begun(&client).await;
+    client.told_to_end(Signal::TERM).await;
     assert!(!slow.runs());
     was_stopped(&place);
 }

@@ -1,7 +1,7 @@
 //! A client of the real binary, of either era.
 #![expect(deprecated, reason = "the older protocol has logs, sampling and roots")]
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rmcp::model::{
@@ -17,6 +17,7 @@ use rmcp::service::{
     RequestContext, RequestHandle, RoleClient, RunningService,
 };
 use rmcp::{ClientHandler, ServiceError};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -167,6 +168,21 @@ impl Server {
         drop(stdin);
         assert!(child.wait().await.unwrap().success());
         drop(stdout);
+    }
+
+    /// Tells it to end, and keeps its input open; it ends in good order.
+    pub(crate) async fn told_to_end(self, by: Signal) {
+        let Self { mut child, stdin, stdout } = self;
+        signal(&child, by);
+        // Waiting closes what is the child's own.
+        let status = child.wait().await.unwrap();
+        assert!(status.success(), "{status}");
+        drop((stdin, stdout));
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().unwrap()
     }
 }
 
@@ -466,6 +482,24 @@ impl Client {
         }
     }
 
+    /// Tells the server to end, and stays; it ends in good order.
+    pub(crate) async fn told_to_end(mut self, by: Signal) {
+        signal(&self.child, by);
+        let status = self.child.wait().await.unwrap();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Tells the server to end again and again, until it is gone; how it went.
+    pub(crate) async fn told_until_it_is_gone(mut self, by: Signal) -> ExitStatus {
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            signal(&self.child, by);
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Goes; the server ends in good order.
     pub(crate) async fn end(self) {
         let Self { running, mut child, .. } = self;
@@ -492,6 +526,11 @@ impl Client {
         assert_eq!(said.next_line().await.unwrap(), None);
         found
     }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let id = i32::try_from(child.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
 }
 
 fn params(name: &str, input: Value) -> CallToolRequestParams {

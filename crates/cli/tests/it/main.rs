@@ -37,6 +37,7 @@ mod real;
 mod refusals;
 mod relay;
 mod session;
+mod signals;
 mod tasks;
 mod telling;
 mod wrap;

@@ -48,7 +48,7 @@ async fn names(client: &Client) -> Vec<String> {
     client.tools().await.iter().map(|tool| tool.name.to_string()).collect()
 }
 
-fn is_there(pid: u32) -> bool {
+pub(crate) fn is_there(pid: u32) -> bool {
     // Whoever is dead and not yet buried runs no more.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
