@@ -6,10 +6,7 @@
 
 use std::sync::Arc;
 
-use lictor_capability::{
-    Action, AdmitError, AdmitErrorKind, Admitted, CapabilityGraph, CapabilityId, ChangeDocument,
-    Described,
-};
+use lictor_capability::{Action, CapabilityGraph, CapabilityId, ChangeDocument, Described};
 use lictor_context::{ApprovalId, BoxFuture, Clock, Event, EventFacts, EventType, Session, Usage};
 use lictor_executor::{CheckReport, ExecutionRecord, StagedChanges, to_its_end};
 use lictor_governance::{
@@ -43,6 +40,8 @@ pub struct Agent {
     pub(crate) graph: Arc<CapabilityGraph>,
     /// Which catalogue the graph is of.
     pub(crate) seen: u64,
+    /// Whether it looks again for what is not as it was seen.
+    pub(crate) follows: bool,
     /// What the trail knows of the session.
     pub(crate) life: Arc<Life>,
     /// Whether it ends with what is asked for next.
@@ -98,6 +97,7 @@ impl Agent {
             session,
             graph,
             seen,
+            follows: false,
             life,
             ends: false,
             only_under: None,
@@ -118,6 +118,15 @@ impl Agent {
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The same session, for whoever keeps it for long: where something that it asks for is no longer
+    /// what it has seen, it looks at the catalogue again, and asks for what is there now. So nobody has to
+    /// look at everything before each action ([`refreshed`](Self::refreshed)).
+    #[must_use]
+    pub fn following(mut self) -> Self {
+        self.follows = true;
+        self
     }
 
     /// The same session, for what was approved under this id and for nothing else: an action that
@@ -404,36 +413,6 @@ impl Agent {
         })
     }
 
-    /// What a session may see and is not let in is said to be there, and why it is withheld.
-    pub(crate) fn not_admitted(&self, error: AdmitError) -> ActErrorKind {
-        let id = error.capability();
-        let seen = self.session.profile().capabilities.contains(id.as_str());
-        let withheld = match error.kind() {
-            AdmitErrorKind::Unknown { .. } if seen => self.runtime.parts.shelf.why_not(id),
-            _ => None,
-        };
-        withheld
-            .map_or(ActErrorKind::NotAdmitted(error), |why| ActErrorKind::Withheld(Box::new(why)))
-    }
-
-    async fn describe(&self, action: Action) -> Result<Described, ActError> {
-        match self.description(&action).await {
-            Ok(described) => Ok(described),
-            Err(kind) => Err(self.reject(&action, None, kind, self.prelude()).await),
-        }
-    }
-
-    /// What an action would do now, without a word in the trail when that cannot be said.
-    pub(crate) async fn description(&self, action: &Action) -> Result<Described, ActErrorKind> {
-        let admitted: Admitted =
-            self.graph.admit(action.clone()).map_err(|error| self.not_admitted(error))?;
-        let described = self.runtime.parts.executor.describe_aside(admitted).await;
-        let described = described.map_err(ActErrorKind::NotDescribed)?;
-        refuse_in_paths(&described, &self.runtime.audit().redactor())?;
-        self.can_begin(described.action(), described.contract())?;
-        Ok(described)
-    }
-
     /// The decision's consequences: nothing more to ask, an approval to spend, or a refusal.
     async fn judge(
         &self,
@@ -543,7 +522,7 @@ impl Agent {
         }
     }
 
-    async fn reject(
+    pub(crate) async fn reject(
         &self,
         action: &Action,
         decision: Option<&Decision>,

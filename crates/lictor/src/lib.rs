@@ -11,6 +11,7 @@ mod compensating; // making up for what was done elsewhere
 mod consent; // agreeing at once
 mod contents;
 mod decisions;
+mod describing; // from what is asked for to what it would do
 mod error;
 mod events;
 mod first; // what has to be done before an action

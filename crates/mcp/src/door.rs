@@ -1,7 +1,7 @@
 //! The door: one session's capabilities as an MCP server, for clients of either era.
 #![expect(deprecated, reason = "clients and servers of today use the older protocol")]
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use lictor::context::{BoxFuture, Timestamp};
@@ -21,12 +21,13 @@ use rmcp::model::{
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 use crate::audience::{Audience, News};
 use crate::call::go;
 use crate::elicit::Elicitation;
 use crate::menu::{Menu, Served};
-use crate::offer::Offer;
+use crate::offer::{Offer, Served as Means};
 use crate::relay::Relay;
 use crate::say;
 use crate::tasks::{Call, Tasks};
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) calls: UnderWay,
     /// Whether no new call is taken, and those under way are called off.
     closed: watch::Sender<bool>,
+    /// When the whole catalogue was last looked at.
+    looked: Mutex<Instant>,
 }
 
 impl std::fmt::Debug for Door {
@@ -85,6 +88,7 @@ impl Door {
     }
 
     fn serving(agent: Agent, elicitation: Option<Elicitation>, menu: Option<Menu>) -> Self {
+        let agent = agent.following();
         Self {
             inner: Arc::new(Inner {
                 offer: RwLock::new(Arc::new(Offer::of(agent, menu.as_ref()))),
@@ -95,6 +99,7 @@ impl Door {
                 relay: Relay::new(),
                 calls: UnderWay::default(),
                 closed: watch::Sender::new(false),
+                looked: Mutex::new(Instant::now()),
             }),
         }
     }
@@ -148,9 +153,27 @@ impl Door {
         Arc::clone(&self.inner.offer.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What a call of a tool is made under: the tools as they were a moment ago, if it is one of them, or
+    /// else as the catalogue is now. So a call does not cost more the more tools there are. What it asks
+    /// for is held against record and file on the road, and looked for anew where it is not as it was.
+    pub(crate) async fn offer_of(&self, name: &str) -> Arc<Offer> {
+        let before = self.offer();
+        let of_late = self.looked().elapsed() < LOOK && before.is_of_menu(self.inner.menu.as_ref());
+        match before.served(name) {
+            Some(Means::Capability(_)) if of_late => before,
+            _ => self.refresh().await,
+        }
+    }
+
+    fn looked(&self) -> MutexGuard<'_, Instant> {
+        self.inner.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The tools as the catalogue is now.
     pub(crate) async fn refresh(&self) -> Arc<Offer> {
         let before = self.offer();
+        // Before it is looked: what changes meanwhile is looked at again.
+        *self.looked() = Instant::now();
         let agent = before.agent.refreshed();
         if before.is_of(&agent, self.inner.menu.as_ref()) {
             return before;

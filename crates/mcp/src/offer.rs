@@ -97,9 +97,13 @@ impl Offer {
 
     /// Whether it would be the same again.
     pub(crate) fn is_of(&self, agent: &Agent, menu: Option<&Menu>) -> bool {
-        let seen = self.foreign.as_ref().map(|foreign| foreign.version);
         let bundled = || menu.is_some() || self.bundles == bundles(agent);
-        same(&self.agent, agent) && seen == menu.map(Menu::version) && bundled()
+        same(&self.agent, agent) && self.is_of_menu(menu) && bundled()
+    }
+
+    /// Whether no server has changed since.
+    pub(crate) fn is_of_menu(&self, menu: Option<&Menu>) -> bool {
+        self.foreign.as_ref().map(|foreign| foreign.version) == menu.map(Menu::version)
     }
 
     /// The tools of a session, in the order of their names: the same graph gives the same list.

@@ -82,8 +82,8 @@ impl Door {
         request: CallToolRequestParams,
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let offer = self.refresh().await;
         let name = request.name.to_string();
+        let offer = self.offer_of(&name).await;
         let redactor = offer.agent.runtime().audit().redactor();
         let refused = |error: &ActError, wish: Option<&Wish>| {
             Ok(say::refusal(error, (&offer, &name), wish, &redactor).into())

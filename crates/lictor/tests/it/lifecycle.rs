@@ -8,8 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use lictor::capability::Contract;
-use lictor::context::{Digest, Session};
+use lictor::capability::{Contract, Risk};
+use lictor::context::{Digest, EventType, Session};
 use lictor::document::Source;
 use lictor::governance::{
     CatalogueKey, CatalogueKind, Channel, Document, LifeState, ProvenApprover,
@@ -223,7 +223,8 @@ impl World {
 
     /// One call in the session that has lived since the last crash, and one in a new session.
     async fn check(&self, all: &[Happens]) {
-        let agents = [self.agent.clone(), self.runtime.agent(&session("bob"))];
+        let anew = self.runtime.agent(&session("bob"));
+        let agents = [self.agent.clone(), self.agent.clone().following(), anew];
         for agent in agents {
             if agent.call("clock.tell", json!({})).await.is_err() {
                 continue;
@@ -345,6 +346,39 @@ async fn a_session_that_is_refreshed_can_what_one_that_begins_elsewhere_can() {
     step(&world, false, "another seal").await;
     let refused = kept.call("clock.tell", json!({})).await.unwrap_err();
     assert!(refused.to_string().contains("clock.tell"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_session_that_follows_the_catalogue_asks_for_what_is_let_in_now() {
+    let mut world = World::new().await;
+    let decide = |next, looked_at| Happens::Decide { next, looked_at, cut: None };
+    world.happens(&Happens::Propose { variant: 1, cut: None }).await;
+    world.happens(&decide(LifeState::Active, 1)).await;
+    let kept = world.runtime.agent(&session("bob"));
+    let follows = kept.clone().following();
+    let risk = |done: lictor::Done| done.record.decision.risk_effective;
+    assert_eq!(risk(follows.call("clock.tell", json!({})).await.unwrap()), Risk::Medium);
+    // Another document takes the place of what both have seen.
+    world.happens(&Happens::Edit(2)).await;
+    let refused = follows.call("clock.tell", json!({})).await.unwrap_err();
+    assert!(refused.to_string().contains("not what was approved"), "{refused}");
+    world.happens(&Happens::Propose { variant: 2, cut: None }).await;
+    world.happens(&decide(LifeState::Active, 2)).await;
+    kept.call("clock.tell", json!({})).await.unwrap_err();
+    assert_eq!(risk(follows.call("clock.tell", json!({})).await.unwrap()), Risk::High);
+    world.happens(&decide(LifeState::Frozen, 2)).await;
+    let before = rejected(&world);
+    let refused = follows.call("clock.tell", json!({})).await.unwrap_err();
+    assert!(refused.to_string().contains("frozen"), "{refused}");
+    assert_eq!(rejected(&world), before + 1, "it is said once that it was refused");
+    std::fs::remove_file(world.file()).unwrap();
+    follows.call("clock.tell", json!({})).await.unwrap_err();
+}
+
+fn rejected(world: &World) -> u64 {
+    let types = vec![EventType::ActionRejected];
+    let filter = lictor::audit::Filter { types, ..lictor::audit::Filter::default() };
+    world.runtime.audit().count(&session("bob").principal().org, &filter).unwrap()
 }
 
 #[tokio::test]
