@@ -1,7 +1,8 @@
 //! What a call through the road costs beside one through a bare relay, over the same server: the server
 //! itself, a relay of the protocol that does nothing else, one that makes a line durable for each call,
 //! and `mcp wrap` with policy, pin and trail: each call durable before it is answered, or its records a
-//! moment later in one flush with others (`durability: { records: lazy }`).
+//! moment later in one flush with others (`durability: { records: lazy }`), also over a server of which
+//! many tools were let in.
 //!
 //! `cargo bench -p lictor-mcp --bench relay`. All ways take turns within each round, so that what else the
 //! machine does is alike for all. Ways that are named (`-- mcp/buffered`) are the only ones that are gone;
@@ -40,8 +41,10 @@ use serde_json::json;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// By this variable a copy of this program knows that it is the server.
+/// By this variable a copy of this program knows that it is the server, and of how many tools.
 const SERVER: &str = "RELAY_BENCH_SERVER";
+/// So many tools are many.
+const MANY: usize = 200;
 /// So many calls are one measurement.
 const CALLS: u32 = 40;
 /// So many rounds.
@@ -60,9 +63,11 @@ audit: { on_failure: continue }
 durability: { records: lazy }
 ";
 
-/// Says what it was told.
+/// Says what it was told, by whichever of its tools.
 #[derive(Clone)]
-struct Echo;
+struct Echo {
+    n_tools: usize,
+}
 
 impl ServerHandler for Echo {
     fn get_info(&self) -> ServerConfig {
@@ -74,13 +79,16 @@ impl ServerHandler for Echo {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tool: Tool = serde_json::from_value(json!({
-            "name": "echo", "description": "Says what it was told.",
-            "inputSchema": { "type": "object", "properties": { "text": { "type": "string" } } },
-            "annotations": { "readOnlyHint": true, "openWorldHint": false },
-        }))
-        .expect("a tool");
-        Ok(ListToolsResult::with_all_items(vec![tool]))
+        let tool = |n: usize| {
+            let name = if n == 0 { "echo".to_owned() } else { format!("echo_{n}") };
+            let tool = json!({
+                "name": name, "description": "Says what it was told.",
+                "inputSchema": { "type": "object", "properties": { "text": { "type": "string" } } },
+                "annotations": { "readOnlyHint": true, "openWorldHint": false },
+            });
+            serde_json::from_value::<Tool>(tool).expect("a tool")
+        };
+        Ok(ListToolsResult::with_all_items((0..self.n_tools).map(tool).collect()))
     }
 
     async fn call_tool(
@@ -164,8 +172,8 @@ async fn let_in(runtime: &Runtime, session: &Session, by: &ProvenApprover, one: 
     runtime.step_life(session, step).await.expect("it is let in");
 }
 
-/// `mcp wrap` over the same server.
-async fn wrap(place: &Path, more: &str) -> (Client, Upstreams) {
+/// `mcp wrap` over the same server, of which so many tools were let in.
+async fn wrap(place: &Path, more: &str, n_tools: usize) -> (Client, Upstreams) {
     let root = place.join("workspace");
     std::fs::create_dir_all(root.join(".lictor")).expect("a folder");
     std::fs::write(root.join(".lictor/policy.yaml"), format!("{POLICY}{more}")).expect("a policy");
@@ -187,7 +195,7 @@ async fn wrap(place: &Path, more: &str) -> (Client, Upstreams) {
         headers: Vec::new(),
         cwd: None,
         env: Vec::new(),
-        set: [(SERVER.to_owned(), "1".to_owned())].into_iter().collect(),
+        set: [(SERVER.to_owned(), n_tools.to_string())].into_iter().collect(),
         secrets: Default::default(),
         workspace: false,
     };
@@ -271,13 +279,14 @@ async fn measure() {
     let place = tempfile::tempdir().expect("a folder");
     let (first, _child) = direct().await;
     let (second, _other) = direct().await;
-    let (third, _another) = direct().await;
+    let (third, _third) = direct().await;
     let bare = client_of(Bare { to: second.peer().clone(), line: None }).await;
     let lines = File::create(place.path().join("lines")).expect("a file");
     let line = Some(Arc::new(lines));
     let synced = client_of(Bare { to: third.peer().clone(), line }).await;
-    let (buffered, one) = wrap(&place.path().join("buffered"), LAZY).await;
-    let (durable, other) = wrap(&place.path().join("durable"), "").await;
+    let (buffered, one) = wrap(&place.path().join("buffered"), LAZY, 1).await;
+    let (durable, other) = wrap(&place.path().join("durable"), "", 1).await;
+    let (many, another) = wrap(&place.path().join("many"), LAZY, MANY).await;
     let way = |figure, client| Way { figure, client, times: Vec::new(), worked: Duration::ZERO };
     let mut ways = vec![
         way("mcp/direct", first),
@@ -285,6 +294,7 @@ async fn measure() {
         way("mcp/synced", synced),
         way("mcp/buffered", buffered),
         way("mcp/durable", durable),
+        way("mcp/many", many),
     ];
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     ways.retain(|way| named.is_empty() || named.iter().any(|name| name == way.figure));
@@ -301,14 +311,17 @@ async fn measure() {
     ways.iter_mut().for_each(Way::tell);
     one.close().await;
     other.close().await;
+    another.close().await;
 }
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of tasks");
-    if std::env::var_os(SERVER).is_some() {
+    if let Some(n_tools) = std::env::var_os(SERVER) {
+        let n_tools = n_tools.to_str().and_then(|text| text.parse().ok()).expect("a number");
         runtime.block_on(async {
-            let served = Echo.serve(rmcp::transport::stdio()).await.expect("a client begins");
+            let served =
+                Echo { n_tools }.serve(rmcp::transport::stdio()).await.expect("a client begins");
             drop(served.waiting().await);
         });
         return;

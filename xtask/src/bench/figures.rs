@@ -212,7 +212,7 @@ const TWO_COMMITS: &str = "A call that may change something elsewhere is on reco
     and each is signed. They are two waits for the disk where the line has one: that it begins is durable before it is made, and that it ended before anybody is told. A policy that gives up the first \
     of these for what risks little gives up the second as well (`durability.records: lazy`, the line above); nothing in between is offered.";
 const NO_COMMIT: &str = "No commit is left in the way of a call. What is left is spread thin (`docs/trials.md`): everything that the decision was made from is written canonically and hashed, the contract is held twice \
-    against its record and its file, the folders of the catalogue and of policies and the kill switch are looked at anew, and another thread writes the records on the same two processors. To look less often would change \
+    against its record and its file, the files of policies and the kill switch are looked at anew, messages with what became of a call are read again by the client, and another thread writes the records on the same two processors. To look less often would change \
     it: then what was frozen, edited or halted a moment ago would still be done.";
 
 /// The rows of the report, section by section.
@@ -339,6 +339,8 @@ pub(super) const SECTIONS: &[(&str, &[Row])] = &[
                 .beside("a relay that flushes a line for each call", "mcp/synced")
                 .goal(Goal::RatioAtMost(1.2))
                 .why(TWO_COMMITS),
+            row("records a moment later, and 200 tools of the server were let in", "mcp/many")
+                .beside("one was", "mcp/buffered"),
         ],
     ),
     (
