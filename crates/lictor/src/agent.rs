@@ -281,7 +281,9 @@ impl Agent {
             let kind = ActErrorKind::Halted(halted);
             return Err(self.reject(&action, None, kind, self.prelude()).await);
         }
-        if let Some(record) = self.begun(&action)? {
+        if let Some(record) = self.begun(&action)?
+            && !self.has_left_nothing(&action, &record).await?
+        {
             return self.go_on(&action, Done::before(record)).await;
         }
         if let Some(done) = self.duplicate(&action).await? {

@@ -45,6 +45,38 @@ impl WayBack {
     }
 }
 
+/// What the run of a workflow has made up for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum MadeUp {
+    /// Everything.
+    Done,
+    /// It has not ended.
+    NotYet,
+    /// Nothing, and it has left nothing.
+    NothingLeft,
+    /// Not all of it, and this is left.
+    Left(String),
+}
+
+impl MadeUp {
+    /// What it means for whoever asked for the run, and is told that it failed.
+    pub(crate) fn told(self, mut kind: ActErrorKind) -> ActErrorKind {
+        if let ActErrorKind::RunEnded(ended) = &mut kind {
+            match self {
+                Self::NothingLeft => ended.code = ErrorCode::Failed,
+                Self::Left(what) => {
+                    ended.message = format!(
+                        "{}; it is not begun anew while something of it is left: {what}",
+                        ended.message
+                    );
+                }
+                Self::Done | Self::NotYet => {}
+            }
+        }
+        kind
+    }
+}
+
 /// One execution, one compensation: whoever asks again finds it done.
 fn key(execution: &ExecutionId) -> Digest {
     Digest::of(format!("lictor/compensation/v1/{execution}").as_bytes())
@@ -193,7 +225,7 @@ impl Agent {
     }
 
     /// Whether a compensation is done: a run that it began has come to its end as well.
-    fn is_done(&self, key: Digest) -> Result<bool, ActError> {
+    pub(crate) fn is_done(&self, key: Digest) -> Result<bool, ActError> {
         let found = self.runtime().executions().find_key(key, Timestamp::from_micros(0));
         let found = found.map_err(unreadable)?;
         Ok(found.is_some_and(|done| done.began.is_none() || !done.undo_of.is_empty()))
@@ -223,35 +255,62 @@ impl Agent {
     }
 
     /// Records what a run came to that makes up for executions: these are undone once it has
-    /// completed, and not before. One that was taken back has made up for nothing, and another may be
-    /// begun.
+    /// completed, and not before. One that has left nothing has made up for nothing, and another may be
+    /// begun; one that failed and has left something says what.
     pub(crate) async fn settle_compensation(
         &self,
         action: &Action,
         mut record: ExecutionRecord,
         run: &RunRecord,
-    ) -> Result<(), ActError> {
+    ) -> Result<MadeUp, ActError> {
         if !record.undo_of.is_empty() {
-            return Ok(());
+            return Ok(MadeUp::Done);
         }
         let mut events = Vec::new();
-        match run.status() {
-            RunStatus::Completed => {
-                record.undo_of.clone_from(&action.origin().compensates);
-                events.push(record.undo_completed(self.session(), self.clock()));
-            }
-            RunStatus::RolledBack => {
-                record.status = ExecutionStatus::RolledBack;
-                record.error = run.error.as_ref().map(|error| error.message.clone());
-            }
+        let made_up = match run.status() {
+            RunStatus::Completed => MadeUp::Done,
+            RunStatus::RolledBack => MadeUp::NothingLeft,
+            RunStatus::Failed => match self.left_by(run)? {
+                None => MadeUp::NothingLeft,
+                Some(what) => return Ok(MadeUp::Left(what)),
+            },
             RunStatus::Pending
             | RunStatus::Running
             | RunStatus::Paused
-            | RunStatus::Failed
-            | RunStatus::RollingBack => return Ok(()),
+            | RunStatus::RollingBack => {
+                return Ok(MadeUp::NotYet);
+            }
+        };
+        if made_up == MadeUp::Done {
+            record.undo_of.clone_from(&action.origin().compensates);
+            events.push(record.undo_completed(self.session(), self.clock()));
+        } else {
+            record.status = ExecutionStatus::RolledBack;
+            record.error = run.error.as_ref().map(|error| error.message.clone());
         }
         let settled = self.runtime().parts.ledger.settle(Some(record), events).await;
-        settled.map_err(|error| ActErrorKind::NotRecorded(error.to_string()).into())
+        settled.map_err(|error| ActErrorKind::NotRecorded(error.to_string()))?;
+        Ok(made_up)
+    }
+
+    /// Whether what was to make up for executions has ended since it was asked for, and left nothing: then
+    /// it is begun anew.
+    pub(crate) async fn has_left_nothing(
+        &self,
+        action: &Action,
+        record: &ExecutionRecord,
+    ) -> Result<bool, ActError> {
+        let Some(run_id) =
+            record.began.as_ref().filter(|_| !action.origin().compensates.is_empty())
+        else {
+            return Ok(false);
+        };
+        let run = self.runtime().run_store().load(run_id).await;
+        let run = run.map_err(|error| ActErrorKind::NotRecorded(error.to_string()))?;
+        let ended = run.filter(|run| run.status().is_final());
+        let Some(run) = ended else { return Ok(false) };
+        let made_up = self.settle_compensation(action, record.clone(), &run).await?;
+        Ok(made_up == MadeUp::NothingLeft)
     }
 
     /// What an execution answered, whole.

@@ -24,6 +24,7 @@ mod landing; // what commands changed in their copies
 mod later; // records that may come a moment later
 mod leading; // where packs and facades lead
 mod ledger;
+mod left; // what a run that failed has left
 mod options;
 mod outputs;
 mod outside;

@@ -253,9 +253,10 @@ impl Agent {
         };
         let decision = done.record.decision.clone();
         let execution = done.record.execution_id.clone();
-        let outcome = self.outcome(&run, &execution);
+        let mut outcome = self.outcome(&run, &execution);
         if !action.origin().compensates.is_empty() {
-            self.settle_compensation(action, done.record.clone(), &run).await?;
+            let made_up = self.settle_compensation(action, done.record.clone(), &run).await?;
+            outcome = outcome.map_err(|kind| made_up.told(kind));
         }
         let output = outcome.map_err(|kind| ActError::from(kind).with_decision(&decision))?;
         let duplicate = done.duplicate && ended;

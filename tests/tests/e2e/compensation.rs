@@ -342,22 +342,37 @@ fn what_a_rollback_has_made_up_for_stands_as_undone() {
     place.verify();
 }
 
-/// A workflow closes tickets, and writes that down where `path` says.
-fn closing_by_workflow(server: &Server, path: &str) -> Place {
+/// A workflow closes tickets, by these steps.
+fn closing_by(server: &Server, steps: &str) -> Place {
     let place = desk(server);
-    let workflow = format!(
-        "id: closing\nversion: 1.0.0\ntitle: C\ninput: {{ type: object }}\nsteps:\n  \
-         - {{ id: note, use: fs.write, with: {{ path: {path}, content: \"{{{{ input.id }}}}\" }} }}\n  \
-         - {{ id: close, needs: [note], use: desk.close, with: {{ id: \"{{{{ input.id }}}}\" }} }}\n"
-    );
-    place.write(&place_of("closing"), workflow);
-    let by = crate::subrun::contract("desk.closing", "closing", &json!({}));
-    let_in(&place, "desk.closing", &by);
-    let back = BACK.replace("use: desk.close", "use: desk.closing");
-    let open = contract("desk.begin", server.port(), "POST", "t", &back);
-    let_in(&place, "desk.begin", &open);
+    close_by(&place, server, steps);
     place
 }
+
+fn close_by(place: &Place, server: &Server, steps: &str) {
+    let head = "id: closing\nversion: 1.0.0\ntitle: C\ninput: { type: object }\n";
+    place.write(&place_of("closing"), format!("{head}{steps}"));
+    let by = crate::subrun::contract("desk.closing", "closing", &json!({}));
+    let_in(place, "desk.closing", &by);
+    let back = BACK.replace("use: desk.close", "use: desk.closing");
+    let open = contract("desk.begin", server.port(), "POST", "t", &back);
+    let_in(place, "desk.begin", &open);
+}
+
+/// A workflow closes tickets, and writes that down where `path` says.
+fn closing_by_workflow(server: &Server, path: &str) -> Place {
+    let note = format!(
+        "  - {{ id: note, use: fs.write, with: {{ path: {path}, content: \"{{{{ input.id }}}}\" }} }}\n"
+    );
+    closing_by(server, &format!("steps:\n{note}{CLOSES}"))
+}
+
+/// The last step of a workflow that closes a ticket.
+const CLOSES: &str =
+    "  - { id: close, needs: [note], use: desk.close, with: { id: \"{{ input.id }}\" } }\n";
+
+/// What such a workflow did stands when it fails.
+const KEEPS: &str = "auto_rollback: false\nsteps:\n";
 
 fn begun(place: &Place) -> String {
     text(&place.run(&["call", "desk.begin"]).done(), "execution_id").to_owned()
@@ -391,6 +406,129 @@ fn a_workflow_that_failed_has_made_up_for_nothing_and_can_be_asked_for_again() {
     place.run(&["undo", &id]).done();
     assert_eq!(show(&place, &id)["status"], "undone");
     assert_eq!(lines(&server.ended()), [OPEN, CLOSE, CLOSE]);
+    place.verify();
+}
+
+#[test]
+fn one_that_failed_without_being_taken_back_can_be_asked_for_again_if_it_left_nothing() {
+    let server =
+        Server::answering(vec![opened(), says("409 Conflict", "{}"), says("200 OK", "{}")]);
+    let looks = "  - { id: note, use: fs.list }\n";
+    let place = closing_by(&server, &format!("{KEEPS}{looks}{CLOSES}"));
+    let id = begun(&place);
+    place.run(&["undo", &id]).ends(1, "failed");
+    assert_eq!(run_of(&place)["status"], "failed", "nobody took it back");
+    assert_eq!(show(&place, &id)["status"], "applied");
+    place.run(&["undo", &id]).done();
+    assert_eq!(show(&place, &id)["status"], "undone");
+    assert_eq!(lines(&server.ended()), [OPEN, CLOSE, CLOSE]);
+    place.verify();
+}
+
+/// The run that was begun last.
+fn run_of(place: &Place) -> Value {
+    place.run(&["workflow", "list"]).done()["runs"][0].clone()
+}
+
+/// It is not begun anew, and says that it is not, and why.
+#[track_caller]
+fn is_not_begun_anew(place: &Place, id: &str, why: &str) {
+    for _ in 0..2 {
+        let refused = place.run(&["undo", id]).ends(8, "incomplete");
+        let said = message(&refused);
+        assert!(said.contains("not begun anew") && said.contains(why), "{said}");
+        assert_eq!(show(place, id)["status"], "applied");
+    }
+    let runs = place.run(&["workflow", "list"]).done();
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn one_of_which_something_stands_is_not_begun_anew_before_that_is_taken_back() {
+    let server =
+        Server::answering(vec![opened(), says("409 Conflict", "{}"), says("200 OK", "{}")]);
+    let note = "  - { id: note, use: fs.write, with: { path: note.txt, content: n } }\n";
+    let place = closing_by(&server, &format!("{KEEPS}{note}{CLOSES}"));
+    let id = begun(&place);
+    is_not_begun_anew(&place, &id, "(`fs.write`) stands");
+    let run = run_of(&place);
+    undone(&place, text(&run, "run_id"));
+    assert!(!place.exists("note.txt"));
+    place.run(&["undo", &id]).done();
+    assert_eq!(
+        (place.read("note.txt").as_str(), &show(&place, &id)["status"]),
+        ("n", &json!("undone"))
+    );
+    assert_eq!(lines(&server.ended()), [OPEN, CLOSE, CLOSE]);
+    place.verify();
+}
+
+#[test]
+fn one_of_which_a_step_is_in_doubt_is_not_begun_anew() {
+    let server = Server::answering(vec![opened(), String::new()]);
+    let looks = "  - { id: note, use: fs.list }\n";
+    let place = closing_by(&server, &format!("{KEEPS}{looks}{CLOSES}"));
+    let id = begun(&place);
+    is_not_begun_anew(&place, &id, "it is not known what became of it");
+    assert_eq!(lines(&server.ended()), [OPEN, CLOSE]);
+    place.verify();
+}
+
+#[test]
+fn one_whose_failed_step_nothing_has_made_up_for_is_not_begun_anew_before_that() {
+    let server = Server::answering(vec![
+        opened(),
+        says("409 Conflict", "{}"),
+        says("200 OK", "{}"),
+        says("200 OK", "{}"),
+    ]);
+    let own = "  - { id: close, use: desk.close, with: { id: \"{{ input.id }}\" }, \
+               compensate: { use: desk.close, with: { id: again } } }\n";
+    let place = closing_by(&server, &format!("{KEEPS}{own}"));
+    let id = begun(&place);
+    is_not_begun_anew(&place, &id, "has not been made up for");
+    let run = run_of(&place);
+    let run = text(&run, "run_id");
+    let taken_back = place.run(&["workflow", "resume", run, "--rollback"]);
+    assert_eq!(taken_back.json["status"], "rolled_back", "{}", taken_back.json);
+    place.run(&["undo", &id]).done();
+    let again = "DELETE /t/again HTTP/1.1";
+    assert_eq!(lines(&server.ended()), [OPEN, CLOSE, again, CLOSE]);
+    place.verify();
+}
+
+#[test]
+fn one_whose_own_workflow_waits_is_not_begun_anew_before_that_has_ended() {
+    let server = Server::answering(vec![opened(), says("200 OK", "{}")]);
+    let place = desk(&server);
+    let noting = "id: noting\nversion: 1.0.0\ntitle: N\nsteps:\n  \
+        - { id: ask, use: fs.write, with: { path: ask/note.txt, content: n } }\n";
+    place.write(&place_of("noting"), noting);
+    let_in(&place, "desk.noting", &crate::subrun::contract("desk.noting", "noting", &json!({})));
+    let note = "  - { id: note, use: desk.noting }\n";
+    close_by(&place, &server, &format!("{KEEPS}{note}{CLOSES}"));
+    let id = begun(&place);
+    place.run(&["undo", &id]).ends(4, "approval_required");
+    let runs = place.run(&["workflow", "list"]).done();
+    let with = |parent: &str| {
+        let runs = runs["runs"].as_array().unwrap().iter();
+        let ids = runs.map(|run| text(run, "run_id").to_owned());
+        ids.into_iter()
+            .find(|run| {
+                place.run(&["workflow", "show", run]).done()["parent"]["capability"] == parent
+            })
+            .unwrap()
+    };
+    let (closing, noting) = (with("desk.closing"), with("desk.noting"));
+    place.run(&["workflow", "cancel", &closing, "--keep"]);
+    let refused = place.run(&["undo", &id]).ends(8, "incomplete");
+    let said = message(&refused);
+    assert!(said.contains("not begun anew") && said.contains(&noting), "{said}");
+    place.run(&["workflow", "resume", &closing, "--rollback"]);
+    place.policy(&POLICY.replace("\"ask/**\"", "\"other/**\""));
+    place.run(&["undo", &id]).done();
+    assert_eq!(show(&place, &id)["status"], "undone");
+    assert_eq!(lines(&server.ended()), [OPEN, CLOSE]);
     place.verify();
 }
 
