@@ -37,9 +37,9 @@ pub use landing::{Kept, NotStaged, StagedChanges};
 pub use layer::{TraceLayer, TraceService};
 pub use lease::{LeftBehind, LockSettings, LockTaken};
 pub use port::{
-    Applied, ApplyError, AtWork, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
-    NotApplied, RecoverError, Recovered, Recovery, RollbackReport, Sign, StagedTree, Stuck,
-    ToStage, Unsettled,
+    Applied, ApplyError, AtWork, Beginning, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger,
+    LedgerError, NotApplied, Once, RecoverError, Recovered, Recovery, RollbackReport, Sign,
+    StagedTree, Stuck, ToStage, Unsettled,
 };
 pub use prepared::Prepared;
 pub use record::{ExecutionRecord, ExecutionStatus};

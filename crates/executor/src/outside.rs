@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lictor_capability::Described;
+use lictor_context::Timestamp;
 
 use crate::caught::{Caught, Panicked};
 use crate::error::{ExecuteError, ExecuteErrorKind};
@@ -11,9 +12,10 @@ use crate::executed::{Executed, Outcome};
 use crate::grant::Granted;
 use crate::handler::{Handler, HandlerError, HandlerErrorKind};
 use crate::landing::{Kept, NotStaged, Ran, StagedChanges, Staging, ToFollow};
+use crate::port::{Beginning, Once};
 use crate::prepared::Ready;
 use crate::record::{ExecutionRecord, ExecutionStatus};
-use crate::service::{Executor, micros};
+use crate::service::{Executor, micros, micros_i64};
 use crate::unwanted::Asker;
 
 /// How much longer a handler that ends by itself, when its time is over or when nobody waits for it
@@ -62,26 +64,27 @@ impl Executor {
         asker: &Asker,
     ) -> Result<Outcome, ExecuteError> {
         let (clock, ledger) = (self.parts.clock.as_ref(), self.parts.ledger.as_ref());
-        let refuse = |kind, record: &ExecutionRecord| {
-            ExecuteError::not_begun(kind).with_record(record.clone())
-        };
-        let unavailable = |error| ExecuteErrorKind::Ledger(error);
-        // What may have happened is not done again, unless doing it again does no harm.
-        if let Some(key) = described.action().idempotency_key()
-            && !described.contract().idempotent
-        {
-            let known = ledger.in_doubt(key).await;
-            if let Some(id) = known.map_err(|error| refuse(unavailable(error), &record))? {
-                return Err(refuse(ExecuteErrorKind::InDoubt(id), &record));
-            }
-        }
         let session = described.action().session().clone();
         let started = record.begin_events(&session, record.facts(), clock);
         let mut begun = ExecutionRecord::clone(&record);
         begun.status = ExecutionStatus::Incomplete;
         begun.error = Some("it was begun, and its end is not on record".to_owned());
-        let at_work = ledger.begin(begun, started).await;
-        let at_work = at_work.map_err(|error| refuse(unavailable(error), &record))?;
+        // What may have happened is not done again, unless doing it again does no harm.
+        let beginning = match self.once(&described).filter(|_| !described.contract().idempotent) {
+            Some(once) => ledger.begin_once(once, begun, started).await,
+            None => ledger.begin(begun, started).await.map(Beginning::Begun),
+        };
+        let beginning = beginning.map_err(|error| {
+            ExecuteError::not_begun(ExecuteErrorKind::Ledger(error)).with_record(record.clone())
+        })?;
+        let at_work = match beginning {
+            Beginning::Begun(at_work) => at_work,
+            Beginning::Done(done) => return Ok(Outcome::Duplicate(done)),
+            Beginning::InDoubt(id) => {
+                let kind = ExecuteErrorKind::InDoubt(id);
+                return Err(ExecuteError::not_begun(kind).with_record(record));
+            }
+        };
         let began = clock.monotonic();
         let ran = self.run_handler(&described, asker).await;
         record.duration_us = micros(clock.monotonic().saturating_sub(began));
@@ -98,6 +101,20 @@ impl Executor {
         let unknown = matches!(kind, ExecuteErrorKind::Unknown(_));
         let error = ExecuteError::not_begun(kind).begun(at_work);
         Err(if unknown { error.in_doubt(record) } else { error.with_record(record) })
+    }
+
+    /// What an action is meant to be done once under, if it is.
+    pub(crate) fn once(&self, described: &Described) -> Option<Once> {
+        let key = described.action().idempotency_key()?;
+        // Something is made up for once, however long ago.
+        let since = match described.action().origin().compensates.is_empty() {
+            true => {
+                let ttl = micros_i64(self.parts.idempotency_ttl);
+                self.parts.clock.now().as_micros().saturating_sub(ttl)
+            }
+            false => 0,
+        };
+        Some(Once { key, since: Timestamp::from_micros(since) })
     }
 
     /// Keeps what a handler changed in a copy of the workspace for being landed.

@@ -332,6 +332,27 @@ pub trait Ledger: Send + Sync {
         self.settle(Some(record), events).await.map(|()| AtWork::default())
     }
 
+    /// As [`begin`](Self::begin), unless the same is on record as done, or as begun by somebody of whom it
+    /// is not known what became. Whoever asks for the same at the same moment may not get between the two: a
+    /// ledger that several share does both in one step.
+    ///
+    /// # Errors
+    /// When it is not recorded, or cannot be looked up; then it is not done.
+    async fn begin_once(
+        &self,
+        once: Once,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<Beginning, LedgerError> {
+        if let Some(id) = self.in_doubt(once.key).await? {
+            return Ok(Beginning::InDoubt(id));
+        }
+        if let Some(done) = self.find(once.key, once.since).await? {
+            return Ok(Beginning::Done(Box::new(done)));
+        }
+        self.begin(record, events).await.map(Beginning::Begun)
+    }
+
     /// The execution under an idempotency key of which it is not known what became of it.
     ///
     /// # Errors
@@ -345,6 +366,26 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// When it is not recorded; it will be found and recorded again.
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError>;
+}
+
+/// What is meant to be done once, however often it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Once {
+    /// The idempotency key.
+    pub key: Digest,
+    /// What was done before this is forgotten.
+    pub since: Timestamp,
+}
+
+/// Whether something outside of the workspace may be done now.
+#[derive(Debug)]
+pub enum Beginning {
+    /// It is on record as begun.
+    Begun(AtWork),
+    /// The same was done before.
+    Done(Box<ExecutionRecord>),
+    /// The same was begun before, and it is not known what became of that.
+    InDoubt(ExecutionId),
 }
 
 /// Something outside of the workspace is being done. Whatever a ledger wants told of its end; dropped
@@ -395,6 +436,15 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
         events: Vec<Event>,
     ) -> Result<AtWork, LedgerError> {
         (**self).begin(record, events).await
+    }
+
+    async fn begin_once(
+        &self,
+        once: Once,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<Beginning, LedgerError> {
+        (**self).begin_once(once, record, events).await
     }
 
     async fn in_doubt(&self, key: Digest) -> Result<Option<ExecutionId>, LedgerError> {

@@ -24,7 +24,7 @@ use crate::landing::{Landings, Ran};
 use crate::lease::{LockSettings, LockTaken, acquire, needs_recovery};
 use crate::port::{
     Applied, ApplyError, BuiltinsOnly, ChangeApplier, ContractGuard, Ledger, LedgerError,
-    NotApplied, Recovered, Unsettled,
+    NotApplied, Once, Recovered, Unsettled,
 };
 use crate::record::ExecutionRecord;
 use crate::stack::ExecutorService;
@@ -48,7 +48,7 @@ pub struct ExecutorBuilder {
     checks: Arc<dyn CheckSource>,
     pub(crate) guard: Arc<dyn ContractGuard>,
     pub(crate) lock: LockSettings,
-    idempotency_ttl: Duration,
+    pub(crate) idempotency_ttl: Duration,
     pub(crate) limits: TimeLimits,
     pub(crate) landings: Landings,
     pub(crate) under_way: UnderWay,
@@ -512,11 +512,8 @@ impl Executor {
         described: &Described,
         record: &ExecutionRecord,
     ) -> Result<Option<ExecutionRecord>, ExecuteError> {
-        let Some(key) = described.action().idempotency_key() else { return Ok(None) };
-        let since = self.parts.clock.now().as_micros();
-        let since = since.saturating_sub(micros_i64(self.parts.idempotency_ttl));
-        let found =
-            self.parts.ledger.find(key, lictor_context::Timestamp::from_micros(since)).await;
+        let Some(Once { key, since }) = self.once(described) else { return Ok(None) };
+        let found = self.parts.ledger.find(key, since).await;
         found.map_err(|error| {
             ExecuteError::not_begun(ExecuteErrorKind::Ledger(error)).with_record(record.clone())
         })
@@ -574,7 +571,7 @@ pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn micros_i64(duration: Duration) -> i64 {
+pub(crate) fn micros_i64(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 

@@ -66,6 +66,19 @@ impl PendingDecisions {
         *waiting = left;
         VecDeque::into(taken)
     }
+
+    /// As [`take`](Self::take), of which nothing is taken out.
+    pub(crate) fn copies(&self, events: &[Event]) -> Vec<NewDecision> {
+        let taken = self.take(events);
+        self.put_back(taken.clone());
+        taken
+    }
+
+    /// Their events were not recorded after all.
+    pub(crate) fn put_back(&self, decisions: Vec<NewDecision>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.extend(decisions);
+    }
 }
 
 /// The reasons of a denial, the first five.

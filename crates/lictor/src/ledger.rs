@@ -1,5 +1,7 @@
 //! The ledger: an execution and its events go into one database transaction.
 
+mod once; // what is begun once
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +12,8 @@ use lictor_context::{
     Timestamp,
 };
 use lictor_executor::{
-    AtWork, ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Recovered, Recovery,
+    AtWork, Beginning, ExecutionRecord, ExecutionStatus, Ledger, LedgerError, Once, Recovered,
+    Recovery,
 };
 use lictor_governance::Decision;
 use lictor_state::{Decisions, Executions, NewDecision, StateError};
@@ -357,12 +360,17 @@ impl Ledger for StateLedger {
                 return Ok(AtWork::default());
             }
         }
-        // The sign first: a record without one would never be doubted.
-        let at_work = match &self.signs {
-            Some(signs) => signs.put_up(&record.execution_id)?,
-            None => AtWork::default(),
-        };
+        let at_work = self.sign(&record)?;
         self.settle(Some(record), events).await.map(|()| at_work)
+    }
+
+    async fn begin_once(
+        &self,
+        once: Once,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<Beginning, LedgerError> {
+        self.begin_unless_known(once, record, events).await
     }
 
     async fn in_doubt(&self, key: Digest) -> Result<Option<ExecutionId>, LedgerError> {

@@ -182,6 +182,27 @@ impl Executions {
         Ok(found?.map(|stored| stored.record.execution_id))
     }
 
+    /// What is on record under an idempotency key, inside somebody's transaction: one of which it is not
+    /// known what became, or else one that is applied and not older than `since`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn under_key_in(
+        tx: &Connection,
+        key: Digest,
+        since: Timestamp,
+    ) -> Result<Option<ExecutionRecord>, StateError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM execution WHERE idempotency_key = ?1
+               AND (status = 'incomplete' OR (status = 'applied' AND started_at >= ?2))
+             ORDER BY status = 'incomplete' DESC, started_at DESC LIMIT 1"
+        );
+        let mut statement = tx.prepare_cached(&sql)?;
+        let row =
+            statement.query_row(params![key.to_string(), since.as_micros()], raw).optional()?;
+        Ok(row.map(read).transpose()?.map(|stored| stored.record))
+    }
+
     /// Executions, the newest first.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ mod lifecycle;
 mod matrix;
 mod metrics;
 mod moved;
+mod once;
 mod purging;
 mod reload;
 mod rig;
