@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::check::{CheckPhase, CheckReport};
 use crate::error::{ExecuteError, ExecuteErrorKind, Rollback};
 use crate::landing::StagedChanges;
-use crate::port::{Applied, AtWork, Ledger, LedgerError, RollbackReport, Unsettled};
+use crate::port::{Applied, AtWork, Ledger, LedgerError, Once, RollbackReport, Unsettled};
 use crate::record::{ExecutionRecord, ExecutionStatus};
 
 /// The outcome of an execution that did not fail.
@@ -37,6 +37,8 @@ pub struct Executed {
     staged: Option<Box<StagedChanges>>,
     /// Whether it was asked for a change, and found everything as it was asked to be.
     fulfilled: bool,
+    /// The intent under which it begins a run, which is begun once.
+    once: Option<Once>,
 }
 
 /// The end of an execution could not be recorded.
@@ -75,6 +77,20 @@ pub struct Receipt {
     pub staged: Option<StagedChanges>,
 }
 
+/// What came of letting an execution stand.
+#[derive(Debug)]
+pub enum Committed {
+    /// It stands.
+    Stands(Box<Receipt>),
+    /// The same stands already, and this one does not.
+    Known {
+        /// What stands.
+        record: Box<ExecutionRecord>,
+        /// The events that were to come before those of this one: nobody has recorded them.
+        before: Vec<Event>,
+    },
+}
+
 impl Executed {
     pub(crate) fn new(
         record: Box<ExecutionRecord>,
@@ -83,8 +99,8 @@ impl Executed {
         checks: Vec<CheckReport>,
         started: Vec<Event>,
     ) -> Self {
-        let (at_work, staged, fulfilled) = (None, None, false);
-        Self { record, session, applied, checks, started, at_work, staged, fulfilled }
+        let (at_work, staged, fulfilled, once) = (None, None, false, None);
+        Self { record, session, applied, checks, started, at_work, staged, fulfilled, once }
     }
 
     /// Nothing was done by it; with `fulfilled`, because what it was asked for is so already.
@@ -95,6 +111,11 @@ impl Executed {
         fulfilled: bool,
     ) -> Self {
         Self { fulfilled, ..Self::new(record, session, None, Vec::new(), started) }
+    }
+
+    /// Under an intent that is begun once, if there is one.
+    pub(crate) fn once(self, once: Option<Once>) -> Self {
+        Self { once, ..self }
     }
 
     /// Something was done outside of the workspace, and that it was begun is on record.
@@ -113,6 +134,7 @@ impl Executed {
             at_work: Some(at_work),
             staged: staged.map(Box::new),
             fulfilled: false,
+            once: None,
         }
     }
 
@@ -153,7 +175,8 @@ impl Executed {
     }
 
     /// Lets it stand: records it with its events, in one and durably, and only then lets the
-    /// lock go. `before` are events that belong before those of the execution.
+    /// lock go. `before` are events that belong before those of the execution. Where the same is on record
+    /// ([`Executed::commit_once`]), that is what is given.
     ///
     /// # Errors
     /// When it could not be recorded. What is not recorded may not stand: it was rolled back.
@@ -163,7 +186,30 @@ impl Executed {
         clock: &dyn Clock,
         before: Vec<Event>,
     ) -> Result<Receipt, CommitError> {
-        let Self { record, session, applied, checks, started, at_work, staged, fulfilled } = self;
+        match self.commit_once(ledger, clock, before).await? {
+            Committed::Stands(receipt) => Ok(*receipt),
+            Committed::Known { record, before } => {
+                let told = ledger.settle(None, before).await;
+                told.map_err(|source| CommitError { source, report: RollbackReport::default() })?;
+                Ok(Receipt { record: *record, checks: Vec::new(), staged: None })
+            }
+        }
+    }
+
+    /// As [`commit`](Self::commit), unless it only begins a run, and somebody has begun one for the same
+    /// meanwhile: then nothing is recorded, and the events before are handed back.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn commit_once(
+        self,
+        ledger: &dyn Ledger,
+        clock: &dyn Clock,
+        before: Vec<Event>,
+    ) -> Result<Committed, CommitError> {
+        let Self { record, session, applied, checks, started, at_work, staged, fulfilled, once } =
+            self;
+        let owed = if once.is_some() { before.clone() } else { Vec::new() };
         let mut events = before;
         events.extend(started);
         completion_events(&record, &session, &checks, clock, &mut events);
@@ -171,15 +217,25 @@ impl Executed {
         // those: for its duplicates, and because an undo takes back what it is about.
         let keeps = applied.is_some() || at_work.is_some() || fulfilled || record.began.is_some();
         let kept = keeps.then(|| ExecutionRecord::clone(&record));
-        if let Err(source) = ledger.settle(kept, events).await {
-            let report = match applied {
-                // Not settled: nobody has it on record, so whoever comes next finds and records it.
-                Some(applied) => put_back(applied, "it could not be recorded").await.0,
-                // It stands on record as begun, and stays in doubt: nothing takes it back.
-                None if at_work.is_some() => RollbackReport::unknown(&source),
-                None => RollbackReport::default(),
-            };
-            return Err(CommitError { source, report });
+        let settled = match (once, kept) {
+            (Some(once), Some(kept)) => ledger.settle_once(once, kept, events).await,
+            (_, kept) => ledger.settle(kept, events).await.map(|()| None),
+        };
+        match settled {
+            Ok(None) => {}
+            Ok(Some(known)) => {
+                return Ok(Committed::Known { record: Box::new(known), before: owed });
+            }
+            Err(source) => {
+                let report = match applied {
+                    // Not settled: nobody has it on record, so whoever comes next finds and records it.
+                    Some(applied) => put_back(applied, "it could not be recorded").await.0,
+                    // It stands on record as begun, and stays in doubt: nothing takes it back.
+                    None if at_work.is_some() => RollbackReport::unknown(&source),
+                    None => RollbackReport::default(),
+                };
+                return Err(CommitError { source, report });
+            }
         }
         if let Some(at_work) = at_work {
             at_work.ended();
@@ -190,7 +246,8 @@ impl Executed {
             // The ledger has it, and the journal says that it is whole: the next start notes it.
             tracing::warn!(%error, execution = %record.execution_id, "settling was left to recovery");
         }
-        Ok(Receipt { record: *record, checks, staged: staged.map(|staged| *staged) })
+        let staged = staged.map(|staged| *staged);
+        Ok(Committed::Stands(Box::new(Receipt { record: *record, checks, staged })))
     }
 
     /// Takes it back: puts everything as it was, verifies that, and records it.

@@ -30,7 +30,7 @@ pub use check::{
 };
 pub use describe::DescribeError;
 pub use error::{ExecuteError, ExecuteErrorKind, Rollback};
-pub use executed::{CommitError, Executed, Outcome, Receipt};
+pub use executed::{CommitError, Committed, Executed, Outcome, Receipt};
 pub use grant::{Granted, GrantedChanges};
 pub use handler::{Handler, HandlerError, HandlerErrorKind, HandlerFactory, Handlers, Request};
 pub use landing::{Kept, NotStaged, StagedChanges};

@@ -49,7 +49,9 @@ impl Executor {
                     // Nothing is made up for by a run that is only begun.
                     record.undo_of.clear();
                 }
-                Ok(Outcome::Executed(Executed::unchanged(record, session, started, fulfilled)))
+                let once = self.once(&described).filter(|_| record.began.is_some());
+                let executed = Executed::unchanged(record, session, started, fulfilled);
+                Ok(Outcome::Executed(executed.once(once)))
             }
             Err(kind) => Err(ExecuteError::not_begun(kind).with_record(record)),
         }
@@ -106,13 +108,13 @@ impl Executor {
     /// What an action is meant to be done once under, if it is.
     pub(crate) fn once(&self, described: &Described) -> Option<Once> {
         let key = described.action().idempotency_key()?;
-        // Something is made up for once, however long ago.
-        let since = match described.action().origin().compensates.is_empty() {
-            true => {
-                let ttl = micros_i64(self.parts.idempotency_ttl);
-                self.parts.clock.now().as_micros().saturating_sub(ttl)
-            }
-            false => 0,
+        // A step of a run is done once for as long as the run lasts, and something is made up for once.
+        let origin = described.action().origin();
+        let since = if origin.run_id.is_some() || !origin.compensates.is_empty() {
+            0
+        } else {
+            let ttl = micros_i64(self.parts.idempotency_ttl);
+            self.parts.clock.now().as_micros().saturating_sub(ttl)
         };
         Some(Once { key, since: Timestamp::from_micros(since) })
     }

@@ -317,6 +317,24 @@ pub trait Ledger: Send + Sync {
         events: Vec<Event>,
     ) -> Result<(), LedgerError>;
 
+    /// As [`settle`](Self::settle), unless the same is on record already: then nothing is recorded, and it
+    /// is given. Whoever asks for the same at the same moment may not get between the two: a ledger that
+    /// several share does both in one step.
+    ///
+    /// # Errors
+    /// When it is not recorded, or cannot be looked up.
+    async fn settle_once(
+        &self,
+        once: Once,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<Option<ExecutionRecord>, LedgerError> {
+        match self.find(once.key, once.since).await? {
+            Some(known) => Ok(Some(known)),
+            None => self.settle(Some(record), events).await.map(|()| None),
+        }
+    }
+
     /// Records, durably, that something outside of the workspace is about to be done: `record` says
     /// that it is not known what became of it, and stands until the end is settled. What it answers
     /// is kept while it is done, and dropped once the end is on record: while somebody keeps it, it
@@ -428,6 +446,15 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
         events: Vec<Event>,
     ) -> Result<(), LedgerError> {
         (**self).settle(record, events).await
+    }
+
+    async fn settle_once(
+        &self,
+        once: Once,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<Option<ExecutionRecord>, LedgerError> {
+        (**self).settle_once(once, record, events).await
     }
 
     async fn begin(

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use lictor_capability::Action;
 use lictor_context::Event;
-use lictor_executor::{Begun, ExecuteError, ExecuteErrorKind, Executed, Ledger, Outcome, Rollback};
+use lictor_executor::{
+    Begun, Committed, ExecuteError, ExecuteErrorKind, Executed, Ledger, Outcome, Rollback,
+};
 use lictor_governance::{Decision, Warrant};
 use tokio::sync::oneshot::Sender;
 use tower::Service as _;
@@ -100,13 +102,17 @@ impl Settling<'_> {
                 &Closing(&closing)
             }
         };
-        match executed.commit(ledger, self.agent.clock(), before).await {
-            Ok(receipt) => Ok(Done {
+        match executed.commit_once(ledger, self.agent.clock(), before).await {
+            Ok(Committed::Stands(receipt)) => Ok(Done {
                 record: receipt.record,
                 duplicate: false,
                 checks: receipt.checks,
                 staged: receipt.staged.map(Box::new),
             }),
+            Ok(Committed::Known { record, before }) => {
+                self.agent.record_duplicate(self.action, &record, before).await?;
+                Ok(Done::before(*record))
+            }
             Err(error) => {
                 let incomplete = !error.report().is_complete();
                 let kind = if incomplete {

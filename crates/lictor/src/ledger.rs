@@ -364,6 +364,15 @@ impl Ledger for StateLedger {
         self.settle(Some(record), events).await.map(|()| at_work)
     }
 
+    async fn settle_once(
+        &self,
+        once: Once,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<Option<ExecutionRecord>, LedgerError> {
+        self.settle_unless_known(once, record, events).await
+    }
+
     async fn begin_once(
         &self,
         once: Once,

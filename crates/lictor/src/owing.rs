@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lictor_context::{Digest, Event, Timestamp};
-use lictor_executor::{ExecutionRecord, Ledger, LedgerError, Recovered};
+use lictor_executor::{ExecutionRecord, Ledger, LedgerError, Once, Recovered};
 
 use crate::ledger::StateLedger;
 
@@ -47,6 +47,15 @@ impl Ledger for Owing {
         }
         self.events.lock().unwrap_or_else(PoisonError::into_inner).append(&mut events);
         Ok(())
+    }
+
+    async fn settle_once(
+        &self,
+        once: Once,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<Option<ExecutionRecord>, LedgerError> {
+        self.ledger.settle_once(once, record, events).await
     }
 
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {

@@ -13,7 +13,7 @@ use lictor_context::{
     BoxFuture, Clock, Digest, Event, EventFacts, EventType, Principal, Session, SessionId,
     Timestamp,
 };
-use lictor_executor::{ExecutionRecord, Ledger, LedgerError, Recovered};
+use lictor_executor::{ExecutionRecord, Ledger, LedgerError, Once, Recovered};
 
 use crate::agent::Agent;
 use crate::error::{ActError, ActErrorKind};
@@ -215,6 +215,16 @@ impl Ledger for Closing<'_> {
     ) -> Result<(), LedgerError> {
         events.extend(self.0.last_word());
         self.ledger().settle(record, events).await
+    }
+
+    async fn settle_once(
+        &self,
+        once: Once,
+        record: ExecutionRecord,
+        mut events: Vec<Event>,
+    ) -> Result<Option<ExecutionRecord>, LedgerError> {
+        events.extend(self.0.last_word());
+        self.ledger().settle_once(once, record, events).await
     }
 
     async fn recovered(&self, recovered: Vec<Recovered>) -> Result<(), LedgerError> {

@@ -9,7 +9,7 @@ use lictor_executor::{AtWork, Beginning, ExecutionRecord, ExecutionStatus, Ledge
 use lictor_state::{Executions, StateError};
 
 use super::{StateLedger, redacted, unavailable};
-use crate::outputs::whole;
+use crate::outputs::{seal_output, whole};
 
 impl StateLedger {
     /// Puts up the sign of what is about to be done elsewhere. The sign first: a record without one would
@@ -21,6 +21,7 @@ impl StateLedger {
         }
     }
 
+    /// Records that something is begun elsewhere, unless something is known under its key.
     pub(super) async fn begin_unless_known(
         &self,
         once: Once,
@@ -33,14 +34,32 @@ impl StateLedger {
         at_work.ended();
         match known.status {
             ExecutionStatus::Incomplete => Ok(Beginning::InDoubt(known.execution_id)),
-            _ => {
-                whole(&self.audit, &self.executions, known).map(|it| Beginning::Done(Box::new(it)))
-            }
+            _ => self.with_output(known).map(|known| Beginning::Done(Box::new(known))),
         }
     }
 
-    /// Records an execution and its events, unless something is known under its key: that it gives, and
-    /// what was owed is owed still.
+    /// Records an execution, unless the same is done: that it gives.
+    pub(super) async fn settle_unless_known(
+        &self,
+        once: Once,
+        record: ExecutionRecord,
+        events: Vec<Event>,
+    ) -> Result<Option<ExecutionRecord>, LedgerError> {
+        let known = self.record_unless_known(once, record, events).await.map_err(unavailable)?;
+        match known {
+            Some(known) if known.status == ExecutionStatus::Incomplete => {
+                let id = known.execution_id;
+                Err(LedgerError(format!("the same was begun by `{id}`, whose end is not known")))
+            }
+            known => known.map(|known| self.with_output(known)).transpose(),
+        }
+    }
+
+    fn with_output(&self, known: ExecutionRecord) -> Result<ExecutionRecord, LedgerError> {
+        whole(&self.audit, &self.executions, known)
+    }
+
+    /// What was owed is owed still when something is known.
     async fn record_unless_known(
         &self,
         once: Once,
@@ -53,7 +72,9 @@ impl StateLedger {
         all.extend(events);
         self.catch_up().await?;
         let gaps = self.trailing.may_drop(Some(&record), &all).then(|| Gaps::of(&all));
-        let record = redacted(&self.secrets.redactor(record.run_id.as_ref()), record);
+        let redactor = self.secrets.redactor(record.run_id.as_ref());
+        let sealed = seal_output(&self.audit, &redactor, &record);
+        let record = redacted(&redactor, record);
         let decisions = self.decisions.copies(&all);
         let found = Arc::new(OnceLock::new());
         let finds = Arc::clone(&found);
@@ -64,7 +85,7 @@ impl StateLedger {
                 finds.get_or_init(|| known);
                 return Err(StateError::Unavailable(why));
             }
-            Executions::put_in(tx, &record)?;
+            Executions::put_sealed_in(tx, &record, sealed.as_deref())?;
             Ok((Vec::new(), ()))
         });
         if let Err(error) = recorded.await {

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 
 use async_trait::async_trait;
-use lictor::capability::{Effects, UndoScope};
+use lictor::capability::{Contract, Effects, UndoScope};
 use lictor::context::{EventType, ExecutionId, Session};
 use lictor::document::Source;
 use lictor::executor::{Granted, Handler, HandlerError, Request};
-use lictor::{ActError, OnConflict, OwnSkill, Runtime, RuntimeOptions, UndoDone};
+use lictor::governance::{CatalogueKind, Channel, Document, LifeState};
+use lictor::{ActError, LifeStep, OnConflict, OwnSkill, Runtime, RuntimeOptions, UndoDone};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -55,16 +56,39 @@ impl Handler for Desk {
     }
 }
 
-const BACK: &str = "undo: { strategy: compensate, compensate: { use: desk.close, with: {} } }\n";
+const WORKFLOW: &str = "id: closing\nversion: 1.0.0\ntitle: C\ninput: { type: object }\nsteps:\n  \
+    - { id: close, use: desk.close }\n";
 
-/// A runtime of its own on the workspace, whose `desk.close` is this one.
-async fn open(dir: &Path, close: &Desk) -> Runtime {
+const CLOSING: &str = "id: desk.closing\nversion: 1.0.0\ntitle: F\ndescription: D\nkind: workflow\nsource: local\n\
+    input: { type: object }\noutput: {}\nrisk: low\nhandler: { workflow: closing }\n";
+
+/// Lets in the workflow that closes.
+async fn let_in(dir: &Path, runtime: &Runtime) {
+    let folder = dir.join("ws/.lictor/workflows");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("closing.workflow.yaml"), WORKFLOW).unwrap();
+    let (_, token) = runtime.approvers().bootstrap(name("ann"), Vec::new()).unwrap();
+    let by = runtime.approvers().authenticate(token.expose()).unwrap();
+    let source = Source::new("closing.yaml", CLOSING.as_bytes());
+    let kind = CatalogueKind::Capability;
+    runtime.propose(&session("bob"), kind, &source, "").await.unwrap();
+    let key = Document::key_of_contract(&Contract::from_yaml(&source).unwrap());
+    let (next, channel) = (LifeState::Active, Channel::Token);
+    let step = LifeStep { key: &key, next, seen: None, by: &by, channel, why: "" };
+    runtime.step_life(&session("ann"), step).await.unwrap();
+}
+
+/// A runtime of its own on the workspace, whose `desk.close` is this one, and made up for by which
+/// `desk.open` is.
+async fn open(dir: &Path, close: &Desk, by: &str) -> Runtime {
+    let back =
+        format!("undo: {{ strategy: compensate, compensate: {{ use: {by}, with: {{}} }} }}\n");
     let skill = |id: &str, undo: &str, desk: &Desk| {
         let text = contract(id, undo);
         OwnSkill::new(&Source::new("desk.yaml", text.as_bytes()), desk.clone()).unwrap()
     };
     let skills = vec![
-        skill("desk.open", BACK, &Desk::default()),
+        skill("desk.open", &back, &Desk::default()),
         skill("desk.close", "undo: { strategy: none }\n", close),
     ];
     let change = |options: &mut RuntimeOptions| options.own_skills = skills;
@@ -100,7 +124,8 @@ async fn what_somebody_made_up_for_meanwhile_is_not_made_up_for_again() {
     let dir = tempfile::tempdir().unwrap();
     let slow = Desk::default();
     let quick = Desk { before: Before::default(), ..slow.clone() };
-    let (here, there) = (open(dir.path(), &slow).await, open(dir.path(), &quick).await);
+    let (here, there) =
+        (open(dir.path(), &slow, "desk.close").await, open(dir.path(), &quick, "desk.close").await);
     let id = opened(&here).await;
     let (at_it, is_at_it) = oneshot::channel();
     let (go, told) = std::sync::mpsc::channel::<()>();
@@ -128,7 +153,8 @@ async fn two_who_undo_the_same_at_once_make_up_for_it_once() {
     let dir = tempfile::tempdir().unwrap();
     let one = Desk::default();
     let two = Desk { before: Before::default(), ..one.clone() };
-    let (here, there) = (open(dir.path(), &one).await, open(dir.path(), &two).await);
+    let (here, there) =
+        (open(dir.path(), &one, "desk.close").await, open(dir.path(), &two, "desk.close").await);
     for round in 1..=20 {
         let id = opened(&here).await;
         let meet = Arc::new(Barrier::new(2));
@@ -143,6 +169,26 @@ async fn two_who_undo_the_same_at_once_make_up_for_it_once() {
         assert!(both.iter().any(Result::is_ok), "{both:?}");
         for error in both.iter().filter_map(|one| one.as_ref().err()) {
             assert!(error.to_string().contains("the same was begun by"), "{error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_who_undo_the_same_at_once_begin_one_run_that_makes_up_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = Desk::default();
+    let here = open(dir.path(), &desk, "desk.closing").await;
+    let_in(dir.path(), &here).await;
+    let there = open(dir.path(), &desk, "desk.closing").await;
+    for round in 1..=20 {
+        let id = opened(&here).await;
+        let both = (undoing(&here, "ann", &id), undoing(&there, "bob", &id));
+        let both = [both.0.await.unwrap(), both.1.await.unwrap()];
+        assert_eq!(desk.n_done.load(Ordering::SeqCst), round, "one execution, one compensation");
+        // Who comes second waits for the same run, or finds it done.
+        assert!(both.iter().any(Result::is_ok), "{both:?}");
+        for error in both.iter().filter_map(|one| one.as_ref().err()) {
+            assert!(error.to_string().contains("made up for already"), "{error}");
         }
     }
 }
