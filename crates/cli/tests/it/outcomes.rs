@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 
-use lictor::context::{Name, Principal, Session, SystemClock};
+use lictor::context::{Name, Principal, Session, SessionId, SystemClock};
 use lictor::document::Source;
 use lictor::handlers::Launcher;
 use lictor::workflow::Workflow;
@@ -126,6 +126,10 @@ fn owed(answer: &Value) -> &'static str {
     }
 }
 
+/// Who asks by the command.
+const COMMAND: [&str; 6] = ["--org", "local", "--user", "ann", "--agent", "command"];
+const COMMAND_SESSION: &str = "ses_command";
+
 struct House {
     place: Place,
     port: u16,
@@ -155,18 +159,17 @@ impl House {
     }
 
     fn command(&self, arguments: &[&str]) -> Value {
-        let mut line = arguments.to_vec();
-        line.extend([
-            "--org",
-            "local",
-            "--user",
-            "ann",
-            "--agent",
-            "command",
-            "--session",
-            "ses_command",
-        ]);
-        self.place.run(&line).1
+        let session = ["--session", COMMAND_SESSION];
+        self.place.run(&[arguments, &COMMAND, &session].concat()).1
+    }
+
+    /// By its id: with `--session` all that the session did would be undone, each by an action of its own.
+    fn undo_by_command(&self) -> Value {
+        let session = SessionId::parse(COMMAND_SESSION).unwrap();
+        match self.agent.to_undo(&UndoRequest::Session(session)) {
+            Ok(found) => self.place.run(&[&["undo", found[0].as_str()][..], &COMMAND].concat()).1,
+            Err(_) => self.command(&["undo"]),
+        }
     }
 
     async fn ask(&mut self, door: Door, wish: &Wish) {
@@ -191,7 +194,7 @@ impl House {
             (Door::Command, Wish::Call(id, input)) => {
                 ("command", self.command(&["call", id, "--input", &input.to_string()]))
             }
-            (Door::Command, _) => ("command", self.command(&["undo"])),
+            (Door::Command, _) => ("command", self.undo_by_command()),
             (Door::Mcp, wish) => {
                 let (name, input) = match wish {
                     Wish::Call(id, input) => (id.replace('.', "-"), input.clone()),
@@ -382,6 +385,15 @@ proptest! {
         let era = if modern { Era::Modern } else { Era::Legacy };
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio.block_on(holds(&wishes, era));
+    }
+}
+
+#[tokio::test]
+async fn an_undo_is_of_the_last_of_several_changes_at_every_door() {
+    for door in [Door::Library, Door::Command, Door::Mcp] {
+        let write = |path| Wish::Call("fs.write", json!({ "path": path, "content": "x" }));
+        let wishes = [write("a.txt"), Wish::Run("skips"), write("c.txt"), Wish::Undo, Wish::Undo];
+        holds(&wishes.map(|wish| (door, wish)), Era::Modern).await;
     }
 }
 
