@@ -237,9 +237,9 @@ impl House {
 
     fn answer(&mut self, yes: bool) {
         let waiting = self.place.done(&["approvals", "list"]);
-        let Some(first) = waiting["approvals"].as_array().and_then(|all| all.last()) else {
-            return;
-        };
+        // One that was granted stays in the list until it is used, and waits for nobody.
+        let mut all = waiting["approvals"].as_array().unwrap().iter().rev();
+        let Some(first) = all.find(|approval| approval["state"] == "pending") else { return };
         let verb = if yes { "approve" } else { "deny" };
         let id = first["id"].as_str().unwrap();
         self.place.approver(&["approvals", verb, id, "--reason", "because"]);
@@ -395,6 +395,14 @@ async fn an_undo_is_of_the_last_of_several_changes_at_every_door() {
         let wishes = [write("a.txt"), Wish::Run("skips"), write("c.txt"), Wish::Undo, Wish::Undo];
         holds(&wishes.map(|wish| (door, wish)), Era::Modern).await;
     }
+}
+
+/// What was granted and is not used yet is not answered again.
+#[tokio::test]
+async fn what_was_granted_waits_for_no_other_answer() {
+    let write = Wish::Call("fs.write", json!({ "path": "ask/x", "content": "x" }));
+    let wishes = [write, Wish::Answer(true), Wish::Answer(true)];
+    holds(&wishes.map(|wish| (Door::Library, wish)), Era::Modern).await;
 }
 
 /// What nothing takes back is found out before there is an action to refuse.
