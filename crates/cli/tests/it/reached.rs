@@ -301,10 +301,15 @@ async fn a_server_that_began_anew_is_looked_at_anew() {
     let refused = client.call("echo", json!({ "text": "2" })).await;
     assert!(refused.is_refused(), "{}", refused.whole());
     assert_eq!(client.until_there(1).await, ["other"]);
+    // It is withheld at once, and on record as a proposal when it has been looked at.
+    let state = || place.done(&["capability", "show", "mcp.far.echo"])["state"].clone();
+    while state() != "proposed" {
+        client.tools().await;
+    }
     client.end().await;
     let called = far.calls();
     assert!(called.iter().all(|call| call["name"] != "echo"), "{called:?}");
-    assert_eq!(place.done(&["capability", "show", "mcp.far.echo"])["state"], "proposed");
+    assert_eq!(state(), "proposed");
 }
 
 #[tokio::test]
