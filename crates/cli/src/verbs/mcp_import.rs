@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use lictor::context::{Clock as _, Digest, Event, EventFacts, EventType, SystemClock};
 use lictor::{ErrorCode, Runtime};
+use lictor_lines::Comparison;
 use serde_json::{Value, json};
 
 use super::Answer;
-use super::view::unified;
 use crate::clients::backup::{self, Kept, Shelf};
 use crate::clients::places::{self, Client, Place, Scope};
 use crate::clients::text::{Document, MAX_BYTES};
@@ -184,7 +184,8 @@ fn look_at(
 /// How one text becomes another, without what may be a secret.
 fn masked_diff(name: &str, old: &Document, new: &Document, root: &Path) -> String {
     let masked = |document: &Document| document.masked(&wrapping::shown(document, root));
-    let diff = unified(name, name, &masked(old), &masked(new));
+    let (old, new) = (masked(old), masked(new));
+    let diff = Comparison::matched(old.as_bytes(), new.as_bytes()).unified(name, name, 3);
     // Of an empty line only its sign is there, which would be drawn as what hides.
     visible(&diff.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>())
 }

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use lictor::capability::{ChangeKind, FileChange};
 use lictor::governance::visible;
 use lictor::{Agent, Checked};
-use lictor_lines::Comparison;
 
 use crate::output::name;
 
@@ -45,11 +44,6 @@ fn line(file: &FileChange, name: fn(&str) -> String) -> String {
         write!(text, " ({before} -> {after})").unwrap_or_default();
     }
     text
-}
-
-/// A unified diff of two texts under two names.
-pub(crate) fn unified(old_name: &str, new_name: &str, old: &str, new: &str) -> String {
-    Comparison::matched(old.as_bytes(), new.as_bytes()).unified(old_name, new_name, 3)
 }
 
 /// Things that were changed, one a line.
