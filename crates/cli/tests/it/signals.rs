@@ -26,14 +26,21 @@ fn place() -> (Place, StandIn) {
     (place, stand_in)
 }
 
-async fn wrapped(place: &Place, stand_in: &StandIn) -> Client {
+/// A client of `mcp wrap` that has made its calls, and the process of the server behind it.
+async fn wrapped(place: &Place, stand_in: &StandIn) -> (Client, Pid) {
     let command = stand_in.command();
     let mut arguments = vec!["--user", "somebody", "desk"];
     arguments.extend(command.iter().map(String::as_str));
-    Client::connect_as(place, Era::Modern, "wrap", &arguments, |command| {
+    let client = Client::connect_as(place, Era::Modern, "wrap", &arguments, |command| {
         command.env("LICTOR_SECRET_KEY", "a-secret-of-some-length");
     })
-    .await
+    .await;
+    for _ in 0..CALLS {
+        let answer = client.call("echo", json!({ "text": "a" })).await;
+        assert!(!answer.is_refused(), "{}", answer.whole());
+    }
+    let theirs = i32::try_from(*stand_in.processes().last().unwrap()).unwrap();
+    (client, Pid::from_raw(theirs).unwrap())
 }
 
 /// Whether so many actions of one capability, and the end of their session behind them, are on record.
@@ -64,27 +71,16 @@ async fn a_server_that_is_told_to_end_records_all_that_it_did_and_ends_its_sessi
 #[tokio::test]
 async fn a_wrap_that_is_told_to_end_ends_its_server_too() {
     let (place, stand_in) = place();
-    let client = wrapped(&place, &stand_in).await;
-    for _ in 0..CALLS {
-        let answer = client.call("echo", json!({ "text": "a" })).await;
-        assert!(!answer.is_refused(), "{}", answer.whole());
-    }
-    let theirs = *stand_in.processes().last().unwrap();
+    let (client, theirs) = wrapped(&place, &stand_in).await;
     client.told_to_end(Signal::TERM).await;
-    assert!(!is_there(theirs));
+    assert!(!is_there(theirs.as_raw_nonzero().get().unsigned_abs()));
     ended_in_order(&place, "mcp.desk.echo");
 }
 
 #[tokio::test]
 async fn a_server_that_is_told_again_does_not_wait_for_what_does_not_end() {
     let (place, stand_in) = place();
-    let client = wrapped(&place, &stand_in).await;
-    for _ in 0..CALLS {
-        let answer = client.call("echo", json!({ "text": "a" })).await;
-        assert!(!answer.is_refused(), "{}", answer.whole());
-    }
-    let theirs = *stand_in.processes().last().unwrap();
-    let theirs = Pid::from_raw(i32::try_from(theirs).unwrap()).unwrap();
+    let (client, theirs) = wrapped(&place, &stand_in).await;
     // It ends neither with its input nor when it is told to.
     kill_process(theirs, Signal::STOP).unwrap();
     let status = client.told_until_it_is_gone(Signal::TERM).await;
